@@ -1,0 +1,76 @@
+# What a developer types.  Needs Python 3.11 or later (with venv), git and make; nothing else:
+# `make setup` installs the rest, locked by hash, into .venv.
+#   PYTHON=python3.12   another interpreter for .venv
+#   LILLIPUT_SHARED=dir models and data for the tests that want them
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-all test-models bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+DEMO_STAMP := $(VENV)/.ready-demo
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := --require-hashes --only-binary :all: -r
+C_SOURCES := $(wildcard src/lilliput/*/csrc/*.[ch] src/lilliput/*/csrc/*/*.[ch])
+LOCKS := requirements/dev.lock requirements/oracle.lock
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the locked versions and lilliput itself
+	@echo "ready: $(BIN)/lilliput"
+
+$(STAMP): pyproject.toml $(LOCKS)
+	@$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(LOCKED) requirements/dev.lock
+	@$(INSTALL) $(LOCKED) requirements/oracle.lock \
+	  || echo "note: TFLite Micro is not installed, for the reason above (it has wheels for Linux" \
+	          "x86-64 and macOS only); the tests that compare with it will be skipped"
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $(DEMO_STAMP) $@
+
+# The demo needs a third of what development needs; `make setup` satisfies it too.
+$(DEMO_STAMP): pyproject.toml requirements/demo.lock
+	@$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(LOCKED) requirements/demo.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(DEMO_STAMP) ## the main job end to end on real digits
+	$(BIN)/lilliput demo
+
+check: $(STAMP) ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	@if [ -z "$(C_SOURCES)" ]; then :; \
+	elif command -v clang-format >/dev/null; then \
+	  echo "clang-format --dry-run ($(words $(C_SOURCES)) files)"; \
+	  clang-format --dry-run -Werror $(C_SOURCES); \
+	else echo "note: clang-format is not installed; the C sources' layout is not checked"; fi
+
+test: $(STAMP) ## the ordinary tests: pip-installed compiler and emulator only, no network
+	env -u LILLIPUT_SHARED $(BIN)/pytest -n 2 -m "not slow and not models" $(ARGS)
+
+test-all: $(STAMP) ## every test: slow ones, every compiler found, LILLIPUT_SHARED
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 $(ARGS)
+
+test-models: $(STAMP) ## the published networks, bit for bit
+	$(BIN)/pytest -n 2 -m models $(ARGS)
+
+bench: $(STAMP) ## instructions, RAM and flash of the published networks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Compiled with uv in an environment of its own; every platform's versions end up in one file.
+lock: ## choose and lock the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/python tools/lock.py
+
+clean: ## remove everything that the other commands made
+	rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

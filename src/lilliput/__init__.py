@@ -1,0 +1,1 @@
+"""Lilliput: a trained network becomes C firmware for a microcontroller, proven bit for bit."""

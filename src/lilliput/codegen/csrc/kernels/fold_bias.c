@@ -1,0 +1,30 @@
+/* y[o] = bias[o] - zero_point * sum of w[o]: run only for weights that training changes.
+ *
+ * in[0]  weights (O, count)      in[1]  bias (O), only with `has_bias`
+ */
+#ifndef LL_FOLD_BIAS_PARAMS
+#define LL_FOLD_BIAS_PARAMS
+typedef struct {
+    int32_t count, zero_point, has_bias;
+} ll_fold_bias_params;
+#endif
+
+LL_INLINE void LL_NAME(fold_bias)(const ll_fold_bias_params *p, const ll_in *in, const ll_out *out,
+                                  const ll_region *r, void *scratch, const ll_in *operands,
+                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
+{
+    const LL_B *bias = (const LL_B *)in[1].base;
+    LL_Y *y = (LL_Y *)out->base;
+    (void)scratch;
+    (void)operands;
+    (void)count;
+    (void)store;
+    for (int32_t c = r->c0; c < r->c1; ++c) {
+        const LL_W *w = (const LL_W *)in[0].base + c * p->count;
+        int32_t sum = 0;
+        for (int32_t i = 0; i < p->count; ++i) {
+            sum += w[i];
+        }
+        y[c] = (LL_Y)((p->has_bias ? (LL_Y)bias[c] : 0) - (LL_Y)sum * p->zero_point);
+    }
+}

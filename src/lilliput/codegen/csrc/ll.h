@@ -1,0 +1,93 @@
+/* The calling convention of every kernel.
+ *
+ *     kernel(params, in[], out[], region, scratch)
+ *
+ * A kernel computes a box of its output: rows [y0, y1), pixels [x0, x1), channels [c0, c1).
+ * The whole layer is the special case of one box.  Operands are views: a base address, a
+ * stride between rows and one between pixels (bytes), and the number of rows that the
+ * buffer holds; row y of the map lies in slot (first + y) % ring.  Channels are contiguous.
+ *
+ * What a kernel stores goes through its epilogue: an inline function from the accumulator
+ * to the element, which may read other operands at the same place (residuals, per-channel
+ * multipliers).  Everything here is inline; nothing needs a library but memcpy and memset.
+ */
+#ifndef LL_H
+#define LL_H
+
+#include <stdint.h>
+
+#define LL_INLINE static inline __attribute__((always_inline))
+#define LL_NOINLINE static __attribute__((noinline))
+#define LL_CAT_(a, b) a##_##b
+#define LL_CAT(a, b) LL_CAT_(a, b)
+#define LL_WHOLE INT32_MAX /* ring of a view that holds every row */
+
+typedef struct {
+    const void *base;
+    int32_t row;   /* bytes between rows, 0 to repeat one row */
+    int32_t pixel; /* bytes between pixels, 0 to repeat one pixel */
+    int32_t ring;  /* rows held, LL_WHOLE when all are */
+    int32_t first; /* slot of row 0, for rings that turn between calls; of weights that are
+                      brought in slices: the first output channel that is here */
+} ll_in;
+
+typedef struct {
+    void *base;
+    int32_t row;
+    int32_t pixel;
+    int32_t ring;
+    int32_t first;
+} ll_out;
+
+typedef struct {
+    int32_t y0, y1, x0, x1, c0, c1;
+} ll_region;
+
+LL_INLINE int32_t ll_slot(int32_t y, int32_t ring, int32_t first)
+{
+    return ring == LL_WHOLE ? y : (y + first) % ring;
+}
+
+LL_INLINE const uint8_t *ll_in_row(const ll_in *v, int32_t y)
+{
+    return (const uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
+}
+
+LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y)
+{
+    return (uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
+}
+
+/* Where an epilogue is: the current row of each of its operands, the pixel, the channel. */
+#define LL_AT_MAX 8
+typedef struct {
+    const uint8_t *row[LL_AT_MAX];
+    int32_t x, c;
+} ll_at;
+
+LL_INLINE void ll_at_row(ll_at *at, const ll_in *operands, int32_t count, int32_t y)
+{
+    for (int32_t i = 0; i < count; ++i) {
+        at->row[i] = ll_in_row(&operands[i], y);
+    }
+}
+
+/* Element of operand i: `pixel` is its pixel stride in elements, `c` the channel index. */
+#define LL_LOAD(type, at, i, pixel, c) (((const type *)(const void *)(at)->row[i])[(at)->x * (pixel) + (c)])
+
+LL_INLINE int32_t ll_min(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+LL_INLINE int32_t ll_max(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high)
+{
+    return ll_min(ll_max(v, low), high);
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* Start-up for RISC-V machine mode: stack, memory, main; a trap ends the run. */
+#include <stdint.h>
+
+extern uint32_t ll_data_load[], ll_data_start[], ll_data_end[];
+extern uint32_t ll_bss_start[], ll_bss_end[];
+
+int main(void);
+void ll_start(void);
+void ll_start_c(void);
+void ll_fault(void);
+
+__attribute__((aligned(4), noreturn)) void ll_fault(void)
+{
+    for (;;) {
+        __asm__ volatile("ebreak");
+    }
+}
+
+/* Loops over volatile words: a compiler must not turn them into calls of memcpy. */
+void ll_start_c(void)
+{
+    volatile uint32_t *to = ll_data_start;
+    const uint32_t *from = ll_data_load;
+    while (to < ll_data_end) {
+        *to++ = *from++;
+    }
+    for (to = ll_bss_start; to < ll_bss_end; to++) {
+        *to = 0u;
+    }
+    (void)main();
+    for (;;) {
+    }
+}
+
+__attribute__((section(".vectors"), naked, used, noreturn)) void ll_start(void)
+{
+    __asm__ volatile("la sp, ll_stack_top\n\tla t0, ll_fault\n\tcsrw mtvec, t0\n\tj ll_start_c");
+}

@@ -1,0 +1,356 @@
+"""Running the harness: on the host, under Unicorn, under QEMU, with exact counts.
+
+The idea: one request, one response, three places to run.  A response counts only when its last
+record holds the request's nonce mixed with a digest of everything before it, so a run that never
+started, stopped early or answered another request cannot look green.  Every emulator runs in a
+child process that dies with this one.  It does not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, TypedDict, cast
+
+from lilliput import errors
+from lilliput.devices import Core, Device, Memory, cores
+from lilliput.emu.cycles import Profile, step_profiles
+from lilliput.emu.elf import Image, load_segments
+
+Op = Literal["reset", "run"]
+Emulator = Literal["auto", "unicorn", "qemu"]
+
+_OPS: Final[Mapping[Op, int]] = {"reset": 1, "run": 2}
+_TRACE, _POISON, _MEASURE = 1, 2, 4
+_REQUEST, _RESPONSE = b"LLRQ", b"LLRS"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One thing to ask of a model.
+
+    `reset` puts its states back; `run` runs entry number `entry` on `inputs`, one bytes object
+    for each of its input spans.  `trace` reports intermediate spans, `poison` overwrites memory
+    that a step leaves dead, `measure` reports high-water marks and starts from reset states.
+    """
+
+    op: Op
+    entry: int = 0
+    inputs: tuple[bytes, ...] = ()
+    trace: bool = False
+    poison: bool = False
+    measure: bool = False
+
+
+@dataclass(frozen=True)
+class EntryRun:
+    """What one `run` gave.
+
+    `trace` holds (step, bytes of its spans) in order of execution.  `stack_bytes` and
+    `arena_bytes` are 0 unless measured (and `stack_bytes` always on a host).  Counts are None or
+    empty unless counted; steps are global step ids, and code after the last step belongs to none.
+    `step_cycles` is an estimate, empty for a core without a cycle table.
+    """
+
+    outputs: tuple[bytes, ...]
+    trace: tuple[tuple[int, bytes], ...]
+    stack_bytes: int
+    arena_bytes: tuple[int, ...]
+    guard_intact: bool
+    instructions: int | None
+    step_instructions: Mapping[int, int]
+    step_cycles: Mapping[int, float]
+
+
+def encode_request(commands: Sequence[Command], nonce: int) -> bytes:
+    """The request's bytes; the format is described in `csrc/harness.c`."""
+    parts = [_REQUEST, struct.pack("<I", nonce)]
+    for command in commands:
+        flags = _TRACE * command.trace | _POISON * command.poison | _MEASURE * command.measure
+        parts.append(struct.pack("<3I", _OPS[command.op], command.entry, flags))
+        parts.extend(command.inputs)
+    parts.append(struct.pack("<3I", 0, 0, 0))
+    return b"".join(parts)
+
+
+def decode_response(response: bytes, commands: Sequence[Command], nonce: int) -> list[EntryRun]:
+    """The runs of a sealed response.  Raises `EmulationError` when the seal is missing or wrong."""
+    runs: list[EntryRun] = []
+    empty = EntryRun((), (), 0, (), True, None, {}, {})
+    run = empty
+    expected = sum(command.op == "run" for command in commands)
+    if response[:4] != _RESPONSE:
+        raise _unsealed("the response does not begin", len(response), f"{expected} runs")
+    at = 4
+    while at + 12 <= len(response):
+        kind, number, size = struct.unpack_from("<3I", response, at)
+        payload = response[at + 12 : at + 12 + size]
+        if len(payload) != size:
+            break
+        if kind == 5:
+            if payload != struct.pack("<I", _fnv1a(response[: at + 12]) ^ nonce):
+                raise _unsealed("the response answers another request", len(response), "its nonce")
+            if len(runs) != expected or at + 12 + size != len(response):
+                raise _unsealed("wrong number of runs", len(runs), str(expected))
+            return runs
+        if kind == 1:
+            run = replace(run, trace=(*run.trace, (number, payload)))
+        elif kind == 2:
+            run = replace(run, outputs=(*run.outputs, payload))
+        elif kind == 3:
+            words = struct.unpack(f"<{size // 4}I", payload)
+            run = replace(
+                run, stack_bytes=words[0], arena_bytes=words[1:-1], guard_intact=words[-1] == 1
+            )
+        elif kind == 4:
+            runs.append(run)
+            run = empty
+        else:
+            raise _unsealed(f"record of unknown kind {kind}", at, "kinds 1 to 5")
+        at += 12 + size
+    raise _unsealed("the response has no last record", len(response), f"{expected} runs and a seal")
+
+
+def _unsealed(what: str, found: int, expected: str) -> errors.EmulationError:
+    return errors.EmulationError(
+        what, where="harness", expected=expected, found=f"{found} (of {expected})"
+    )
+
+
+def _fnv1a(data: bytes) -> int:
+    digest = 2166136261
+    for byte in data:
+        digest = (digest ^ byte) * 16777619 & 0xFFFFFFFF
+    return digest
+
+
+def run_host(binary: Path, commands: Sequence[Command], timeout: float = 60) -> list[EntryRun]:
+    """Runs a program of `build_host`.  A sanitizer's report is the error's text."""
+    nonce = secrets.randbits(32)
+    try:
+        run = subprocess.run(
+            [str(binary)],
+            input=encode_request(commands, nonce),
+            capture_output=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _hang(str(binary), timeout) from error
+    if run.returncode != 0:
+        report = run.stderr.decode("utf-8", "replace").strip()
+        raise errors.EmulationError(
+            "the host program failed",
+            where=str(binary),
+            expected="exit code 0",
+            found=f"exit code {run.returncode}\n{report[:4000]}",
+        )
+    return decode_response(run.stdout, commands, nonce)
+
+
+def _hang(where: str, timeout: float) -> errors.EmulationError:
+    return errors.EmulationError(
+        "the run did not end", where=where, expected=f"an end within {timeout:g} s", found="a hang"
+    )
+
+
+def emulation_device(core: Core, emulator: Emulator = "auto") -> Device:
+    """A device to link for when only the core matters and `emulator` runs the image."""
+    if _choose(core, emulator) == "unicorn":
+        memories = (
+            Memory("flash", "flash", 0x0800_0000, 16 << 20, default=True),
+            Memory("ram", "ram", 0x2000_0000, 16 << 20, default=True),
+        )
+    else:
+        memories = (
+            Memory("flash", "flash", *core.qemu.flash, default=True),
+            Memory("ram", "ram", *core.qemu.ram, default=True),
+        )
+        if core.qemu.vectors:
+            memories += (Memory("vectors", "flash", *core.qemu.vectors),)
+    title = f"{core.title}, emulated"
+    return Device(core.name, title, core, None, memories, False, {"memories": "the emulator's"})
+
+
+def _choose(core: Core, emulator: Emulator) -> Literal["unicorn", "qemu"]:
+    if emulator == "auto":
+        return "unicorn" if core.unicorn else "qemu"
+    if emulator == "unicorn" and not core.unicorn:
+        raise errors.UsageError(
+            "Unicorn has no model of this core", where=core.name, hint="use emulator='qemu'"
+        )
+    return emulator
+
+
+def run_emulated(
+    image: Image,
+    device: Device,
+    commands: Sequence[Command],
+    *,
+    emulator: Emulator = "auto",
+    count: bool | Sequence[bool] = True,
+    timeout: float = 120,
+) -> list[EntryRun]:
+    """Runs an image of `build_firmware` on an emulated core; one `EntryRun` for each "run".
+
+    `count` chooses the commands whose instructions are counted (a flag for each command, or one
+    for the first run).  Counting is exact and needs Unicorn; QEMU leaves the counts None.
+    Raises `EmulationError` for a fault (with function and line), a hang, or a missing seal.
+    """
+    nonce = secrets.randbits(32)
+    request = encode_request(commands, nonce)
+    with tempfile.TemporaryDirectory(prefix="lilliput-") as name:
+        folder = Path(name)
+        (folder / "request.bin").write_bytes(request)
+        if _choose(device.core, emulator) == "qemu":
+            response = _qemu(image, device, folder, timeout)
+            return decode_response(response, commands, nonce)
+        result = _unicorn(image, device, _counted(commands, count), folder, timeout)
+        runs = decode_response((folder / "response.bin").read_bytes(), commands, nonce)
+    profiles = step_profiles(image, device.core, result["runs"])
+    return [_with_profile(run, profile) for run, profile in zip(runs, profiles, strict=True)]
+
+
+def _counted(commands: Sequence[Command], count: bool | Sequence[bool]) -> list[bool]:
+    """For each "run" command, whether to count it."""
+    if isinstance(count, bool):
+        runs = sum(c.op == "run" for c in commands)
+        return [count and i == 0 for i in range(runs)]
+    return [flag for c, flag in zip(commands, count, strict=True) if c.op == "run"]
+
+
+def _with_profile(run: EntryRun, profile: Profile | None) -> EntryRun:
+    if profile is None:
+        return run
+    return replace(
+        run,
+        instructions=profile.instructions,
+        step_instructions=profile.step_instructions,
+        step_cycles=profile.step_cycles,
+    )
+
+
+class WorkerResult(TypedDict):
+    """What `unicorn_worker` writes into `result.json`.
+
+    `runs` has, for each run, null or a list of [step, [[previous end, address, size, times]...]];
+    step -1 is what follows the last step.
+    """
+
+    fault: str
+    pc: int
+    runs: list[list[tuple[int, list[list[int]]]] | None]
+
+
+def _unicorn(
+    image: Image, device: Device, counted: Sequence[bool], folder: Path, timeout: float
+) -> WorkerResult:
+    segments: list[tuple[int, str]] = []
+    for number, (address, data) in enumerate(load_segments(image.elf)):
+        (folder / f"segment{number}.bin").write_bytes(data)
+        segments.append((address, f"segment{number}.bin"))
+    job = {
+        "arch": device.core.arch,
+        "model": device.core.unicorn,
+        "memories": [(m.origin, m.size, m.kind == "ram") for m in device.memories],
+        "segments": segments,
+        "entry": image.entry,
+        "stack": image.symbols["ll_stack_top"].address,
+        "counted": list(counted),
+        "marks": {
+            name: image.symbols[name].address if name in image.symbols else 0
+            for name in ("ll_run_begin", "ll_run_end", "ll_step_begin", "ll_step_end")
+        },
+        "harness": [image.symbols[n].address for n in ("ll_harness_start", "ll_harness_end")],
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    command = [sys.executable, "-m", "lilliput.emu.unicorn_worker", str(folder)]
+    _child(command, folder, timeout, image.elf.name)
+    result = cast(WorkerResult, json.loads((folder / "result.json").read_text(encoding="utf-8")))
+    if result["fault"]:
+        raise _fault(result["fault"], image, result["pc"], device)
+    return result
+
+
+def _fault(what: str, image: Image, pc: int, device: Device) -> errors.EmulationError:
+    return errors.EmulationError(
+        f"the firmware stopped: {what}",
+        where=f"{device.name}, {image.locate(pc)}",
+        found=f"pc {pc:#010x}",
+    )
+
+
+def _child(command: Sequence[str], folder: Path, timeout: float, where: str) -> str:
+    """Runs a child to its end; it is killed on a timeout and on Ctrl-C.  Its error output."""
+    package = str(Path(__file__).resolve().parents[2])
+    run = _completed(
+        lambda: subprocess.run(
+            command,
+            cwd=folder,
+            env={**_environment(), "PYTHONPATH": package},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+        ),
+        where,
+        timeout,
+    )
+    text = run.stderr.decode("utf-8", "replace").strip()
+    if run.returncode != 0:
+        raise errors.EmulationError(
+            "the emulator failed",
+            where=where,
+            expected="exit code 0",
+            found=f"exit code {run.returncode}\n{text[-2000:]}",
+        )
+    return text
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _completed(
+    start: Callable[[], subprocess.CompletedProcess[bytes]], where: str, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return start()
+    except subprocess.TimeoutExpired as error:
+        raise _hang(where, timeout) from error
+
+
+_QEMU: Final[Mapping[str, tuple[str, str]]] = {
+    "arm": ("qemu-system-arm", "apt-get install qemu-system-arm"),
+    "riscv": ("qemu-system-riscv32", "apt-get install qemu-system-misc"),
+}
+
+
+def _qemu(image: Image, device: Device, folder: Path, timeout: float) -> bytes:
+    program, install = _QEMU[device.core.arch]
+    found = shutil.which(program)
+    if found is None:
+        raise errors.MissingTool(f"{program} is not on PATH", where=device.core.name, hint=install)
+    machine = device.core.qemu
+    command = [
+        *(found, "-M", machine.machine, "-nographic", "-monitor", "none", "-serial", "none"),
+        *("-semihosting-config", "enable=on,target=native", "-kernel", str(image.elf.resolve())),
+        *(("-cpu", machine.cpu) if machine.cpu else ()),
+        *(("-bios", "none") if device.core.arch == "riscv" else ()),
+    ]
+    _child(command, folder, timeout, f"{program} -M {machine.machine}")
+    response = folder / "response.bin"
+    return response.read_bytes() if response.exists() else b""
+
+
+def known_cores() -> tuple[Core, ...]:
+    """All cores, in the order of `cores.toml`."""
+    return tuple(cores().values())

@@ -1,0 +1,269 @@
+"""A child process that runs one image under Unicorn: `python -m lilliput.emu.unicorn_worker DIR`.
+
+The idea: Unicorn (GPL-2) stays in a process of its own and is spoken to through files.  DIR holds
+`job.json` (core model, memories, segments, marks), `request.bin` and the segments; this program
+leaves `response.bin` and `result.json` (fault and raw block counts) there.  It knows addresses
+only: names, lines, cycles and the protocol's meaning belong to `machine` and `cycles`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypedDict, cast
+
+import unicorn
+from unicorn import arm_const, riscv_const
+
+_PAGE: Final = 0x1000
+_SYS_OPEN, _SYS_CLOSE, _SYS_WRITE, _SYS_READ = 0x01, 0x02, 0x05, 0x06
+_SYS_EXIT, _SYS_EXIT_EXTENDED = 0x18, 0x20
+_ALL_ONES: Final = 0xFFFFFFFF
+_ARM_FAULTS: Final = {
+    1: "undefined instruction",
+    3: "instruction fetch abort",
+    4: "data abort",
+    7: "breakpoint (a fault handler ran)",
+    17: "undefined instruction or no coprocessor",
+    18: "invalid execution state",
+}
+_RISCV_FAULTS: Final = {
+    0: "instruction address misaligned",
+    1: "instruction access fault",
+    2: "illegal instruction",
+    3: "breakpoint (a trap handler ran)",
+    4: "load address misaligned",
+    5: "load access fault",
+    6: "store address misaligned",
+    7: "store access fault",
+}
+_ERRORS: Final = {
+    unicorn.UC_ERR_READ_UNMAPPED: "read from an address without memory",
+    unicorn.UC_ERR_WRITE_UNMAPPED: "write to an address without memory",
+    unicorn.UC_ERR_FETCH_UNMAPPED: "jump to an address without memory",
+    unicorn.UC_ERR_WRITE_PROT: "write to flash",
+    unicorn.UC_ERR_INSN_INVALID: "undefined instruction",
+}
+
+
+class Job(TypedDict):
+    """The content of `job.json`; written by `machine`."""
+
+    arch: str
+    model: str
+    memories: list[tuple[int, int, bool]]
+    segments: list[tuple[int, str]]
+    entry: int
+    stack: int
+    counted: list[bool]
+    marks: dict[str, int]
+    harness: tuple[int, int]
+
+
+class Stopped(Exception):
+    """The firmware cannot go on."""
+
+
+class Worker:
+    """One emulated core, its two files, and the counts of the runs."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.job = job
+        self.folder = folder
+        self.arm = job["arch"] == "arm"
+        self.request = (folder / "request.bin").read_bytes()
+        self.read_at = 0
+        self.response = bytearray()
+        self.files: list[str] = []
+        self.exited = False
+        self.fault = ""
+        self.runs: list[list[tuple[int, list[list[int]]]] | None] = []
+        self.awaited = 0
+        self.uc = self._core()
+        if self.arm:
+            self.pc, self.argument = arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_R0
+            self.block = arm_const.UC_ARM_REG_R1
+        else:
+            self.pc, self.argument = riscv_const.UC_RISCV_REG_PC, riscv_const.UC_RISCV_REG_A0
+            self.block = riscv_const.UC_RISCV_REG_A1
+
+    def _core(self) -> Any:
+        if self.arm:
+            uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+            uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_{self.job['model']}"))
+        else:
+            uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+            uc.ctl_set_cpu_model(getattr(riscv_const, f"UC_CPU_{self.job['model']}"))
+        for origin, size, writable in self.job["memories"]:
+            start, end = origin & -_PAGE, (origin + size + _PAGE - 1) & -_PAGE
+            uc.mem_map(start, end - start, unicorn.UC_PROT_ALL if writable else 5)
+        if self.arm:
+            uc.mem_map(0xE000E000, _PAGE)
+        for address, name in self.job["segments"]:
+            uc.mem_write(address, (self.folder / name).read_bytes())
+        if self.arm:
+            uc.reg_write(arm_const.UC_ARM_REG_SP, self.job["stack"])
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
+        for name in ("ll_run_begin", "ll_run_end"):
+            mark = self.job["marks"][name]
+            uc.hook_add(unicorn.UC_HOOK_CODE, self._mark, begin=mark, end=mark)
+        return uc
+
+    def run(self) -> None:
+        """Runs to the exit call, counting inside the runs that were asked for."""
+        begin, end = self.job["marks"]["ll_run_begin"], self.job["marks"]["ll_run_end"]
+        try:
+            pc = self._go(self.job["entry"], begin)
+            for counted in self.job["counted"]:
+                if self.exited:
+                    break
+                self._expect(pc, begin)
+                count = Counter(self) if counted else None
+                pc = self._go(pc, end)
+                if count is not None:
+                    count.stop()
+                if not self.exited:
+                    self._expect(pc, end)
+                    self.runs.append(count.result() if count is not None else None)
+                    pc = self._go(pc, begin)
+        except Stopped as error:
+            self.fault = str(error)
+        self._write()
+
+    def _expect(self, pc: int, address: int) -> None:
+        if pc & ~1 != address & ~1:
+            raise Stopped(f"left the harness at {pc:#010x}")
+
+    def _mark(self, uc: Any, address: int, size: int, _: object) -> None:
+        del size
+        if address == self.awaited:
+            uc.emu_stop()
+
+    def _go(self, pc: int, mark: int) -> int:
+        """Runs from `pc` up to `mark`, the exit call, or a fault (then raises)."""
+        self.awaited = mark
+        try:
+            self.uc.emu_start((pc | 1) if self.arm else pc, _ALL_ONES - 1)
+        except unicorn.UcError as error:
+            raise Stopped(_ERRORS.get(error.errno, str(error))) from error
+        if self.fault:
+            raise Stopped(self.fault)
+        return cast(int, self.uc.reg_read(self.pc))
+
+    def _interrupt(self, uc: Any, number: int, _: object) -> None:
+        pc = cast(int, uc.reg_read(self.pc))
+        if self.arm and number == 7:
+            if bytes(uc.mem_read(pc, 2)) == b"\xab\xbe":
+                self._semihost()
+                uc.reg_write(self.pc, (pc + 2) | 1)
+                return
+        elif not self.arm and number == 3:
+            if bytes(uc.mem_read(pc - 4, 4)) == b"\x13\x10\xf0\x01":
+                self._semihost()
+                uc.reg_write(self.pc, pc + 4)
+                return
+        table = _ARM_FAULTS if self.arm else _RISCV_FAULTS
+        self.fault = table.get(number, f"exception {number}")
+        uc.emu_stop()
+
+    def _semihost(self) -> None:
+        op = cast(int, self.uc.reg_read(self.argument))
+        block = cast(int, self.uc.reg_read(self.block))
+        if op in (_SYS_EXIT, _SYS_EXIT_EXTENDED):
+            self.exited = True
+            self.uc.emu_stop()
+            return
+        service: Callable[[int, int, int], int] | None = {
+            _SYS_OPEN: self._open,
+            _SYS_READ: self._read,
+            _SYS_WRITE: self._write_out,
+            _SYS_CLOSE: lambda file, address, size: 0,
+        }.get(op)
+        words = struct.unpack("<3I", bytes(self.uc.mem_read(block, 12)))
+        self.uc.reg_write(self.argument, _ALL_ONES if service is None else service(*words))
+
+    def _open(self, address: int, mode: int, length: int) -> int:
+        del mode
+        self.files.append(bytes(self.uc.mem_read(address, length)).decode("ascii", "replace"))
+        return len(self.files)
+
+    def _read(self, file: int, address: int, size: int) -> int:
+        """Bytes that were not read, as the call defines it."""
+        if not self._is(file, "request.bin"):
+            return size
+        data = self.request[self.read_at : self.read_at + size]
+        self.read_at += len(data)
+        self.uc.mem_write(address, data)
+        return size - len(data)
+
+    def _write_out(self, file: int, address: int, size: int) -> int:
+        if not self._is(file, "response.bin"):
+            return size
+        self.response += self.uc.mem_read(address, size)
+        return 0
+
+    def _is(self, file: int, name: str) -> bool:
+        return 0 < file <= len(self.files) and self.files[file - 1] == name
+
+    def _write(self) -> None:
+        (self.folder / "response.bin").write_bytes(bytes(self.response))
+        result = {
+            "fault": self.fault,
+            "pc": self.uc.reg_read(self.pc),
+            "runs": self.runs,
+        }
+        (self.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+class Counter:
+    """Counts blocks of one run, in a bucket for each step; the harness's own code is left out.
+
+    A block is (end of the block before, address, size): whether a branch was taken follows.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.low, self.high = (a & ~1 for a in worker.job["harness"])
+        self.step_mark = worker.job["marks"]["ll_step_begin"]
+        self.buckets: list[tuple[int, dict[tuple[int, int, int], int]]] = []
+        self.bucket: dict[tuple[int, int, int], int] = defaultdict(int)
+        self.last_end = 0
+        worker.uc.ctl_flush_tb()
+        self.hook = worker.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+
+    def _block(self, uc: Any, address: int, size: int, _: object) -> None:
+        if self.low <= address < self.high:
+            if address == self.step_mark:
+                step = cast(int, uc.reg_read(self.worker.argument))
+                self.buckets.append((step, self.bucket))
+                self.bucket = defaultdict(int)
+            self.last_end = 0
+            return
+        self.bucket[self.last_end, address, size] += 1
+        self.last_end = address + size
+
+    def stop(self) -> None:
+        """Takes the hook out, so that what follows runs at full speed."""
+        self.worker.uc.hook_del(self.hook)
+        self.worker.uc.ctl_flush_tb()
+
+    def result(self) -> list[tuple[int, list[list[int]]]]:
+        """(step, rows of previous end, address, size, times) in order; -1 = after the last."""
+        buckets = [*self.buckets, (-1, self.bucket)]
+        return [(step, [[*key, times] for key, times in b.items()]) for step, b in buckets]
+
+
+def main() -> int:
+    """Runs the job in the folder named on the command line; the exit code is 0 for faults too."""
+    folder = Path(sys.argv[1])
+    job = cast(Job, json.loads((folder / "job.json").read_text(encoding="utf-8")))
+    Worker(job, folder).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The interpreter: a graph's meaning in NumPy, one `Op.ref` after the other.
+
+It is the definition that everything else is compared with: integers and floats bit for
+bit.  It is written for clarity; the C is what is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.errors import UsageError
+from lilliput.ir.graph import Graph
+from lilliput.ir.module import Module
+from lilliput.ir.types import Array
+
+
+def evaluate(graph: Graph, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Every value of `graph` by name, from its inputs and parameters in `given`."""
+    values = dict(given)
+    for node in graph.nodes:
+        results = node.op.ref(node, [values[v.name] for v in node.inputs])
+        for value, result in zip(node.outputs, results, strict=True):
+            values[value.name] = np.ascontiguousarray(
+                result.astype(value.type.dtype.numpy, copy=False).reshape(value.type.shape)
+            )
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One call: what the caller gets, what is left in the states, and everything between."""
+
+    outputs: dict[str, Array]
+    states: dict[str, Array]
+    values: dict[str, Array]
+
+
+class Session:
+    """Runs a module's entries one after another, keeping its states as the device would."""
+
+    def __init__(self, module: Module):
+        self.module = module
+        self.states: dict[str, Array] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Puts every state back to what it is at power-on."""
+        self.states = {s.name: s.init for s in self.module.states.values()}
+
+    def run(
+        self, inputs: Mapping[str, Array], entry: str | None = None, *, keep: bool = True
+    ) -> Run:
+        """Runs `entry` once; `keep=False` leaves the states as they were.
+
+        Raises UsageError when an input is missing, unknown, or of another shape or dtype.
+        """
+        entry = entry or self.module.entry
+        graph = self.module.graphs[entry]
+        self._check_inputs(inputs, entry)
+        given: dict[str, Array] = {**self.states, **inputs}
+        for value in graph.params:
+            data = self.module.params[value.name].data
+            if data is None:
+                raise UsageError("parameter has no data: it can be planned, not run", where=value.name)
+            given[value.name] = data
+        values = evaluate(graph, given)
+        after = dict(self.states)
+        after.update({n: values[v.name] for n, v in self.module.updates(entry).items()})
+        if keep:
+            self.states = after
+        outputs = {v.name: values[v.name] for v in self.module.outputs(entry)}
+        return Run(outputs, after, values)
+
+    def _check_inputs(self, inputs: Mapping[str, Array], entry: str) -> None:
+        wanted = {v.name: v.type for v in self.module.inputs(entry)}
+        if inputs.keys() != wanted.keys():
+            raise UsageError(
+                "inputs do not match the network's",
+                where=f"entry {entry!r}",
+                expected=", ".join(sorted(wanted)),
+                found=", ".join(sorted(inputs)) or "none",
+            )
+        for name, type in wanted.items():
+            array = inputs[name]
+            if tuple(array.shape) != type.shape or array.dtype != type.dtype.numpy:
+                raise UsageError(
+                    "input has another type",
+                    where=name,
+                    expected=str(type),
+                    found=f"{array.dtype}{list(array.shape)}",
+                )
+
+

@@ -1,0 +1,71 @@
+"""A module: one or more entry graphs over shared parameters and states.
+
+Entries (infer, train_step, step of a stream) never run at the same time.  A parameter is
+constant.  A state lives across calls: its value comes into a graph as one of the graph's
+inputs (`value`), and the value that an entry leaves behind is one of that graph's outputs
+(`updates[entry]`).  TFLite variables, LSTM state, rings over time, trainable weights,
+optimiser moments and random generators are all states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from lilliput.ir.graph import Graph, Value
+from lilliput.ir.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Param:
+    """Constant data; `data` may be None while only shapes matter (search, cost)."""
+
+    value: Value
+    data: Array | None
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """`value` enters every graph that reads it; `updates[entry]` is what the entry leaves."""
+
+    value: Value
+    init: Array
+    updates: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """`params` and `states` are keyed by value name, `graphs` by entry name."""
+
+    graphs: Mapping[str, Graph]
+    params: Mapping[str, Param]
+    states: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
+    name: str = "model"
+
+    def inputs(self, entry: str) -> tuple[Value, ...]:
+        """What the caller provides: the graph's inputs that are not states."""
+        return tuple(v for v in self.graphs[entry].inputs if v.name not in self.states)
+
+    def outputs(self, entry: str) -> tuple[Value, ...]:
+        """What the caller gets: the graph's outputs less those that only update a state."""
+        graph = self.graphs[entry]
+        updated = sum(1 for s in self.states.values() if entry in s.updates)
+        return graph.outputs[: len(graph.outputs) - updated]
+
+    def updates(self, entry: str) -> dict[str, Value]:
+        """State name -> the value this entry leaves in it, in the order of the states."""
+        return {s.name: s.updates[entry] for s in self.states.values() if entry in s.updates}
+
+    @property
+    def entry(self) -> str:
+        """The first entry: what is meant when nobody names one."""
+        return next(iter(self.graphs))

@@ -1,0 +1,202 @@
+"""What an operator is: one `Op` value holds everything that anybody needs to know of it.
+
+The interpreter, the verifier, autodiff, the planner, the emitter, the report, the
+operator table and the tests are written over these fields and know no operator by name.
+The values live in `lilliput.ops`, one file a family.
+
+    Op       doc, attrs, infer, ref, grads, regions, cost, kernels | scalar, samples
+    Kernel   one C implementation: what it accepts, reads, writes, specialises on
+    Scalar   the C expression of an element-wise operator: it fuses
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lilliput.ir.graph import Node, Value
+from lilliput.ir.region import OperandRule
+from lilliput.ir.types import Array, DType, TensorType
+
+if TYPE_CHECKING:
+    from lilliput.ir.build import Builder
+
+
+@dataclass(frozen=True)
+class Attrs:
+    """Base of every operator's attributes: a frozen dataclass of scalars and tuples."""
+
+
+@dataclass(frozen=True)
+class NoAttrs(Attrs):
+    pass
+
+
+Infer = Callable[[Any, Sequence[TensorType]], tuple[TensorType, ...]]
+"""(attrs, operand types) -> the output types that the operator would choose.
+
+Only shape and dtype are binding: the quantisation of an output is the model's choice.
+Raises TypeMismatch with what was expected and found.
+"""
+
+Ref = Callable[[Node, Sequence[Array]], tuple[Array, ...]]
+"""(node, operands) -> results: the NumPy meaning, bit exact for integers and for floats."""
+
+Grad = Callable[["Builder", Node, Sequence[Value]], Value]
+"""(builder, node, gradients of the outputs) -> gradient of one operand, as new nodes."""
+
+Regions = Callable[[Node], tuple[OperandRule, ...]]
+"""node -> one rule for each operand, one entry for each axis of the operand."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Device-independent work: multiply-accumulates, and other element operations."""
+
+    macs: int = 0
+    ops: int = 0
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """The C expression of an element-wise operator, one element at a time.
+
+    `c(node, args)` returns an expression over the C expressions `args` of its operands;
+    integers arrive as int32_t and leave within the range of the output's dtype, floats
+    arrive and leave as float.  `tables(node)` are constant arrays that the expression may
+    index as `{name}[...]`; they become constants of the program.
+    """
+
+    c: Callable[[Node, Sequence[str]], str]
+    tables: Callable[[Node], Mapping[str, Array]] = lambda node: {}
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a kernel wants a parameter laid out.
+
+    pack : array of the parameter's shape -> array of the packed shape
+    unpack : packed array, original type -> array (pack's inverse)
+    block_axis : axis of the packed array along which it may be brought in slices, and to
+        which axis of the output region such a slice belongs
+    """
+
+    name: str
+    pack: Callable[[Array], Array]
+    unpack: Callable[[Array, TensorType], Array]
+    block_axis: int | None = None
+
+
+PLAIN = Packing("plain", lambda a: a, lambda a, t: a.reshape(t.shape), 0)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of a kernel as it is called.
+
+    value : the graph value (an input of the node, or derived from one by graph nodes)
+    source : index of the node input whose region rule it follows, or None when the whole
+        of it is read for any region
+    packing : layout of a parameter operand
+    """
+
+    value: Value
+    source: int | None = None
+    packing: Packing = PLAIN
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a kernel's accumulator becomes the element that is stored.
+
+    `c(acc, load)` is a C expression over the accumulator; `load(value)` gives the C
+    expression of the element of a per-channel operand at the current channel.
+    """
+
+    c: Callable[[str, Callable[[Value], str]], str]
+    operands: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One C implementation of an operator, in `codegen/csrc/kernels/<source>`.
+
+    accepts : node -> None, or why not (the reason is shown in the report)
+    types : node -> the C type macros that the source is instantiated with
+    params : node -> the scalar fields of its parameter struct
+    specialise : fields worth making compile-time constants, most valuable first
+    operands : (builder, node) -> what the C function gets, in order; may add graph nodes
+        that derive one value from another (a folded bias); they are folded when constant
+    finish : (builder, node) -> how the accumulator becomes an element; None = the kernel
+        stores by itself and takes no epilogue
+    overlap : how far the output may run over the input it consumes:
+        "element" reads element i before it writes element i and never reads it again
+        "row" needs no input row again that precedes the window of the current row
+        "none" the output must not touch an input
+    quantum : output rows that are computed together
+    scratch : node -> bytes of scratch, dead outside a call
+    carry : node -> bytes of accumulators that live across the pieces of a reduction
+    cycles : (node) -> predicted cycles an inference on a core without special units
+    dense : reads its operands by linear address (no rings, no strides between pixels)
+    packed : node inputs that it wants packed, which therefore have to be constant
+    """
+
+    name: str
+    source: str
+    accepts: Callable[[Node], str | None]
+    types: Callable[[Node], Mapping[str, str]]
+    params: Callable[[Node], Mapping[str, int | float]]
+    operands: Callable[[Builder, Node], tuple[Operand, ...]]
+    cycles: Callable[[Node], float]
+    finish: Callable[[Builder, Node], Finish] | None = None
+    specialise: tuple[str, ...] = ()
+    overlap: str = "none"
+    quantum: int = 1
+    align: int = 4
+    scratch: Callable[[Node], int] = lambda node: 0
+    carry: Callable[[Node], int] = lambda node: 0
+    dense: bool = False
+    packed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One case that drives every test of an operator.
+
+    inputs : operand types; `params` are the indices of operands that are constants;
+    output : type of the output when the quantisation matters, else inferred.
+    """
+
+    inputs: tuple[TensorType, ...]
+    attrs: Attrs = NoAttrs()
+    outputs: tuple[TensorType, ...] = ()
+    params: tuple[int, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An operator.  Compared by identity; found by name in `lilliput.ops.registry`.
+
+    view : the result is the operand's bytes in the same order under another shape
+    """
+
+    name: str
+    doc: str
+    infer: Infer
+    ref: Ref
+    attrs: type[Attrs] = NoAttrs
+    grads: tuple[Grad | None, ...] = ()
+    regions: Regions | None = None
+    cost: Callable[[Node], Cost] = lambda node: Cost(ops=node.output.type.size)
+    kernels: tuple[Kernel, ...] = ()
+    scalar: Scalar | None = None
+    samples: tuple[Sample, ...] = ()
+    dtypes: tuple[DType, ...] = ()
+    oracle: str = ""
+    view: bool = False
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"

@@ -1,0 +1,70 @@
+"""Small tools for passes: substitution, dead code, and folding of constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.module import Module, Param
+
+Pass = Callable[[Module], Module]
+
+
+def substitute(graph: Graph, by: Mapping[str, Value]) -> Graph:
+    """`graph` with every read of a value named in `by` replaced (chains are followed)."""
+
+    def final(v: Value) -> Value:
+        while v.name in by:
+            v = by[v.name]
+        return v
+
+    nodes = tuple(n.with_inputs([final(v) for v in n.inputs]) for n in graph.nodes)
+    return replace(graph, nodes=nodes, outputs=tuple(final(v) for v in graph.outputs))
+
+
+def drop_dead(graph: Graph) -> Graph:
+    """Without the nodes and parameters that no output depends on.  Inputs stay: they are API."""
+    live = {v.name for v in graph.outputs}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(v.name in live for v in node.outputs):
+            kept.append(node)
+            live.update(v.name for v in node.inputs)
+    params = tuple(p for p in graph.params if p.name in live)
+    return replace(graph, params=params, nodes=tuple(reversed(kept)))
+
+
+def map_graphs(module: Module, f: Callable[[Graph], Graph]) -> Module:
+    graphs = {entry: f(graph) for entry, graph in module.graphs.items()}
+    used = {v.name for g in graphs.values() for v in g.params}
+    params = {n: p for n, p in module.params.items() if n in used}
+    return replace(module, graphs=graphs, params=params)
+
+
+@dataclass(frozen=True)
+class Folded:
+    graph: Graph
+    params: dict[str, Param]
+
+
+def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
+    """Evaluates every node whose operands are all parameters with data.
+
+    Its results become parameters; the data of a folded node is what `Op.ref` gives.
+    """
+    known = {v.name: params[v.name] for v in graph.params}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        data = [known[v.name].data if v.name in known else None for v in node.inputs]
+        if node.inputs and all(d is not None for d in data):
+            results = node.op.ref(node, [d for d in data if d is not None])
+            for value, result in zip(node.outputs, results, strict=True):
+                shaped = result.astype(value.type.dtype.numpy, copy=False)
+                known[value.name] = Param(value, shaped.reshape(value.type.shape))
+        else:
+            nodes.append(node)
+    folded = drop_dead(
+        replace(graph, params=tuple(p.value for p in known.values()), nodes=tuple(nodes))
+    )
+    return Folded(folded, {v.name: known[v.name] for v in folded.params})

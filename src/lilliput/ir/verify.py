@@ -1,0 +1,158 @@
+"""The verifier of the graph level: what is legal, checked between stages.
+
+    every operand is defined before it is read        names are unique
+    every node's output types are what its operator infers (shape and dtype)
+    quantisation has positive scales, as many as its axis is long, zero points in range
+    params and states have data of their type; every state update has the state's type
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from lilliput.errors import GraphError, Problem, TypeMismatch
+from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.module import Module
+from lilliput.ir.types import TensorType
+
+MAX_ELEMENTS = 2**31 - 1
+
+
+def check_node(node: Node) -> None:
+    """Raises TypeMismatch where the recorded output types are not what the op infers."""
+    try:
+        expected = node.op.infer(node.attrs, [v.type for v in node.inputs])
+    except TypeMismatch as e:
+        p = e.problems[0]
+        raise TypeMismatch(
+            p.what, where=node.describe(), expected=p.expected, found=p.found, hint=p.hint
+        ) from None
+    found = tuple(v.type for v in node.outputs)
+    if [(t.shape, t.dtype) for t in expected] != [(t.shape, t.dtype) for t in found]:
+        raise TypeMismatch(
+            "output type differs from what the operator gives",
+            where=node.describe(),
+            expected=", ".join(map(str, expected)),
+            found=", ".join(map(str, found)),
+        )
+
+
+def verify_graph(graph: Graph) -> None:
+    """Raises GraphError with every rule that the graph breaks."""
+    problems = list(_graph_problems(graph))
+    if problems:
+        raise GraphError(problems)
+
+
+def verify(module: Module) -> None:
+    """Raises GraphError with every rule that the module breaks."""
+    problems: list[Problem] = []
+    for entry, graph in module.graphs.items():
+        problems += _graph_problems(graph)
+        problems += _binding_problems(module, entry, graph)
+    problems += _data_problems(module)
+    if problems:
+        raise GraphError(problems)
+
+
+def _graph_problems(graph: Graph) -> Iterator[Problem]:
+    defined: dict[str, Value] = {}
+    for value in (*graph.inputs, *graph.params):
+        yield from _define(value, defined, "graph")
+    for node in graph.nodes:
+        for value in node.inputs:
+            if defined.get(value.name) != value:
+                yield Problem(
+                    "reads a value that is not defined before it"
+                    if value.name not in defined
+                    else "reads a value under another type than it was defined with",
+                    node.describe(),
+                    expected=str(defined.get(value.name, "an earlier definition")),
+                    found=str(value),
+                )
+        yield from _caught(check_node, node)
+        for value in node.outputs:
+            yield from _define(value, defined, node.describe())
+    for value in graph.outputs:
+        if defined.get(value.name) != value:
+            yield Problem("output is not defined", found=str(value))
+
+
+def _define(value: Value, defined: dict[str, Value], where: str) -> Iterator[Problem]:
+    if value.name in defined:
+        yield Problem("name is defined twice", where, found=value.name)
+    defined[value.name] = value
+    yield from _type_problems(value)
+
+
+def _type_problems(value: Value) -> Iterator[Problem]:
+    type = value.type
+    if any(d < 1 for d in type.shape) or math.prod(type.shape) > MAX_ELEMENTS:
+        yield Problem(
+            "shape is empty or too large", value.name, "1 to 2^31-1 elements", str(type)
+        )
+    yield from (Problem(text, value.name, found=str(type.quant)) for text in _quant_faults(type))
+
+
+def _quant_faults(type: TensorType) -> Iterator[str]:
+    quant = type.quant
+    if quant is None:
+        return
+    if not type.dtype.is_integer:
+        yield f"{type.dtype.value} cannot be quantised"
+        return
+    if any(not (math.isfinite(s) and s > 0) for s in quant.scale):
+        yield "scale is not a positive number"
+    low, high = type.dtype.bounds
+    if any(not low <= z <= high for z in quant.zero_point):
+        yield "zero point is out of range"
+    count = 1 if quant.axis is None else -1
+    if quant.axis is not None and 0 <= quant.axis < len(type.shape):
+        count = type.shape[quant.axis]
+    if (len(quant.scale), len(quant.zero_point)) != (count, count):
+        yield "number of scales and zero points does not match the quantised axis"
+
+
+def _caught(check: Callable[[Node], None], node: Node) -> Iterator[Problem]:
+    try:
+        check(node)
+    except GraphError as e:
+        yield from e.problems
+
+
+def _binding_problems(module: Module, entry: str, graph: Graph) -> Iterator[Problem]:
+    where = f"entry {entry!r}"
+    for value in graph.params:
+        if value.name not in module.params or module.params[value.name].value != value:
+            yield Problem("parameter is not in the module", where, found=str(value))
+    updates = module.updates(entry)
+    tail = graph.outputs[len(graph.outputs) - len(updates) :]
+    if tail != tuple(updates.values()):
+        yield Problem(
+            "state updates are not the graph's last outputs",
+            where,
+            expected=", ".join(v.name for v in updates.values()),
+            found=", ".join(v.name for v in tail),
+        )
+    for name, new in updates.items():
+        old = module.states[name].value
+        if (new.type.shape, new.type.dtype) != (old.type.shape, old.type.dtype):
+            yield Problem("state changes its type", f"{where}, {name}", str(old), str(new))
+
+
+def _data_problems(module: Module) -> Iterator[Problem]:
+    held = [(p.value, p.data) for p in module.params.values()]
+    held += [(s.value, s.init) for s in module.states.values()]
+    for value, data in held:
+        if data is not None and (
+            tuple(data.shape) != value.type.shape or data.dtype != value.type.dtype.numpy
+        ):
+            yield Problem(
+                "data does not have its type",
+                value.name,
+                str(value.type),
+                f"{data.dtype}{list(data.shape)}",
+            )
+    for name in module.states.keys() & module.params.keys():
+        yield Problem("name is both a parameter and a state", name)

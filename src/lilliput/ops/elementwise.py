@@ -1,0 +1,368 @@
+"""Element-wise operators of two operands, add, sub and mul, and clamp.
+
+Operands broadcast as in NumPy.  int8 and int16 are rescaled to a common scale with 20 or
+15 extra bits (add, sub) or multiplied and rescaled once (mul), exactly as TFLite's
+reference kernels do; unquantised int32 wraps; float32 is one IEEE operation.  Fused
+activations are not here: they are `clamp` nodes, which the compiler fuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.errors import TypeMismatch
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Attrs, Op, Sample, Scalar
+from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ops.common import check
+from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
+from lilliput.ops.registry import register
+
+REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
+BINARY_DTYPES = (DType.F32, DType.S8, DType.S16, DType.S32)
+
+
+@dataclass(frozen=True)
+class Binary(Attrs):
+    """How quantised operands are rescaled; without effect on floats and plain int32."""
+
+    rounding: Rounding = Rounding.DOUBLE
+
+
+@dataclass(frozen=True)
+class Clamp(Attrs):
+    """Bounds of the elements as they are stored; infinite where there is none."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+# Shapes and regions -----------------------------------------------------------------------
+
+
+def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that `shapes` broadcast to; raises TypeMismatch where there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise TypeMismatch(
+            "shapes do not broadcast",
+            expected="equal extents, or 1, axis by axis from the last",
+            found=" and ".join(str(list(s)) for s in shapes),
+        ) from None
+
+
+def broadcast_rule(operand: tuple[int, ...], out: tuple[int, ...]) -> OperandRule:
+    """Pointwise along the axes that `operand` has, Whole along those that are repeated."""
+    offset = len(out) - len(operand)
+
+    def rule(i: int) -> AxisRule:
+        repeated = operand[i] == 1 and out[offset + i] != 1
+        return Whole() if repeated else Pointwise(offset + i)
+
+    return tuple(rule(i) for i in range(len(operand)))
+
+
+def broadcast_regions(node: Node) -> tuple[OperandRule, ...]:
+    """The region rules of any element-wise node."""
+    out = node.output.type.shape
+    return tuple(broadcast_rule(v.type.shape, out) for v in node.inputs)
+
+
+def check_quantised(t: TensorType) -> None:
+    """Raises TypeMismatch unless `t` is quantised per tensor."""
+    check(
+        t.quant is not None and t.quant.is_per_tensor,
+        "operand is not quantised per tensor",
+        "one scale and zero point",
+        t.quant,
+    )
+
+
+def c_int(value: int) -> str:
+    """An int32 literal (INT32_MIN has none of its own)."""
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+def c_float(value: float) -> str:
+    """A finite float32 literal that reads back as the same number."""
+    return repr(float(np.float32(value))) + "f"
+
+
+def _binary_infer(_: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    check(len(types) == 2, "wrong number of operands", "a, b", len(types))
+    a_type, b_type = types
+    check(
+        a_type.dtype in BINARY_DTYPES,
+        "operands of this type",
+        ", ".join(d.value for d in BINARY_DTYPES),
+        a_type.dtype.value,
+    )
+    check(a_type.dtype is b_type.dtype, "operand types differ", a_type.dtype, b_type.dtype)
+    if a_type.dtype in (DType.S8, DType.S16):
+        check_quantised(a_type)
+        check_quantised(b_type)
+    shape = broadcast_shape((a_type.shape, b_type.shape))
+    return (TensorType(shape, a_type.dtype, a_type.quant),)
+
+
+# add and sub ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """(mult, shift) of both operands, from 2^left finer steps, and of the result."""
+
+    left: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    y: tuple[int, int]
+
+
+Precision = type[np.float64] | type[np.float32]
+
+
+def _rescale(node: Node, precision: Precision) -> Rescale:
+    """TFLite's parameters of a quantised sum, worked out in `precision`.
+
+    Raises TypeMismatch when the output's scale is so small that a multiplier is not < 1.
+    """
+    scales = [precision(v.type.scale) for v in (*node.inputs, node.output)]
+    left = 15 if node.output.type.dtype is DType.S16 else 20
+    twice = precision(2) * max(scales[0], scales[1])
+    y = float(twice / (precision(1 << left) * scales[2]))
+    check(
+        0 < y < 1, "output scale is too small", f"> {float(twice) / (1 << left)}", float(scales[2])
+    )
+    a, b = (quantize_multiplier(float(s / twice)) for s in scales[:2])
+    return Rescale(left, a, b, quantize_multiplier(y))
+
+
+def _sum_ref(
+    sign: int, precision: Precision
+) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
+    def ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+        a, b = operands
+        y = node.output.type
+        if y.dtype.is_float:
+            return (np.add(a, b) if sign > 0 else np.subtract(a, b),)
+        wide = [v.astype(np.int64) for v in operands]
+        if y.dtype is DType.S32:
+            return (wrap32(wide[0] + sign * wide[1]).astype(np.int32),)
+        p, rounding = _rescale(node, precision), _rounding(node)
+        left, right = (
+            requant((x - v.type.zero_point) << p.left, *pair, rounding)
+            for x, v, pair in zip(wide, node.inputs, (p.a, p.b), strict=True)
+        )
+        total = requant(left + sign * right, *p.y, rounding)
+        return (saturate(total + y.zero_point, y),)
+
+    return ref
+
+
+def _sum_c(sign: int, precision: Precision) -> Callable[[Node, Sequence[str]], str]:
+    symbol, wrap = ("+", "ll_wrap_add") if sign > 0 else ("-", "ll_wrap_sub")
+
+    def c(node: Node, args: Sequence[str]) -> str:
+        y = node.output.type
+        if y.dtype.is_float:
+            return f"({args[0]} {symbol} {args[1]})"
+        if y.dtype is DType.S32:
+            return f"{wrap}({args[0]}, {args[1]})"
+        p, requant_c = _rescale(node, precision), REQUANT_C[_rounding(node)]
+        scaled = [
+            f"{requant_c}(ll_wrap_shl({_less(x, v.type.zero_point)}, {p.left}), {m}, {s})"
+            for x, v, (m, s) in zip(args, node.inputs, (p.a, p.b), strict=True)
+        ]
+        total = f"{requant_c}({scaled[0]} {symbol} {scaled[1]}, {p.y[0]}, {p.y[1]})"
+        return clamped(_less(total, -y.zero_point), y)
+
+    return c
+
+
+def _rounding(node: Node) -> Rounding:
+    assert isinstance(node.attrs, Binary)
+    return node.attrs.rounding
+
+
+def _less(x: str, offset: int) -> str:
+    """`x - offset`, for integers that cannot overflow."""
+    return x if offset == 0 else f"({x} {'-' if offset > 0 else '+'} {abs(offset)})"
+
+
+def clamped(x: str, t: TensorType) -> str:
+    """The expression x, saturated to the dtype of `t`."""
+    low, high = t.dtype.bounds
+    return f"ll_clamp({x}, {c_int(low)}, {c_int(high)})"
+
+
+# mul --------------------------------------------------------------------------------------
+
+
+def _mul_infer(a: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    for t in types:
+        check(
+            t.dtype is not DType.S16 or t.zero_point == 0,
+            "int16 operand of mul has a zero point",
+            0,
+            t.zero_point,
+        )
+    return _binary_infer(a, types)
+
+
+def _product_scale(node: Node) -> tuple[int, int]:
+    a, b, y = (v.type.scale for v in (*node.inputs, node.output))
+    return quantize_multiplier(a * b / y)
+
+
+def _mul_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    y = node.output.type
+    if y.dtype.is_float:
+        return (np.multiply(*operands),)
+    if y.dtype is DType.S32:
+        return (np.multiply(*operands, dtype=np.int32),)
+    a, b = (
+        x.astype(np.int64) - v.type.zero_point for x, v in zip(operands, node.inputs, strict=True)
+    )
+    product: Ints = a * b
+    return (
+        saturate(
+            wrap32(requant(product, *_product_scale(node), _rounding(node)) + y.zero_point), y
+        ),
+    )
+
+
+def _mul_c(node: Node, args: Sequence[str]) -> str:
+    y = node.output.type
+    if y.dtype.is_float:
+        return f"({args[0]} * {args[1]})"
+    if y.dtype is DType.S32:
+        return f"ll_wrap_mul({args[0]}, {args[1]})"
+    a, b = (_less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
+    mult, shift = _product_scale(node)
+    scaled = f"{REQUANT_C[_rounding(node)]}({a} * {b}, {mult}, {shift})"
+    return clamped(f"ll_wrap_add({scaled}, {y.zero_point})" if y.zero_point else scaled, y)
+
+
+# clamp ------------------------------------------------------------------------------------
+
+
+def _clamp_attrs(node: Node) -> Clamp:
+    assert isinstance(node.attrs, Clamp)
+    return node.attrs
+
+
+def _clamp_infer(a: Clamp, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    check(len(types) == 1, "wrong number of operands", "x", len(types))
+    dtypes = (*BINARY_DTYPES, DType.U8)
+    check(types[0].dtype in dtypes, "operand of this type", dtypes, types[0].dtype)
+    check(a.low <= a.high, "empty range", "low <= high", (a.low, a.high))
+    return (types[0],)
+
+
+def _bounds(node: Node) -> tuple[int, int]:
+    """The bounds of an integer clamp, within the dtype."""
+    a = _clamp_attrs(node)
+    low, high = node.output.type.dtype.bounds
+    return int(min(max(a.low, low), high)), int(max(min(a.high, high), low))
+
+
+def _clamp_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    (x,), a = operands, _clamp_attrs(node)
+    if not node.output.type.dtype.is_float:
+        return (np.clip(x.astype(np.int64), *_bounds(node)).astype(x.dtype),)
+    low, high = np.float32(a.low), np.float32(a.high)
+    above = np.where(x < low, low, x)
+    return (np.where(high < above, high, above),)
+
+
+def _clamp_c(node: Node, args: Sequence[str]) -> str:
+    a, x = _clamp_attrs(node), args[0]
+    if not node.output.type.dtype.is_float:
+        low, high = _bounds(node)
+        return f"ll_clamp({x}, {c_int(low)}, {c_int(high)})"
+    if a.low > -math.inf:
+        x = f"ll_max_f32({x}, {c_float(a.low)})"
+    return f"ll_min_f32({x}, {c_float(a.high)})" if a.high < math.inf else x
+
+
+# The operators ----------------------------------------------------------------------------
+
+_ONCE = Binary(Rounding.SINGLE)
+
+
+def _pairs(mul: bool) -> tuple[Sample, ...]:
+    """Samples of a binary operator: shapes that broadcast every way, scales far apart."""
+    zero = 0 if mul else -11
+    return (
+        Sample((s8(1, 5, 3, 7, scale=0.02, zero_point=4), s8(1, 5, 3, 7, scale=0.5, zero_point=9)),
+               Binary(), (s8(1, 5, 3, 7, scale=0.6, zero_point=-3),)),
+        Sample((s8(2, 3, 4, scale=0.1, zero_point=-128), s8(4, scale=0.001, zero_point=127)),
+               Binary(), (s8(2, 3, 4, scale=0.03, zero_point=127),), (1,)),
+        Sample((s8(3, 1, 5, scale=0.5), s8(3, 4, 1, scale=0.25, zero_point=1)),
+               _ONCE, (s8(3, 4, 5, scale=4.0, zero_point=-128),)),
+        Sample((s8(1, scale=1e-6), s8(6, scale=200.0)), Binary(), (s8(6, scale=0.01),)),
+        Sample((s16(2, 9, scale=0.001), s16(2, 9, scale=0.0004)), Binary(),
+               (s16(2, 9, scale=0.002),)),
+        Sample((s16(4, 3, scale=0.1, zero_point=zero), s16(1, scale=0.3)), _ONCE,
+               (s16(4, 3, scale=0.4),)),
+        Sample((s32(3, 5), s32(3, 5))),
+        Sample((f32(1, 4, 4, 3), f32(3)), low=-3.0, high=3.0),
+        Sample((f32(2, 1, 3), f32(5, 1)), low=-1e30, high=1e30),
+    )  # fmt: skip
+
+
+def _binary(
+    name: str,
+    doc: str,
+    ref: Callable[[Node, Sequence[Array]], tuple[Array, ...]],
+    c: Callable[[Node, Sequence[str]], str],
+) -> Op:
+    mul = name == "mul"
+    return register(
+        Op(
+            name=name,
+            doc=f"y = {doc}; a and b broadcast to y",
+            attrs=Binary,
+            infer=_mul_infer if mul else _binary_infer,
+            ref=ref,
+            regions=broadcast_regions,
+            scalar=Scalar(c),
+            samples=_pairs(mul),
+            dtypes=BINARY_DTYPES,
+            oracle=f"TFLM {name.upper()}",
+        )
+    )
+
+
+# TFLite works out the multipliers of SUB in float32 and those of ADD in double.
+add = _binary("add", "a + b", _sum_ref(1, np.float64), _sum_c(1, np.float64))
+sub = _binary("sub", "a - b", _sum_ref(-1, np.float32), _sum_c(-1, np.float32))
+mul = _binary("mul", "a * b", _mul_ref, _mul_c)
+
+clamp = register(
+    Op(
+        name="clamp",
+        doc="y = min(max(x, low), high), bounds in stored units; x, y of one shape",
+        attrs=Clamp,
+        infer=_clamp_infer,
+        ref=_clamp_ref,
+        regions=broadcast_regions,
+        scalar=Scalar(_clamp_c),
+        samples=(
+            Sample((s8(1, 3, 5, 4, scale=0.05, zero_point=-7),), Clamp(-7, 90)),
+            Sample((s8(9),), Clamp(low=-3)),
+            Sample((s16(3, 5),), Clamp(0, 32767)),
+            Sample((s32(7),), Clamp(-100000, 5)),
+            Sample((f32(2, 5),), Clamp(0.0, 6.0), low=-20.0, high=20.0),
+            Sample((f32(2, 5),), Clamp(low=-1.1), low=-5.0, high=5.0),
+        ),
+        dtypes=(*BINARY_DTYPES, DType.U8),
+        oracle="fused activations of TFLM",
+    )
+)

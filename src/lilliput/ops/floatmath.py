@@ -1,0 +1,126 @@
+"""exp, log, tanh, logistic, sqrt and 1/sqrt in float32, with every operation in a defined order.
+
+The NumPy twin of `codegen/csrc/float.h`, bit for bit: both do the same float32 additions,
+multiplications and divisions one after the other, without fused multiply-add, so that a
+network's floats are the same on every host and core.  The errors against the exact
+functions are in docs/numerics.md and asserted in the tests.  It is not a general maths
+library: arguments are finite or infinite float32, NaN gives NaN, there are no flags.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+LN2_HIGH = np.float32(0.693359375)
+LN2_LOW = np.float32(-2.12194440e-4)
+LOG2_E = np.float32(1.44269504)
+SQRT_2 = np.float32(1.41421354)
+
+EXP_POLY = (
+    0.0013951719738543034,
+    0.008369598537683487,
+    0.0416661873459816,
+    0.16666512191295624,
+    0.5,
+)
+"""(exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2, highest power first."""
+
+LOG_POLY = (
+    0.06915653496980667,
+    -0.11794112622737885,
+    0.11875060200691223,
+    -0.12383795529603958,
+    0.14218328893184662,
+    -0.16669270396232605,
+    0.20002242922782898,
+    -0.24999986588954926,
+    0.3333331048488617,
+)
+"""(log(1+f) - f + f^2/2) / f^3 on sqrt(1/2) <= 1+f <= sqrt(2), highest power first."""
+
+TANH_POLY = (
+    -0.005709497258067131,
+    0.020644135773181915,
+    -0.05374162271618843,
+    0.13331469893455505,
+    -0.3333328366279602,
+)
+"""(tanh(x)/x - 1) / x^2 in x^2 on |x| <= 0.625, highest power first."""
+
+
+def _poly(x: F32, coefficients: tuple[float, ...]) -> F32:
+    result = np.full_like(x, coefficients[0])
+    for c in coefficients[1:]:
+        result = result * x + np.float32(c)
+    return result
+
+
+def _power_of_two(n: npt.NDArray[np.int32]) -> F32:
+    return ((n + 127) << 23).astype(np.int32).view(np.float32)
+
+
+def exp(x: npt.ArrayLike) -> F32:
+    """e^x within 1 ULP; 0 below -104, infinity above 88.73, subnormals between."""
+    x = np.asarray(x, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        bounded = np.where(np.isnan(x), np.float32(0), np.clip(x, np.float32(-104), np.float32(89)))
+        t = bounded * LOG2_E
+        n = np.trunc(t + np.where(t < 0, np.float32(-0.5), np.float32(0.5))).astype(np.int32)
+        k = n.astype(np.float32)
+        r = (bounded - k * LN2_HIGH) - k * LN2_LOW
+        p = (_poly(r, EXP_POLY) * (r * r) + r) + np.float32(1)
+        result = (p * _power_of_two(n >> 1)) * _power_of_two(n - (n >> 1))
+    return np.where(np.isnan(x), x, result)
+
+
+def log(x: npt.ArrayLike) -> F32:
+    """Natural logarithm within 1 ULP; -infinity at 0, NaN below."""
+    x = np.asarray(x, np.float32)
+    tiny = x < np.float32(1.17549435e-38)
+    normal = np.where(np.isfinite(x) & (x > 0), x, np.float32(1))
+    normal = np.where(tiny & (x > 0), normal * np.float32(8388608.0), normal)
+    bits = normal.view(np.int32)
+    e = (bits >> 23) - np.where(tiny & (x > 0), 127 + 23, 127).astype(np.int32)
+    m = ((bits & 0x007FFFFF) | 0x3F800000).astype(np.int32).view(np.float32)
+    high = m > SQRT_2
+    f = np.where(high, m * np.float32(0.5), m) - np.float32(1)
+    k = (e + high).astype(np.float32)
+    z = f * f
+    y = (f * z) * _poly(f, LOG_POLY)
+    y = (y + k * LN2_LOW) - np.float32(0.5) * z
+    result = (f + y) + k * LN2_HIGH
+    result = np.where(x == 0, np.float32(-np.inf), result)
+    return np.where((x < 0) | np.isnan(x), np.float32(np.nan), np.where(x == np.inf, x, result))
+
+
+def tanh(x: npt.ArrayLike) -> F32:
+    """Within 2 ULP; odd, exactly +-1 from 9.02 on."""
+    x = np.asarray(x, np.float32)
+    a = np.abs(x)
+    z = np.where(a < np.float32(0.625), x * np.where(a < 1, x, np.float32(0)), np.float32(0))
+    small = (_poly(z, TANH_POLY) * z) * np.where(a < 1, x, np.float32(0)) + x
+    e = exp(np.float32(2) * np.where(a > 10, np.float32(10), a))
+    large = np.float32(1) - np.float32(2) / (e + np.float32(1))
+    return np.where(a < np.float32(0.625), small, np.where(x < 0, -large, large))
+
+
+def logistic(x: npt.ArrayLike) -> F32:
+    """1 / (1 + e^-x) within 2 ULP where it is not subnormal."""
+    x = np.asarray(x, np.float32)
+    e = exp(-np.abs(x))
+    return np.where(x < 0, e, np.float32(1)) / (np.float32(1) + e)
+
+
+def sqrt(x: npt.ArrayLike) -> F32:
+    """Correctly rounded, as IEEE 754 wants it; NaN below 0."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(np.asarray(x, np.float32))
+
+
+def rsqrt(x: npt.ArrayLike) -> F32:
+    """1 / sqrt(x), two roundings; infinity at 0, NaN below."""
+    with np.errstate(divide="ignore"):
+        return np.float32(1) / sqrt(x)

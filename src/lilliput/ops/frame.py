@@ -1,0 +1,253 @@
+"""Operators that put a map into another frame: pad and resize_nearest.
+
+They move elements, compute nothing, and keep the quantisation; what a margin holds is a
+stored value, so that the zero point is the model's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
+from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole
+from lilliput.ir.types import Array, TensorType, f32, s8, s16, s32
+from lilliput.ops.common import check
+from lilliput.ops.move import DTYPES, cycles, element_types, moved, one
+from lilliput.ops.registry import register
+
+
+@dataclass(frozen=True)
+class Pad(Attrs):
+    """before, after: elements added to each axis; value: what they hold, as it is stored."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0
+
+
+@dataclass(frozen=True)
+class ResizeNearest(Attrs):
+    """height, width: of the result; the flags are TFLite's."""
+
+    height: int
+    width: int
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+
+# pad --------------------------------------------------------------------------------------
+
+
+def _pad_attrs(node: Node) -> Pad:
+    assert isinstance(node.attrs, Pad)
+    return node.attrs
+
+
+def _pad_infer(a: Pad, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = one(types)
+    check(len(a.before) == len(a.after) == len(x.shape), "axes", len(x.shape), len(a.before))
+    check(min((*a.before, *a.after), default=0) >= 0, "padding", ">= 0", a)
+    if x.dtype.is_integer:
+        low, high = x.dtype.bounds
+        ok = a.value == int(a.value) and low <= a.value <= high
+        check(ok, "value", f"an integer in {low}..{high}", a.value)
+    check(x.quant is None or x.quant.is_per_tensor, "quantisation", "per tensor", "per axis")
+    extents = zip(a.before, x.shape, a.after, strict=True)
+    return (x.with_shape(*(sum(parts) for parts in extents)),)
+
+
+def _pad_value(node: Node) -> Array:
+    dtype = node.inputs[0].type.dtype
+    value = _pad_attrs(node).value
+    return np.array([value if dtype.is_float else int(value)], dtype.numpy)
+
+
+def _pad_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    a = _pad_attrs(node)
+    widths = list(zip(a.before, a.after, strict=True))
+    return (np.pad(operands[0], widths, constant_values=_pad_value(node)[0]),)
+
+
+def _pad_regions(node: Node) -> tuple[OperandRule, ...]:
+    before = _pad_attrs(node).before
+    return (tuple(Shift(k, b) if b else Pointwise(k) for k, b in enumerate(before)),)
+
+
+def _pad_accepts(node: Node) -> str | None:
+    a, x = _pad_attrs(node), node.inputs[0].type.shape
+    padded = [k for k in range(len(x)) if a.before[k] or a.after[k]]
+    outer = min(padded, default=len(x)) - len(x)
+    if outer < -4 or (outer == -4 and math.prod(x[:-4]) > 1):
+        return "pads an axis before the last four, or the fourth last of several"
+    return None
+
+
+def _last(values: Sequence[int], fill: int) -> tuple[int, int, int, int]:
+    """The last four of `values`, led by `fill`."""
+    n, h, w, c = (*(fill,) * 4, *values)[-4:]
+    return n, h, w, c
+
+
+def _pad_params(node: Node) -> Mapping[str, int]:
+    x, before = _last(node.inputs[0].type.shape, 1), _last(_pad_attrs(node).before, 0)
+    images = math.prod((1, *node.inputs[0].type.shape[:-3]))
+    return {
+        "images": images,
+        "in_h": x[1],
+        "in_w": x[2],
+        "in_c": x[3],
+        "out_h": _last(node.output.type.shape, 1)[1],
+        "pad_n": before[0],
+        "pad_top": before[1],
+        "pad_left": before[2],
+        "pad_c": before[3],
+    }
+
+
+def _pad_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    value = b.param(f"{node.output.name}/value", _pad_value(node))
+    return (Operand(node.inputs[0], 0), Operand(value))
+
+
+pad = register(
+    Op(
+        name="pad",
+        doc="y = x inside a margin of `value`: before and after elements on every axis",
+        attrs=Pad,
+        infer=_pad_infer,
+        ref=_pad_ref,
+        regions=_pad_regions,
+        cost=moved,
+        kernels=(
+            Kernel(
+                name="pad",
+                source="pad.c",
+                accepts=_pad_accepts,
+                types=element_types,
+                params=_pad_params,
+                operands=_pad_operands,
+                cycles=cycles(3.0),
+            ),
+        ),
+        samples=(
+            Sample((s8(1, 3, 5, 2),), Pad((0, 1, 2, 0), (0, 2, 1, 0), -128)),
+            Sample((s8(2, 3, 4, 3),), Pad((1, 0, 0, 1), (0, 1, 0, 2), 5)),
+            Sample((s16(3, 4),), Pad((2, 1), (0, 3), 1000)),
+            Sample((f32(2, 2, 3),), Pad((1, 0, 1), (1, 1, 0), -1.5), low=-1.0, high=1.0),
+            Sample((s8(2, 1, 2, 3, 1),), Pad((0, 0, 1, 1, 0), (0, 0, 1, 0, 4), 7)),
+            Sample((s32(5),), Pad((0,), (3,), -1)),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM PAD, PADV2",
+    )
+)
+
+
+# resize_nearest ---------------------------------------------------------------------------
+
+
+def _resize_attrs(node: Node) -> ResizeNearest:
+    assert isinstance(node.attrs, ResizeNearest)
+    return node.attrs
+
+
+def _resize_infer(a: ResizeNearest, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = one(types)
+    check(len(x.shape) == 4, "operand is not of rank 4", "(N,H,W,C)", x.shape)
+    check(min(a.height, a.width) >= 1, "height and width", ">= 1", (a.height, a.width))
+    return (x.with_shape(x.shape[0], a.height, a.width, x.shape[3]),)
+
+
+def nearest(size: int, out: int, align_corners: bool, half_pixel_centers: bool) -> Array:
+    """The index that each of `out` positions reads of `size`; float32, as TFLite does it."""
+    corners = align_corners and out > 1
+    scale = (
+        np.float32(size - 1) / np.float32(out - 1)
+        if corners
+        else np.float32(size) / np.float32(out)
+    )
+    offset = np.float32(0.5 if half_pixel_centers else 0.0)
+    place = (np.arange(out, dtype=np.float32) + offset) * scale
+    index = np.floor(place + np.float32(0.5)) if align_corners else np.floor(place)
+    return np.clip(index.astype(np.int32), 0, size - 1)
+
+
+def resize_indices(node: Node) -> tuple[Array, Array]:
+    """(rows, columns) of the operand that the rows and columns of the result read."""
+    a, shape = _resize_attrs(node), node.inputs[0].type.shape
+    flags = a.align_corners, a.half_pixel_centers
+    return nearest(shape[1], a.height, *flags), nearest(shape[2], a.width, *flags)
+
+
+def _resize_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    rows, columns = resize_indices(node)
+    return (operands[0][:, rows][:, :, columns],)
+
+
+def _resize_regions(node: Node) -> tuple[OperandRule, ...]:
+    shape = node.inputs[0].type.shape
+    rows, columns = resize_indices(node)
+    return (
+        (
+            Pointwise(0),
+            _scale_rule(1, shape[1], rows),
+            _scale_rule(2, shape[2], columns),
+            Pointwise(3),
+        ),
+    )
+
+
+def _scale_rule(axis: int, size: int, index: Array) -> AxisRule:
+    """i * size // out where that is what the indices are, else everything."""
+    out = len(index)
+    plain = np.arange(out, dtype=np.int64) * size // out
+    return Scale(axis, size, out) if np.array_equal(plain, index) else Whole()
+
+
+def _resize_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    named = zip(("rows", "columns"), resize_indices(node), strict=True)
+    tables = (b.param(f"{node.output.name}/{name}", data) for name, data in named)
+    return (Operand(node.inputs[0], 0), *(Operand(table) for table in tables))
+
+
+resize_nearest = register(
+    Op(
+        name="resize_nearest",
+        doc="y[n,p,q,c] = x[n, row(p), column(q), c]; x (N,H,W,C) -> y (N,height,width,C)",
+        attrs=ResizeNearest,
+        infer=_resize_infer,
+        ref=_resize_ref,
+        regions=_resize_regions,
+        cost=moved,
+        kernels=(
+            Kernel(
+                name="resize_nearest",
+                source="resize_nearest.c",
+                accepts=lambda _: None,
+                types=element_types,
+                params=lambda node: {
+                    "in_h": node.inputs[0].type.shape[1],
+                    "out_h": node.output.type.shape[1],
+                },
+                operands=_resize_operands,
+                cycles=cycles(2.0),
+            ),
+        ),
+        samples=(
+            Sample((s8(1, 3, 5, 2),), ResizeNearest(6, 10)),
+            Sample((s8(2, 5, 4, 3),), ResizeNearest(3, 7)),
+            Sample((s8(1, 7, 3, 1),), ResizeNearest(13, 2, align_corners=True)),
+            Sample((s16(1, 4, 4, 3),), ResizeNearest(8, 12, half_pixel_centers=True)),
+            Sample((f32(2, 3, 3, 2),), ResizeNearest(7, 5), low=-1.0, high=1.0),
+            Sample((s8(1, 1, 9, 2),), ResizeNearest(4, 4, half_pixel_centers=True)),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM RESIZE_NEAREST_NEIGHBOR",
+    )
+)

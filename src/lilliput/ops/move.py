@@ -1,0 +1,40 @@
+"""What the operators that mostly move elements share: `shape`, `frame` and `reduce`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Cost
+from lilliput.ir.types import DType, TensorType
+from lilliput.ops.common import c_type, check
+
+DTYPES = tuple(d for d in DType if d is not DType.S4)
+
+
+def one(types: Sequence[TensorType]) -> TensorType:
+    """The type of the only operand."""
+    check(len(types) == 1, "wrong number of operands", "x", len(types))
+    return types[0]
+
+
+def element_types(node: Node) -> Mapping[str, str]:
+    """The C types of a kernel that copies elements."""
+    x = c_type(node.inputs[0].type.dtype)
+    return {"LL_X": x, "LL_Y": x, "LL_ACC": "int32_t"}
+
+
+def element_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Elements between neighbours along each axis of a dense tensor."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def cycles(per_element: float) -> Callable[[Node], float]:
+    """A prediction linear in the elements of the result."""
+    return lambda node: per_element * node.output.type.size
+
+
+def moved(node: Node) -> Cost:
+    """One operation an element."""
+    return Cost(ops=node.output.type.size)

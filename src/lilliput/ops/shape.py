@@ -1,0 +1,365 @@
+"""Operators that move elements and compute nothing.
+
+reshape, transpose, broadcast, concat, slice, copy (pad and resize_nearest are in `frame`).
+None of them changes a quantisation: concat refuses operands that differ in it.  concat and
+slice have no kernel: the planner places their operands as views, or copies boxes with the
+kernel `copy`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample
+from lilliput.ir.region import (
+    AxisRule,
+    OperandRule,
+    Pointwise,
+    Shift,
+    Whole,
+    pointwise,
+    whole,
+)
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ops.common import check
+from lilliput.ops.move import DTYPES, cycles, element_strides, element_types, moved, one
+from lilliput.ops.registry import register
+
+MAX_RANK = 6
+
+
+@dataclass(frozen=True)
+class Reshape(Attrs):
+    """shape: of the result, every extent stated."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Transpose(Attrs):
+    """perm: axis k of the result is axis perm[k] of the operand."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Broadcast(Attrs):
+    """shape: of the result; the operand's axes are its last ones."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Concat(Attrs):
+    """axis: along which the operands lie one after another; not negative."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Slice(Attrs):
+    """begin, size: of the box that is taken, one for each axis."""
+
+    begin: tuple[int, ...]
+    size: tuple[int, ...]
+
+
+def _operand(_: Builder, node: Node) -> tuple[Operand, ...]:
+    return (Operand(node.inputs[0], 0),)
+
+
+# reshape, copy ----------------------------------------------------------------------------
+
+
+def _reshape_infer(a: Reshape, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = one(types)
+    check(math.prod(a.shape) == x.size, "number of elements", x.size, a.shape)
+    kept = x.quant is None or x.quant.is_per_tensor or a.shape == x.shape
+    check(kept, "quantisation", "per tensor", "per axis")
+    return (x.with_shape(*a.shape),)
+
+
+reshape = register(
+    Op(
+        name="reshape",
+        doc="y = the elements of x in the same order under `shape`",
+        attrs=Reshape,
+        infer=_reshape_infer,
+        ref=lambda node, operands: (operands[0].reshape(node.output.type.shape),),
+        regions=lambda node: (whole(len(node.inputs[0].type.shape)),),
+        cost=lambda _: Cost(),
+        samples=(
+            Sample((s8(1, 3, 5, 2, scale=0.1, zero_point=4),), Reshape((1, 30))),
+            Sample((s8(7),), Reshape((7, 1, 1))),
+            Sample((s16(2, 3, 4),), Reshape((4, 3, 2))),
+            Sample((f32(2, 2, 3, 1, 5),), Reshape((60,)), low=-1.0, high=1.0),
+            Sample((s32(1, 9),), Reshape((3, 3))),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM RESHAPE",
+        view=True,
+    )
+)
+
+COPY = Kernel(
+    name="copy",
+    source="copy.c",
+    accepts=lambda _: None,
+    types=element_types,
+    params=lambda node: {"channels": node.output.type.frame[2]},
+    operands=_operand,
+    overlap="element",
+    cycles=cycles(1.5),
+)
+"""Copies a box between two views of the same frame; the planner's own copies use it too."""
+
+copy = register(
+    Op(
+        name="copy",
+        doc="y = x, in other bytes",
+        infer=lambda _, types: (one(types),),
+        ref=lambda _, operands: (operands[0].copy(),),
+        regions=lambda node: (pointwise(len(node.inputs[0].type.shape)),),
+        cost=moved,
+        kernels=(COPY,),
+        samples=(
+            Sample((s8(2, 3, 5, 7, scale=0.1, zero_point=4),), NoAttrs()),
+            Sample((s16(5, 3),), NoAttrs()),
+            Sample((f32(3, 1, 4),), NoAttrs(), low=-1.0, high=1.0),
+            Sample((s32(11),), NoAttrs()),
+            Sample((TensorType((2, 3), DType.S64),), NoAttrs()),
+        ),
+        dtypes=DTYPES,
+        oracle="NumPy copy",
+    )
+)
+
+
+# transpose, broadcast ---------------------------------------------------------------------
+
+
+def _strided_params(shape: Sequence[int], steps: Sequence[int]) -> Mapping[str, int]:
+    """Fields of `strided`: the operand's step along each axis of a result padded to rank 6."""
+    lead = MAX_RANK - len(shape)
+    every = (0,) * lead + tuple(steps)
+    extents = (1,) * lead + tuple(shape)
+    fields = {f"step{k}": every[k] for k in range(MAX_RANK)}
+    return fields | {f"extent{k}": extents[k] for k in (1, 2, 3)}
+
+
+def _strided(params: Callable[[Node], Mapping[str, int]]) -> Kernel:
+    return Kernel(
+        name="strided",
+        source="transpose.c",
+        accepts=lambda _: None,
+        types=element_types,
+        params=params,
+        operands=_operand,
+        cycles=cycles(6.0),
+        dense=True,
+    )
+
+
+def _transpose_attrs(node: Node) -> Transpose:
+    assert isinstance(node.attrs, Transpose)
+    return node.attrs
+
+
+def _transpose_infer(a: Transpose, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = one(types)
+    check(len(x.shape) <= MAX_RANK, "rank", f"<= {MAX_RANK}", x.shape)
+    check(sorted(a.perm) == list(range(len(x.shape))), "perm", "each axis once", a.perm)
+    check(x.quant is None or x.quant.is_per_tensor, "quantisation", "per tensor", "per axis")
+    return (x.with_shape(*(x.shape[k] for k in a.perm)),)
+
+
+def _transpose_regions(node: Node) -> tuple[OperandRule, ...]:
+    perm = _transpose_attrs(node).perm
+    return (tuple(Pointwise(perm.index(axis)) for axis in range(len(perm))),)
+
+
+def _transpose_params(node: Node) -> Mapping[str, int]:
+    strides = element_strides(node.inputs[0].type.shape)
+    steps = [strides[k] for k in _transpose_attrs(node).perm]
+    return _strided_params(node.output.type.shape, steps)
+
+
+transpose = register(
+    Op(
+        name="transpose",
+        doc="y = x with axis k taken from axis perm[k]; rank up to 6",
+        attrs=Transpose,
+        infer=_transpose_infer,
+        ref=lambda node, operands: (operands[0].transpose(_transpose_attrs(node).perm),),
+        regions=_transpose_regions,
+        cost=moved,
+        kernels=(_strided(_transpose_params),),
+        samples=(
+            Sample((s8(1, 3, 5, 2, scale=0.1, zero_point=4),), Transpose((0, 3, 1, 2))),
+            Sample((s8(7, 5),), Transpose((1, 0))),
+            Sample((s16(2, 3, 4),), Transpose((2, 0, 1))),
+            Sample((f32(2, 1, 3, 2, 5),), Transpose((4, 3, 2, 1, 0)), low=-1.0, high=1.0),
+            Sample((s8(2, 3, 2, 3, 2, 3),), Transpose((5, 1, 3, 0, 4, 2))),
+            Sample((s32(3, 4),), Transpose((0, 1))),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM TRANSPOSE (rank up to 5)",
+    )
+)
+
+
+def _broadcast_infer(a: Broadcast, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x, lead = one(types), len(a.shape) - len(types[0].shape)
+    check(lead >= 0 and len(a.shape) <= MAX_RANK, "rank", f"<= {MAX_RANK}", a.shape)
+    fits = all(d in (1, e) for d, e in zip(x.shape, a.shape[lead:], strict=True))
+    check(fits, "extents", "1 or the result's", f"{x.shape} to {a.shape}")
+    check(x.quant is None or x.quant.is_per_tensor, "quantisation", "per tensor", "per axis")
+    return (x.with_shape(*a.shape),)
+
+
+def _broadcast_regions(node: Node) -> tuple[OperandRule, ...]:
+    x, y = node.inputs[0].type.shape, node.output.type.shape
+    lead = len(y) - len(x)
+    rules = (Pointwise(k + lead) if d == y[k + lead] else Whole() for k, d in enumerate(x))
+    return (tuple(rules),)
+
+
+def _broadcast_params(node: Node) -> Mapping[str, int]:
+    x, y = node.inputs[0].type.shape, node.output.type.shape
+    steps = [0 if d == 1 else s for d, s in zip(x, element_strides(x), strict=True)]
+    return _strided_params(y, [0] * (len(y) - len(x)) + steps)
+
+
+broadcast = register(
+    Op(
+        name="broadcast",
+        doc="y = x repeated along its axes of extent 1 and along new leading axes",
+        attrs=Broadcast,
+        infer=_broadcast_infer,
+        ref=lambda node, operands: (np.broadcast_to(operands[0], node.output.type.shape),),
+        regions=_broadcast_regions,
+        cost=moved,
+        kernels=(_strided(_broadcast_params),),
+        samples=(
+            Sample((s8(1, 1, 1, 5, scale=0.1, zero_point=4),), Broadcast((1, 3, 4, 5))),
+            Sample((s8(3, 1),), Broadcast((2, 3, 7))),
+            Sample((s16(1, 4, 1),), Broadcast((3, 4, 2))),
+            Sample((f32(5),), Broadcast((2, 5)), low=-1.0, high=1.0),
+            Sample((s32(2, 1, 3, 1, 2, 1),), Broadcast((2, 2, 3, 2, 2, 3))),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM BROADCAST_TO",
+    )
+)
+
+
+# concat, slice ----------------------------------------------------------------------------
+
+
+def _concat_infer(a: Concat, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    check(len(types) >= 1, "wrong number of operands", ">= 1", len(types))
+    first = types[0]
+    check(0 <= a.axis < len(first.shape), "axis", f"0 to {len(first.shape) - 1}", a.axis)
+    for t in types:
+        across = (*t.shape[: a.axis], *t.shape[a.axis + 1 :])
+        wanted = (*first.shape[: a.axis], *first.shape[a.axis + 1 :])
+        check(across == wanted, "extents across the axis", wanted, across)
+        check(t.dtype is first.dtype, "element type", first.dtype.value, t.dtype.value)
+        check(t.quant == first.quant, "quantisation of the operands", first.quant, t.quant)
+    total = sum(t.shape[a.axis] for t in types)
+    return (first.with_shape(*first.shape[: a.axis], total, *first.shape[a.axis + 1 :]),)
+
+
+def _axis(node: Node) -> int:
+    assert isinstance(node.attrs, Concat)
+    return node.attrs.axis
+
+
+def _concat_regions(node: Node) -> tuple[OperandRule, ...]:
+    rules: list[OperandRule] = []
+    start, axis = 0, _axis(node)
+    for value in node.inputs:
+        rule: list[AxisRule] = list(pointwise(len(value.type.shape)))
+        rule[axis] = Shift(axis, start)
+        rules.append(tuple(rule))
+        start += value.type.shape[axis]
+    return tuple(rules)
+
+
+concat = register(
+    Op(
+        name="concat",
+        doc="y = the operands one after another along `axis`; one quantisation for all",
+        attrs=Concat,
+        infer=_concat_infer,
+        ref=lambda node, operands: (np.concatenate(list(operands), _axis(node)),),
+        regions=_concat_regions,
+        cost=moved,
+        samples=(
+            Sample((s8(1, 3, 5, 2), s8(1, 3, 5, 3)), Concat(3)),
+            Sample((s8(2, 1, 3), s8(2, 4, 3), s8(2, 2, 3)), Concat(1)),
+            Sample((s16(1, 2, 3, 4), s16(1, 2, 5, 4)), Concat(2)),
+            Sample((f32(2, 7), f32(1, 7)), Concat(0), low=-1.0, high=1.0),
+            Sample((s32(3),), Concat(0)),
+            Sample((s8(2, 3, 2, 2, scale=0.1, zero_point=9),) * 2, Concat(1)),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM CONCATENATION",
+    )
+)
+
+
+def _slice_attrs(node: Node) -> Slice:
+    assert isinstance(node.attrs, Slice)
+    return node.attrs
+
+
+def _slice_infer(a: Slice, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = one(types)
+    check(len(a.begin) == len(a.size) == len(x.shape), "axes", len(x.shape), len(a.begin))
+    inside = all(
+        b >= 0 and n >= 1 and b + n <= d for b, n, d in zip(a.begin, a.size, x.shape, strict=True)
+    )
+    check(inside, "box", f"inside {x.shape}", f"{a.begin} + {a.size}")
+    check(x.quant is None or x.quant.is_per_tensor, "quantisation", "per tensor", "per axis")
+    return (x.with_shape(*a.size),)
+
+
+def _slice_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    a = _slice_attrs(node)
+    box = tuple(slice(b, b + n) for b, n in zip(a.begin, a.size, strict=True))
+    return (operands[0][box],)
+
+
+def _slice_regions(node: Node) -> tuple[OperandRule, ...]:
+    begin = _slice_attrs(node).begin
+    return (tuple(Shift(k, -b) if b else Pointwise(k) for k, b in enumerate(begin)),)
+
+
+# `slice` is the operator's name everywhere but in Python, where it is a built-in
+slice_ = register(
+    Op(
+        name="slice",
+        doc="y[i] = x[begin + i], 0 <= i < size, on every axis",
+        attrs=Slice,
+        infer=_slice_infer,
+        ref=_slice_ref,
+        regions=_slice_regions,
+        cost=moved,
+        samples=(
+            Sample((s8(1, 5, 7, 4),), Slice((0, 1, 2, 1), (1, 3, 4, 2))),
+            Sample((s8(2, 6, 3, 5),), Slice((1, 0, 0, 0), (1, 6, 3, 5))),
+            Sample((s16(9, 3),), Slice((4, 0), (5, 3))),
+            Sample((f32(2, 8),), Slice((0, 3), (2, 4)), low=-1.0, high=1.0),
+            Sample((s32(7),), Slice((6,), (1,))),
+        ),
+        dtypes=DTYPES,
+        oracle="TFLM SLICE",
+    )
+)

@@ -1,0 +1,328 @@
+"""The independent checker: is a program a valid certificate?
+
+It shares nothing with the planner but the data structures.  It executes the program on
+shadow memory: every byte of every memory carries the name of the value and the position in
+it that was last written there.  A step is legal when every byte it reads carries what its
+view says it should, piece by piece, in the order in which its kernel works:
+
+    for each output row: the operand bytes that the region rule asks for are intact, before
+    the row is written and, unless the kernel reads an element before it writes it, after
+
+A ring that is one row too short, an input overwritten too early, a copy not waited for, a
+state updated before its last reader, a constant in a memory that cannot be read: each
+shows as a byte that carries the wrong name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.errors import CertificateError
+from lilliput.ir.region import Interval, Reduce, Whole, Window, needs
+from lilliput.plan.program import (
+    Advance,
+    Buffer,
+    Call,
+    Copy,
+    Entry,
+    Kind,
+    Loop,
+    Program,
+    Range,
+    Step,
+    Timed,
+    View,
+    Wait,
+)
+
+Tags = npt.NDArray[np.int64]
+PENDING = -2
+NOTHING = -1
+SPAN = 1 << 40  # tags of value k are k*SPAN + byte
+
+
+def check(program: Program, direct: Mapping[str, bool]) -> None:
+    """Raises CertificateError naming the step, the operand and the bytes that are wrong.
+
+    direct : memory -> whether kernels can read and write it without a copy
+    """
+    _check_places(program)
+    turns = max((s.view.ring or 1 for s in program.states), default=1)
+    for counter in {0, 1 % turns, turns - 1}:
+        for entry in program.entries:
+            _Shadow(program, direct, counter).run(entry)
+
+
+def _check_places(program: Program) -> None:
+    """Every buffer lies inside its arena, aligned; states overlap nothing."""
+    placed = [b for b in program.buffers.values() if b.kind is not Kind.CONST]
+    for buffer in placed:
+        end = program.arenas.get(buffer.memory, 0)
+        if buffer.offset is None or buffer.offset % buffer.align or buffer.offset + buffer.nbytes > end:
+            raise CertificateError("buffer has no valid place", where=buffer.name, found=str(buffer))
+    for state in (b for b in placed if b.kind is Kind.STATE):
+        for other in placed:
+            if other is not state and other.memory == state.memory and _meet(state, other):
+                raise CertificateError("state shares bytes", where=state.name, found=other.name)
+
+
+def _meet(a: Buffer, b: Buffer) -> bool:
+    assert a.offset is not None and b.offset is not None
+    return a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Bytes of one row of a view: addresses in memory and the tags they should carry."""
+
+    address: int
+    tag: int
+    count: int
+
+
+class _Shadow:
+    def __init__(self, program: Program, direct: Mapping[str, bool], counter: int):
+        self.program, self.direct = program, direct
+        self.memory: dict[str, Tags] = {
+            name: np.full(size, NOTHING, np.int64) for name, size in program.arenas.items()
+        }
+        self.ids: dict[str, int] = {}
+        self.counters: dict[str, int] = {}
+        self.where = ""
+        self.pending: list[tuple[str, npt.NDArray[np.int64], Tags]] = []
+        for state in program.states:
+            if state.counter and state.view.ring:
+                self.counters[state.counter] = counter % state.view.ring
+                self.tag_box(replace(state.view, counter=state.counter))
+            else:
+                self.tag_box(state.view)
+
+    def run(self, entry: Entry) -> None:
+        for value, view in entry.inputs:
+            self.where = f"input {value.name}"
+            self.tag_box(view)
+        for index, step in enumerate(entry.steps):
+            self.where = f"entry {entry.name}, step {index}"
+            self.step(step)
+        self.where = f"entry {entry.name}, end"
+        if self.pending:
+            raise CertificateError("a copy is never waited for", where=self.where)
+        for _, view in entry.outputs:
+            self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+        for state in self.program.states:
+            view = state.view
+            self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+
+    def step(self, step: Step) -> None:
+        if isinstance(step, Loop):
+            for t in range(step.count):
+                for timed in step.body:
+                    self.timed(timed, t)
+        elif isinstance(step, Advance):
+            self.advance(step)
+        elif isinstance(step, Wait):
+            self.wait()
+        elif isinstance(step, Copy):
+            self.copy(step, 0)
+        else:
+            self.call(step, 0)
+
+    def timed(self, timed: Timed, t: int) -> None:
+        k = timed.execution(t)
+        if k is None:
+            return
+        if isinstance(timed.step, Wait):
+            self.wait()
+        elif isinstance(timed.step, Copy):
+            self.copy(timed.step, k)
+        else:
+            self.call(timed.step, k)
+
+    # memory
+
+    def tag(self, root: str) -> int:
+        return self.ids.setdefault(root, len(self.ids)) * SPAN
+
+    def rows(self, view: View, y: Interval, x: Interval, c: Interval) -> Iterator[_Piece]:
+        """The bytes of a box of a view, in runs that are contiguous."""
+        buffer = self.program.buffers[view.buffer]
+        base = (buffer.offset or 0) + view.start
+        size = view.dtype.itemsize
+        first = self.counters.get(view.counter, 0) if view.counter else 0
+        tag = self.tag(view.root)
+        joined = view.pixel == view.channels * size and c == (0, view.channels)
+        for row in range(*y):
+            slot = row if view.ring is None else (row + first) % view.ring
+            for pixel in (x[0],) if joined else range(*x):
+                inner = pixel * view.pixel + c[0] * size
+                count = (c[1] - c[0]) * size * ((x[1] - x[0]) if joined else 1)
+                logical = view.start + row * view.row + inner
+                yield _Piece(base + slot * view.row + inner, tag + logical, count)
+
+    def tag_box(self, view: View) -> None:
+        self.write(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+
+    def write(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
+        memory = self.arena(view)
+        for piece in self.rows(view, y, x, c):
+            target = memory[piece.address : piece.address + piece.count]
+            if target.size != piece.count or np.any(target == PENDING):
+                raise CertificateError("writes where a copy is under way", where=self.where)
+            target[:] = np.arange(piece.tag, piece.tag + piece.count)
+
+    def read(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
+        """Checks that the box holds what the view says."""
+        buffer = self.program.buffers[view.buffer]
+        if buffer.kind is Kind.CONST:
+            return
+        memory = self.arena(view)
+        for piece in self.rows(view, y, x, c):
+            found = memory[piece.address : piece.address + piece.count]
+            expected = np.arange(piece.tag, piece.tag + piece.count)
+            if not np.array_equal(found, expected):
+                raise CertificateError(
+                    "reads bytes that do not hold what they should",
+                    where=self.where,
+                    expected=f"{view.root} rows {y} in {buffer.name} at {piece.address}",
+                    found=self.name_of(found, expected),
+                )
+
+    def name_of(self, found: Tags, expected: Tags) -> str:
+        tag = int(found[np.nonzero(found != expected)[0][0]]) if found.size else NOTHING
+        if tag in (NOTHING, PENDING):
+            return "a copy that is not waited for" if tag == PENDING else "nothing written"
+        names = {i: n for n, i in self.ids.items()}
+        return f"byte {tag % SPAN} of {names[tag // SPAN]}"
+
+    def arena(self, view: View) -> Tags:
+        return self.memory[self.program.buffers[view.buffer].memory]
+
+    # steps
+
+    def advance(self, step: Advance) -> None:
+        """Row k+1 becomes row k: the ring's tags move down by one row."""
+        state = next(s for s in self.program.states if s.counter == step.counter)
+        view = state.view
+        self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+        self.counters[step.counter] = (self.counters[step.counter] + 1) % step.ring
+        self.write(view, (0, view.rows - 1), (0, view.pixels), (0, view.channels))
+        memory = self.arena(view)
+        last = (view.rows - 1, view.rows)
+        for piece in self.rows(view, last, (0, view.pixels), (0, view.channels)):
+            memory[piece.address : piece.address + piece.count] = NOTHING
+
+    def wait(self) -> None:
+        for memory, where, tags in self.pending:
+            self.memory[memory][where] = tags
+        self.pending = []
+
+    def copy(self, step: Copy, k: int) -> None:
+        x = (0, step.source.pixels)
+        if step.target.block is not None:
+            low = k * step.target.block
+            x = (low, min(low + step.target.block, step.source.pixels))
+        rows, channels = (0, step.source.rows), (0, step.source.channels)
+        self.read(step.source, rows, x, channels)
+        target = self.slice(step.target, k)
+        memory = self.arena(target)
+        for piece in self.rows(target, rows, x if target is step.target else x, channels):
+            where = np.arange(piece.address, piece.address + piece.count)
+            self.pending.append(
+                (
+                    self.program.buffers[target.buffer].memory,
+                    where,
+                    np.arange(piece.tag, piece.tag + piece.count),
+                )
+            )
+            memory[where] = PENDING
+
+    def slice(self, view: View, k: int) -> View:
+        """A view of which slice k of `block` pixels lies in slot k % slots."""
+        if view.block is None:
+            return view
+        shift = (k % view.slots - k) * view.block * view.pixel
+        buffer = self.program.buffers[view.buffer]
+        moved = replace(buffer, offset=(buffer.offset or 0) + shift)
+        name = f"{view.buffer}#{shift}"
+        self.program = replace(
+            self.program, buffers={**self.program.buffers, name: moved}
+        )
+        return replace(view, buffer=name)
+
+    def call(self, call: Call, k: int) -> None:
+        self.where = f"{self.where.split(':')[0]}: {call.node.describe()}"
+        for view in (*call.inputs, call.output):
+            memory = self.program.buffers[view.buffer].memory
+            if not self.direct.get(memory, False):
+                raise CertificateError(
+                    "a kernel works in a memory that it cannot reach", where=self.where, found=memory
+                )
+        y, x, c = (axis.at(k) for axis in (call.region.y, call.region.x, call.region.c))
+        reduces = any(isinstance(r.y, Reduce) for r in call.rules)
+        pieces = [y] if reduces or call.kernel.overlap == "none" else _rows(y, call.kernel.quantum)
+        own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
+        if call.scratch is not None:
+            self.scratch(call, y)
+        for piece in pieces:
+            for i, view in enumerate(call.inputs):
+                self.operand(call, i, self.slice(view, k), piece, x, c)
+            if not reduces:
+                self.write(call.output, piece, x, c)
+                for i, view in enumerate(call.inputs):
+                    if i < own and call.kernel.overlap != "element":
+                        self.operand(call, i, self.slice(view, k), piece, x, c)
+        if reduces and y[1] == call.region.y.extent:
+            out = call.output
+            self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
+
+    def scratch(self, call: Call, y: Interval) -> None:
+        """Accumulators carried across pieces must still be there; the rest is just written."""
+        view = call.scratch
+        assert view is not None
+        if y[0] > 0 and call.kernel.carry(call.node):
+            self.read(view, (0, 1), (0, 1), (0, view.channels))
+        self.tag_box(view)
+
+    def operand(
+        self, call: Call, i: int, view: View, y: Interval, x: Interval, c: Interval
+    ) -> None:
+        rule = call.rules[i] if i < len(call.rules) else None
+        if rule is None or y[0] >= y[1]:
+            return
+        box = (y, x, c)
+
+        def part(axis: object, extent: int) -> Interval:
+            assert not isinstance(axis, Whole)
+            return needs(axis, box[axis.axis], extent)  # type: ignore[attr-defined, arg-type]
+
+        rows = (
+            (0, view.rows)
+            if isinstance(rule.y, Whole)
+            else part(rule.y, view.rows)
+            if rule.images[1] == view.rows or rule.y.axis != 0
+            else _image_rows(rule.y, rule.images, y)
+        )
+        pixels = (0, view.pixels) if isinstance(rule.x, Whole) else part(rule.x, view.pixels)
+        channels = (0, view.channels) if isinstance(rule.c, Whole) else part(rule.c, view.channels)
+        self.read(view, rows, pixels, channels)
+
+
+def _image_rows(rule: Window | object, images: tuple[int, int], y: Interval) -> Interval:
+    """Rows of a batch of images of which each output image reads its own."""
+    per_out, per_in = images
+    first = y[0] // per_out
+    low = needs(rule, (y[0] % per_out, y[0] % per_out + 1), per_in)  # type: ignore[arg-type]
+    last = (y[1] - 1) // per_out
+    high = needs(rule, ((y[1] - 1) % per_out, (y[1] - 1) % per_out + 1), per_in)  # type: ignore[arg-type]
+    return first * per_in + low[0], last * per_in + high[1]
+
+
+def _rows(y: Interval, quantum: int) -> list[Interval]:
+    return [(r, min(r + quantum, y[1])) for r in range(y[0], y[1], quantum)]
+
+
+_ = Range

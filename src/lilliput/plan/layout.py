@@ -1,0 +1,259 @@
+"""Layout: which values share storage, and how each lies in it.
+
+Every value has a root, the value whose buffer it lives in, and a box of that root:
+
+    reshape           the operand's bytes under another shape
+    slice             a box of the operand
+    concat            each operand is written where it belongs in the result, by the task
+                      that makes it; where that cannot be (an input, a constant, a value that
+                      goes to two places) a copy does it
+    state update      the new value is written over the old one when nobody reads the old
+                      one afterwards; else it is copied there at the end of the entry
+    ring over time    an update that shifts a state by k rows and appends k turns a ring
+                      instead of moving it
+
+The result is a list of tasks (movement nodes are gone) and a place for every value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lilliput.ir.graph import Node, Value
+from lilliput.plan.frames import Box, Move, moves, whole_box
+from lilliput.plan.select import Item, Movement, Task, copy_task
+
+
+@dataclass(frozen=True)
+class Place:
+    """`box` of the dense root value (elements); `framed` boxes keep the value's own frame."""
+
+    root: str
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """Advances the ring that holds state `state` by `rows` rows."""
+
+    state: str
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A task with the boxes that it reads and writes where they are not whole values."""
+
+    task: Task
+    source: Box | None = None
+    target: Box | None = None
+
+
+Action = Job | Turn
+
+
+@dataclass
+class Layout:
+    """`actions` in order; `parents` of values that live in another's storage; `turning`
+    states that are kept as rings."""
+
+    actions: list[Action] = field(default_factory=list[Action])
+    parents: dict[str, Place] = field(default_factory=dict[str, Place])
+    turning: set[str] = field(default_factory=set[str])
+
+    def place(self, value: Value) -> Place:
+        """The root of `value` and its box there, through any number of parents."""
+        place = Place(value.name, whole_box(value.type))
+        while place.root in self.parents:
+            parent = self.parents[place.root]
+            place = Place(parent.root, compose(place.box, parent.box))
+        return place
+
+
+def compose(inner: Box, outer: Box) -> Box:
+    """Where `inner`, a box of a dense tensor, lies when that tensor is `outer` of its root."""
+    if outer.pixel == outer.channels and outer.row == outer.pixels * outer.channels:
+        return replace(inner, start=outer.start + inner.start)  # dense: any reading will do
+    y, rest = divmod(inner.start, outer.pixels * outer.channels)
+    x, c = divmod(rest, outer.channels)
+    start = outer.start + y * outer.row + x * outer.pixel + c
+    return replace(inner, row=outer.row, pixel=outer.pixel, start=start)
+
+
+def is_dense(box: Box) -> bool:
+    return (box.pixel == box.channels or box.pixels == 1) and (
+        box.row == box.pixels * box.channels or box.rows == 1
+    )
+
+
+def lay_out(
+    items: Sequence[Item],
+    external: frozenset[str],
+    outputs: Sequence[Value],
+    updates: Mapping[str, Value],
+    states: Mapping[str, Value],
+) -> Layout:
+    """external : graph inputs, states and parameters; updates : state name -> its new value."""
+    work = _Work(items, external, outputs, updates, states)
+    for index, item in enumerate(items):
+        work.item(index, item)
+    work.finish_states()
+    return work.layout
+
+
+class _Work:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        external: frozenset[str],
+        outputs: Sequence[Value],
+        updates: Mapping[str, Value],
+        states: Mapping[str, Value],
+    ):
+        self.layout = Layout()
+        self.items, self.external, self.outputs = items, external, outputs
+        self.updates, self.states = updates, states
+        self.made_by_task = {i.output.name for i in items if isinstance(i, Task)}
+        self.aliased = {
+            v.name
+            for i in items
+            if isinstance(i, Movement) and len(i.node.inputs) == 1
+            for v in i.node.inputs
+        }
+        self.uses: dict[str, int] = {}
+        for item in items:
+            for value in item.reads():
+                self.uses[value.name] = self.uses.get(value.name, 0) + 1
+        self.last_read = self._last_reads()
+        # concat results take their operands in before those are made: decide it first
+        for item in items:
+            if isinstance(item, Movement) and len(item.node.inputs) > 1:
+                self._absorb(item.node)
+
+    def _last_reads(self) -> dict[str, int]:
+        """Value name -> index of the last item that reads it (or something inside it)."""
+        last: dict[str, int] = {}
+        for index, item in enumerate(self.items):
+            for value in item.reads():
+                last[value.name] = index
+        for item in reversed(self.items):  # a view keeps alive what it looks into
+            if isinstance(item, Movement) and len(item.node.inputs) == 1:
+                source = item.node.inputs[0].name
+                last[source] = max(last[source], last.get(item.output.name, -1))
+        return last
+
+    def _turns(self, node: Node) -> tuple[str, int] | None:
+        """(state, rows) when `node` shifts a state by rows and nobody needs it as it was."""
+        for state, new in self.updates.items():
+            if node.output != new or node.inputs[0] != self.states[state] or len(node.inputs) != 2:
+                continue
+            old, tail = moves(node)
+            rows = tail.target.rows
+            whole_rows = old.framed and tail.framed and old.target.start == 0
+            if whole_rows and tail.target.pixels * tail.target.channels == old.source.row:
+                return state, rows
+        return None
+
+    def _absorb(self, node: Node) -> None:
+        if self._turns(node) is not None:
+            return
+        for move in moves(node):
+            value = node.inputs[move.index]
+            whole = move.source == whole_box(value.type)
+            free = (
+                value.name in self.made_by_task
+                and value.name not in self.aliased
+                and value.name not in self.layout.parents
+                and value not in self.outputs
+                and value not in self.updates.values()
+                and sum(v == value for v in node.inputs) == 1
+            )
+            if free and move.framed and whole:
+                self.layout.parents[value.name] = Place(node.output.name, move.target)
+
+    def item(self, index: int, item: Item) -> None:
+        if isinstance(item, Task):
+            self.layout.actions.append(Job(item))
+            return
+        node = item.node
+        turn = None if node.op.view else self._turns(node)
+        if turn is not None and self.last_read[turn[0]] <= index:
+            self._turn(node, *turn)
+        elif len(node.inputs) == 1:
+            self._view(node)
+        else:
+            for move in moves(node):
+                value = node.inputs[move.index]
+                parent = self.layout.parents.get(value.name)
+                if parent is None or parent.root != node.output.name:
+                    self._copy(node, move)
+
+    def _turn(self, node: Node, state: str, rows: int) -> None:
+        """The update becomes: turn the ring, write the newest rows."""
+        self.layout.turning.add(state)
+        self.layout.parents[node.output.name] = Place(state, whole_box(node.output.type))
+        self.layout.actions.append(Turn(state, rows))
+        self._copy(node, moves(node)[1])
+
+    def _copy(self, node: Node, move: Move) -> None:
+        task = copy_task(node.origin or node.output.name, node.inputs[move.index], node.output)
+        self.layout.actions.append(Job(task, move.source, move.target))
+
+    def _view(self, node: Node) -> None:
+        """A reshape or a slice: a place in the operand's storage, or a copy."""
+        source, y = node.inputs[0], node.output
+        own = y in self.updates.values()
+        if node.op.view:
+            box = whole_box(y.type)
+            fits = is_dense(self.layout.place(source).box) and source.name not in self.layout.turning
+        else:
+            move = moves(node)[0]
+            box, fits = move.source, move.framed
+        if fits and not (own and source.name in self.external):
+            self.layout.parents[y.name] = Place(source.name, box)
+        elif node.op.view:
+            task = copy_task(node.origin or y.name, source, y)
+            self.layout.actions.append(Job(task, None, whole_box(source.type)))
+        else:
+            self._copy(node, moves(node)[0])
+
+    def finish_states(self) -> None:
+        """Writes updates over their states where that is safe, else copies them at the end."""
+        late: list[tuple[Value, Value]] = []
+        for state, new in self.updates.items():
+            place = self.layout.place(new)
+            if place.root == state or self._merge(state, new):
+                continue
+            if place.root in self.states:  # another state, which may be overwritten before
+                saved = Value(f"{state}/next", new.type)
+                self.layout.actions.append(Job(copy_task(state, new, saved)))
+                new = saved
+            late.append((new, self.states[state]))
+        self.layout.actions += [Job(copy_task(old.name, new, old)) for new, old in late]
+
+    def _merge(self, state: str, new: Value) -> bool:
+        """Gives `new` the storage of `state` if no read of the old value comes later."""
+        makers = [i for i, a in enumerate(self.layout.actions) if _makes(a, new)]
+        if len(makers) != 1 or new.name in self.layout.parents or self.states[state] in self.outputs:
+            return False
+        at = makers[0]
+        if any(i > at or (i == at and not self._in_place(i)) for i in self._readers(state)):
+            return False
+        self.layout.parents[new.name] = Place(state, whole_box(new.type))
+        return True
+
+    def _readers(self, root: str) -> list[int]:
+        return [
+            i
+            for i, a in enumerate(self.layout.actions)
+            if isinstance(a, Job) and any(self.layout.place(v).root == root for v in a.task.reads())
+        ]
+
+    def _in_place(self, index: int) -> bool:
+        action = self.layout.actions[index]
+        return isinstance(action, Job) and action.task.kernel.overlap == "element"
+
+
+def _makes(action: Action, value: Value) -> bool:
+    return isinstance(action, Job) and action.task.output == value

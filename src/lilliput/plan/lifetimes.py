@@ -1,0 +1,127 @@
+"""When each arena buffer is alive, and how far an output may run over its input.
+
+Time is the index of a step of the entry; a loop is one step.  The caller writes the inputs
+before step 0 and reads the outputs after the last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lilliput.ir.region import Interval, needs
+from lilliput.plan.arena import Block, Distances
+from lilliput.plan.program import Buffer, Call, Copy, Entry, FrameRule, Kind, Loop, Step, View
+
+
+def reads_of(step: Step) -> Iterator[View]:
+    if isinstance(step, Call):
+        yield from step.inputs
+        if step.store:
+            yield from step.store.tables
+    elif isinstance(step, Copy):
+        yield step.source
+    elif isinstance(step, Loop):
+        for timed in step.body:
+            yield from reads_of(timed.step)
+
+
+def writes_of(step: Step) -> Iterator[View]:
+    """What a step writes, its scratch included."""
+    if isinstance(step, Call):
+        yield step.output
+        if step.scratch:
+            yield step.scratch
+    elif isinstance(step, Copy):
+        yield step.target
+    elif isinstance(step, Loop):
+        for timed in step.body:
+            yield from writes_of(timed.step)
+
+
+def lifetimes(entry: Entry, buffers: Mapping[str, Buffer]) -> list[Block]:
+    """First and last step at which each arena buffer of the entry holds something."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+
+    def touch(view: View, t: int) -> None:
+        first[view.buffer] = min(first.get(view.buffer, t), t)
+        last[view.buffer] = max(last.get(view.buffer, t), t)
+
+    for _, view in entry.inputs:
+        touch(view, -1)
+    for t, step in enumerate(entry.steps):
+        for view in (*reads_of(step), *writes_of(step)):
+            touch(view, t)
+    for _, view in entry.outputs:
+        touch(view, len(entry.steps))
+    return [
+        Block(name, buffers[name].nbytes, buffers[name].align, first[name], last[name])
+        for name in first
+        if buffers[name].kind is Kind.ARENA
+    ]
+
+
+def distances(
+    entry: Entry, buffers: Mapping[str, Buffer], blocks: Sequence[Block]
+) -> Distances:
+    """(output, input) -> how far the input must start behind the output, for the pairs of
+    which the input dies in the step that makes the output."""
+    life = {b.name: b for b in blocks}
+    found: dict[tuple[str, str], int] = {}
+    for t, step in enumerate(entry.steps):
+        if not isinstance(step, Call) or step.output.buffer not in life:
+            continue
+        out = life[step.output.buffer]
+        if out.first != t:
+            continue
+        for view in {v.buffer: v for v in step.inputs}.values():
+            inp = life.get(view.buffer)
+            if inp is None or inp.last != t or inp.name == out.name:
+                continue
+            if buffers[inp.name].memory != buffers[out.name].memory:
+                continue
+            far = [_distance(step, i) for i, v in enumerate(step.inputs) if v.buffer == inp.name]
+            known = [d for d in far if d is not None]
+            if len(known) == len(far):
+                found[out.name, inp.name] = max(known)
+    return found
+
+
+def _distance(call: Call, index: int) -> int | None:
+    """Bytes from the output's buffer to that of input `index`; None: they must not meet."""
+    out, view = call.output, call.inputs[index]
+    own = index < len(call.inputs) - (len(call.store.operands) if call.store else 0)
+    policy = call.kernel.overlap if own else "element"
+    if policy == "none" or not (out.is_dense and view.is_dense):
+        return None
+    shift = out.start - view.start
+    if policy == "element":
+        if view.extents != out.extents:
+            return None
+        size, wide = view.dtype.itemsize, out.dtype.itemsize
+        count = out.rows * out.pixels * out.channels
+        return max(0, shift + (count - 1) * max(wide - size, 0))
+    rule = call.rules[index]
+    row, wide = view.pixels * view.channels * view.dtype.itemsize, out.pixels * out.channels
+    wide *= out.dtype.itemsize
+    return max(
+        0,
+        *(
+            shift + (y + 1) * wide - frame_rows(rule, view, (y, y + 1))[0] * row
+            for y in range(out.rows)
+        ),
+    )
+
+
+def frame_rows(rule: FrameRule, view: View, rows: Interval) -> Interval:
+    """The rows of an operand that output rows [lo, hi) of one image or several need."""
+    per_out, per_in = rule.images
+    if per_out == view.rows == per_in or per_in == view.rows:
+        return needs(rule.y, rows, view.rows)
+    low, high = rows[0] // per_out, (rows[1] - 1) // per_out
+    first = needs(rule.y, (rows[0] - low * per_out, per_out), per_in)
+    final = needs(rule.y, (0, rows[1] - high * per_out), per_in)
+    if low == high:
+        only = needs(rule.y, (rows[0] - low * per_out, rows[1] - low * per_out), per_in)
+        return low * per_in + only[0], low * per_in + only[1]
+    return low * per_in + first[0], high * per_in + final[1]

@@ -1,0 +1,254 @@
+"""The second level: where, when and in which layout.
+
+    Program  = memories, buffers, consts, entries
+    Buffer   = bytes at an offset of a named memory
+    View     = a value, or part of one, as it lies in a buffer
+    Step     = Call | Copy | Wait | Advance | Loop(count, body of Timed steps)
+
+Every decision has been made here; writing C from it is mechanical.  A program is a
+certificate: `plan.check` verifies it without knowing how it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from lilliput.ir.graph import Node, Value
+from lilliput.ir.op import Kernel
+from lilliput.ir.region import AxisRule, Interval, clamp
+from lilliput.ir.types import Array, DType
+
+
+class Kind(Enum):
+    """ARENA bytes are shared over time; STATE bytes live across calls; CONST are read only."""
+
+    ARENA = "arena"
+    STATE = "state"
+    CONST = "const"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`offset` is in bytes from the start of the memory's arena; constants have none."""
+
+    name: str
+    memory: str
+    nbytes: int
+    kind: Kind
+    align: int = 4
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Const:
+    """Read-only data as it is stored: after packing."""
+
+    buffer: str
+    data: Array
+    packing: str
+    value: str
+
+
+@dataclass(frozen=True)
+class View:
+    """rows x pixels x channels elements of a value, in a buffer.
+
+    Element (y, x, c) is byte `start + y*row + x*pixel + c*itemsize` of the root value, the
+    value that the buffer was made for; in the buffer row y lies in slot
+    (counter + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when every
+    row has its own place.  `block` is set on parameters that are brought in slices of so
+    many output channels: execution k finds slice k in slot k % slots.
+    """
+
+    buffer: str
+    root: str
+    dtype: DType
+    rows: int
+    pixels: int
+    channels: int
+    row: int
+    pixel: int
+    start: int = 0
+    ring: int | None = None
+    counter: str | None = None
+    block: int | None = None
+    slots: int = 1
+
+    @property
+    def extents(self) -> tuple[int, int, int]:
+        return self.rows, self.pixels, self.channels
+
+    @property
+    def is_dense(self) -> bool:
+        """Elements follow one another without gaps, in order."""
+        return (
+            self.ring is None
+            and (self.pixel == self.channels * self.dtype.itemsize or self.pixels == 1)
+            and (self.row == self.pixels * self.channels * self.dtype.itemsize or self.rows == 1)
+        )
+
+
+@dataclass(frozen=True)
+class Range:
+    """[start, stop) of an axis; execution k of a loop covers [start + k*step, stop + k*step).
+
+    Both ends are clamped to [0, extent): that is all there is of prologue and epilogue.
+    """
+
+    start: int
+    stop: int
+    extent: int
+    step: int = 0
+
+    def at(self, k: int) -> Interval:
+        return clamp((self.start + k * self.step, self.stop + k * self.step), self.extent)
+
+
+def everything(extent: int) -> Range:
+    return Range(0, extent, extent)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of a step's iteration space: rows, pixels, channels."""
+
+    y: Range
+    x: Range
+    c: Range
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Which rows, pixels and channels of an operand a box of the output needs.
+
+    Each rule's axis is 0 (rows), 1 (pixels) or 2 (channels) of the output frame; None is
+    all of it.  Rows of one image never need rows of another: `images` = (output rows,
+    operand rows) of one image.
+    """
+
+    y: AxisRule
+    x: AxisRule
+    c: AxisRule
+    images: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Store:
+    """What happens between accumulator and memory: C statements, one a fused value.
+
+    `statements` are (C type, expression); an expression may contain the tokens `@acc@`,
+    `@v<i>@` (an earlier statement), `@<i>@` (the element of operand i at this place) and
+    `@t<i>@` (table i, an array).  The last statement is what is stored.
+    """
+
+    statements: tuple[tuple[str, str], ...]
+    operands: tuple[View, ...] = ()
+    tables: tuple[View, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel on one region.  `node` is the anchor, `fused` what its epilogue does."""
+
+    kernel: Kernel
+    node: Node
+    fused: tuple[Node, ...]
+    inputs: tuple[View, ...]
+    rules: tuple[FrameRule, ...]
+    output: View
+    value: Value
+    region: Region
+    store: Store | None = None
+    scratch: View | None = None
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Starts moving a box between memories; it is there after the next Wait.
+
+    Execution k moves slice k of `block` channels when the source is brought in slices.
+    """
+
+    source: View
+    target: View
+    why: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """All copies started so far have arrived."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """Turns a ring by one row: what was row 1 becomes row 0."""
+
+    counter: str
+    ring: int
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Within a loop: execution k happens at iteration period*k + phase, 0 <= k < count."""
+
+    step: Call | Copy | Wait
+    period: int
+    phase: int
+    count: int
+
+    def execution(self, t: int) -> int | None:
+        k, rest = divmod(t - self.phase, self.period)
+        return k if rest == 0 and 0 <= k < self.count else None
+
+
+@dataclass(frozen=True)
+class Loop:
+    count: int
+    body: tuple[Timed, ...]
+
+
+Step = Call | Copy | Wait | Advance | Loop
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One function of the emitted code.  Inputs and outputs are in the module's order."""
+
+    name: str
+    inputs: tuple[tuple[Value, View], ...]
+    outputs: tuple[tuple[Value, View], ...]
+    steps: tuple[Step, ...]
+
+    def calls(self) -> Iterator[Call]:
+        """Every kernel call once, in order, loops entered."""
+        for step in self.steps:
+            if isinstance(step, Call):
+                yield step
+            elif isinstance(step, Loop):
+                yield from (t.step for t in step.body if isinstance(t.step, Call))
+
+
+@dataclass(frozen=True)
+class StateSlot:
+    """A state's place and its value at power-on; `counter` turns the ring it is kept in."""
+
+    name: str
+    view: View
+    init: Array
+    const: str | None
+    counter: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A planned module.  `arenas` maps each memory to the bytes used of it."""
+
+    name: str
+    buffers: Mapping[str, Buffer]
+    consts: Mapping[str, Const]
+    states: tuple[StateSlot, ...]
+    entries: tuple[Entry, ...]
+    arenas: Mapping[str, int]
