@@ -5,6 +5,10 @@ no operator: options are built by a function that the caller gives.  Not a model
 users; that is `lilliput.frontends.tflite`.
 """
 
+# flatbuffers, tflite and tflite_micro ship without types
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +33,7 @@ _TYPE_CODES: dict[DType, int] = {
 }
 
 
-def _vector(b: flatbuffers.Builder, values: Sequence[int], width: int) -> int:
+def _vector(b: flatbuffers.Builder, values: Sequence[float], width: int) -> int:
     """A vector of int32 or offsets (width 4), int64 (8) or float32 (-4)."""
     b.StartVector(abs(width), len(values), abs(width))
     prepend = {4: b.PrependInt32, 8: b.PrependInt64, -4: b.PrependFloat32}[width]
@@ -127,9 +131,9 @@ def one_op_model(
 
 def run_tflm(model: bytes, inputs: Sequence[Array], outputs: int = 1) -> list[Array]:
     """The outputs of TFLite Micro's reference kernels for `inputs`."""
-    from tflite_micro.python.tflite_micro import runtime
+    from tflite_micro import runtime
 
-    interpreter = runtime.Interpreter.from_bytes(model)
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=4 << 20)
     for i, x in enumerate(inputs):
         interpreter.set_input(x, i)
     interpreter.invoke()

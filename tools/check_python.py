@@ -8,7 +8,8 @@ import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - the reader of this message has an older one
     sys.exit(
-        f"lilliput needs Python 3.11 or later; this is {sys.version.split()[0]} ({sys.executable})\n"
+        f"lilliput needs Python 3.11 or later; this is {sys.version.split()[0]}"
+        f" ({sys.executable})\n"
         "  help: make setup PYTHON=/path/to/python3.11"
     )
 for module in ("venv", "ensurepip"):

@@ -57,6 +57,7 @@ class Image:
     flash_bytes: int
     ram_static_bytes: int
     entry: int
+    core: str
 
     def function_at(self, address: int) -> str:
         """Name of the function that holds `address`; "" when none does."""
@@ -112,6 +113,7 @@ def _read(path: Path, elf: Any, device: Device) -> Image:
         flash_bytes=flash,
         ram_static_bytes=ram,
         entry=int(elf.header["e_entry"]),
+        core=device.core.name,
     )
 
 

@@ -9,19 +9,21 @@ child process that dies with this one.  It does not know what the bytes mean.
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypedDict, cast
 
 from lilliput import errors
-from lilliput.devices import Core, Device, Memory, cores
+from lilliput.devices import Core, Device, Memory
 from lilliput.emu.cycles import Profile, step_profiles
 from lilliput.emu.elf import Image, load_segments
 
@@ -88,7 +90,7 @@ def decode_response(response: bytes, commands: Sequence[Command], nonce: int) ->
     run = empty
     expected = sum(command.op == "run" for command in commands)
     if response[:4] != _RESPONSE:
-        raise _unsealed("the response does not begin", len(response), f"{expected} runs")
+        raise _unsealed("the firmware never started", f"{len(response)} bytes", f"{expected} runs")
     at = 4
     while at + 12 <= len(response):
         kind, number, size = struct.unpack_from("<3I", response, at)
@@ -97,7 +99,7 @@ def decode_response(response: bytes, commands: Sequence[Command], nonce: int) ->
             break
         if kind == 5:
             if payload != struct.pack("<I", _fnv1a(response[: at + 12]) ^ nonce):
-                raise _unsealed("the response answers another request", len(response), "its nonce")
+                raise _unsealed("the response answers another request", "another seal", "this request's nonce")
             if len(runs) != expected or at + 12 + size != len(response):
                 raise _unsealed("wrong number of runs", len(runs), str(expected))
             return runs
@@ -116,12 +118,12 @@ def decode_response(response: bytes, commands: Sequence[Command], nonce: int) ->
         else:
             raise _unsealed(f"record of unknown kind {kind}", at, "kinds 1 to 5")
         at += 12 + size
-    raise _unsealed("the response has no last record", len(response), f"{expected} runs and a seal")
+    raise _unsealed("the run ended early", f"{len(runs)} runs and no seal", f"{expected} runs, a seal")
 
 
-def _unsealed(what: str, found: int, expected: str) -> errors.EmulationError:
+def _unsealed(what: str, found: object, expected: str) -> errors.EmulationError:
     return errors.EmulationError(
-        what, where="harness", expected=expected, found=f"{found} (of {expected})"
+        what, where="harness", expected=expected, found=str(found)
     )
 
 
@@ -261,7 +263,7 @@ def _unicorn(
         "model": device.core.unicorn,
         "memories": [(m.origin, m.size, m.kind == "ram") for m in device.memories],
         "segments": segments,
-        "entry": image.entry,
+        "entry": image.symbols["ll_start"].address,
         "stack": image.symbols["ll_stack_top"].address,
         "counted": list(counted),
         "marks": {
@@ -287,23 +289,27 @@ def _fault(what: str, image: Image, pc: int, device: Device) -> errors.Emulation
     )
 
 
-def _child(command: Sequence[str], folder: Path, timeout: float, where: str) -> str:
-    """Runs a child to its end; it is killed on a timeout and on Ctrl-C.  Its error output."""
-    package = str(Path(__file__).resolve().parents[2])
-    run = _completed(
-        lambda: subprocess.run(
+def _child(
+    command: Sequence[str], folder: Path, timeout: float, where: str, *, strict: bool = True
+) -> str:
+    """Runs a child to its end; it is killed on a timeout and on Ctrl-C.  Its error output.
+
+    `strict=False` leaves the judgement of a bad exit code to the caller, who reads the response.
+    """
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
+    try:
+        run = subprocess.run(
             command,
             cwd=folder,
-            env={**_environment(), "PYTHONPATH": package},
+            env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
-        ),
-        where,
-        timeout,
-    )
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _hang(where, timeout) from error
     text = run.stderr.decode("utf-8", "replace").strip()
-    if run.returncode != 0:
+    if strict and run.returncode != 0:
         raise errors.EmulationError(
             "the emulator failed",
             where=where,
@@ -311,21 +317,6 @@ def _child(command: Sequence[str], folder: Path, timeout: float, where: str) -> 
             found=f"exit code {run.returncode}\n{text[-2000:]}",
         )
     return text
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
-def _completed(
-    start: Callable[[], subprocess.CompletedProcess[bytes]], where: str, timeout: float
-) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return start()
-    except subprocess.TimeoutExpired as error:
-        raise _hang(where, timeout) from error
 
 
 _QEMU: Final[Mapping[str, tuple[str, str]]] = {
@@ -346,11 +337,11 @@ def _qemu(image: Image, device: Device, folder: Path, timeout: float) -> bytes:
         *(("-cpu", machine.cpu) if machine.cpu else ()),
         *(("-bios", "none") if device.core.arch == "riscv" else ()),
     ]
-    _child(command, folder, timeout, f"{program} -M {machine.machine}")
+    text = _child(command, folder, timeout, f"{program} -M {machine.machine}", strict=False)
+    fault = re.search(r"fatal: (.*)", text)
+    if fault:
+        pc = re.search(r"R15=([0-9a-f]+)|\bpc\s+([0-9a-f]+)", text)
+        raise _fault(fault.group(1), image, int(pc.group(1) or pc.group(2), 16) if pc else 0, device)
     response = folder / "response.bin"
     return response.read_bytes() if response.exists() else b""
 
-
-def known_cores() -> tuple[Core, ...]:
-    """All cores, in the order of `cores.toml`."""
-    return tuple(cores().values())

@@ -149,6 +149,12 @@ def host_compilers() -> tuple[Toolchain, ...]:
     return tuple(found)
 
 
+def forget() -> None:
+    """Looks for compilers anew at the next call: after PATH has changed."""
+    for cached in (_find, _zig, host_compilers):
+        cached.cache_clear()
+
+
 def linker_script(device: Device) -> str:
     """The script that places an image in the device's memories.
 
@@ -254,7 +260,7 @@ def build_firmware(
     _run(
         [
             *(*toolchain.link, *map(str, objects), f"-Wl,-T,{script}", "-Wl,--gc-sections"),
-            *("-Wl,--build-id=none", "-g", *libraries, "-o", str(elf)),
+            *("-Wl,--entry=ll_start", "-Wl,--build-id=none", "-g", *libraries, "-o", str(elf)),
         ],
         f"linking for {device.name}",
     )

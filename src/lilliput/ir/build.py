@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module, Param, State
-from lilliput.ir.op import Attrs, NoAttrs, Op
+from lilliput.ir.op import Attrs, Op
 from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ir.verify import check_node
 
@@ -102,7 +102,7 @@ class Builder:
         name: str = "",
         origin: str = "",
     ) -> tuple[Value, ...]:
-        attrs = NoAttrs() if attrs is None else attrs
+        attrs = op.attrs() if attrs is None else attrs
         if not isinstance(attrs, op.attrs):
             raise TypeMismatch(
                 "wrong attributes",

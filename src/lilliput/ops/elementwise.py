@@ -124,28 +124,21 @@ class Rescale:
     y: tuple[int, int]
 
 
-Precision = type[np.float64] | type[np.float32]
-
-
-def _rescale(node: Node, precision: Precision) -> Rescale:
-    """TFLite's parameters of a quantised sum, worked out in `precision`.
+def _rescale(node: Node) -> Rescale:
+    """TFLite's parameters of a quantised sum.
 
     Raises TypeMismatch when the output's scale is so small that a multiplier is not < 1.
     """
-    scales = [precision(v.type.scale) for v in (*node.inputs, node.output)]
+    scales = [v.type.scale for v in (*node.inputs, node.output)]
     left = 15 if node.output.type.dtype is DType.S16 else 20
-    twice = precision(2) * max(scales[0], scales[1])
-    y = float(twice / (precision(1 << left) * scales[2]))
-    check(
-        0 < y < 1, "output scale is too small", f"> {float(twice) / (1 << left)}", float(scales[2])
-    )
-    a, b = (quantize_multiplier(float(s / twice)) for s in scales[:2])
+    twice = 2 * max(scales[0], scales[1])
+    y = twice / ((1 << left) * scales[2])
+    check(0 < y < 1, "output scale is too small", f"> {twice / (1 << left)}", scales[2])
+    a, b = (quantize_multiplier(s / twice) for s in scales[:2])
     return Rescale(left, a, b, quantize_multiplier(y))
 
 
-def _sum_ref(
-    sign: int, precision: Precision
-) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
+def _sum_ref(sign: int) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
     def ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
         a, b = operands
         y = node.output.type
@@ -154,7 +147,7 @@ def _sum_ref(
         wide = [v.astype(np.int64) for v in operands]
         if y.dtype is DType.S32:
             return (wrap32(wide[0] + sign * wide[1]).astype(np.int32),)
-        p, rounding = _rescale(node, precision), _rounding(node)
+        p, rounding = _rescale(node), _rounding(node)
         left, right = (
             requant((x - v.type.zero_point) << p.left, *pair, rounding)
             for x, v, pair in zip(wide, node.inputs, (p.a, p.b), strict=True)
@@ -165,7 +158,7 @@ def _sum_ref(
     return ref
 
 
-def _sum_c(sign: int, precision: Precision) -> Callable[[Node, Sequence[str]], str]:
+def _sum_c(sign: int) -> Callable[[Node, Sequence[str]], str]:
     symbol, wrap = ("+", "ll_wrap_add") if sign > 0 else ("-", "ll_wrap_sub")
 
     def c(node: Node, args: Sequence[str]) -> str:
@@ -174,7 +167,7 @@ def _sum_c(sign: int, precision: Precision) -> Callable[[Node, Sequence[str]], s
             return f"({args[0]} {symbol} {args[1]})"
         if y.dtype is DType.S32:
             return f"{wrap}({args[0]}, {args[1]})"
-        p, requant_c = _rescale(node, precision), REQUANT_C[_rounding(node)]
+        p, requant_c = _rescale(node), REQUANT_C[_rounding(node)]
         scaled = [
             f"{requant_c}(ll_wrap_shl({_less(x, v.type.zero_point)}, {p.left}), {m}, {s})"
             for x, v, (m, s) in zip(args, node.inputs, (p.a, p.b), strict=True)
@@ -340,9 +333,8 @@ def _binary(
     )
 
 
-# TFLite works out the multipliers of SUB in float32 and those of ADD in double.
-add = _binary("add", "a + b", _sum_ref(1, np.float64), _sum_c(1, np.float64))
-sub = _binary("sub", "a - b", _sum_ref(-1, np.float32), _sum_c(-1, np.float32))
+add = _binary("add", "a + b", _sum_ref(1), _sum_c(1))
+sub = _binary("sub", "a - b", _sum_ref(-1), _sum_c(-1))
 mul = _binary("mul", "a * b", _mul_ref, _mul_c)
 
 clamp = register(

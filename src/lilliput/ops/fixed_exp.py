@@ -20,8 +20,10 @@ Table = npt.NDArray[np.int16]
 
 _EXP_EIGHTH = round(math.exp(-0.125) * 2**31)
 _THIRD = round(2**31 / 3)
-_EXP_BITS = tuple((26 + k, round(math.exp(-(2.0**k)) * 2**31)) for k in range(-2, 5))
-"""(bit of a Q5.26 magnitude, exp(-value of that bit) in Q0.31)"""
+_EXP_POWERS = tuple((k, round(math.exp(-(2.0**k)) * 2**31)) for k in range(-2, 5))
+"""(k, exp(-2^k) in Q0.31)"""
+_48_17 = round(48 / 17 * 2**29)
+_M32_17 = round(-32 / 17 * 2**29)
 
 
 def shl_saturate(a: npt.ArrayLike, n: int) -> Ints:
@@ -29,34 +31,35 @@ def shl_saturate(a: npt.ArrayLike, n: int) -> Ints:
     return np.clip(np.asarray(a, np.int64) << n, INT32_MIN, INT32_MAX)
 
 
-def exp_q26(a: npt.ArrayLike) -> Ints:
-    """exp of a Q5.26 number <= 0, in Q0.31; exp(0) is 2^31 - 1."""
-    a = np.asarray(a, np.int64)
-    quarter = np.int64(1 << 24)
+def exp_negative(a: npt.ArrayLike, integer_bits: int) -> Ints:
+    """exp of a Qm.(31-m) number <= 0, in Q0.31; exp(0) is 2^31 - 1."""
+    a, fraction = np.asarray(a, np.int64), 31 - integer_bits
+    quarter = np.int64(1) << (fraction - 2)
     rest = (a & (quarter - 1)) - quarter
-    x = (rest << 5) + (1 << 28)
+    x = (rest << integer_bits) + (1 << 28)
     x2 = mulh_round(x, x)
     x3, x4 = mulh_round(x2, x), mulh_round(x2, x2)
     tail = shr_round(mulh_round(shr_round(x4, 2) + x3, _THIRD) + x2, 1)
     result = _EXP_EIGHTH + mulh_round(_EXP_EIGHTH, x + tail)
     whole = rest - a
-    for bit, factor in _EXP_BITS:
-        result = np.where((whole >> bit) & 1, mulh_round(result, factor), result)
+    for k, factor in _EXP_POWERS[: integer_bits + 2]:
+        result = np.where((whole >> (fraction + k)) & 1, mulh_round(result, factor), result)
     return np.where(a == 0, INT32_MAX, result)
 
 
-def reciprocal_q31(a: npt.ArrayLike) -> Ints:
-    """1 / (1 + a) of a Q0.31 number in [0, 1), in Q0.31."""
+def two_over_one_plus(a: npt.ArrayLike) -> Ints:
+    """2 / (1 + a) of a Q0.31 number in [0, 1), in Q2.29, by three Newton steps."""
     half = (np.asarray(a, np.int64) + INT32_MAX + 1) >> 1
     x = _48_17 + mulh_round(half, _M32_17)
     for _ in range(3):
         error = wrap32((1 << 29) - mulh_round(half, x))
         x = wrap32(x + shl_saturate(mulh_round(x, error), 2))
-    return shl_saturate(x, 1)
+    return x
 
 
-_48_17 = round(48 / 17 * 2**29)
-_M32_17 = round(-32 / 17 * 2**29)
+def reciprocal_q31(a: npt.ArrayLike) -> Ints:
+    """1 / (1 + a) of a Q0.31 number in [0, 1), in Q0.31."""
+    return shl_saturate(two_over_one_plus(a), 1)
 
 
 def table_513(function: Callable[[np.float32], np.float32], low: float, high: float) -> Table:

@@ -23,10 +23,18 @@ _EXP_POWERS = {k: round(math.exp(-(2.0**k)) * 2**31) for k in range(-2, 5)}
 _48_17 = round(48 / 17 * 2**29)
 _M32_17 = round(-32 / 17 * 2**29)
 
-SIGMOID_TABLE = np.array(
-    [min(round(2**16 / (1 + math.exp(-k / 24))), 2**16 - 1) for k in range(256)], np.uint16
-)
-"""logistic(k / 24) in Q0.16."""
+
+def _sigmoid_table() -> npt.NDArray[np.uint16]:
+    def q16(k: float) -> float:
+        return 2**16 / (1 + math.exp(-k / 24))
+
+    missed = (q16(k + 0.5) - (q16(k) + q16(k + 1)) / 2 for k in range(255))
+    values = [math.floor(q16(k) + error / 2 + 0.5) for k, error in enumerate(missed)]
+    return np.array([*values, 2**16 - 1], np.uint16)
+
+
+SIGMOID_TABLE = _sigmoid_table()
+"""logistic(k / 24) in Q0.16, raised by half of what interpolation misses midway; ends in 1."""
 
 
 def exp_negative(a: Ints, integer_bits: int) -> Ints:

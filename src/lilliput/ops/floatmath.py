@@ -58,6 +58,10 @@ def _poly(x: F32, coefficients: tuple[float, ...]) -> F32:
     return result
 
 
+def _quiet() -> np.errstate:
+    return np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
+
+
 def _power_of_two(n: npt.NDArray[np.int32]) -> F32:
     return ((n + 127) << 23).astype(np.int32).view(np.float32)
 
@@ -65,12 +69,12 @@ def _power_of_two(n: npt.NDArray[np.int32]) -> F32:
 def exp(x: npt.ArrayLike) -> F32:
     """e^x within 1 ULP; 0 below -104, infinity above 88.73, subnormals between."""
     x = np.asarray(x, np.float32)
-    with np.errstate(over="ignore", under="ignore"):
+    with _quiet():
         bounded = np.where(np.isnan(x), np.float32(0), np.clip(x, np.float32(-104), np.float32(89)))
         t = bounded * LOG2_E
         n = np.trunc(t + np.where(t < 0, np.float32(-0.5), np.float32(0.5))).astype(np.int32)
         k = n.astype(np.float32)
-        r = (bounded - k * LN2_HIGH) - k * LN2_LOW
+        r = ((bounded - k * LN2_HIGH) - k * LN2_LOW).astype(np.float32)
         p = (_poly(r, EXP_POLY) * (r * r) + r) + np.float32(1)
         result = (p * _power_of_two(n >> 1)) * _power_of_two(n - (n >> 1))
     return np.where(np.isnan(x), x, result)
@@ -79,11 +83,12 @@ def exp(x: npt.ArrayLike) -> F32:
 def log(x: npt.ArrayLike) -> F32:
     """Natural logarithm within 1 ULP; -infinity at 0, NaN below."""
     x = np.asarray(x, np.float32)
-    tiny = x < np.float32(1.17549435e-38)
-    normal = np.where(np.isfinite(x) & (x > 0), x, np.float32(1))
-    normal = np.where(tiny & (x > 0), normal * np.float32(8388608.0), normal)
-    bits = normal.view(np.int32)
-    e = (bits >> 23) - np.where(tiny & (x > 0), 127 + 23, 127).astype(np.int32)
+    usable = np.isfinite(x) & (x > 0)
+    normal = np.where(usable, x, np.ones_like(x))
+    tiny = normal < np.float32(1.17549435e-38)
+    normal = normal * np.where(tiny, np.float32(8388608.0), np.ones_like(x))
+    bits = normal.astype(np.float32).view(np.int32)
+    e = (bits >> 23) - np.where(tiny, 127 + 23, 127).astype(np.int32)
     m = ((bits & 0x007FFFFF) | 0x3F800000).astype(np.int32).view(np.float32)
     high = m > SQRT_2
     f = np.where(high, m * np.float32(0.5), m) - np.float32(1)
@@ -91,36 +96,41 @@ def log(x: npt.ArrayLike) -> F32:
     z = f * f
     y = (f * z) * _poly(f, LOG_POLY)
     y = (y + k * LN2_LOW) - np.float32(0.5) * z
-    result = (f + y) + k * LN2_HIGH
+    result = np.where(usable, (f + y) + k * LN2_HIGH, x)
     result = np.where(x == 0, np.float32(-np.inf), result)
-    return np.where((x < 0) | np.isnan(x), np.float32(np.nan), np.where(x == np.inf, x, result))
+    return np.where(x < 0, np.float32(np.nan), result)
 
 
 def tanh(x: npt.ArrayLike) -> F32:
     """Within 2 ULP; odd, exactly +-1 from 9.02 on."""
     x = np.asarray(x, np.float32)
     a = np.abs(x)
-    z = np.where(a < np.float32(0.625), x * np.where(a < 1, x, np.float32(0)), np.float32(0))
-    small = (_poly(z, TANH_POLY) * z) * np.where(a < 1, x, np.float32(0)) + x
-    e = exp(np.float32(2) * np.where(a > 10, np.float32(10), a))
-    large = np.float32(1) - np.float32(2) / (e + np.float32(1))
-    return np.where(a < np.float32(0.625), small, np.where(x < 0, -large, large))
+    near = a < np.float32(0.625)
+    v = np.where(near, x, np.zeros_like(x))
+    with _quiet():
+        z = v * v
+        small = (_poly(z, TANH_POLY) * z) * v + v
+        e = exp(np.float32(2) * np.where(a > 10, np.float32(10), a))
+        large = np.float32(1) - np.float32(2) / (e + np.float32(1))
+    return np.where(near, small, np.where(x < 0, -large, large))
 
 
 def logistic(x: npt.ArrayLike) -> F32:
     """1 / (1 + e^-x) within 2 ULP where it is not subnormal."""
     x = np.asarray(x, np.float32)
     e = exp(-np.abs(x))
-    return np.where(x < 0, e, np.float32(1)) / (np.float32(1) + e)
+    with _quiet():
+        low, high = e - e * e / (np.float32(1) + e), np.float32(1) / (np.float32(1) + e)
+    return np.where(x < 0, low, high)
 
 
 def sqrt(x: npt.ArrayLike) -> F32:
     """Correctly rounded, as IEEE 754 wants it; NaN below 0."""
-    with np.errstate(invalid="ignore"):
+    with _quiet():
         return np.sqrt(np.asarray(x, np.float32))
 
 
 def rsqrt(x: npt.ArrayLike) -> F32:
     """1 / sqrt(x), two roundings; infinity at 0, NaN below."""
-    with np.errstate(divide="ignore"):
+    with _quiet():
         return np.float32(1) / sqrt(x)

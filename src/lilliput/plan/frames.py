@@ -24,19 +24,36 @@ def frame_rule(rule: OperandRule, operand: TensorType, out: TensorType) -> Frame
     if _is_parameter(rule, out):
         return replace(ALL, x=Pointwise(2))
     padded = (Whole(),) * (3 - len(rule)) + tuple(rule)
-    x, c = (_rename(r, out) for r in padded[-2:])
-    rows = padded[:-2]
-    height = rows[-1]
-    images = math.prod(operand.shape[:-3])
-    lead_ok = all(
-        isinstance(r, Pointwise) and len(out.shape) == len(operand.shape) for r in rows[:-1]
+    lead, (y, x, c) = padded[:-3], padded[-3:]
+    shift = len(out.shape) - len(operand.shape)
+    batched = math.prod(operand.shape[:-3]) > 1 or math.prod(out.shape[:-3]) > 1
+    if isinstance(y, Reduce) and isinstance(y.inner, Pointwise):
+        rows = out_rows = operand.frame[0]  # iterations are rows of the operand, images or not
+    else:
+        rows, out_rows = (1, 1, 1, *operand.shape)[-3], (1, 1, 1, *out.shape)[-3]
+        if batched and not (shift == 0 and _own_axes(lead) and _own_axis(y, len(lead))):
+            y = Whole()
+    images = (1, 1) if isinstance(y, Whole) else (out_rows, rows)
+    return FrameRule(
+        _rename(y, out, rows=True),
+        _in_frame(_rename(x, out), batched),
+        _in_frame(_rename(c, out), batched),
+        images,
     )
-    y = _rename(height, out, rows=True) if lead_ok or images == 1 else Whole()
-    extent = (1, 1, 1, *operand.shape)[-3]
-    out_extent = (1, 1, 1, *out.shape)[-3]
-    if isinstance(y, Whole):
-        return FrameRule(y, x, c, (1, 1))
-    return FrameRule(y, x, c, (out_extent, extent))
+
+
+def _own_axes(lead: OperandRule) -> bool:
+    return all(rule == Pointwise(i) for i, rule in enumerate(lead))
+
+
+def _own_axis(rule: AxisRule, axis: int) -> bool:
+    return not isinstance(rule, Whole | Reduce) and rule.axis == axis
+
+
+def _in_frame(rule: AxisRule, batched: bool) -> AxisRule:
+    """Rows of a batch are several axes merged: no other axis can follow them."""
+    merged = batched and not isinstance(rule, Whole) and rule.axis == 0
+    return Whole() if merged else rule
 
 
 def _is_parameter(rule: OperandRule, out: TensorType) -> bool:
@@ -53,10 +70,9 @@ def _rename(rule: AxisRule, out: TensorType, *, rows: bool = False) -> AxisRule:
     """The rule with its axis as an index of the output's frame."""
     if isinstance(rule, Whole):
         return rule
-    rank = len(out.shape)
     if isinstance(rule, Reduce):  # a task that reduces iterates over the rows it takes in
         return replace(rule, inner=replace(rule.inner, axis=0)) if rows else Whole()
-    axis = max(rule.axis - rank + 3, 0)
+    axis = max(rule.axis - len(out.shape) + 3, 0)
     return replace(rule, axis=axis)
 
 

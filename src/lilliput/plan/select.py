@@ -21,7 +21,7 @@ from lilliput.ir.op import Finish, Kernel, NoAttrs, Operand
 from lilliput.ir.rewrite import fold
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
-from lilliput.ops.shape import copy
+from lilliput.ops.shape import COPY, copy
 from lilliput.plan.frames import (
     ALL,
     fits_frame,
@@ -86,18 +86,6 @@ MAP = Kernel(
     cycles=lambda node: 15.0 * node.output.type.size,
     overlap="element",
 )
-
-COPY = Kernel(
-    name="copy",
-    source="copy.c",
-    accepts=lambda node: None,
-    types=lambda node: {},
-    params=lambda node: {},
-    operands=lambda b, node: (),
-    cycles=lambda node: 2.0 * node.output.type.size,
-    overlap="element",
-)
-
 
 @dataclass
 class Selection:

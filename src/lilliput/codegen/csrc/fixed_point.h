@@ -10,8 +10,7 @@
 #include "ll.h"
 
 /* a * 2^n within int32_t */
-LL_INLINE int32_t ll_shl_saturate(int32_t a, int32_t n)
-{
+LL_INLINE int32_t ll_shl_saturate(int32_t a, int32_t n) {
     const int32_t most = INT32_MAX >> n;
     if (a > most) {
         return INT32_MAX;
@@ -20,14 +19,12 @@ LL_INLINE int32_t ll_shl_saturate(int32_t a, int32_t n)
 }
 
 /* leading zero bits of a > 0 */
-LL_INLINE int32_t ll_clz(int32_t a)
-{
+LL_INLINE int32_t ll_clz(int32_t a) {
     return __builtin_clz((unsigned int)a);
 }
 
 /* 1 / (1 + a) for a of Q0.31 in [0, 1): three Newton steps in Q2.29 */
-LL_INLINE int32_t ll_reciprocal_q31(int32_t a)
-{
+LL_INLINE int32_t ll_reciprocal_q31(int32_t a) {
     const int32_t half = (int32_t)(((int64_t)a + INT32_MAX + 1) >> 1);
     int32_t x = ll_wrap_add(1515870810, ll_mulh_round(half, -1010580540)); /* 48/17, 32/17 */
     for (int32_t k = 0; k < 3; ++k) {
@@ -38,8 +35,7 @@ LL_INLINE int32_t ll_reciprocal_q31(int32_t a)
 }
 
 /* A table of 513 int16_t at `value` (an int16_t), interpolated linearly. */
-LL_INLINE int32_t ll_lookup_513(int32_t value, const int16_t *table)
-{
+LL_INLINE int32_t ll_lookup_513(int32_t value, const int16_t *table) {
     const int32_t place = value + 32768;
     const int32_t base = table[place >> 7];
     const int32_t slope = table[(place >> 7) + 1] - base;

@@ -121,10 +121,11 @@ LL_INLINE float ll_tanhf(float x)
     return x < 0.0f ? -y : y;
 }
 
+/* e - e^2/(1+e) for x < 0, not e/(1+e): where e is small the rounding of 1+e does not show. */
 LL_INLINE float ll_logisticf(float x)
 {
     const float e = ll_expf(-ll_abs_f32(x));
-    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+    return x < 0.0f ? e - e * e / (1.0f + e) : 1.0f / (1.0f + e);
 }
 
 /* Correctly rounded: digit by digit on the significand, which needs no square root unit. */

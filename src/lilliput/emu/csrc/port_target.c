@@ -84,7 +84,7 @@ void ll_port_exit(uint32_t failed)
 /* The margin keeps the paint clear of this function's own frame. */
 LL_NOINLINE void ll_port_paint_stack(void)
 {
-    uint32_t *top = (uint32_t *)__builtin_frame_address(0) - 32;
+    uint32_t *top = (uint32_t *)__builtin_frame_address(0) - 8;
     uint32_t *word = ll_stack_limit;
     if ((uintptr_t)top - (uintptr_t)word > LL_PAINT_MAX) {
         word = top - LL_PAINT_MAX / 4u;

@@ -21,7 +21,7 @@ void ll_start_c(void)
 {
     volatile uint32_t *to = ll_data_start;
     const uint32_t *from = ll_data_load;
-#if defined(__ARM_FP)
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     *(volatile uint32_t *)0xE000ED88u |= 0x00F00000u;
     __asm__ volatile("dsb\n\tisb");
 #endif

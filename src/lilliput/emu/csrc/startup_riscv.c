@@ -34,5 +34,7 @@ void ll_start_c(void)
 
 __attribute__((section(".vectors"), naked, used, noreturn)) void ll_start(void)
 {
-    __asm__ volatile("la sp, ll_stack_top\n\tla t0, ll_fault\n\tcsrw mtvec, t0\n\tj ll_start_c");
+    /* The encoded instruction is csrw mtvec, t0: assemblers want Zicsr in -march for its name. */
+    __asm__ volatile("la sp, ll_stack_top\n\tla t0, ll_fault\n\t"
+                     ".insn i 0x73, 1, zero, t0, 0x305\n\tj ll_start_c");
 }

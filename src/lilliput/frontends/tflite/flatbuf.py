@@ -40,8 +40,8 @@ class Slot:
     index: int
     code: str
     many: bool = False
-    table: type | None = None
-    union: Mapping[int, type] | None = None
+    table: type[object] | None = None
+    union: Mapping[int, type[object]] | None = None
     align: int = 4
 
 
@@ -77,7 +77,7 @@ def tables(index: int, cls: type[T]) -> tuple[T, ...]:
     return field(default=(), metadata={"slot": Slot(index, "t", many=True, table=cls)})
 
 
-def union(index: int, classes: Mapping[int, type]) -> object | None:
+def union(index: int, classes: Mapping[int, type[object]]) -> object | None:
     """A table whose class the byte in slot `index` - 1 tells; None where it is not listed."""
     return field(default=None, metadata={"slot": Slot(index, "u", union=classes)})
 
@@ -247,7 +247,8 @@ def _place(out: bytearray, value: object, slot: Slot, todo: _Todo) -> int:
         data = cast(str, value).encode() + b"\0"
         count, align = len(data) - 1, 4
     elif isinstance(value, memoryview):
-        data, count, align = value.tobytes(), len(value), max(4, slot.align)
+        data = value.tobytes()
+        count, align = len(data), max(4, slot.align)
     else:
         dtype = np.dtype("bool" if slot.code == "?" else "<" + slot.code)
         array = np.asarray(value, dtype)

@@ -4,6 +4,9 @@ Field numbers are slots of TensorFlow Lite's public FlatBuffers schema (version 
 Operators' numbers are in `BUILTIN`; a number that is not there is reported by itself.
 """
 
+# The tables say by themselves what they are: no docstrings, and fields made by calls.
+# ruff: noqa: D101, RUF009
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -42,14 +45,11 @@ class Padding(IntEnum):
     VALID = 1
 
 
-TENSOR_TYPES: dict[int, str] = dict(
-    enumerate(
-        (
-            "FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 "
-            "COMPLEX128 UINT64 RESOURCE VARIANT UINT32 UINT16 INT4 BFLOAT16"
-        ).split()
-    )
-)
+_TYPE_NAMES = """
+FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 COMPLEX128 UINT64
+RESOURCE VARIANT UINT32 UINT16 INT4 BFLOAT16
+"""
+TENSOR_TYPES: dict[int, str] = dict(enumerate(_TYPE_NAMES.split()))
 DTYPES: dict[str, DType] = {
     "FLOAT32": DType.F32,
     "INT4": DType.S4,
@@ -183,7 +183,12 @@ class ResizeNearestOptions:
     half_pixel_centers: bool = scalar(1, "?", False)
 
 
-OPTIONS: dict[int, type] = {
+@dataclass(frozen=True)
+class LeakyReluOptions:
+    alpha: float = scalar(0, "f", 0.0)
+
+
+OPTIONS: dict[int, type[object]] = {
     1: Conv2DOptions,
     2: DepthwiseConv2DOptions,
     5: Pool2DOptions,
@@ -196,6 +201,7 @@ OPTIONS: dict[int, type] = {
     27: ReducerOptions,
     28: SubOptions,
     74: ResizeNearestOptions,
+    75: LeakyReluOptions,
 }
 
 

@@ -6,7 +6,7 @@
 #ifndef LL_ISA_H
 #define LL_ISA_H
 
-#include "ll.h"
+#include "../ll.h"
 
 /* acc + sum of x[i] * w[i], i < n */
 LL_INLINE int32_t ll_dot_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t acc)

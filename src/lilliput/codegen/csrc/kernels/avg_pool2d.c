@@ -10,14 +10,12 @@ typedef struct {
 } ll_avg_pool2d_params;
 
 /* to the nearest integer, ties away from zero */
-LL_INLINE int32_t ll_average_s32(int32_t sum, int32_t count)
-{
+LL_INLINE int32_t ll_average_s32(int32_t sum, int32_t count) {
     const int32_t half = count / 2;
     return (sum > 0 ? sum + half : sum - half) / count;
 }
 
-LL_INLINE float ll_average_f32(float sum, int32_t count)
-{
+LL_INLINE float ll_average_f32(float sum, int32_t count) {
     return sum / (float)count;
 }
 #endif
@@ -25,8 +23,7 @@ LL_INLINE float ll_average_f32(float sum, int32_t count)
 LL_INLINE void LL_NAME(avg_pool2d)(const ll_avg_pool2d_params *p, const ll_in *in,
                                    const ll_out *out, const ll_region *r, void *scratch,
                                    const ll_in *operands, int32_t count,
-                                   LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                   LL_R (*store)(const ll_at *, LL_ACC)) {
     const uint8_t *rows[LL_ROWS];
     ll_at at;
     (void)scratch;

@@ -13,7 +13,7 @@ LL_INLINE void LL_NAME(fold_bias)(const ll_fold_bias_params *p, const ll_in *in,
                                   const ll_region *r, void *scratch, const ll_in *operands,
                                   int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
 {
-    const LL_B *bias = (const LL_B *)in[1].base;
+    const LL_B *bias = p->has_bias ? (const LL_B *)in[1].base : 0;
     LL_Y *y = (LL_Y *)out->base;
     (void)scratch;
     (void)operands;
@@ -25,6 +25,6 @@ LL_INLINE void LL_NAME(fold_bias)(const ll_fold_bias_params *p, const ll_in *in,
         for (int32_t i = 0; i < p->count; ++i) {
             sum += w[i];
         }
-        y[c] = (LL_Y)((p->has_bias ? (LL_Y)bias[c] : 0) - (LL_Y)sum * p->zero_point);
+        y[c] = (LL_Y)((bias ? (LL_Y)bias[c] : 0) - (LL_Y)sum * p->zero_point);
     }
 }

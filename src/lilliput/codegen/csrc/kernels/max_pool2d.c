@@ -13,8 +13,7 @@ typedef struct {
 LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *in,
                                    const ll_out *out, const ll_region *r, void *scratch,
                                    const ll_in *operands, int32_t count,
-                                   LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                   LL_R (*store)(const ll_at *, LL_ACC)) {
     const uint8_t *rows[LL_ROWS];
     ll_at at;
     (void)scratch;

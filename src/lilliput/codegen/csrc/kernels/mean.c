@@ -16,8 +16,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(mean)(const ll_mean_params *p, const ll_in *in, const ll_out *out,
                              const ll_region *r, void *scratch, const ll_in *operands,
-                             int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                             int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     LL_ACC *sums = (LL_ACC *)scratch;
     const int32_t x0 = p->reduce_w ? 0 : r->x0;
     const int32_t x1 = p->reduce_w ? p->in_w : r->x1;

@@ -18,8 +18,7 @@ typedef struct {
 LL_INLINE void LL_NAME(mean_dense)(const ll_mean_dense_params *p, const ll_in *in,
                                    const ll_out *out, const ll_region *r, void *scratch,
                                    const ll_in *operands, int32_t count,
-                                   LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                   LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *base = (const LL_X *)in[0].base;
     ll_at at;
     (void)scratch;

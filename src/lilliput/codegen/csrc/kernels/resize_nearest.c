@@ -14,8 +14,7 @@ typedef struct {
 LL_INLINE void LL_NAME(resize_nearest)(const ll_resize_nearest_params *p, const ll_in *in,
                                        const ll_out *out, const ll_region *r, void *scratch,
                                        const ll_in *operands, int32_t count,
-                                       LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                       LL_R (*store)(const ll_at *, LL_ACC)) {
     const int32_t *rows = (const int32_t *)in[1].base;
     const int32_t *pixels = (const int32_t *)in[2].base;
     const unsigned int bytes = (unsigned int)(r->c1 - r->c0) * (unsigned int)sizeof(LL_X);

@@ -5,7 +5,7 @@
  *
  * Needs whole pixels: r->c0 = 0, r->c1 = C.  `bits`: 8 or 16, of the result.
  */
-#include "fixed_point.h"
+#include "../fixed_point.h"
 #ifndef LL_SOFTMAX_PARAMS
 #define LL_SOFTMAX_PARAMS
 typedef struct {
@@ -15,8 +15,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(softmax)(const ll_softmax_params *p, const ll_in *in, const ll_out *out,
                                 const ll_region *r, void *scratch, const ll_in *operands,
-                                int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const int32_t *table = (const int32_t *)in[1].base;
     const int32_t low = -(1 << (p->bits - 1));
     (void)scratch;

@@ -5,7 +5,7 @@
  * Needs whole pixels: r->c0 = 0, r->c1 = C.  The result's own elements hold the
  * exponentials in between.
  */
-#include "float.h"
+#include "../float.h"
 #ifndef LL_SOFTMAX_F32_PARAMS
 #define LL_SOFTMAX_F32_PARAMS
 typedef struct {
@@ -17,8 +17,7 @@ typedef struct {
 LL_INLINE void LL_NAME(softmax_f32)(const ll_softmax_f32_params *p, const ll_in *in,
                                     const ll_out *out, const ll_region *r, void *scratch,
                                     const ll_in *operands, int32_t count,
-                                    LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                    LL_R (*store)(const ll_at *, LL_ACC)) {
     (void)scratch;
     (void)operands;
     (void)count;

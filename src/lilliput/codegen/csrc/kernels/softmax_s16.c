@@ -6,7 +6,7 @@
  * Needs whole pixels: r->c0 = 0, r->c1 = C.  mult, shift: the scale of the input times beta
  * in steps of 10/65535.  The result's own elements hold the exponentials in between.
  */
-#include "fixed_point.h"
+#include "../fixed_point.h"
 #ifndef LL_SOFTMAX_S16_PARAMS
 #define LL_SOFTMAX_S16_PARAMS
 typedef struct {
@@ -17,8 +17,7 @@ typedef struct {
 LL_INLINE void LL_NAME(softmax_s16)(const ll_softmax_s16_params *p, const ll_in *in,
                                     const ll_out *out, const ll_region *r, void *scratch,
                                     const ll_in *operands, int32_t count,
-                                    LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                    LL_R (*store)(const ll_at *, LL_ACC)) {
     const int16_t *exps = (const int16_t *)in[1].base;
     const int16_t *reciprocals = (const int16_t *)in[2].base;
     (void)scratch;

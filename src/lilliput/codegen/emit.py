@@ -1,0 +1,358 @@
+"""Writing a program as C.
+
+    <name>.h        the API: what a firmware includes, every size as a macro
+    <name>.c        kernels' instances, one function an entry, one comment a step
+    <name>_data.h   constants
+    lilliput/       the kernels and primitives that the program uses, as they are
+
+No decision is made here: a step becomes a call with the views, regions and parameters that
+it holds.  The same program gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from lilliput import __version__
+from lilliput.codegen.api import write_header
+from lilliput.codegen.c import Text, comment, identifier, number, table
+from lilliput.codegen.names import entry_function, leaf_steps, port_function
+from lilliput.codegen.instances import (
+    Instances,
+    Optimize,
+    kernel_path,
+    write_instance,
+    write_signature,
+)
+from lilliput.ir.types import DType
+from lilliput.ops.common import c_type
+from lilliput.plan.program import (
+    Advance,
+    Call,
+    Copy,
+    Entry,
+    Kind,
+    Loop,
+    Program,
+    Range,
+    Step,
+    Timed,
+    View,
+    Wait,
+)
+
+SUPPORT = "lilliput"
+
+
+@dataclass(frozen=True)
+class EmitOptions:
+    """isa : the header of primitives, `isa/<isa>.h`; memory names that are the defaults of
+    the linker need no section."""
+
+    isa: str = "generic"
+    optimize: Optimize = Optimize.SPEED
+    plain_memories: frozenset[str] = frozenset({"ram", "flash"})
+
+
+def emit(program: Program, options: EmitOptions | None = None) -> dict[str, str]:
+    """Path -> text of every file, in a stable order."""
+    return _Emitter(program, options or EmitOptions()).files()
+
+
+class _Emitter:
+    def __init__(self, program: Program, options: EmitOptions):
+        self.program, self.options = program, options
+        self.prefix = identifier(program.name)
+        self.symbols = _symbols(self.prefix, program)
+        self.instances = Instances(options.optimize)
+        self.next_step = 0
+
+    def files(self) -> dict[str, str]:
+        entries = Text()
+        for entry in self.program.entries:
+            self.entry(entries, entry)
+        files = {
+            f"{self.prefix}.h": write_header(self.program, self.prefix),
+            f"{self.prefix}.c": self.source(entries),
+            f"{self.prefix}_data.h": self.data(),
+        }
+        sources = sorted({s.source for s in self.instances.signatures_in_order()})
+        paths = ["ll.h", f"isa/{self.options.isa}.h", "elementwise.h", "float.h", "fixed_point.h"]
+        for path in sorted(paths):
+            files[f"{SUPPORT}/{path}"] = _resource(path)
+        for source in sources:
+            files[f"{SUPPORT}/{kernel_path(source)}"] = _resource(f"kernels/{source}")
+        return files
+
+    # files
+
+    def source(self, entries: Text) -> str:
+        text = Text()
+        text.add(
+            comment(f"{self.program.name}: written by lilliput {__version__}; do not edit"),
+            f'#include "{self.prefix}.h"',
+            "",
+            "#include <string.h>",
+            "",
+            f'#include "{SUPPORT}/isa/{self.options.isa}.h"',
+            f'#include "{SUPPORT}/elementwise.h"',
+            f'#include "{SUPPORT}/float.h"',
+            f'#include "{self.prefix}_data.h"',
+            "",
+        )
+        self.arenas(text)
+        for signature in self.instances.signatures_in_order():
+            write_signature(text, signature, SUPPORT)
+        for instance, n in self.instances.found.items():
+            steps = ", ".join(map(str, self.instances.steps[n]))
+            text.add(comment(f"{instance.signature.kernel} of steps {steps}"))
+            write_instance(text, self.prefix, n, instance)
+        self.hooks(text)
+        self.reset(text)
+        text.lines += entries.lines
+        return str(text)
+
+    def arenas(self, text: Text) -> None:
+        for memory in self.program.arenas:
+            upper = f"{self.prefix.upper()}_ARENA_{memory.upper()}"
+            section = "" if memory in self.options.plain_memories else f'__attribute__((section(".ll_arena_{memory}"))) '
+            text.add(
+                f"#ifdef {upper}",
+                f"extern uint8_t {upper}[]; {comment('the caller provides it, aligned to 16')}",
+                f"#define {self.arena(memory)} {upper}",
+                "#else",
+                f"#ifndef {upper}_SECTION",
+                f"#define {upper}_SECTION {section}".rstrip(),
+                "#endif",
+                f"static {upper}_SECTION _Alignas(16) uint8_t {self.arena(memory)}[{upper}_BYTES];",
+                "#endif",
+                "",
+            )
+
+    def arena(self, memory: str) -> str:
+        return f"{self.prefix}_arena_{memory}"
+
+    def data(self) -> str:
+        text = Text()
+        text.add(comment(f"constants of {self.program.name}, packed as its kernels read them"), "")
+        for name, const in self.program.consts.items():
+            memory = self.program.buffers[name].memory
+            dtype = DType.of(const.data.dtype)
+            section = "" if memory in self.options.plain_memories else f'__attribute__((section(".ll_const_{memory}"))) '
+            head = f"static const {section}{c_type(dtype)} {self.symbols[name]}[{const.data.size}]"
+            text.add(comment(f"{const.value}: {dtype.value}{list(const.data.shape)}, {const.packing}"))
+            with text.block(f"{head} =", "};"):
+                text.extend(table(const.data))
+        return str(text)
+
+    def hooks(self, text: Text) -> None:
+        weak = "__attribute__((weak))"
+        with text.function(f"{weak} void {self.prefix}_on_step(uint32_t step)"):
+            text.add("(void)step;")
+        if not any(isinstance(s, Copy) for e in self.program.entries for s in leaf_steps(e)):
+            return
+        head = f"{weak} void {self.prefix}_copy_start(void *target, const void *source, uint32_t bytes)"
+        with text.function(head):
+            text.add("memcpy(target, source, bytes);")
+        with text.function(f"{weak} void {self.prefix}_copy_wait(void)"):
+            text.add("/* memcpy is done when it returns */")
+
+    def reset(self, text: Text) -> None:
+        if not self.program.states:
+            return
+        with text.function(f"void {self.prefix}_reset(void)"):
+            for state in self.program.states:
+                nbytes = self.program.buffers[state.name].nbytes
+                where = self.address(state.view)
+                if state.const is None:
+                    text.add(f"memset({where}, 0, {nbytes}u);")
+                else:
+                    text.add(f"memcpy({where}, {self.symbols[state.const]}, {nbytes}u);")
+                if state.counter:
+                    text.add(f"memset({self.buffer(state.counter)}, 0, 4u);")
+
+    # steps
+
+    def entry(self, text: Text, entry: Entry) -> None:
+        name = entry_function(self.prefix, self.program, entry)
+        with text.function(f"void {name}(void)"):
+            for step in entry.steps:
+                if isinstance(step, Loop):
+                    self.loop(text, step)
+                else:
+                    self.step(text, step)
+        for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
+            for k, (value, view) in enumerate(ports):
+                head = port_function(self.prefix, self.program, entry, kind, k)
+                const = "const " if kind == "output" else ""
+                c = c_type(value.type.dtype)
+                with text.function(f"{const}{c} *{head}(void)"):
+                    text.add(f"return ({const}{c} *)(void *)({self.address(view)});")
+
+    def loop(self, text: Text, loop: Loop) -> None:
+        text.add(comment(f"{len(loop.body)} steps stream through line buffers"))
+        with text.block(f"for (int32_t t = 0; t < {loop.count}; ++t)"):
+            for timed in loop.body:
+                condition, k = _timing(timed)
+                with text.block(f"if ({condition})"):
+                    if isinstance(timed.step, Wait):
+                        self.step(text, timed.step)
+                    else:
+                        text.add(f"const int32_t k = {k};")
+                        self.step(text, timed.step, looped=True)
+
+    def step(self, text: Text, step: Step, *, looped: bool = False) -> None:
+        if isinstance(step, Call):
+            self.call(text, step, looped=looped)
+        elif isinstance(step, Copy):
+            self.copy(text, step)
+        elif isinstance(step, Wait):
+            text.add(f"{self.prefix}_copy_wait();")
+        else:
+            assert isinstance(step, Advance)
+            with text.block(""):
+                counter = f"(int32_t *)(void *)({self.buffer(step.counter)})"
+                text.add(
+                    comment(f"turn the ring {step.counter}"),
+                    f"int32_t *const first = {counter};",
+                    f"*first = *first + 1 == {step.ring} ? 0 : *first + 1;",
+                )
+        text.add(f"{self.prefix}_on_step({self.next_step}u);")
+        self.next_step += 1
+
+    def call(self, text: Text, call: Call, *, looped: bool) -> None:
+        tables = {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
+        n = self.instances.add(call, self.next_step, tables)
+        kernel = call.kernel.name
+        params = ", ".join(
+            f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items()
+        )
+        with text.block(""):
+            text.add(comment(self.describe(call)))
+            text.add(f"static const ll_{kernel}_params p = {{{params}}};")
+            moving = [v for v in (*call.inputs, call.output) if v.counter or v.block is not None]
+            static = "" if moving else "static const "
+            rows = call.output.rows
+            views = [self.view(v, rows) for v in call.inputs] or ["{0, 0, 0, LL_WHOLE, 0}"]
+            self.array(text, f"{static}ll_in in[{len(views)}]", views)
+            output = self.view(call.output, rows)
+            text.add(f"{static}ll_out out = {output};")
+            for i, view in enumerate(call.inputs):
+                if view.block is not None:
+                    step = view.block * view.pixel
+                    text.add(
+                        f"in[{i}].base = {self.address(view)} + k % {view.slots} * {step};",
+                        f"in[{i}].first = k * {view.block};",
+                    )
+            region = call.region
+            bounds = [b for r in (region.y, region.x, region.c) for b in _bounds(r, looped=looped)]
+            fixed = not looped or all(r.step == 0 for r in (region.y, region.x, region.c))
+            text.add(f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};")
+            scratch = self.address(call.scratch) if call.scratch else "0"
+            text.add(f"{self.prefix}_{kernel}{n}(&p, in, &out, &r, {scratch});")
+
+    def array(self, text: Text, head: str, items: Sequence[str]) -> None:
+        with text.block(f"{head} =", "};"):
+            text.extend(f"{item}," for item in items)
+
+    def describe(self, call: Call) -> str:
+        """`step 3: conv2d "origin" s8[1,48,48,8] -> s8[1,48,48,16]; kernel; places`"""
+        shapes = ", ".join(str(v.type) for v in call.node.inputs)
+        fused = "".join(f" + {n.op.name}" for n in call.fused)
+        places = ", ".join(self.where(v) for v in call.inputs)
+        return (
+            f"step {self.next_step}: {call.node.describe()}{fused} ({shapes}) -> "
+            f"{call.value.type}; kernel {call.kernel.name}; {places} -> {self.where(call.output)}"
+        )
+
+    def where(self, view: View) -> str:
+        buffer = self.program.buffers[view.buffer]
+        if buffer.kind is Kind.CONST:
+            return self.symbols[view.buffer]
+        return f"{buffer.memory}+{(buffer.offset or 0) + view.start}"
+
+    def view(self, view: View, out_rows: int) -> str:
+        row = 0 if view.rows == 1 and out_rows > 1 else view.row
+        ring = "LL_WHOLE" if view.ring is None else str(view.ring)
+        first = f"*(int32_t *)(void *)({self.buffer(view.counter)})" if view.counter else "0"
+        return f"{{{self.address(view)}, {row}, {view.pixel}, {ring}, {first}}}"
+
+    def copy(self, text: Text, copy: Copy) -> None:
+        source, target = copy.source, copy.target
+        text.add(comment(f"step {self.next_step}: bring {source.root} from {self.where(source)}"))
+        a, b = self.address(source), self.address(target)
+        start = f"{self.prefix}_copy_start"
+        if target.block is not None:
+            pixel, total = target.pixel, source.pixels
+            text.add(
+                f"{start}({b} + k % {target.slots} * {target.block * pixel}, "
+                f"{a} + k * {target.block * pixel}, "
+                f"(uint32_t)(ll_min({target.block}, {total} - k * {target.block}) * {pixel}));"
+            )
+            return
+        bytes_ = source.rows * source.pixels * source.channels * source.dtype.itemsize
+        if source.is_dense and target.is_dense:
+            text.add(f"{start}({b}, {a}, {bytes_}u);")
+            return
+        with text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"), text.block(
+            f"for (int32_t x = 0; x < {source.pixels}; ++x)"
+        ):
+            text.add(
+                f"{start}({b} + y * {target.row} + x * {target.pixel}, "
+                f"{a} + y * {source.row} + x * {source.pixel}, "
+                f"{source.channels * source.dtype.itemsize}u);"
+            )
+
+    # places
+
+    def buffer(self, name: str) -> str:
+        buffer = self.program.buffers[name]
+        if buffer.kind is Kind.CONST:
+            return f"(const uint8_t *){self.symbols[name]}"
+        return f"{self.arena(buffer.memory)} + {buffer.offset}"
+
+    def address(self, view: View) -> str:
+        base = self.buffer(view.buffer)
+        return f"{base} + {view.start}" if view.start else base
+
+
+def _timing(timed: Timed) -> tuple[str, str]:
+    """(when the step runs at iteration t, the number of that execution)."""
+    period, phase, count = timed.period, timed.phase, timed.count
+    since = f"t - {phase}" if phase else "t"
+    k = f"({since}) / {period}" if period > 1 else since
+    tests = [f"t >= {phase}"] if phase else []
+    if period > 1:
+        tests.append(f"({since}) % {period} == 0")
+    tests.append(f"{k} < {count}")
+    return " && ".join(tests), k
+
+
+def _bounds(axis: Range, *, looped: bool) -> tuple[str, str]:
+    if not looped or axis.step == 0:
+        low, high = axis.at(0)
+        return str(low), str(high)
+    ends = [
+        f"ll_clamp({end} + k * {axis.step}, 0, {axis.extent})" for end in (axis.start, axis.stop)
+    ]
+    return ends[0], ends[1]
+
+
+def _symbols(prefix: str, program: Program) -> dict[str, str]:
+    """Constant -> C name, unique after what identifiers cannot hold is gone."""
+    taken: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name in program.consts:
+        stem = f"{prefix}_{identifier(name)}"
+        symbol, k = stem, 1
+        while symbol in taken:
+            symbol, k = f"{stem}_{k}", k + 1
+        taken[symbol] = names[name] = symbol
+    return names
+
+
+def _resource(path: str) -> str:
+    return (resources.files("lilliput.codegen") / "csrc" / path).read_text(encoding="utf-8")
+

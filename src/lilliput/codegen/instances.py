@@ -1,0 +1,161 @@
+"""Kernel instances: which C functions a program needs.
+
+A kernel's source is included once for each combination of element types (a signature).
+Each instance is a function of its own around it, with some parameters fixed at compile
+time; steps that agree in what is fixed share an instance and pass the rest at run time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lilliput.codegen.c import Text, number
+from lilliput.ir.types import DType
+from lilliput.ops.common import c_type
+from lilliput.plan.program import Call, View
+
+
+class Optimize(Enum):
+    """SPEED fixes every field that a kernel can specialise on, SIZE none."""
+
+    SPEED = "speed"
+    SIZE = "size"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`types` are the macros that `kernel.source` is included with."""
+
+    kernel: str
+    source: str
+    types: tuple[tuple[str, str], ...]
+
+    @property
+    def suffix(self) -> str:
+        kinds = [v for k, v in self.types if k not in ("LL_DOT", "LL_R")]
+        return "_".join(re.sub(r"_t$", "", kind) for kind in kinds)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """`store` is the body of the epilogue; `operands` how many of the inputs belong to it."""
+
+    signature: Signature
+    fixed: tuple[tuple[str, int | float], ...]
+    store: tuple[str, ...]
+    own: int
+    operands: int
+
+
+@dataclass
+class Instances:
+    """Numbers signatures and instances in order of first use."""
+
+    optimize: Optimize
+    found: dict[Instance, int] = field(default_factory=dict[Instance, int])
+    steps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+
+    def add(self, call: Call, step: int, tables: Mapping[View, str]) -> int:
+        """The number of the instance that executes `call`."""
+        params = call.kernel.params(call.node)
+        names = call.kernel.specialise if self.optimize is Optimize.SPEED else ()
+        operands = len(call.store.operands) if call.store else 0
+        instance = Instance(
+            self.signature(call, params),
+            tuple((n, params[n]) for n in names),
+            tuple(store_lines(call, tables)),
+            len(call.inputs) - operands,
+            operands,
+        )
+        number = self.found.setdefault(instance, len(self.found))
+        self.steps.setdefault(number, []).append(step)
+        return number
+
+    def signatures_in_order(self) -> list[Signature]:
+        return list(dict.fromkeys(i.signature for i in self.found))
+
+    def signature(self, call: Call, params: Mapping[str, int | float]) -> Signature:
+        types = dict(call.kernel.types(call.node))
+        types.setdefault("LL_ACC", "int32_t")
+        types["LL_Y"] = c_type(call.output.dtype)
+        types["LL_R"] = result_type(call.output.dtype)
+        if "kh" in params and "kw" in params:
+            types["LL_ROWS"] = str(params["kh"])
+            types["LL_TAPS"] = str(int(params["kh"]) * int(params["kw"]))
+        return Signature(call.kernel.name, call.kernel.source, tuple(sorted(types.items())))
+
+
+def result_type(dtype: DType) -> str:
+    return c_type(dtype) if dtype in (DType.F32, DType.S64) else "int32_t"
+
+
+def store_lines(call: Call, tables: Mapping[View, str]) -> list[str]:
+    """The body of the function from accumulator to element."""
+    if call.store is None:
+        return ["(void)at;", f"return ({result_type(call.output.dtype)})acc;"]
+    lines: list[str] = []
+    text = " ".join(t for _, t in call.store.statements)
+    if "@acc@" not in text:
+        lines.append("(void)acc;")
+    if not re.search(r"@\d+@", text):
+        lines.append("(void)at;")
+    for i, (kind, expression) in enumerate(call.store.statements):
+        expression = re.sub(
+            r"@(\d+)@", lambda m: load(call, int(m.group(1))), expression.replace("@acc@", "acc")
+        )
+        expression = re.sub(r"@v(\d+)@", r"v\1", expression)
+        store = call.store
+        expression = re.sub(r"@t(\d+)@", lambda m: tables[store.tables[int(m.group(1))]], expression)
+        lines.append(f"const {kind} v{i} = {expression};")
+    lines.append(f"return v{len(call.store.statements) - 1};")
+    return lines
+
+
+def load(call: Call, index: int) -> str:
+    """The C expression of epilogue operand `index` at the current place."""
+    assert call.store is not None
+    view, out = call.store.operands[index], call.output
+    pixel = 0 if view.pixels == 1 and out.pixels > 1 else view.pixel // view.dtype.itemsize
+    x = f"at->x * {pixel}" if pixel and out.pixels > 1 else ""
+    c = "at->c" if view.channels > 1 or out.channels == 1 else ""
+    where = " + ".join(part for part in (x, c) if part) or "0"
+    return f"((const {c_type(view.dtype)} *)(const void *)at->row[{index}])[{where}]"
+
+
+def kernel_path(source: str) -> str:
+    """Where a kernel's source lies in the output: no `.c`, for it is included, not compiled."""
+    return f"kernels/{source.removesuffix('.c')}.inc"
+
+
+def write_signature(text: Text, signature: Signature, folder: str) -> None:
+    """Includes a kernel's source for one combination of types."""
+    text.add(f"#define LL_NAME(kernel) ll_##kernel##_{signature.suffix}")
+    text.extend(f"#define {name} {value}" for name, value in signature.types)
+    text.add(f'#include "{folder}/{kernel_path(signature.source)}"')
+    text.extend(f"#undef {name}" for name, _ in (("LL_NAME", ""), *signature.types))
+    text.add("")
+
+
+def write_instance(text: Text, prefix: str, number_: int, instance: Instance) -> None:
+    """The epilogue and the function of one instance."""
+    types = dict(instance.signature.types)
+    kernel, n = instance.signature.kernel, number_
+    store, head = f"{prefix}_store{n}", f"{types['LL_R']}"
+    with text.function(f"LL_INLINE {head} {store}(const ll_at *at, {types['LL_ACC']} acc)"):
+        text.extend(instance.store)
+    arguments = (
+        f"const ll_{kernel}_params *p, const ll_in *in, const ll_out *out, "
+        "const ll_region *r, void *scratch"
+    )
+    with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
+        text.add(f"ll_{kernel}_params q = *p;")
+        text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
+        text.add(
+            f"ll_{kernel}_{instance.signature.suffix}(&q, in, out, r, scratch, "
+            f"in + {instance.own}, {instance.operands}, {store});"
+        )
+
+

@@ -1,0 +1,64 @@
+"""Frontends: files of trained networks become modules, recognised by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lilliput.errors import FormatError
+from lilliput.frontends.tflite.reader import read as read_tflite
+from lilliput.ir import Module
+from lilliput.ir.text import MARK, load
+from lilliput.ops import registry
+
+MAX_FILE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be read: how its bytes begin, and `read(data, name, io)`."""
+
+    title: str
+    matches: Callable[[bytes], bool]
+    read: Callable[[bytes, str, str], Module]
+
+
+FORMATS = (
+    Format(
+        "TensorFlow Lite (.tflite)",
+        lambda data: data[4:8] == b"TFL3",
+        lambda data, name, io: read_tflite(data, name=name, io=io),
+    ),
+    Format(
+        "Lilliput module (.lilliput)",
+        lambda data: MARK in data[:256],
+        lambda data, name, io: load(data, registry.get),
+    ),
+)
+
+
+def load_model(path: str | Path, *, io: str = "int8") -> Module:
+    """The module that a file holds, whatever the file is called; see `tflite.reader` for `io`.
+
+    Raises FormatError where the file is missing, empty, or of no format known here.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise FormatError("file is too large", where=str(path), found=f"{size} bytes")
+        data = path.read_bytes()
+    except OSError as e:
+        raise FormatError(
+            "cannot read the model", where=str(path), found=e.strerror or str(e)
+        ) from e
+    for format in FORMATS:
+        if format.matches(data):
+            return format.read(data, path.stem, io)
+    raise FormatError(
+        "not a model that can be read",
+        where=str(path),
+        expected=" or ".join(f.title for f in FORMATS),
+        found=f"{len(data)} bytes beginning with {data[:16]!r}" if data else "an empty file",
+    )

@@ -1,0 +1,169 @@
+"""One operator of a .tflite file, as the builders see it: checked operands, and `emit`.
+
+A builder asks for what it needs (a value, a constant, its options) and gets it or an error
+that names the node.  Fused activations are written behind a node as a `clamp`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from lilliput.errors import FormatError, UnsupportedError
+from lilliput.frontends.tflite.schema import Activation
+from lilliput.frontends.tflite.tensors import Tensors
+from lilliput.ir import Array, Attrs, DType, Op, TensorType, Value
+from lilliput.ops.elementwise import Clamp, clamp
+
+T = TypeVar("T")
+MAX_INTS = 64
+
+_BOUNDS: dict[Activation, tuple[float, float]] = {
+    Activation.NONE: (-math.inf, math.inf),
+    Activation.RELU: (0.0, math.inf),
+    Activation.RELU_N1_TO_1: (-1.0, 1.0),
+    Activation.RELU6: (0.0, 6.0),
+}
+
+
+def activation_bounds(activation: int, type: TensorType) -> tuple[float, float] | None:
+    """What an activation limits stored elements of `type` to; None where it limits nothing.
+
+    Integers as TFLite's CalculateActivationRangeQuantized: zero point + round(bound / scale)
+    in float32, ties away from zero.  Raises KeyError for activations that are no range.
+    """
+    low, high = _BOUNDS[Activation(activation)]
+    if type.quant is None:
+        return None if (low, high) == _BOUNDS[Activation.NONE] else (low, high)
+    floor, ceiling = type.dtype.bounds
+
+    def stored(real: float) -> int:
+        ratio = float(np.float32(real) / np.float32(type.scale))
+        whole = (
+            math.copysign(math.floor(abs(ratio) + 0.5), ratio) if math.isfinite(ratio) else ratio
+        )
+        return int(min(max(type.zero_point + whole, floor), ceiling))
+
+    bounds = (
+        floor if math.isinf(low) else stored(low),
+        ceiling if math.isinf(high) else stored(high),
+    )
+    return None if bounds == (floor, ceiling) else bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """`inputs` and `outputs` are tensor indices, -1 for an operand that is left out."""
+
+    tensors: Tensors
+    name: str
+    where: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    stated: object | None
+
+    def options(self, cls: type[T]) -> T:
+        if not isinstance(self.stated, cls):
+            raise FormatError("has no options", where=self.where, expected=cls.__name__)
+        return self.stated
+
+    def has(self, k: int) -> bool:
+        return k < len(self.inputs) and self.inputs[k] >= 0
+
+    def index(self, k: int) -> int:
+        """The tensor of operand `k`; raises FormatError where it is left out."""
+        if not self.has(k):
+            raise FormatError(
+                f"operand {k} is missing", where=self.where, found=f"inputs {self.inputs}"
+            )
+        return self.inputs[k]
+
+    def value(self, k: int) -> Value:
+        return self.tensors.value(self.index(k))
+
+    def type(self, k: int) -> TensorType:
+        return self.tensors.type(self.index(k))
+
+    @property
+    def out(self) -> TensorType:
+        return self.tensors.type(self.outputs[0])
+
+    @property
+    def out_name(self) -> str:
+        return self.tensors.names[self.outputs[0]]
+
+    def constant(self, k: int) -> Array | None:
+        """The data of operand `k` where the file holds it."""
+        index = self.index(k)
+        return None if index in self.tensors.graph.inputs else self.tensors.data(index)
+
+    def ints(self, k: int) -> tuple[int, ...]:
+        """A constant operand of few integers, flat, in order."""
+        type = self.type(k)
+        if type.dtype not in (DType.S32, DType.S64) or type.size > MAX_INTS:
+            raise FormatError(
+                f"operand {k} is not a short list of integers",
+                where=self.where,
+                expected=f"int32 or int64, at most {MAX_INTS} elements",
+                found=str(type),
+            )
+        data = self.constant(k)
+        if data is None:
+            raise UnsupportedError(
+                f"operand {k} is computed at run time",
+                where=self.where,
+                expected="a constant",
+                hint="export the model with fixed shapes",
+            )
+        return tuple(int(v) for v in data.reshape(-1))
+
+    def axis(self, axis: int, rank: int) -> int:
+        """`axis` counted from the front."""
+        if not -rank <= axis < rank:
+            raise FormatError("axis does not exist", where=self.where, found=f"{axis} of {rank}")
+        return axis % rank
+
+    def refuse(
+        self, what: str, *, found: object = "", expected: object = "", hint: str = ""
+    ) -> UnsupportedError:
+        """The error, to be raised, for a form of the operator that is not supported."""
+        return UnsupportedError(what, where=self.where, found=found, expected=expected, hint=hint)
+
+    def between(self, op: Op, inputs: Sequence[Value], attrs: Attrs | None, suffix: str) -> Value:
+        """A node that the file does not have; its type is what the operator infers."""
+        return self.tensors.builder.add(
+            op, inputs, attrs, name=self.out_name + suffix, origin=self.origin
+        )
+
+    @property
+    def origin(self) -> str:
+        return self.tensors.origin(self.outputs[0])
+
+    def emit(
+        self,
+        op: Op,
+        inputs: Sequence[Value],
+        attrs: Attrs | None = None,
+        activation: int = Activation.NONE,
+        type: TensorType | None = None,
+    ) -> Value:
+        """Adds the node and, where the activation limits anything, a clamp behind it."""
+        type = type or self.out
+        try:
+            bounds = activation_bounds(activation, type)
+        except (KeyError, ValueError):
+            raise self.refuse(
+                "fused activation is not supported",
+                expected=", ".join(a.name for a in _BOUNDS),
+                found=activation,
+                hint="write the activation as a node of its own",
+            ) from None
+        add, name = self.tensors.builder.add, self.out_name
+        if bounds is None:
+            return add(op, inputs, attrs, type=type, name=name, origin=self.origin)
+        inner = add(op, inputs, attrs, type=type, name=f"{name}/linear", origin=self.origin)
+        return add(clamp, (inner,), Clamp(*bounds), type=type, name=name, origin=self.origin)

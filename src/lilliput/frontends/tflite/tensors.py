@@ -1,0 +1,229 @@
+"""The tensors of one .tflite subgraph as IR types, constants and values.
+
+Nothing is looked at before a node asks for it, so that a tensor that no node reads cannot
+make a model fail.  Every index, size and quantisation is checked here, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from lilliput.errors import FormatError, ModelError, UnsupportedError
+from lilliput.frontends.tflite.schema import DTYPES, TENSOR_TYPES, Model, SubGraph, Tensor
+from lilliput.ir import Array, Builder, DType, Quant, TensorType, Value
+from lilliput.ir.verify import MAX_ELEMENTS
+
+MAX_RANK = 8
+FIXED_SHAPE = "export the model with a fixed shape (batch 1, every other extent stated)"
+DTYPE_HINTS = {
+    "UINT8": "the legacy uint8 scheme is not read yet; convert again with int8 "
+    "(inference_input_type, inference_output_type = tf.int8)",
+    "FLOAT16": "convert again with float32 or int8 weights",
+}
+
+
+class Unavailable(Exception):
+    """A tensor that an earlier problem, already reported, has left without a value."""
+
+
+class Tensors:
+    """`names` are the names that values get; `values` those that are defined so far."""
+
+    def __init__(self, model: Model, graph: SubGraph, builder: Builder, budget: int):
+        self.graph = graph
+        self.builder = builder
+        self.values: dict[int, Value | None] = {}
+        self._buffers = model.buffers
+        self._budget = budget
+        self._types: dict[int, TensorType | ModelError] = {}
+        self._derived: dict[tuple[int, str], Value] = {}
+        self._reported: set[int] = set()
+        seen = Counter(t.name for t in graph.tensors)
+        self.names: dict[int, str] = {
+            i: t.name if t.name and seen[t.name] == 1 else f"{t.name or 'tensor'}:{i}"
+            for i, t in enumerate(graph.tensors)
+        }
+
+    def origin(self, index: int) -> str:
+        """The tensor's name in the file, which the user knows."""
+        return self.graph.tensors[index].name or f"tensor:{index}"
+
+    def where(self, index: int) -> str:
+        return f'tensor {index} "{self.graph.tensors[index].name}"'
+
+    def type(self, index: int) -> TensorType:
+        """Raises FormatError or UnsupportedError the first time, Unavailable afterwards."""
+        if index not in self._types:
+            try:
+                self._types[index] = self._type(index)
+            except ModelError as e:
+                self._types[index] = e
+        found = self._types[index]
+        if isinstance(found, TensorType):
+            return found
+        if index in self._reported:
+            raise Unavailable
+        self._reported.add(index)
+        raise found
+
+    def peek(self, index: int) -> TensorType | None:
+        """The type of a tensor, or None where it has none; reports nothing."""
+        try:
+            return self._type(index)
+        except ModelError:
+            return None
+
+    def _type(self, index: int) -> TensorType:
+        tensor, where = self.graph.tensors[index], self.where(index)
+        kind = TENSOR_TYPES.get(tensor.type, f"type {tensor.type}")
+        if kind not in DTYPES:
+            raise UnsupportedError(
+                "element type is not supported",
+                where=where,
+                expected=", ".join(DTYPES),
+                found=kind,
+                hint=DTYPE_HINTS.get(kind, "convert the model again with int8 or float32 tensors"),
+            )
+        if tensor.sparsity:
+            raise UnsupportedError(
+                "sparse tensor", where=where, hint="export the model without sparse weights"
+            )
+        if tensor.is_variable:
+            raise UnsupportedError(
+                "variable tensor", where=where, hint="export the model without resource variables"
+            )
+        shape = tensor.shape
+        if any(d < 1 for d in shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
+            raise UnsupportedError(
+                "shape is dynamic, empty or too large",
+                where=where,
+                expected=f"up to {MAX_RANK} extents of at least 1, {MAX_ELEMENTS} elements",
+                found=shape,
+                hint=FIXED_SHAPE,
+            )
+        quant = _quant(tensor, DTYPES[kind], where)
+        if quant is not None and min(quant.scale) < 0 and not self._is_constant(tensor):
+            raise FormatError("scale is not a positive number", where=where, found=quant.scale[:8])
+        return TensorType(shape, DTYPES[kind], quant)
+
+    def _is_constant(self, tensor: Tensor) -> bool:
+        return tensor.buffer < len(self._buffers) and len(self._buffers[tensor.buffer].data) > 0
+
+    def data(self, index: int) -> Array | None:
+        """The constant that the file holds for a tensor; None where there is none."""
+        tensor, where = self.graph.tensors[index], self.where(index)
+        if tensor.buffer >= len(self._buffers):
+            raise FormatError(
+                "buffer does not exist",
+                where=where,
+                expected=f"0 to {len(self._buffers) - 1}",
+                found=tensor.buffer,
+            )
+        buffer = self._buffers[tensor.buffer]
+        if buffer.offset > 1:
+            raise UnsupportedError("data behind the FlatBuffer (a model over 2 GB)", where=where)
+        if len(buffer.data) == 0:
+            return None
+        type = self.type(index)
+        size = (type.size + 1) // 2 if type.dtype is DType.S4 else type.nbytes
+        if len(buffer.data) != size:
+            raise FormatError(
+                "constant is not as long as its type",
+                where=where,
+                expected=f"{size} bytes for {type}",
+                found=f"{len(buffer.data)} bytes",
+            )
+        self._budget -= type.nbytes
+        if self._budget < 0:
+            raise FormatError("constants share their bytes too often for a real model", where=where)
+        if type.dtype is DType.S4:
+            return _nibbles(np.frombuffer(buffer.data, np.uint8), type)
+        array = np.frombuffer(buffer.data, type.dtype.numpy.newbyteorder("<")).reshape(type.shape)
+        return array.astype(type.dtype.numpy)
+
+    def value(self, index: int) -> Value:
+        """The value of a tensor; constants become parameters when they are first read.
+
+        A constant may have negative scales in the file (some converters fold the sign of a
+        batch norm into them); only the weights of a product may, which are read by
+        `derived`: here they are an error.
+        """
+        if index in self.values:
+            value = self.values[index]
+            if value is None:
+                raise Unavailable
+            return value
+        data, type = self.data(index), self.type(index)
+        if data is None:
+            raise FormatError(
+                "is read before any node gives it a value",
+                where=self.where(index),
+                hint="the file is damaged, or its nodes are not in order",
+            )
+        if type.quant is not None and min(type.quant.scale) < 0:
+            raise FormatError("scale is not a positive number", where=self.where(index))
+        return self.bind(index, self.builder.param(self.names[index], data, type.quant, type.dtype))
+
+    def bind(self, index: int, value: Value | None) -> Value:
+        """Defines a tensor; None: an earlier problem has left it without a value."""
+        if self.values.get(index) is not None:
+            raise FormatError("two nodes give it a value", where=self.where(index))
+        self.values[index] = value
+        if value is None:
+            raise Unavailable
+        return value
+
+    def derived(
+        self, index: int, how: str, make: Callable[[Array], tuple[Array, Quant | None]]
+    ) -> Value:
+        """A parameter computed from a constant at import, once for all its readers."""
+        key = index, how
+        if key not in self._derived:
+            data = self.data(index)
+            assert data is not None
+            array, quant = make(data)
+            dtype = DType.S4 if self.type(index).dtype is DType.S4 and quant else None
+            self._derived[key] = self.builder.param(
+                self.names[index], np.ascontiguousarray(array), quant, dtype
+            )
+        return self._derived[key]
+
+
+def _quant(tensor: Tensor, dtype: DType, where: str) -> Quant | None:
+    """The quantisation of a tensor, checked; None where the file states none."""
+    q = tensor.quantization
+    if q is None or not q.scale or not dtype.is_integer:
+        return None
+    if q.details_type:
+        raise UnsupportedError("custom quantisation", where=where, hint="use int8 per channel")
+    if any(not (math.isfinite(s) and s != 0) for s in q.scale):
+        raise FormatError("scale is zero or not a number", where=where, found=q.scale[:8])
+    low, high = dtype.bounds
+    if any(not low <= z <= high for z in q.zero_point):
+        raise FormatError(
+            "zero point is out of range", where=where, expected=(low, high), found=q.zero_point[:8]
+        )
+    axis = None if len(q.scale) == 1 else q.dimension
+    count = 1
+    if axis is not None:
+        if not 0 <= axis < len(tensor.shape):
+            raise FormatError("quantised axis does not exist", where=where, found=axis)
+        count = tensor.shape[axis]
+    if (len(q.scale), len(q.zero_point)) != (count, count):
+        raise FormatError(
+            "number of scales and zero points does not match the quantised axis",
+            where=where,
+            expected=count,
+            found=f"{len(q.scale)} scales, {len(q.zero_point)} zero points",
+        )
+    return Quant(q.scale, q.zero_point, axis)
+
+
+def _nibbles(data: Array, type: TensorType) -> Array:
+    """Two 4-bit integers a byte, the low half first, as int8 of the shape of `type`."""
+    pairs = np.stack((data & 15, data >> 4), axis=-1).astype(np.int8).reshape(-1)
+    return ((pairs ^ 8) - 8).astype(np.int8)[: type.size].reshape(type.shape)

@@ -1,0 +1,106 @@
+"""Canonical form: what every later stage may rely on.
+
+    constant nodes are folded; dead nodes and parameters are gone
+    a slice moves along one axis (several become a chain, the largest saving first)
+    an output is made by a node of its own graph: a parameter, an input, or a value that is
+    returned twice gets a copy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.module import Module, Param
+from lilliput.ir.op import NoAttrs
+from lilliput.ir.rewrite import drop_dead, fold
+from lilliput.ops.shape import Slice, copy, slice_
+
+
+@dataclass(frozen=True)
+class Canonicalize:
+    """Module in, module of the same meaning in canonical form out."""
+
+    def __call__(self, module: Module) -> Module:
+        params: dict[str, Param] = {}
+        graphs: dict[str, Graph] = {}
+        names = {v.name for g in module.graphs.values() for v in g.values()}
+        updates = {s: dict(state.updates) for s, state in module.states.items()}
+        for entry, graph in module.graphs.items():
+            fresh = _Names(names)
+            folded = fold(drop_dead(graph), module.params)
+            split = _split_slices(folded.graph, fresh)
+            own = _own_outputs(split, fresh)
+            params |= folded.params
+            graphs[entry] = own
+            for name, value in _renamed(graph, own).items():
+                for state in updates.values():
+                    if entry in state and state[entry].name == name:
+                        state[entry] = value
+        states = {
+            name: replace(state, updates=updates[name]) for name, state in module.states.items()
+        }
+        return replace(module, graphs=graphs, params=params, states=states)
+
+
+def _renamed(old: Graph, new: Graph) -> dict[str, Value]:
+    pairs = zip(old.outputs, new.outputs, strict=True)
+    return {a.name: b for a, b in pairs if a != b}
+
+
+class _Names:
+    def __init__(self, taken: set[str]):
+        self.taken = taken
+
+    def __call__(self, stem: str) -> str:
+        name, k = stem, 0
+        while name in self.taken:
+            k += 1
+            name = f"{stem}.{k}"
+        self.taken.add(name)
+        return name
+
+
+Fresh = Callable[[str], str]
+
+
+def _split_slices(graph: Graph, fresh: Fresh) -> Graph:
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        nodes += _one_axis_each(node, fresh) if node.op is slice_ else [node]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _one_axis_each(node: Node, fresh: Fresh) -> list[Node]:
+    assert isinstance(node.attrs, Slice)
+    source, target = node.inputs[0], node.output
+    shape = source.type.shape
+    axes = [i for i, n in enumerate(node.attrs.size) if n != shape[i]]
+    axes.sort(key=lambda i: node.attrs.size[i] / shape[i])  # type: ignore[attr-defined]
+    if len(axes) < 2:
+        return [node]
+    chain: list[Node] = []
+    for k, axis in enumerate(axes):
+        now = list(source.type.shape)
+        begin, size = [0] * len(now), list(now)
+        begin[axis], size[axis] = node.attrs.begin[axis], node.attrs.size[axis]
+        last = k == len(axes) - 1
+        value = target if last else Value(fresh(f"{target.name}/axis{axis}"), replace(target.type, shape=tuple(size)))
+        attrs = Slice(tuple(begin), tuple(size))
+        chain.append(Node(slice_, (source,), (value,), attrs, node.origin))
+        source = value
+    return chain
+
+
+def _own_outputs(graph: Graph, fresh: Fresh) -> Graph:
+    made = {v.name for n in graph.nodes for v in n.outputs}
+    nodes, outputs, seen = list(graph.nodes), list[Value](), set[str]()
+    for value in graph.outputs:
+        if value.name not in made or value.name in seen:
+            own = Value(fresh(f"{value.name}/out"), value.type)
+            nodes.append(Node(copy, (value,), (own,), NoAttrs(), value.name))
+            value = own
+        seen.add(value.name)
+        outputs.append(value)
+    return replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
