@@ -9,9 +9,9 @@ import pytest
 from lilliput import devices, errors
 
 BOARDS = (
-    "stm32f412 stm32f446 stm32f746 stm32f765 stm32h743 stm32l4r5 stm32u575 stm32g0b1 "
-    "nrf52840 rp2040 esp32-c3 corstone-300"
-).split()
+    *("stm32f412", "stm32f446", "stm32f746", "stm32f765", "stm32h743", "stm32l4r5"),
+    *("stm32u575", "stm32g0b1", "nrf52840", "rp2040", "esp32-c3", "corstone-300"),
+)
 
 GOOD = """
 title = "Own board"
@@ -71,7 +71,7 @@ def test_a_folder_adds_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # What is wrong -> (text to replace, by what, words of the message).
 WRONG = {
-    "bad type": ('clock_hz = 48_000_000', 'clock_hz = "fast"', "expected: a whole number"),
+    "bad type": ("clock_hz = 48_000_000", 'clock_hz = "fast"', "expected: a whole number"),
     "unknown key": ('title = "Own', 'titel = "x"\ntitle = "Own', "did you mean 'title'"),
     "missing key": ('core = "cortex-m4"', "", "core: missing key"),
     "unknown core": ("cortex-m4", "cortex-m9", "expected: one of cortex-m0plus"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-import tiny_firmware as tiny
 
+import tiny_firmware as tiny
 from lilliput import devices, errors
 from lilliput.emu import machine, toolchain
 from lilliput.emu.analysis import check_instructions, stack_bound
@@ -91,8 +92,8 @@ LOOPS = {
         1 + 2 * 100,
     ),
     "cortex-m0plus": (
-        '__asm__ volatile("movs r3, #50\\n1: nop\\nsubs r3, #1\\nbne 1b" ::: "r3", "cc");',
-        1 + 3 * 50,
+        '__asm__ volatile(".syntax unified\\nmovs r3, #50\\n1: subs r3, #1\\nbne 1b" ::: "r3");',
+        1 + 2 * 50,
     ),
     "rv32imc": (
         '__asm__ volatile("li t0, 70\\n1: nop\\naddi t0, t0, -1\\nbnez t0, 1b" ::: "t0");',
@@ -130,13 +131,22 @@ def test_tracing_is_not_counted(tmp_path: Path) -> None:
 def test_a_fault_names_function_and_line(emulator: machine.Emulator, tmp_path: Path) -> None:
     if emulator == "qemu" and shutil.which("qemu-system-arm") is None:
         pytest.skip("qemu-system-arm is not installed")
-    bad = "*(volatile int32_t *)0x60000000u = 1;" if emulator == "unicorn" else "__builtin_trap();"
+    bad = "*(volatile int32_t *)0xA0000000u = 1;"
     image, device = firmware("cortex-m3", tmp_path, tiny.sources(bad), emulator)
-    with pytest.raises(errors.EmulationError) as caught:
+    with pytest.raises(errors.EmulationError, match=r"tiny_run \(model.c:\d+\)") as caught:
         machine.run_emulated(image, device, COMMANDS[1:], emulator=emulator, timeout=10)
-    if emulator == "unicorn":
-        assert "write to an address without memory" in str(caught.value)
-        assert "tiny_run (model.c:" in str(caught.value)
+    words = {"unicorn": "write to an address without memory", "qemu": "Lockup"}
+    assert words[emulator] in str(caught.value)
+
+
+@pytest.mark.parametrize("emulator", ["unicorn", "qemu"])
+def test_a_trap_on_riscv_fails_the_run(emulator: machine.Emulator, tmp_path: Path) -> None:
+    if emulator == "qemu" and shutil.which("qemu-system-riscv32") is None:
+        pytest.skip("qemu-system-riscv32 is not installed")
+    bad = "*(volatile int32_t *)0xF0000000u = 1;"
+    image, device = firmware("rv32imc", tmp_path, tiny.sources(bad), emulator)
+    with pytest.raises(errors.EmulationError, match=r"ended early|tiny_run \(model.c"):
+        machine.run_emulated(image, device, COMMANDS[1:], emulator=emulator, timeout=10)
 
 
 def test_a_write_to_flash_is_a_fault(tmp_path: Path) -> None:
@@ -144,6 +154,16 @@ def test_a_write_to_flash_is_a_fault(tmp_path: Path) -> None:
     image, device = firmware("cortex-m4", tmp_path, tiny.sources(bad))
     with pytest.raises(errors.EmulationError, match="write to flash"):
         machine.run_emulated(image, device, COMMANDS[1:])
+
+
+def test_unaligned_accesses_can_be_made_faults(tmp_path: Path) -> None:
+    bad = '__asm__ volatile("ldr r3, [%0]" : : "l"((uintptr_t)tiny_arena + 1u) : "r3");'
+    image, device = firmware("cortex-m0plus", tmp_path / "bad", tiny.sources(bad))
+    with pytest.raises(errors.EmulationError, match="unaligned access of 4 bytes") as caught:
+        machine.run_emulated(image, device, COMMANDS[1:], aligned=True)
+    assert "tiny_run (model.c:" in str(caught.value)
+    image, device = firmware("cortex-m0plus", tmp_path / "good", tiny.sources())
+    check_answers(machine.run_emulated(image, device, COMMANDS, aligned=True))
 
 
 def test_a_hang_ends_with_the_timeout(tmp_path: Path) -> None:
@@ -159,11 +179,9 @@ def test_a_broken_guard_is_reported(tmp_path: Path) -> None:
 
 def sealed(tmp_path: Path) -> tuple[bytes, int]:
     """A good response and its nonce."""
-    import subprocess
-
     program = toolchain.build_host(toolchain.host_compilers()[0], tiny.sources(), tmp_path)
     request = machine.encode_request(COMMANDS, 1234)
-    run = subprocess.run([str(program)], input=request, capture_output=True, timeout=30)
+    run = subprocess.run([str(program)], input=request, capture_output=True, timeout=30, check=True)
     return run.stdout, 1234
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_firmware as tiny
 
+import tiny_firmware as tiny
 from lilliput import devices, errors
 from lilliput.emu import toolchain
 from lilliput.emu.analysis import check_instructions, stack_bound
@@ -73,7 +73,7 @@ def test_a_missing_compiler_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
 
 
 FOREIGN = {
-    "cortex-m3": (".inst.w 0xfb21f002", "smlad"),
+    "cortex-m3": (".inst.w 0xfb21f002", "smuad"),
     "cortex-m0plus": (".inst.w 0xfb90f0f1", "sdiv"),
     "cortex-m4": (".inst.w 0xee310b02", "vadd.f64"),
     "rv32imc": (".insn r 0x53, 0, 0, x10, x10, x11", "fadd.s"),
@@ -158,3 +158,42 @@ __attribute__((noinline)) static int32_t deep(int32_t n)
         with pytest.raises(errors.AnalysisError, match="through a pointer") as caught:
             stack_bound(image, "tiny_run")
         assert "deep (model.c:" in str(caught.value)
+
+
+def test_an_array_of_variable_length_has_no_bound(tmp_path: Path) -> None:
+    deep = """__attribute__((noinline)) static int32_t deep(int32_t n)
+{
+    volatile int32_t local[(n & 7) + 1];
+    local[n & 7] = n;
+    return local[n & 7] * 0;
+}"""
+    for core in ("cortex-m0plus", "cortex-m4", "rv32imc"):
+        image = build(core, tmp_path / core, helper(deep))
+        with pytest.raises(errors.AnalysisError, match="unknown size"):
+            stack_bound(image, "tiny_run")
+
+
+def test_a_switch_keeps_every_case(tmp_path: Path) -> None:
+    cases = "\n".join(f"    case {n}: return n * {n + 3} + leaf{n % 2}(n);" for n in range(12))
+    leaves = "\n".join(
+        f"__attribute__((noinline)) static int32_t leaf{n}(int32_t x)\n"
+        f"{{\n    volatile int32_t a[{size}];\n    a[x & 7] = x;\n    return a[x & 7];\n}}"
+        for n, size in ((0, 8), (1, 600))
+    )
+    deep = f"""{leaves}
+__attribute__((noinline)) static int32_t deep(int32_t n)
+{{
+    switch (n) {{
+{cases}
+    default: return 0;
+    }}
+}}"""
+    for core in ("cortex-m0plus", "cortex-m4", "rv32imc"):
+        image = build(core, tmp_path / core, helper(deep))
+        assert 2400 <= stack_bound(image, "tiny_run") < 2600
+    device = devices.load("cortex-m0plus")
+    compiler = toolchain.find(device.core)
+    small = toolchain.build_firmware(
+        compiler, device, helper(deep), tmp_path / "small", optimize="-Os"
+    )
+    assert 2400 <= stack_bound(small, "tiny_run") < 2600

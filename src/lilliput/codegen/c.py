@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,9 @@ def identifier(name: str) -> str:
     return f"_{text}" if text[0].isdigit() else text
 
 
-def number(value: float | int | np.generic) -> str:
+def number(value: float | int | np.integer[Any] | np.floating[Any]) -> str:
     """A literal that reads back as the same value, without implicit conversion."""
-    if isinstance(value, float | np.floating):
+    if not isinstance(value, int | np.integer):
         v = float(np.float32(value))
         if not np.isfinite(v):
             return "(0.0f / 0.0f)" if np.isnan(v) else f"({'-' if v < 0 else ''}1.0f / 0.0f)"
@@ -67,7 +68,7 @@ class Text:
         self.add(*lines)
 
     @contextmanager
-    def block(self, head: str, tail: str = "}") -> Iterator[None]:
+    def block(self, head: str, tail: str = "}") -> Generator[None]:
         self.add(f"{head} {{" if head else "{")
         self.depth += 1
         yield
@@ -75,7 +76,7 @@ class Text:
         self.add(tail)
 
     @contextmanager
-    def function(self, head: str) -> Iterator[None]:
+    def function(self, head: str) -> Generator[None]:
         self.add(head, "{")
         self.depth += 1
         yield

@@ -48,10 +48,10 @@ SUPPORT = "lilliput"
 
 @dataclass(frozen=True)
 class EmitOptions:
-    """isa : the header of primitives, `isa/<isa>.h`; memory names that are the defaults of
+    """isa : the header of primitives under `isa/`; memory names that are the defaults of
     the linker need no section."""
 
-    isa: str = "generic"
+    isa: str = "generic.h"
     optimize: Optimize = Optimize.SPEED
     plain_memories: frozenset[str] = frozenset({"ram", "flash"})
 
@@ -79,7 +79,7 @@ class _Emitter:
             f"{self.prefix}_data.h": self.data(),
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
-        paths = ["ll.h", f"isa/{self.options.isa}.h", "elementwise.h", "float.h", "fixed_point.h"]
+        paths = ["ll.h", f"isa/{self.options.isa}", "elementwise.h", "float.h", "fixed_point.h"]
         for path in sorted(paths):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
@@ -96,7 +96,7 @@ class _Emitter:
             "",
             "#include <string.h>",
             "",
-            f'#include "{SUPPORT}/isa/{self.options.isa}.h"',
+            f'#include "{SUPPORT}/isa/{self.options.isa}"',
             f'#include "{SUPPORT}/elementwise.h"',
             f'#include "{SUPPORT}/float.h"',
             f'#include "{self.prefix}_data.h"',

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,9 @@ class Device:
 def cores() -> Mapping[str, Core]:
     """Every core that the package knows, by name."""
     text = (resources.files("lilliput.devices") / "cores.toml").read_text(encoding="utf-8")
-    return {name: _core(name, cast(dict[str, object], t)) for name, t in tomllib.loads(text).items()}
+    return {
+        name: _core(name, cast(dict[str, object], t)) for name, t in tomllib.loads(text).items()
+    }
 
 
 def _core(name: str, table: dict[str, object]) -> Core:
@@ -298,11 +301,15 @@ def _problems(path: Path, table: Mapping[str, object]) -> list[errors.Problem]:
         found += wrong
         if isinstance(sources, dict) and name not in sources:
             found.append(
-                errors.Problem("missing source", f"{path}: sources.{name}", "a document and section")
+                errors.Problem(
+                    "missing source", f"{path}: sources.{name}", "a document and section"
+                )
             )
         if not wrong:
             rows.append(_memory(name, fields))
-    return found + (_wrong_map(path, rows) if len(rows) == len(cast(dict[str, object], memory)) else [])
+    return found + (
+        _wrong_map(path, rows) if len(rows) == len(cast(dict[str, object], memory)) else []
+    )
 
 
 def _wrong_keys(
@@ -335,16 +342,17 @@ def _wrong_values(path: Path, key: str, row: Mapping[str, object]) -> list[error
     kind, origin, size = row.get("kind"), row.get("origin"), row.get("size")
     if isinstance(kind, str) and kind not in ("ram", "flash"):
         found.append(errors.Problem("bad value", f"{path}: {key}.kind", "ram or flash", kind))
-    if isinstance(size, int) and isinstance(origin, int):
-        if size <= 0 or origin < 0 or origin + size > 1 << 32:
-            found.append(
-                errors.Problem(
-                    "region outside 32 bits",
-                    f"{path}: {key}",
-                    "0 <= origin, 0 < size, origin + size <= 0x100000000",
-                    f"origin {origin:#x}, size {size:#x}",
-                )
+    if not isinstance(size, int) or not isinstance(origin, int):
+        return found
+    if size <= 0 or origin < 0 or origin + size > 1 << 32:
+        found.append(
+            errors.Problem(
+                "region outside 32 bits",
+                f"{path}: {key}",
+                "0 <= origin, 0 < size, origin + size <= 0x100000000",
+                f"origin {origin:#x}, size {size:#x}",
             )
+        )
     return found
 
 
@@ -352,7 +360,7 @@ def _wrong_map(path: Path, rows: Sequence[Memory]) -> list[errors.Problem]:
     """Overlaps, and defaults that are not exactly one a kind."""
     found: list[errors.Problem] = []
     ordered = sorted(rows, key=lambda m: m.origin)
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in itertools.pairwise(ordered):
         if low.end > high.origin:
             found.append(
                 errors.Problem(

@@ -18,6 +18,7 @@ from lilliput.devices import Core, cores
 from lilliput.emu.elf import Image, code_sections, mapping_symbols
 from lilliput.emu.instructions import Flow, Instruction, decoder, flow_of
 
+_THUMB1_CASE: Final = "__gnu_thumb1_case_"
 _MAX_STACK: Final = 1 << 24
 
 
@@ -193,6 +194,10 @@ class _Walker:
             if a in self._instructions
         ]
         flows = flow_of(self._core.arch, body, self._literal, name)
+        for at, flow in flows.items():
+            # GCC's switches for Armv6-M call a helper that returns into one of the cases.
+            if flow.call is not None and self._names.get(flow.call, "").startswith(_THUMB1_CASE):
+                flows[at] = Flow(call=flow.call, table=True)
         depths = _depths(name, body, flows)
         calls: list[tuple[int, int]] = []
         for instruction in body:
@@ -224,9 +229,7 @@ class _Walker:
         return None
 
 
-def _depths(
-    name: str, body: Sequence[Instruction], flows: Mapping[int, Flow]
-) -> dict[int, int]:
+def _depths(name: str, body: Sequence[Instruction], flows: Mapping[int, Flow]) -> dict[int, int]:
     """Address -> deepest stack before that instruction, along every path from the first one.
 
     The targets of a jump table are not read: what nothing else reaches gets the table's depth.
@@ -234,7 +237,13 @@ def _depths(
     depths: dict[int, int] = {}
     work: list[tuple[int, int]] = [(body[0].address, 0)] if body else []
     tables: list[int] = []
-    while work:
+    while work or tables:
+        if not work:
+            deepest = max(tables)
+            missing = next((i.address for i in body if i.address not in depths), None)
+            if missing is None:
+                break
+            work.append((missing, deepest))
         address, depth = work.pop()
         if address not in flows or depths.get(address, -1) >= depth:
             continue
@@ -245,12 +254,5 @@ def _depths(
         after = max(depth + flow.push, 0)
         if flow.table:
             tables.append(after)
-        if flow.target is not None:
-            work.append((flow.target, after))
-        if flow.next is not None:
-            work.append((flow.next, after))
-        if not work and tables:
-            deepest = max(tables)
-            missing = [i.address for i in body if i.address not in depths]
-            work += [(a, deepest) for a in missing[:1]]
+        work += [(a, after) for a in (flow.target, flow.next) if a is not None]
     return depths

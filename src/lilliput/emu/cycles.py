@@ -91,14 +91,30 @@ def _classify_arm(name: str, instruction: Instruction) -> str:
 
 
 _RISCV_CLASSES: Final[Mapping[str, str]] = {
-    **dict.fromkeys("lb lbu lh lhu lw c.lw c.lwsp".split(), "load"),
-    **dict.fromkeys("sb sh sw c.sw c.swsp".split(), "store"),
-    **dict.fromkeys("mul mulh mulhu mulhsu".split(), "mul"),
-    **dict.fromkeys("div divu rem remu".split(), "div"),
-    **dict.fromkeys("jal c.jal jalr c.jalr".split(), "call"),
-    **dict.fromkeys("ret c.jr".split(), "return"),
-    **dict.fromkeys("j c.j beq bne blt bge bltu bgeu beqz bnez c.beqz c.bnez".split(), "branch"),
-    **dict.fromkeys("blez bgez bltz bgtz bgt ble bgtu bleu jr".split(), "branch"),
+    **dict.fromkeys(["lb", "lbu", "lh", "lhu", "lw", "c.lw", "c.lwsp"], "load"),
+    **dict.fromkeys(["sb", "sh", "sw", "c.sw", "c.swsp"], "store"),
+    **dict.fromkeys(["mul", "mulh", "mulhu", "mulhsu"], "mul"),
+    **dict.fromkeys(["div", "divu", "rem", "remu"], "div"),
+    **dict.fromkeys(["jal", "c.jal", "jalr", "c.jalr"], "call"),
+    **dict.fromkeys(["ret", "c.jr"], "return"),
+    **dict.fromkeys(
+        [
+            "j",
+            "c.j",
+            "beq",
+            "bne",
+            "blt",
+            "bge",
+            "bltu",
+            "bgeu",
+            "beqz",
+            "bnez",
+            "c.beqz",
+            "c.bnez",
+        ],
+        "branch",
+    ),
+    **dict.fromkeys(["blez", "bgez", "bltz", "bgtz", "bgt", "ble", "bgtu", "bleu", "jr"], "branch"),
 }
 
 

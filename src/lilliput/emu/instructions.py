@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import capstone
 
@@ -58,7 +58,9 @@ def decoder(core: Core) -> Decode:
             if at < len(data):
                 size = _size(core.arch, data[at : at + 2])
                 found.append(
-                    Instruction(address + at, size, ".undefined", data[at : at + size].hex(), False, 1, None)
+                    Instruction(
+                        address + at, size, ".undefined", data[at : at + size].hex(), False, 1, None
+                    )
                 )
                 at += size
         return found
@@ -73,16 +75,43 @@ def _size(arch: str, head: bytes) -> int:
     return 4 if wide else 2
 
 
-_ARM_BRANCH: Final = re.compile(r"(b|bl|blx|bx|cbz|cbnz|tbb|tbh|b(eq|ne|hs|cs|lo|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le|al))(\.w|\.n)?|bx\w\w|bxns|blxns")
+_ARM_BRANCH: Final = re.compile(
+    r"(b|bl|blx|bx|cbz|cbnz|tbb|tbh|b(eq|ne|hs|cs|lo|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le|al))(\.w|\.n)?|bx\w\w|bxns|blxns"
+)
 _RISCV_BRANCH: Final = frozenset(
-    "jal c.jal jalr c.jalr ret c.jr jr j c.j beq bne blt bge bltu bgeu beqz bnez c.beqz c.bnez "
-    "blez bgez bltz bgtz bgt ble bgtu bleu".split()
+    [
+        "jal",
+        "c.jal",
+        "jalr",
+        "c.jalr",
+        "ret",
+        "c.jr",
+        "jr",
+        "j",
+        "c.j",
+        "beq",
+        "bne",
+        "blt",
+        "bge",
+        "bltu",
+        "bgeu",
+        "beqz",
+        "bnez",
+        "c.beqz",
+        "c.bnez",
+        "blez",
+        "bgez",
+        "bltz",
+        "bgtz",
+        "bgt",
+        "ble",
+        "bgtu",
+        "bleu",
+    ]
 )
 
 
-def _instruction(
-    arch: str, address: int, size: int, mnemonic: str, operands: str
-) -> Instruction:
+def _instruction(arch: str, address: int, size: int, mnemonic: str, operands: str) -> Instruction:
     if arch == "arm":
         loads_pc = bool(re.search(r"\bpc\}", operands)) or (
             mnemonic.startswith(("ldr", "mov")) and operands.startswith("pc,")
@@ -169,6 +198,8 @@ def _arm_push(i: Instruction, constants: Mapping[str, int], name: str) -> int:
     if mnemonic.startswith(("vldm", "vstm", "ldm", "stm")) and operands[0] == "sp!":
         each = 8 if "{d" in i.operands else 4
         return each * i.registers * (1 if mnemonic.startswith(("stm", "vstm")) else -1)
+    if mnemonic.startswith("mov") and operands[0] == "sp" and operands[-1] != "r7":
+        raise _unknown_frame(i, name)
     moved = re.search(r"\[sp, #(-?\w+)\]!|\[sp\], #(-?\w+)", i.operands)
     if moved:
         return -int(moved.group(1) or moved.group(2), 0)
@@ -185,7 +216,9 @@ def _arm_push(i: Instruction, constants: Mapping[str, int], name: str) -> int:
     return 0
 
 
-_ARM_ALWAYS: Final = frozenset("b bx pop ldm tbb tbh ldr mov add bxns udf".split())
+_ARM_ALWAYS: Final = frozenset(
+    ["b", "bx", "pop", "ldm", "tbb", "tbh", "ldr", "mov", "add", "bxns", "udf"]
+)
 
 
 def _arm_flow(i: Instruction, constants: Mapping[str, int], name: str) -> Flow:
@@ -244,6 +277,8 @@ def _riscv_push(i: Instruction, constants: Mapping[str, int], name: str) -> int:
     mnemonic = i.mnemonic.removeprefix("c.")
     if mnemonic in ("addi16sp", "addi"):
         return -int(operands[-1], 0) if len(operands) == 2 or operands[1] == "sp" else 0
+    if mnemonic == "mv" and operands[-1] != "s0":
+        raise _unknown_frame(i, name)
     if mnemonic in ("add", "sub"):
         if operands[-1] not in constants:
             raise _unknown_frame(i, name)

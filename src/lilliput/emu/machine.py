@@ -99,7 +99,9 @@ def decode_response(response: bytes, commands: Sequence[Command], nonce: int) ->
             break
         if kind == 5:
             if payload != struct.pack("<I", _fnv1a(response[: at + 12]) ^ nonce):
-                raise _unsealed("the response answers another request", "another seal", "this request's nonce")
+                raise _unsealed(
+                    "the response answers another request", "another seal", "this request's nonce"
+                )
             if len(runs) != expected or at + 12 + size != len(response):
                 raise _unsealed("wrong number of runs", len(runs), str(expected))
             return runs
@@ -118,13 +120,13 @@ def decode_response(response: bytes, commands: Sequence[Command], nonce: int) ->
         else:
             raise _unsealed(f"record of unknown kind {kind}", at, "kinds 1 to 5")
         at += 12 + size
-    raise _unsealed("the run ended early", f"{len(runs)} runs and no seal", f"{expected} runs, a seal")
+    raise _unsealed(
+        "the run ended early", f"{len(runs)} runs and no seal", f"{expected} runs, a seal"
+    )
 
 
 def _unsealed(what: str, found: object, expected: str) -> errors.EmulationError:
-    return errors.EmulationError(
-        what, where="harness", expected=expected, found=str(found)
-    )
+    return errors.EmulationError(what, where="harness", expected=expected, found=str(found))
 
 
 def _fnv1a(data: bytes) -> int:
@@ -142,6 +144,7 @@ def run_host(binary: Path, commands: Sequence[Command], timeout: float = 60) -> 
             [str(binary)],
             input=encode_request(commands, nonce),
             capture_output=True,
+            check=False,
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as error:
@@ -198,12 +201,15 @@ def run_emulated(
     *,
     emulator: Emulator = "auto",
     count: bool | Sequence[bool] = True,
+    aligned: bool = False,
     timeout: float = 120,
 ) -> list[EntryRun]:
     """Runs an image of `build_firmware` on an emulated core; one `EntryRun` for each "run".
 
     `count` chooses the commands whose instructions are counted (a flag for each command, or one
     for the first run).  Counting is exact and needs Unicorn; QEMU leaves the counts None.
+    `aligned` makes every unaligned access a fault, as on Armv6-M; no emulator does so by itself,
+    it needs Unicorn, and it is slow: about a second for a million accesses.
     Raises `EmulationError` for a fault (with function and line), a hang, or a missing seal.
     """
     nonce = secrets.randbits(32)
@@ -214,7 +220,7 @@ def run_emulated(
         if _choose(device.core, emulator) == "qemu":
             response = _qemu(image, device, folder, timeout)
             return decode_response(response, commands, nonce)
-        result = _unicorn(image, device, _counted(commands, count), folder, timeout)
+        result = _unicorn(image, device, _counted(commands, count), aligned, folder, timeout)
         runs = decode_response((folder / "response.bin").read_bytes(), commands, nonce)
     profiles = step_profiles(image, device.core, result["runs"])
     return [_with_profile(run, profile) for run, profile in zip(runs, profiles, strict=True)]
@@ -252,7 +258,12 @@ class WorkerResult(TypedDict):
 
 
 def _unicorn(
-    image: Image, device: Device, counted: Sequence[bool], folder: Path, timeout: float
+    image: Image,
+    device: Device,
+    counted: Sequence[bool],
+    aligned: bool,
+    folder: Path,
+    timeout: float,
 ) -> WorkerResult:
     segments: list[tuple[int, str]] = []
     for number, (address, data) in enumerate(load_segments(image.elf)):
@@ -266,6 +277,7 @@ def _unicorn(
         "entry": image.symbols["ll_start"].address,
         "stack": image.symbols["ll_stack_top"].address,
         "counted": list(counted),
+        "aligned": aligned,
         "marks": {
             name: image.symbols[name].address if name in image.symbols else 0
             for name in ("ll_run_begin", "ll_run_end", "ll_step_begin", "ll_step_end")
@@ -304,6 +316,7 @@ def _child(
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            check=False,
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as error:
@@ -340,8 +353,13 @@ def _qemu(image: Image, device: Device, folder: Path, timeout: float) -> bytes:
     text = _child(command, folder, timeout, f"{program} -M {machine.machine}", strict=False)
     fault = re.search(r"fatal: (.*)", text)
     if fault:
-        pc = re.search(r"R15=([0-9a-f]+)|\bpc\s+([0-9a-f]+)", text)
-        raise _fault(fault.group(1), image, int(pc.group(1) or pc.group(2), 16) if pc else 0, device)
+        raise _fault(fault.group(1), image, _qemu_pc(text, image), device)
     response = folder / "response.bin"
     return response.read_bytes() if response.exists() else b""
 
+
+def _qemu_pc(dump: str, image: Image) -> int:
+    """Where a register dump says the firmware was; `ll_fault` keeps the faulting address in r4."""
+    registers = {int(n): int(v, 16) for n, v in re.findall(r"R(\d\d)=([0-9a-f]{8})", dump)}
+    pc = registers.get(15, 0)
+    return registers.get(4, pc) if image.function_at(pc) == "ll_fault" else pc

@@ -116,7 +116,9 @@ def _find(core: Core, kind: Kind) -> Toolchain | None:
 
 
 def _version(*command: str, argument: str = "--version") -> str:
-    run = subprocess.run([*command, argument], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [*command, argument], capture_output=True, text=True, timeout=60, check=False
+    )
     return run.stdout.split("\n", 1)[0].strip()
 
 
@@ -128,7 +130,7 @@ def _works(toolchain: Toolchain) -> bool:
         compile_it = [*toolchain.command, "-c", str(source), "-o", str(target)]
         link_it = [*toolchain.link, str(target), "-Wl,-e,probe", "-o", str(Path(folder, "probe"))]
         return all(
-            subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+            subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
             for command in (compile_it, link_it)
         )
 
@@ -336,7 +338,12 @@ def _compile(
 def _run(command: Sequence[str], what: str) -> None:
     try:
         run = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise errors.BuildError(

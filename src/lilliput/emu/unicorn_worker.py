@@ -8,6 +8,7 @@ only: names, lines, cycles and the protocol's meaning belong to `machine` and `c
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
 import sys
@@ -16,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypedDict, cast
 
-import unicorn
-from unicorn import arm_const, riscv_const
+# Unicorn's own annotations are incomplete.
+unicorn: Any = importlib.import_module("unicorn")
+arm_const: Any = importlib.import_module("unicorn.arm_const")
+riscv_const: Any = importlib.import_module("unicorn.riscv_const")
 
 _PAGE: Final = 0x1000
 _SYS_OPEN, _SYS_CLOSE, _SYS_WRITE, _SYS_READ = 0x01, 0x02, 0x05, 0x06
@@ -64,6 +67,7 @@ class Job(TypedDict):
     counted: list[bool]
     marks: dict[str, int]
     harness: tuple[int, int]
+    aligned: bool
 
 
 class Stopped(Exception):
@@ -84,6 +88,7 @@ class Worker:
         self.exited = False
         self.fault = ""
         self.runs: list[list[tuple[int, list[list[int]]]] | None] = []
+        self.fault_pc: int | None = None
         self.awaited = 0
         self.uc = self._core()
         if self.arm:
@@ -110,6 +115,9 @@ class Worker:
         if self.arm:
             uc.reg_write(arm_const.UC_ARM_REG_SP, self.job["stack"])
         uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
+        if self.job["aligned"]:
+            accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+            uc.hook_add(accesses, self._access)
         for name in ("ll_run_begin", "ll_run_end"):
             mark = self.job["marks"][name]
             uc.hook_add(unicorn.UC_HOOK_CODE, self._mark, begin=mark, end=mark)
@@ -139,6 +147,13 @@ class Worker:
     def _expect(self, pc: int, address: int) -> None:
         if pc & ~1 != address & ~1:
             raise Stopped(f"left the harness at {pc:#010x}")
+
+    def _access(self, uc: Any, kind: int, address: int, size: int, *_: object) -> None:
+        del kind
+        if address & (size - 1) and not self.fault:
+            self.fault = f"unaligned access of {size} bytes at {address:#010x}"
+            self.fault_pc = cast(int, uc.reg_read(self.pc))
+            uc.emu_stop()
 
     def _mark(self, uc: Any, address: int, size: int, _: object) -> None:
         del size
@@ -173,11 +188,10 @@ class Worker:
 
     def _interrupt(self, uc: Any, number: int, _: object) -> None:
         pc = cast(int, uc.reg_read(self.pc))
-        if self.arm and number == 7:
-            if bytes(uc.mem_read(pc, 2)) == b"\xab\xbe":
-                self._semihost()
-                uc.reg_write(self.pc, (pc + 2) | 1)
-                return
+        if self.arm and number == 7 and bytes(uc.mem_read(pc, 2)) == b"\xab\xbe":
+            self._semihost()
+            uc.reg_write(self.pc, (pc + 2) | 1)
+            return
         table = _ARM_FAULTS if self.arm else _RISCV_FAULTS
         self.fault = table.get(number, f"exception {number}")
         uc.emu_stop()
@@ -193,7 +207,7 @@ class Worker:
             _SYS_OPEN: self._open,
             _SYS_READ: self._read,
             _SYS_WRITE: self._write_out,
-            _SYS_CLOSE: lambda file, address, size: 0,
+            _SYS_CLOSE: self._close,
         }.get(op)
         words = struct.unpack("<3I", bytes(self.uc.mem_read(block, 12)))
         self.uc.reg_write(self.argument, _ALL_ONES if service is None else service(*words))
@@ -202,6 +216,10 @@ class Worker:
         del mode
         self.files.append(bytes(self.uc.mem_read(address, length)).decode("ascii", "replace"))
         return len(self.files)
+
+    def _close(self, file: int, address: int, size: int) -> int:
+        del file, address, size
+        return 0
 
     def _read(self, file: int, address: int, size: int) -> int:
         """Bytes that were not read, as the call defines it."""
@@ -225,7 +243,7 @@ class Worker:
         (self.folder / "response.bin").write_bytes(bytes(self.response))
         result = {
             "fault": self.fault,
-            "pc": self.uc.reg_read(self.pc),
+            "pc": self.uc.reg_read(self.pc) if self.fault_pc is None else self.fault_pc,
             "runs": self.runs,
         }
         (self.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

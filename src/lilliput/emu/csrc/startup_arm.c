@@ -36,12 +36,11 @@ void ll_start_c(void)
     }
 }
 
-/* A fault ends in a breakpoint that no debugger serves, which every emulator reports. */
-__attribute__((noreturn)) void ll_fault(void)
+/* A fault ends in a breakpoint that no debugger serves, which every emulator reports with its
+ * registers; r4 then holds the address that faulted, from the exception frame. */
+__attribute__((naked, noreturn)) void ll_fault(void)
 {
-    for (;;) {
-        __asm__ volatile("bkpt 0x00");
-    }
+    __asm__ volatile("ldr r4, [sp, #24]\n1:\n\tbkpt 0x00\n\tb 1b");
 }
 
 __attribute__((naked, noreturn)) void ll_start(void)

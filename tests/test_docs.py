@@ -1,0 +1,153 @@
+"""The documentation runs, and leaves nothing out.
+
+One idea: a page is a program.  Its ```python blocks are executed in order in one namespace; a
+```text block right behind one is what it printed.  Blocks marked `no-run` are skipped, a block
+```c kernel=NAME is laid beside the package's kernels, and other C blocks are compiled by the
+pages that show them.  Not a test of style or of links to other sites.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lilliput.devices import load, names
+from lilliput.ops import registry
+from lilliput.ops.registry import all_ops
+from tools.device_table import render as render_devices
+from tools.operator_table import render as render_operators
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
+READ_KERNEL = "lilliput.codegen.emit._resource"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its info string, its text, and the line of the page it begins on."""
+
+    info: str
+    body: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(m["info"].strip(), m["body"], text.count("\n", 0, m.start()) + 1)
+        for m in FENCE.finditer(text)
+    ]
+
+
+def executed(page: Path) -> bool:
+    return any(b.info == "python" for b in blocks(page.read_text(encoding="utf-8")))
+
+
+def relative(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Kernel sources that a page shows: the emitter finds them as if the package had them."""
+    shown: dict[str, str] = {}
+    module = __import__("lilliput.codegen.emit", fromlist=["emit"])
+    package: Callable[[str], str] = module._resource
+
+    def read(path: str) -> str:
+        name = path.removeprefix("kernels/")
+        return shown[name] if name in shown else package(path)
+
+    monkeypatch.setattr(READ_KERNEL, read)
+    return shown
+
+
+@pytest.fixture
+def own_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page registers is gone after it."""
+    monkeypatch.setattr(registry, "_OPS", {op.name: op for op in all_ops()})
+
+
+@pytest.mark.zig
+@pytest.mark.unicorn
+@pytest.mark.usefixtures("own_ops")
+@pytest.mark.parametrize("page", [p for p in PAGES if executed(p)], ids=relative)
+def test_page_runs(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernels: dict[str, str],
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    name = f"page_{page.stem.replace('-', '_').lower()}"
+    module = type(sys)(name)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    text = page.read_text(encoding="utf-8")
+    printed, corrected = "", text
+    for block in blocks(text):
+        kind, _, label = block.info.partition(" ")
+        if label.startswith("kernel="):
+            kernels[label.removeprefix("kernel=")] = block.body
+        elif kind == "c" and label:
+            Path(label).write_text(block.body, encoding="utf-8")
+        elif block.info == "python":
+            printed = run(block, page, vars(module))
+        elif block.info == "text" and printed:
+            corrected = corrected.replace(f"```text\n{block.body}```", f"```text\n{printed}```")
+            if not request.config.getoption("--update-golden"):
+                assert printed == block.body, f"{relative(page)}:{block.line} shows other output"
+            printed = ""
+    if corrected != text:
+        page.write_text(corrected, encoding="utf-8", newline="\n")
+
+
+def run(block: Block, page: Path, namespace: dict[str, object]) -> str:
+    """What the block prints; errors show the page's own lines."""
+    out = io.StringIO()
+    code = compile("\n" * block.line + block.body, str(page), "exec", dont_inherit=True)
+    with contextlib.redirect_stdout(out):
+        exec(code, namespace)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("page", "render"),
+    [("docs/operators.md", render_operators), ("docs/devices.md", render_devices)],
+)
+def test_generated_page_is_up_to_date(
+    page: str, render: Callable[[], str], request: pytest.FixtureRequest
+) -> None:
+    path = ROOT / page
+    if request.config.getoption("--update-golden"):
+        path.write_text(render(), encoding="utf-8", newline="\n")
+    hint = f"to write it: pytest {request.node.nodeid} -n0 --update-golden"
+    assert path.read_text(encoding="utf-8") == render(), hint
+
+
+def test_every_operator_is_documented() -> None:
+    text = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
+    assert [op.name for op in all_ops() if f"| `{op.name}` |" not in text] == []
+    assert [op.name for op in all_ops() if not op.doc] == []
+
+
+def test_every_device_is_documented() -> None:
+    text = (ROOT / "docs/devices.md").read_text(encoding="utf-8")
+    assert [name for name in names() if f"| `{name}` |" not in text] == []
+    assert [name for name in names() if not load(name).sources] == []

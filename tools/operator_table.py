@@ -1,0 +1,65 @@
+"""Writes docs/operators.md from the registry: `python -m tools.operator_table > docs/operators.md`.
+
+One idea: the table is what the operators say of themselves, so it cannot be out of date for
+longer than a test run.  Not a place for prose about one operator: that is its `doc`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, Field, fields
+
+from lilliput.ir.op import Op
+from lilliput.ops.registry import all_ops
+
+HEAD = """# Operators
+
+Written by `python -m tools.operator_table` from the registry; do not edit. What each computes, to
+the bit, is in [numerics.md](numerics.md); how to add one in
+[adding-an-operator.md](adding-an-operator.md).
+
+- *types*: element types of the first operand; bool, f32 = float32, s8 = int8 and so on.
+- *attributes*: with their defaults; how a graph's text and the Python API write them.
+- *C*: `fuses` is one expression, joined to the operator before it; `view` costs nothing; else the
+  kernels, in `src/lilliput/codegen/csrc/kernels`; `moves` ends as a view, or as copies of elements.
+- *held against*: whose reference kernel the tests compare it with, at 0 LSB for integers.
+
+| operator | meaning | types | attributes | C | held against |
+|---|---|---|---|---|---|
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    return HEAD + "".join(row(op) for op in all_ops())
+
+
+def row(op: Op) -> str:
+    types = " ".join(d.value for d in op.dtypes) or "any"
+    attributes = ", ".join(attribute(f) for f in fields(op.attrs))
+    cells = (f"`{op.name}`", op.doc, types, attributes, code(op), op.oracle)
+    return "| " + " | ".join(cell(c) for c in cells) + " |\n"
+
+
+def attribute(field: Field[object]) -> str:
+    """`stride=(1, 1)`, or only the name of one that has to be given."""
+    if field.default is MISSING:
+        return f"`{field.name}`"
+    default = getattr(field.default, "name", field.default)
+    return f"`{field.name}={default}`"
+
+
+def code(op: Op) -> str:
+    if op.scalar is not None:
+        return "fuses"
+    if op.view:
+        return "view"
+    return ", ".join(f"`{k.name}`" for k in op.kernels) or "moves"
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|") or "-"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
