@@ -15,6 +15,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from lilliput.emu.toolchain import Toolchain, host_compilers
+
 GOLDEN = Path(__file__).parent / "golden"
 
 NEEDS: dict[str, tuple[Callable[[str], object], str, str]] = {
@@ -60,6 +62,16 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("LILLIPUT_SHARED does not name a folder of models and data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def host_compiler() -> Toolchain:
+    """One compiler for this machine: the pip-installed Zig if there is one."""
+    found = {t.kind: t for t in host_compilers()}
+    for kind in ("zig", "gcc", "clang"):
+        if kind in found:
+            return found[kind]
+    pytest.skip('no C compiler for this machine: pip install "lilliput[toolchain]"')
 
 
 @pytest.fixture

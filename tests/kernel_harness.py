@@ -3,28 +3,35 @@
 `program` builds every sample of an operator on every kernel that takes it, under the
 address and undefined-behaviour sanitizers; `run_kernel` calls one of them on random boxes
 that cover the result once, from and to views with padded strides, rings and guard bytes.
-Knows no operator; kernels are called without an epilogue behind their own `finish`.
+Knows no operator; kernels are called with their own `finish` and nothing fused behind it,
+element-wise operators are the `finish` of the kernel that loops.
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 import lilliput
+from lilliput.codegen.c import number
 from lilliput.ir.build import Builder
-from lilliput.ir.graph import Node
-from lilliput.ir.op import Kernel, Op, Sample
+from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.interp import evaluate
+from lilliput.ir.op import PLAIN, Finish, Kernel, Op, Operand, Sample
 from lilliput.ir.region import Whole
 from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ops.common import c_type
+from lilliput.plan.frames import ALL, frame_rule
+from lilliput.plan.select import MAP
 
 CSRC = Path(lilliput.__file__).parent / "codegen" / "csrc"
 GUARD = 0xA5
+S32_RANGE = 100_000
 
 
 def build(op: Op, sample: Sample) -> Node:
@@ -37,7 +44,8 @@ def build(op: Op, sample: Sample) -> Node:
 def random_array(rng: np.random.Generator, t: TensorType, sample: Sample) -> Array:
     if t.dtype.is_float:
         return rng.uniform(sample.low or -1.0, sample.high or 1.0, t.shape).astype(np.float32)
-    low, high = t.dtype.bounds
+    # sums of a convolution start from int32 values: they must not overflow
+    low, high = t.dtype.bounds if t.dtype.itemsize < 4 else (-S32_RANGE, S32_RANGE)
     data = rng.integers(low, high, t.shape, endpoint=True)
     # extreme values are where rounding and saturation go wrong
     data = np.where(rng.random(t.shape) < 0.1, rng.choice([low, high], t.shape), data)
@@ -52,16 +60,18 @@ def data_of(sample: Sample, seed: int = 0) -> list[Array]:
 KERNEL_C = """
 #define LL_NAME(x) LL_CAT(x, {tag})
 {defines}
+{tables}
 static LL_R store_{tag}(const ll_at *at, LL_ACC acc)
 {{
     (void)at;
+    (void)acc;
     return (LL_R)({store});
 }}
 #include "kernels/{source}"
 static void run_{tag}(const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {{
     static const ll_{name}_params p = {{{fields}}};
-    LL_NAME({name})(&p, in, out, r, scratch, 0, 0, store_{tag});
+    LL_NAME({name})(&p, in, out, r, scratch, in + {own}, {count}, store_{tag});
 }}
 #undef LL_NAME
 {undefines}
@@ -97,11 +107,12 @@ int main(int argc, char **argv)
         return 2;
     }
     int32_t which = word(f), operands = word(f), bytes = word(f), regions = word(f), v[4];
-    ll_in in[LL_AT_MAX];
-    void *held[LL_AT_MAX + 1];
+    ll_in in[OPERANDS];
+    void *held[OPERANDS + 1];
     for (int32_t i = 0; i < operands; ++i) {
         held[i] = blob(f, v);
         in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3]};
+        PIXEL[i] = v[1];
     }
     int32_t size = word(f);
     fseek(f, -4, SEEK_CUR);
@@ -134,49 +145,111 @@ WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-Wno-unu
 
 @dataclass(frozen=True)
 class Case:
-    """One sample on one kernel that takes it, and the kernel's operands in a builder."""
+    """One sample on one kernel that takes it, and what the kernel is called with.
+
+    values : (operand, follows a region) of the kernel, then those of its `finish`
+    constants : data of the operands that are not inputs of the node
+    """
 
     node: Node
     sample: Sample
     kernel: Kernel
-    builder: Builder
+    operands: tuple[Operand, ...]
+    finish: Finish | None
+    nodes: tuple[Node, ...]
+    constants: dict[str, Array]
+
+    @property
+    def values(self) -> tuple[Operand, ...]:
+        """All operands in the order of the C array."""
+        return (*self.operands, *(Operand(v) for v in (self.finish or NOTHING).operands))
+
+    def given(self, data: list[Array]) -> list[Array]:
+        """Data of `values`, packed, for data of the node's inputs."""
+        known = {v.name: d for v, d in zip(self.node.inputs, data, strict=True)}
+        known = evaluate(Graph((), (), self.nodes, ()), {**self.constants, **known})
+        return [operand.packing.pack(known[operand.value.name]) for operand in self.values]
+
+
+NOTHING = Finish(lambda acc, load: acc)
 
 
 def kernel_cases(op: Op) -> Iterator[Case]:
     for sample in op.samples:
         node = build(op, sample)
-        for kernel in op.kernels:
+        for kernel in (MAP,) if op.scalar else op.kernels:
             if kernel.accepts(node) is None:
-                yield Case(node, sample, kernel, Builder(names={"y", "x0", "x1", "x2"}))
+                b = Builder(names={"y", *(v.name for v in node.inputs)})
+                operands = kernel.operands(b, node)
+                finish = scalar(node) if op.scalar else kernel.finish and kernel.finish(b, node)
+                constants = {n: p.data for n, p in b.params.items() if p.data is not None}
+                yield Case(node, sample, kernel, operands, finish, tuple(b.nodes), constants)
+
+
+def scalar(node: Node) -> Finish:
+    """An element-wise operator as the `finish` of a kernel that has no accumulator."""
+    rule, inputs = node.op.scalar, tuple(dict.fromkeys(node.inputs))
+    assert rule is not None
+
+    def c(acc: str, load: Callable[[Value], str]) -> str:
+        text = rule.c(node, [load(v) for v in node.inputs])
+        for name in rule.tables(node):
+            text = text.replace("{" + name + "}", f"{name}_{{tag}}")
+        return text
+
+    return Finish(c, inputs)
+
+
+def tables(node: Node, tag: int) -> Iterator[str]:
+    for name, data in (node.op.scalar.tables(node) if node.op.scalar else {}).items():
+        items = ", ".join(map(str, data.reshape(-1).tolist()))
+        kind = c_type(DType.of(data.dtype))
+        yield f"static const {kind} {name}_{tag}[] = {{{items}}};"
+
+
+def load(case: Case, value: Value) -> str:
+    """The C expression of an operand's element at the current place; strides at run time."""
+    assert case.finish is not None
+    index = case.finish.operands.index(value)
+    (_, pixels, channels), out = value.type.frame, case.node.output.type.frame
+    kind = c_type(value.type.dtype)
+    x = f"at->x * (PIXEL[{len(case.operands) + index}] / (int32_t)sizeof({kind}))"
+    where = [x] * (pixels > 1) + ["at->c"] * (channels > 1 or out[2] == 1)
+    return f"((const {kind} *)(const void *)at->row[{index}])[{' + '.join(where) or 0}]"
 
 
 def instance(case: Case, tag: int) -> str:
     kernel, node = case.kernel, case.node
     y = node.output.type.dtype
-    c_y = "float" if y.is_float else f"int{8 * y.itemsize}_t"
-    types = {"LL_Y": c_y, "LL_R": "float" if y.is_float else "int32_t", **kernel.types(node)}
-    store = "acc"
-    if kernel.finish is not None:
-        store = kernel.finish(case.builder, node).c("acc", lambda value: value.name)
-    fields = ", ".join(
-        f".{k} = {v!r}f" if isinstance(v, float) else f".{k} = {v}"
-        for k, v in kernel.params(node).items()
-    )
+    c_y, wide = c_type(y), y in (DType.F32, DType.S64)
+    types = {"LL_Y": c_y, "LL_R": c_y if wide else "int32_t", **kernel.types(node)}
+    types.setdefault("LL_ACC", "int32_t")
+    params = kernel.params(node)
+    types["LL_ROWS"] = str(params.get("kh", 64))
+    types["LL_TAPS"] = str(int(params.get("kh", 1)) * int(params.get("kw", 1)))
+    finish = case.finish or NOTHING
+    store = finish.c("acc", lambda value: load(case, value)).replace("{tag}", str(tag))
+    fields = ", ".join(f".{k} = {number(v)}" for k, v in params.items())
     return KERNEL_C.format(
         tag=tag,
         defines="\n".join(f"#define {k} {v}" for k, v in types.items()),
         undefines="\n".join(f"#undef {k}" for k in types),
+        tables="\n".join(tables(node, tag)),
         store=store,
         source=kernel.source,
         name=kernel.name,
         fields=fields,
+        own=len(case.operands),
+        count=len(finish.operands),
     )
 
 
 def program(op: Op, compiler: str, folder: Path) -> tuple[Path, tuple[Case, ...]]:
     """A host program with every case of an operator, under the sanitizers."""
     every = tuple(kernel_cases(op))
-    text = ["#define LL_ROWS 64", '#include "ll.h"', '#include "isa/generic.h"']
+    text = ['#include "ll.h"', '#include "isa/generic.h"']
+    text += ['#include "elementwise.h"', '#include "float.h"', "#define OPERANDS 16"]
+    text += ["static int32_t PIXEL[OPERANDS];"]
     text += [instance(case, tag) for tag, case in enumerate(every)]
     run = ", ".join(f"run_{tag}" for tag in range(len(every)))
     kind = "(*RUN[])(const ll_in *, const ll_out *, const ll_region *, void *)"
@@ -231,35 +304,52 @@ def regions(case: Case, rng: np.random.Generator, cut: bool) -> list[list[int]]:
     if carries:
         rows = case.node.inputs[0].type.frame[0]
     split = cut and not carries
-    assert case.node.op.regions is not None
-    whole_pixels = isinstance(case.node.op.regions(case.node)[0][-1], Whole)
     boxes = [
         [*y, *x, *c]
         for y in cuts(rng, rows, cut)
         for x in cuts(rng, pixels, split)
-        for c in cuts(rng, channels, split and not whole_pixels)
+        for c in cuts(rng, channels, split and not whole_channels(case))
     ]
     if not carries:
         rng.shuffle(boxes)
     return boxes
 
 
+def whole_channels(case: Case) -> bool:
+    """Whether the kernel makes all channels of a pixel at once: it has no `finish`, and its
+    operand is read whole along them."""
+    assert case.node.op.regions is not None
+    return case.finish is None and isinstance(case.node.op.regions(case.node)[0][-1], Whole)
+
+
+def follows_rows(case: Case, operand: Operand) -> bool:
+    """Whether an operand is a map, that may lie in a ring or between other data."""
+    if operand.packing is not PLAIN or case.kernel.dense:
+        return False
+    if case.node.op.scalar:
+        return operand.value.type.frame[0] == case.node.output.type.frame[0]
+    if operand.source is None or case.node.op.regions is None:
+        return False
+    rule = case.node.op.regions(case.node)[operand.source]
+    framed = frame_rule(rule, operand.value.type, case.node.output.type)
+    return framed != replace(ALL, x=framed.x)
+
+
 def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
     given = data_of(case.sample, seed)
-    values = {v.name: d for v, d in zip(case.node.inputs, given, strict=True)}
-    (expected,) = case.node.op.ref(case.node, given)
-    operands = case.kernel.operands(case.builder, case.node)
+    with np.errstate(over="ignore"):
+        (expected,) = case.node.op.ref(case.node, given)
     boxes = regions(case, rng, seed > 0)
     bytes_needed = case.kernel.scratch(case.node) + case.kernel.carry(case.node)
-    words = [which, len(operands), bytes_needed, len(boxes)]
+    words = [which, len(case.values), bytes_needed, len(boxes)]
     blob = np.array(words, np.int32).tobytes()
-    for operand in operands:
-        constant = operand.value.name not in values
-        data = case.builder.params[operand.value.name].data if constant else None
-        data = values[operand.value.name] if data is None else data
-        dense = constant or case.kernel.dense
-        memory, view, _ = laid_out(data, rng, dense, not dense and seed == 2)
+    rows = case.node.output.type.frame[0]
+    for operand, data in zip(case.values, case.given(given), strict=True):
+        map_like = follows_rows(case, operand)
+        memory, view, _ = laid_out(data, rng, not map_like, map_like and seed == 2)
+        if operand.value.type.frame[0] == 1 and rows > 1 and (operand.source is None):
+            view[0] = 0
         blob += np.array([len(memory), *view], np.int32).tobytes() + memory
     empty = np.frombuffer(bytes([GUARD]) * expected.nbytes, expected.dtype).reshape(expected.shape)
     memory, view, read = laid_out(empty, rng, False, seed == 2)
@@ -270,4 +360,5 @@ def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) ->
     command = [str(binary), str(given_file), str(found_file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[:4000]
-    np.testing.assert_array_equal(read(found_file.read_bytes()), expected)
+    found = read(found_file.read_bytes())
+    assert found.tobytes() == np.ascontiguousarray(expected).tobytes(), (case.kernel.name, which)

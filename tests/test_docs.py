@@ -33,16 +33,17 @@ READ_KERNEL = "lilliput.codegen.emit._resource"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its info string, its text, and the line of the page it begins on."""
+    """A fenced block: its info string, its text, its line, and where its text begins."""
 
     info: str
     body: str
     line: int
+    start: int
 
 
 def blocks(text: str) -> list[Block]:
     return [
-        Block(m["info"].strip(), m["body"], text.count("\n", 0, m.start()) + 1)
+        Block(m["info"].strip(), m["body"], text.count("\n", 0, m.start()) + 1, m.start("body"))
         for m in FENCE.finditer(text)
     ]
 
@@ -88,25 +89,31 @@ def test_page_runs(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LILLIPUT_BOARDS", "")
     monkeypatch.syspath_prepend(str(ROOT))
     name = f"page_{page.stem.replace('-', '_').lower()}"
     module = type(sys)(name)
     monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
     text = page.read_text(encoding="utf-8")
-    printed, corrected = "", text
+    printed, corrected, kept = "", "", 0
     for block in blocks(text):
         kind, _, label = block.info.partition(" ")
         if label.startswith("kernel="):
-            kernels[label.removeprefix("kernel=")] = block.body
+            name = label.removeprefix("kernel=")
+            kernels[name] = block.body
+            Path("kernels").mkdir(exist_ok=True)
+            Path("kernels", name).write_text(block.body, encoding="utf-8")
         elif kind == "c" and label:
             Path(label).write_text(block.body, encoding="utf-8")
         elif block.info == "python":
             printed = run(block, page, vars(module))
         elif block.info == "text" and printed:
-            corrected = corrected.replace(f"```text\n{block.body}```", f"```text\n{printed}```")
+            corrected += text[kept : block.start] + printed
+            kept = block.start + len(block.body)
             if not request.config.getoption("--update-golden"):
                 assert printed == block.body, f"{relative(page)}:{block.line} shows other output"
             printed = ""
+    corrected += text[kept:]
     if corrected != text:
         page.write_text(corrected, encoding="utf-8", newline="\n")
 

@@ -7,6 +7,7 @@ run by TFLite Micro before and after they went through a module.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.tflite_fuzz_cases import MODULES, model, mutate, random_inputs, rewrite
+from tests.tflite_ops import run_tflm
 
 from lilliput.errors import FormatError, ModelError, UnsupportedError, UsageError
 from lilliput.frontends import load_model
@@ -42,8 +45,6 @@ from lilliput.ops.conv import Conv2d, Linear, conv2d, linear
 from lilliput.ops.elementwise import Binary, Clamp, add, clamp
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.pool import Pool, avg_pool2d
-from tests.tflite_fuzz_cases import MODULES, model, mutate, random_inputs, rewrite
-from tests.tflite_ops import run_tflm
 
 SHARED = Path(os.environ.get("LILLIPUT_SHARED") or "missing")
 FILES = sorted(str(p.relative_to(SHARED / "models")) for p in SHARED.glob("models/*/*.tflite"))
@@ -120,16 +121,17 @@ def test_the_tflite_package_reads_what_is_written() -> None:
     assert names == ["QUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D"]
     options = tflite.Conv2DOptions()
     options.Init(g.Operators(1).BuiltinOptions().Bytes, g.Operators(1).BuiltinOptions().Pos)
-    assert (options.StrideH(), options.StrideW(), options.Padding()) == (2, 2, 1)
+    assert (options.StrideH(), options.StrideW(), options.Padding()) == (2, 2, 0)
     padded = decode(model("shapes"), IDENTIFIER, Model)
     assert {BUILTIN[c.code] for c in padded.codes} >= {"PAD", "PADV2", "SLICE"}
 
 
 def test_names_and_numbers_of_the_schema() -> None:
     tflite = pytest.importorskip("tflite")
-    stated = vars(tflite.BuiltinOperator)
-    assert all(stated[name] == code for code, name in BUILTIN.items())
-    assert all(vars(tflite.TensorType)[name] == code for code, name in TENSOR_TYPES.items())
+    for ours, theirs in ((BUILTIN, tflite.BuiltinOperator), (TENSOR_TYPES, tflite.TensorType)):
+        assert {name: getattr(theirs, name) for name in ours.values()} == {
+            name: code for code, name in ours.items()
+        }
 
 
 @pytest.mark.shared
@@ -169,19 +171,8 @@ def check_published(data: bytes, *, run: bool) -> None:
     pytest.importorskip("tflite_micro")
     inputs = list(random_inputs({v.name: v.type for v in module.inputs("infer")}).values())
     count = len(module.outputs("infer"))
-    for a, b in zip(run_large(data, inputs, count), run_large(written, inputs, count), strict=True):
+    for a, b in zip(run_tflm(data, inputs, count), run_tflm(written, inputs, count), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def run_large(data: bytes, inputs: list[Array], outputs: int) -> list[Array]:
-    """As `run_tflm`, with an arena for whole networks."""
-    from tflite_micro import runtime
-
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=16 << 20)
-    for i, x in enumerate(inputs):
-        interpreter.set_input(x, i)
-    interpreter.invoke()
-    return [np.array(interpreter.get_output(i)) for i in range(outputs)]
 
 
 # Ends of the network ----------------------------------------------------------------------
@@ -204,7 +195,8 @@ def test_an_input_with_two_readers_stays_float() -> None:
         return replace(graph, outputs=(*graph.outputs, graph.inputs[0]))
 
     graph = read(edited("convolutional", with_graph(edit))).graphs["infer"]
-    assert graph.inputs[0].type.dtype.is_float and graph.nodes[0].op.name == "quantize"
+    assert graph.inputs[0].type.dtype.is_float
+    assert graph.nodes[0].op.name == "quantize"
 
 
 def test_unknown_io() -> None:
@@ -244,9 +236,10 @@ def test_hybrid_weights_are_dequantised() -> None:
     file = replace(file, buffers=(file.buffers[0], stored, *file.buffers[2:]))
     quantised = with_tensor("w", type=9, quantization=Quantization(scales, (0, 0, 0)))
     module = read(encode(quantised(file), IDENTIFIER))
-    expected = weights.astype(np.float32) * np.float32(scales)[:, None]
+    expected = weights.astype(np.float32) * np.array(scales, np.float32)[:, None]
     found = module.params["w"]
-    assert found.value.type == f32(3, 5) and found.data is not None
+    assert found.value.type == f32(3, 5)
+    assert found.data is not None
     np.testing.assert_array_equal(found.data, expected)
 
 
@@ -429,52 +422,19 @@ def test_one_bad_tensor_is_reported_once() -> None:
 
 
 def test_shared_parts_cannot_multiply() -> None:
-    """A short file whose vector names one tensor many times costs what its bytes cost."""
-    many = encode(
-        replace(
-            decode(model("int4"), IDENTIFIER, Model),
-            subgraphs=(SubGraph(tensors=(Tensor(name="t" * 5000),)),),
-        ),
-        IDENTIFIER,
-    )
-    at = many.index(b"t" * 5000)
-    assert at > 0
+    """A vector that names one tensor 20,000 times is refused, not copied 20,000 times."""
+    count = 20_000
+    tensors = (Tensor(name="t" * 50_000), *(Tensor() for _ in range(count - 1)))
+    edit = with_graph(lambda g: replace(g, tensors=tensors))
+    out = bytearray(edited("int4", edit))
+    vector = out.index(count.to_bytes(4, "little")) + 4
+    target = vector + int.from_bytes(out[vector : vector + 4], "little")
+    for at in range(vector, vector + 4 * count, 4):
+        out[at : at + 4] = (target - at).to_bytes(4, "little", signed=False)
     start = time.perf_counter()
-    with pytest.raises(ModelError):
-        read(_aliased(many))
+    with pytest.raises(FormatError, match="overlap so often"):
+        read(bytes(out))
     assert time.perf_counter() - start < 2
-
-
-def _aliased(data: bytes) -> bytes:
-    """`data` with 50,000 references to the one tensor of its subgraph at its end."""
-    out = bytearray(data)
-    tensors = next(
-        at
-        for at in range(8, len(out) - 8, 4)
-        if out[at : at + 4] == b"\1\0\0\0" and _names_tensor(out, at + 4)
-    )
-    target = tensors + 4 + int.from_bytes(out[tensors + 4 : tensors + 8], "little")
-    holder = next(
-        at
-        for at in range(8, tensors, 4)
-        if at + int.from_bytes(out[at : at + 4], "little") == tensors
-    )
-    out.extend(bytes(-len(out) % 4))
-    out[holder : holder + 4] = (len(out) - holder).to_bytes(4, "little")
-    out.extend((50_000).to_bytes(4, "little"))
-    for _ in range(50_000):
-        out.extend(((target - len(out)) % 2**32).to_bytes(4, "little"))
-    return bytes(out)
-
-
-def _names_tensor(data: bytearray, at: int) -> bool:
-    """Whether the reference at `at` leads to a table that holds the long name."""
-    table = at + int.from_bytes(data[at : at + 4], "little")
-    near = data[table : table + 64]
-    return any(
-        data[table + k + int.from_bytes(near[k : k + 4], "little") + 4 :][:4] == b"tttt"
-        for k in range(0, len(near) - 4, 4)
-    )
 
 
 # Damage -----------------------------------------------------------------------------------
@@ -483,12 +443,10 @@ def _names_tensor(data: bytearray, at: int) -> bool:
 def reads_or_refuses(data: bytes) -> bool:
     """Whether the bytes are a model; anything but a ModelError, or two seconds, fails."""
     start = time.perf_counter()
-    try:
+    read_it = False
+    with contextlib.suppress(ModelError):
         verify(read(data))
         read_it = True
-    except ModelError as e:
-        assert str(e)
-        read_it = False
     assert time.perf_counter() - start < 2
     return read_it
 
@@ -537,4 +495,5 @@ def test_load_model_of_a_missing_file(tmp_path: Path) -> None:
 
 def test_quantised_type_survives() -> None:
     type: TensorType = read(model("int4")).graphs["infer"].params[0].type
-    assert str(type) == "s4[3,5]" and type.quant == Quant.per_tensor(0.1)
+    assert str(type) == "s4[3,5]"
+    assert type.quant == Quant.per_tensor(0.1)

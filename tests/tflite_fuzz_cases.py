@@ -38,11 +38,10 @@ def convolutional() -> Module:
     """Float input, quantised; convolutions of every padding, residual, pools, classifier."""
     b = Builder()
     x = b.add(quantize, (b.input("image", f32(1, 8, 7, 3)),), To(), type=s8(1, 8, 7, 3, scale=0.02))
-    channels = Quant((0.01, 0.02, 0.03, 0.04), (0,) * 4, 0)
+    scales = np.array((0.01, 0.02, 0.03, 0.04), np.float32)
+    channels = Quant(tuple(map(float, scales)), (0,) * 4, 0)
     w = b.param("stem/w", _integers(1, 4, 3, 3, 3), channels)
-    bias = Quant(
-        tuple(float(np.float32(np.float32(0.02) * s)) for s in channels.scale), (0,) * 4, 0
-    )
+    bias = Quant(tuple(map(float, np.float32(0.02) * scales)), (0,) * 4, 0)
     c = b.param("stem/b", _integers(2, 4, dtype="int32", reach=9000), bias)
     type = s8(1, 4, 4, 4, scale=0.1, zero_point=-5)
     y = b.add(conv2d, (x, w, c), Conv2d((2, 2), pad=(0, 1, 1, 1)), type=type, name="stem/linear")
@@ -159,13 +158,14 @@ def _rewritten(value: object, rng: np.random.Generator) -> object:
     if isinstance(value, tuple):
         items = list(cast("tuple[object, ...]", value))
         if not items:
-            return value
+            return ()
         k, how = int(rng.integers(len(items))), int(rng.integers(8))
         if how == 0:
             return (*items[:k], *items[k + 1 :])
         if how == 1:
             return (*items, items[k])
-        return (*items[:k], _rewritten(items[k], rng), *items[k + 1 :])
+        items[k] = _rewritten(items[k], rng)
+        return tuple(items)
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -173,7 +173,8 @@ def _rewritten(value: object, rng: np.random.Generator) -> object:
     if isinstance(value, int):
         return (-1, 0, 1, 2, 3, 4, 17, 127)[int(rng.integers(8))]
     if isinstance(value, memoryview):
-        return memoryview(value.tobytes()[: int(rng.integers(len(value) + 1))])
+        data = value.tobytes()
+        return memoryview(data[: int(rng.integers(len(data) + 1))])
     if not is_dataclass(value) or isinstance(value, type):
         return value
     names = [f.name for f in fields(value) if getattr(value, f.name) is not None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from network import F32, LAYERS, Layer, Weights, forward, linear
+from network import F32, LAYERS, Layer, Weights, forward
 
 I8 = NDArray[np.int8]
 PIXEL_MAX = 16
@@ -73,16 +73,3 @@ def covering(low: float, high: float) -> Scale:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / 255))
     return Scale(scale, int(np.rint(-128 - low / scale)))
-
-
-def predict(layers: tuple[QuantLayer, ...], x: F32) -> NDArray[np.int64]:
-    """Classes (N,) by exact integer sums, rescaled in float64: near to a chip, not bit exact."""
-    q = INPUT.store(x)
-    for row in layers:
-        total = linear(row.layer, row.weight.astype("f8"), q.astype("f8") - row.source.zero_point)
-        if row.layer.shape:
-            total = (total + row.bias) * (row.source.scale * row.weight_scale)
-            q = row.result.store(np.maximum(total, 0) if row.layer.relu else total)
-        else:
-            q = (total + row.source.zero_point).astype(np.int8)
-    return q.argmax(1)

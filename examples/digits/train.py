@@ -12,14 +12,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 from numpy.typing import NDArray
 
-from integers import PIXEL_MAX, QuantLayer, predict, quantise
+from integers import INPUT, PIXEL_MAX, PROBABILITY, QuantLayer, quantise
 from lilliput.demo_data import SEED, load_digits_split
-from network import F32, LAYERS, Weights, backward, forward
+from lilliput.frontends import load_model
+from lilliput.frontends.tflite import write
+from lilliput.ir import Builder, DType, Module, Quant, Session, TensorType, Value
+from lilliput.ir.types import s8
+from lilliput.ops.conv import Conv2d, Linear, conv2d, linear, same_pad
+from lilliput.ops.elementwise import Clamp, clamp
+from lilliput.ops.shape import Reshape, reshape
+from lilliput.ops.softmax import Softmax, softmax
+from network import F32, LAYERS, Layer, Weights, backward, forward
 
 EPOCHS, BATCH, RATE = 60, 32, 4e-3
 
@@ -67,30 +74,68 @@ def gradients(weights: Weights, x: F32, y: NDArray[np.int64]) -> Weights:
     return grads
 
 
-def to_module(layers: tuple[QuantLayer, ...], out: Path) -> None:
-    """Writes the arrays and scales of every layer as one .npz file."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+def to_module(layers: tuple[QuantLayer, ...]) -> Module:
+    """The network, int8 (1,8,8,1) in and int8 probabilities (1,10) out."""
+    b = Builder()
+    x = b.input("pixels", s8(1, 8, 8, 1, scale=INPUT.scale, zero_point=INPUT.zero_point))
     for row in layers:
-        name = row.layer.name
-        arrays[name + "/weight"], arrays[name + "/bias"] = row.weight, row.bias
-        arrays[name + "/weight_scale"] = row.weight_scale
-        arrays[name + "/scales"] = np.array([row.source.scale, row.result.scale], np.float32)
-        arrays[name + "/zeros"] = np.array([row.source.zero_point, row.result.zero_point])
-    np.savez(out, allow_pickle=False, **arrays)
+        name, zero = row.layer.name, row.result.zero_point
+        result = Quant.per_tensor(row.result.scale, zero)
+        if not row.layer.shape:
+            x = b.add(reshape, (x,), Reshape((1, x.type.size)), name=name, origin=name)
+            continue
+        op, attrs = (
+            (linear, Linear()) if row.layer.kind == "dense" else (conv2d, window(row.layer, x))
+        )
+        depthwise = row.layer.kind == "depthwise"
+        data = row.weight.transpose(3, 1, 2, 0) if depthwise else row.weight
+        scale = tuple(float(s) for s in row.weight_scale)
+        quant = Quant(scale, (0,) * len(scale), 0 if row.layer.relu else None)
+        operands = (
+            x,
+            b.param(f"{name}/weight", np.ascontiguousarray(data), quant),
+            b.param(f"{name}/bias", row.bias),
+        )
+        shape = op.infer(attrs, [v.type for v in operands])[0].shape
+        type = TensorType(shape, DType.S8, result)
+        x = b.add(op, operands, attrs, type=type, name=name, origin=name)
+        if row.layer.relu:
+            x = b.add(clamp, (x,), Clamp(low=zero), type=type, name=f"{name}/relu", origin=name)
+    scores = s8(*x.type.shape, scale=PROBABILITY.scale, zero_point=PROBABILITY.zero_point)
+    x = b.add(softmax, (x,), Softmax(), type=scores, name="probabilities", origin="probabilities")
+    return b.module((x,), name="digits")
+
+
+def window(layer: Layer, x: Value) -> Conv2d:
+    """The attributes of a convolution of x (1,H,W,C), padded SAME."""
+    (top, bottom), (left, right) = (
+        same_pad(n, layer.size, layer.stride, 1) for n in x.type.shape[1:3]
+    )
+    groups = x.type.shape[3] if layer.kind == "depthwise" else 1
+    stride, pad = (layer.stride, layer.stride), (top, bottom, left, right)
+    return Conv2d(stride, pad=pad, groups=groups)
+
+
+def accuracy(module: Module, x: F32, y: NDArray[np.int64]) -> float:
+    """The share of pictures that the integers themselves get right."""
+    session, entry = Session(module), module.entry
+    name, out = module.inputs(entry)[0].name, module.outputs(entry)[0].name
+    scores = [session.run({name: q[None]}).outputs[out] for q in INPUT.store(x)]
+    return float((np.concatenate(scores).argmax(1) == y).mean())
 
 
 def main() -> None:
     """Trains, prints both accuracies on the test part, and writes the network."""
     parser = argparse.ArgumentParser(description="train the digits network")
-    parser.add_argument("--out", type=Path, default=Path(gettempdir()) / "digits.npz")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("digits.tflite"))
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     digits = load_digits_split(options.seed)
     weights = train(digits.x_train, digits.y_train, options.seed)
-    layers = quantise(weights, digits.x_train)
+    module = to_module(quantise(weights, digits.x_train))
     exact = (forward(weights, digits.x_test)[-1].argmax(1) == digits.y_test).mean()
-    small = (predict(layers, digits.x_test) == digits.y_test).mean()
-    to_module(layers, options.out)
+    options.out.write_bytes(write(module))
+    small = accuracy(load_model(options.out), digits.x_test, digits.y_test)
     print(f"float {exact:.2%}, int8 {small:.2%} of {len(digits.y_test)} test digits: {options.out}")
 
 

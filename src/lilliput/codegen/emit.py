@@ -94,8 +94,6 @@ class _Emitter:
             comment(f"{self.program.name}: written by lilliput {__version__}; do not edit"),
             f'#include "{self.prefix}.h"',
             "",
-            "#include <string.h>",
-            "",
             f'#include "{SUPPORT}/isa/{self.options.isa}"',
             f'#include "{SUPPORT}/elementwise.h"',
             f'#include "{SUPPORT}/float.h"',
@@ -155,7 +153,7 @@ class _Emitter:
             return
         head = f"{weak} void {self.prefix}_copy_start(void *target, const void *source, uint32_t bytes)"
         with text.function(head):
-            text.add("memcpy(target, source, bytes);")
+            text.add("__builtin_memcpy(target, source, bytes);")
         with text.function(f"{weak} void {self.prefix}_copy_wait(void)"):
             text.add("/* memcpy is done when it returns */")
 
@@ -167,11 +165,11 @@ class _Emitter:
                 nbytes = self.program.buffers[state.name].nbytes
                 where = self.address(state.view)
                 if state.const is None:
-                    text.add(f"memset({where}, 0, {nbytes}u);")
+                    text.add(f"__builtin_memset({where}, 0, {nbytes}u);")
                 else:
-                    text.add(f"memcpy({where}, {self.symbols[state.const]}, {nbytes}u);")
+                    text.add(f"__builtin_memcpy({where}, {self.symbols[state.const]}, {nbytes}u);")
                 if state.counter:
-                    text.add(f"memset({self.buffer(state.counter)}, 0, 4u);")
+                    text.add(f"__builtin_memset({self.buffer(state.counter)}, 0, 4u);")
 
     # steps
 

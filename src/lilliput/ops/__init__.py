@@ -4,7 +4,19 @@ To add one, write a `register(Op(...))` in the family it belongs to, or a new fi
 imported below; docs/adding-an-operator.md is the exercise.
 """
 
-from lilliput.ops import conv, elementwise, frame, pool, quantize, reduce, shape, softmax, unary
+from lilliput.ops import (
+    conv,
+    elementwise,
+    frame,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    shape,
+    softmax,
+    training,
+    unary,
+)
 from lilliput.ops.registry import all_ops, get
 
 __all__ = [
@@ -15,8 +27,10 @@ __all__ = [
     "get",
     "pool",
     "quantize",
+    "recurrent",
     "reduce",
     "shape",
     "softmax",
+    "training",
     "unary",
 ]

@@ -165,7 +165,7 @@ def requantize(node: Node, acc: Array) -> Array:
     """Accumulators (..., O) of `node` as elements of its output type."""
     y, attrs = node.output.type, _attrs(node)
     if attrs.raw or y.dtype.is_float:
-        return acc
+        return acc.astype(y.dtype.numpy)
     mult, shift = multipliers(node)
     if acc_type(node) is DType.S64:
         scaled = requant_s64(acc, mult, shift)
@@ -297,7 +297,7 @@ def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     sums = w.reshape(w.shape[0], -1).sum(1) * -node.attrs.zero_point
     if len(operands) > 1:
         sums = sums + operands[1].astype(np.int64)
-    return (sums if node.attrs.wide else wrap32(sums),)
+    return (sums.astype(node.output.type.dtype.numpy),)
 
 
 def _fold_bias_operands(b: Builder, node: Node) -> tuple[Operand, ...]:

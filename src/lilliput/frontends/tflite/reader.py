@@ -7,7 +7,7 @@ and decides what the ends of the network look like.  No TensorFlow is used or ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lilliput.errors import FormatError, ModelError, Problem, UnsupportedError, UsageError
@@ -117,9 +117,8 @@ class _Reader:
         self._raise()
         return self.builder.module(outputs, name=self.name)
 
-    def _guard(self, step: object) -> None:
+    def _guard(self, step: Callable[[], object]) -> None:
         """Runs `step`, keeping its error for the end."""
-        assert callable(step)
         try:
             step()
         except Unavailable:
