@@ -352,7 +352,8 @@ def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) ->
             view[0] = 0
         blob += np.array([len(memory), *view], np.int32).tobytes() + memory
     empty = np.frombuffer(bytes([GUARD]) * expected.nbytes, expected.dtype).reshape(expected.shape)
-    memory, view, read = laid_out(empty, rng, False, seed == 2)
+    dense = case.kernel.dense
+    memory, view, read = laid_out(empty, rng, dense, not dense and seed == 2)
     blob += np.array([len(memory), *view], np.int32).tobytes() + memory
     blob += np.array(boxes, np.int32).tobytes()
     given_file, found_file = folder / "given.bin", folder / "found.bin"

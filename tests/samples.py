@@ -55,15 +55,11 @@ def sample_module(op: Op, samples: tuple[Sample, ...], seed: int = 0) -> tuple[M
         graphs[entry] = b.graph(outputs)
         wanted = [v for i, v in enumerate(operands) if i not in sample.params]
         for extreme in (None, "low", "high"):
-            calls.append(
-                Call(entry, {v.name: _data(rng, v.type, sample, extreme) for v in wanted})
-            )
+            calls.append(Call(entry, {v.name: _data(rng, v.type, sample, extreme) for v in wanted}))
     return Module(graphs, params, {}, op.name), calls
 
 
-def _data(
-    rng: np.random.Generator, type: TensorType, sample: Sample, extreme: str | None
-) -> Array:
+def _data(rng: np.random.Generator, type: TensorType, sample: Sample, extreme: str | None) -> Array:
     if extreme is None or type.dtype.is_float or type.dtype.itemsize > 2:
         return random_array(rng, type, sample.low, sample.high)
     bound = type.dtype.bounds[extreme == "high"] if type.dtype is not DType.BOOL else 1

@@ -192,9 +192,7 @@ def peak(program: Program, memory: str) -> Peak:
     return best
 
 
-def overflows(
-    program: Program, device: Device, ram: RamBytes, flash: FlashBytes
-) -> list[Problem]:
+def overflows(program: Program, device: Device, ram: RamBytes, flash: FlashBytes) -> list[Problem]:
     """For each memory of `device` that is too small: by how much, where, and what would help."""
     if not device.limits:
         return []

@@ -115,7 +115,11 @@ class _Emitter:
     def arenas(self, text: Text) -> None:
         for memory in self.program.arenas:
             upper = f"{self.prefix.upper()}_ARENA_{memory.upper()}"
-            section = "" if memory in self.options.plain_memories else f'__attribute__((section(".ll_arena_{memory}"))) '
+            section = (
+                ""
+                if memory in self.options.plain_memories
+                else f'__attribute__((section(".ll_arena_{memory}"))) '
+            )
             text.add(
                 f"#ifdef {upper}",
                 f"extern uint8_t {upper}[]; {comment('the caller provides it, aligned to 16')}",
@@ -138,9 +142,15 @@ class _Emitter:
         for name, const in self.program.consts.items():
             memory = self.program.buffers[name].memory
             dtype = DType.of(const.data.dtype)
-            section = "" if memory in self.options.plain_memories else f'__attribute__((section(".ll_const_{memory}"))) '
+            section = (
+                ""
+                if memory in self.options.plain_memories
+                else f'__attribute__((section(".ll_const_{memory}"))) '
+            )
             head = f"static const {section}{c_type(dtype)} {self.symbols[name]}[{const.data.size}]"
-            text.add(comment(f"{const.value}: {dtype.value}{list(const.data.shape)}, {const.packing}"))
+            text.add(
+                comment(f"{const.value}: {dtype.value}{list(const.data.shape)}, {const.packing}")
+            )
             with text.block(f"{head} =", "};"):
                 text.extend(table(const.data))
         return str(text)
@@ -224,9 +234,7 @@ class _Emitter:
         tables = {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
         n = self.instances.add(call, self.next_step, tables)
         kernel = call.kernel.name
-        params = ", ".join(
-            f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items()
-        )
+        params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):
             text.add(comment(self.describe(call)))
             text.add(f"static const ll_{kernel}_params p = {{{params}}};")
@@ -247,7 +255,9 @@ class _Emitter:
             region = call.region
             bounds = [b for r in (region.y, region.x, region.c) for b in _bounds(r, looped=looped)]
             fixed = not looped or all(r.step == 0 for r in (region.y, region.x, region.c))
-            text.add(f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};")
+            text.add(
+                f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
+            )
             scratch = self.address(call.scratch) if call.scratch else "0"
             text.add(f"{self.prefix}_{kernel}{n}(&p, in, &out, &r, {scratch});")
 
@@ -274,7 +284,10 @@ class _Emitter:
     def view(self, view: View, out_rows: int) -> str:
         row = 0 if view.rows == 1 and out_rows > 1 else view.row
         ring = "LL_WHOLE" if view.ring is None else str(view.ring)
-        first = f"*(int32_t *)(void *)({self.buffer(view.counter)})" if view.counter else "0"
+        first = str(view.shift)
+        if view.counter:
+            turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
+            first = f"{turned} + {view.shift}" if view.shift else turned
         return f"{{{self.address(view)}, {row}, {view.pixel}, {ring}, {first}}}"
 
     def copy(self, text: Text, copy: Copy) -> None:
@@ -294,8 +307,9 @@ class _Emitter:
         if source.is_dense and target.is_dense:
             text.add(f"{start}({b}, {a}, {bytes_}u);")
             return
-        with text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"), text.block(
-            f"for (int32_t x = 0; x < {source.pixels}; ++x)"
+        with (
+            text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"),
+            text.block(f"for (int32_t x = 0; x < {source.pixels}; ++x)"),
         ):
             text.add(
                 f"{start}({b} + y * {target.row} + x * {target.pixel}, "
@@ -353,4 +367,3 @@ def _symbols(prefix: str, program: Program) -> dict[str, str]:
 
 def _resource(path: str) -> str:
     return (resources.files("lilliput.codegen") / "csrc" / path).read_text(encoding="utf-8")
-

@@ -47,9 +47,7 @@ def extent(view: View) -> int:
     """Bytes from the first to behind the last element of a view."""
     rows = view.ring or view.rows
     return (
-        (rows - 1) * view.row
-        + (view.pixels - 1) * view.pixel
-        + view.channels * view.dtype.itemsize
+        (rows - 1) * view.row + (view.pixels - 1) * view.pixel + view.channels * view.dtype.itemsize
     )
 
 
@@ -100,9 +98,15 @@ def harness(program: Program) -> Harness:
         f"#define LL_ON_STEP {prefix}_on_step",
     )
     for memory, nbytes in program.arenas.items():
-        section = "" if memory == _default(program) else f'__attribute__((section(".ll_arena_{memory}"))) '
+        section = (
+            ""
+            if memory == _default(program)
+            else f'__attribute__((section(".ll_arena_{memory}"))) '
+        )
         text.add(f"{section}_Alignas(16) uint8_t ll_arena_{memory}[{nbytes} + LL_GUARD];")
-    _table(text, "ll_span ll_arenas", [f"{{ll_arena_{m}, {n}u}}," for m, n in program.arenas.items()])
+    _table(
+        text, "ll_span ll_arenas", [f"{{ll_arena_{m}, {n}u}}," for m, n in program.arenas.items()]
+    )
     text.add(f"static const uint32_t ll_arena_count = {len(program.arenas)};")
     _table(text, "ll_span ll_spans", [f"{{ll_arena_{m} + {o}, {n}u}}," for m, o, n in spans])
     _table(text, "ll_entry ll_entries", entries)

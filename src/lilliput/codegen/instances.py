@@ -108,7 +108,9 @@ def store_lines(call: Call, tables: Mapping[View, str]) -> list[str]:
         )
         expression = re.sub(r"@v(\d+)@", r"v\1", expression)
         store = call.store
-        expression = re.sub(r"@t(\d+)@", lambda m: tables[store.tables[int(m.group(1))]], expression)
+        expression = re.sub(
+            r"@t(\d+)@", lambda m: tables[store.tables[int(m.group(1))]], expression
+        )
         lines.append(f"const {kind} v{i} = {expression};")
     lines.append(f"return v{len(call.store.statements) - 1};")
     return lines
@@ -157,5 +159,3 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
             f"ll_{kernel}_{instance.signature.suffix}(&q, in, out, r, scratch, "
             f"in + {instance.own}, {instance.operands}, {store});"
         )
-
-

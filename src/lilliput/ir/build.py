@@ -130,9 +130,7 @@ class Builder:
         return Module({"infer": self.graph(outputs)}, dict(self.params), {}, name)
 
 
-def infer(
-    op: Op, attrs: Attrs, types: Sequence[TensorType], where: str
-) -> tuple[TensorType, ...]:
+def infer(op: Op, attrs: Attrs, types: Sequence[TensorType], where: str) -> tuple[TensorType, ...]:
     """`op.infer`, with `where` added to the error it raises."""
     try:
         return op.infer(attrs, types)

@@ -64,7 +64,9 @@ class Session:
         for value in graph.params:
             data = self.module.params[value.name].data
             if data is None:
-                raise UsageError("parameter has no data: it can be planned, not run", where=value.name)
+                raise UsageError(
+                    "parameter has no data: it can be planned, not run", where=value.name
+                )
             given[value.name] = data
         values = evaluate(graph, given)
         after = dict(self.states)
@@ -92,5 +94,3 @@ class Session:
                     expected=str(type),
                     found=f"{array.dtype}{list(array.shape)}",
                 )
-
-

@@ -55,7 +55,9 @@ class DType(Enum):
         if self is DType.S4:
             return -8, 7
         bits = 8 * self.itemsize
-        return (0, 2**bits - 1) if self.value[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return (
+            (0, 2**bits - 1) if self.value[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
 
     @staticmethod
     def of(dtype: npt.DTypeLike) -> DType:

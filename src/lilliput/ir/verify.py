@@ -1,9 +1,9 @@
 """The verifier of the graph level: what is legal, checked between stages.
 
-    every operand is defined before it is read        names are unique
-    every node's output types are what its operator infers (shape and dtype)
-    quantisation has positive scales, as many as its axis is long, zero points in range
-    params and states have data of their type; every state update has the state's type
+every operand is defined before it is read        names are unique
+every node's output types are what its operator infers (shape and dtype)
+quantisation has positive scales, as many as its axis is long, zero points in range
+params and states have data of their type; every state update has the state's type
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ def _define(value: Value, defined: dict[str, Value], where: str) -> Iterator[Pro
 def _type_problems(value: Value) -> Iterator[Problem]:
     type = value.type
     if any(d < 1 for d in type.shape) or math.prod(type.shape) > MAX_ELEMENTS:
-        yield Problem(
-            "shape is empty or too large", value.name, "1 to 2^31-1 elements", str(type)
-        )
+        yield Problem("shape is empty or too large", value.name, "1 to 2^31-1 elements", str(type))
     yield from (Problem(text, value.name, found=str(type.quant)) for text in _quant_faults(type))
 
 

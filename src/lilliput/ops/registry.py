@@ -27,6 +27,8 @@ def get(name: str) -> Op:
     if name not in _OPS:
         near = difflib.get_close_matches(name, _OPS, 3)
         raise GraphError(
-            "unknown operator", found=name, hint=f"did you mean {' or '.join(near)}?" if near else ""
+            "unknown operator",
+            found=name,
+            hint=f"did you mean {' or '.join(near)}?" if near else "",
         )
     return _OPS[name]

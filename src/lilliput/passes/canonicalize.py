@@ -1,9 +1,9 @@
 """Canonical form: what every later stage may rely on.
 
-    constant nodes are folded; dead nodes and parameters are gone
-    a slice moves along one axis (several become a chain, the largest saving first)
-    an output is made by a node of its own graph: a parameter, an input, or a value that is
-    returned twice gets a copy
+constant nodes are folded; dead nodes and parameters are gone
+a slice moves along one axis (several become a chain, the largest saving first)
+an output is made by a node of its own graph: a parameter, an input, or a value that is
+returned twice gets a copy
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ def _one_axis_each(node: Node, fresh: Fresh) -> list[Node]:
         begin, size = [0] * len(now), list(now)
         begin[axis], size[axis] = node.attrs.begin[axis], node.attrs.size[axis]
         last = k == len(axes) - 1
-        value = target if last else Value(fresh(f"{target.name}/axis{axis}"), replace(target.type, shape=tuple(size)))
+        value = (
+            target
+            if last
+            else Value(fresh(f"{target.name}/axis{axis}"), replace(target.type, shape=tuple(size)))
+        )
         attrs = Slice(tuple(begin), tuple(size))
         chain.append(Node(slice_, (source,), (value,), attrs, node.origin))
         source = value

@@ -106,9 +106,7 @@ def _settle(offset: int, taken: Sequence[tuple[int, int]], align: int) -> int:
     return offset
 
 
-def _forbidden(
-    block: Block, other: Block, at: int, distances: Distances
-) -> tuple[int, int]:
+def _forbidden(block: Block, other: Block, at: int, distances: Distances) -> tuple[int, int]:
     """The open interval of offsets that `block` may not have while `other` lies at `at`."""
     low, high = at - block.nbytes, at + other.nbytes
     if (block.name, other.name) in distances:  # block is the output, other its input

@@ -1,11 +1,11 @@
 """From a module to a program: the planner's own pipeline, on one screen in `plan`.
 
-    select    nodes -> tasks (kernels, epilogues)
-    layout    which values share storage
-    group     which tasks stream, and the size of their line buffers
-    steps     calls, copies and loops over views of buffers without offsets
-    arena     offsets
-    check     the certificate is verified by code that shares none of the above
+select    nodes -> tasks (kernels, epilogues)
+layout    which values share storage
+group     which tasks stream, and the size of their line buffers
+steps     calls, copies and loops over views of buffers without offsets
+arena     offsets
+check     the certificate is verified by code that shares none of the above
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ class _Planner:
                 arenas[memory.name] = -(-top // 4) * 4
         used = {v.buffer for e in entries for v in stage.views(e)}
         used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
-        buffers = {
-            n: b for n, b in self.buffers.items() if n in used or b.kind is Kind.STATE
-        }
+        buffers = {n: b for n, b in self.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.consts.items() if n in used}
         return Program(self.module.name, buffers, consts, states, entries, arenas)
 
@@ -154,7 +152,11 @@ class _Planner:
         state = self.module.states[name]
         box = whole_box(state.value.type)
         turns = name in self.turning
-        counter = self.buffer(f"{name}/first", 4, Kind.STATE, self.buffers[name].memory) if turns else None
+        counter = (
+            self.buffer(f"{name}/first", 4, Kind.STATE, self.buffers[name].memory)
+            if turns
+            else None
+        )
         view = make_view(name, state.value, box, ring=box.rows if turns else None, counter=counter)
         const = None
         if np.any(state.init.view(np.uint8) if state.init.flags.c_contiguous else state.init):
@@ -182,6 +184,7 @@ def make_view(
     counter: str | None = None,
 ) -> View:
     size = value.type.dtype.itemsize
+    shift, start = divmod(box.start, box.row) if ring is not None else (0, box.start)
     return View(
         buffer,
         root or buffer,
@@ -191,8 +194,9 @@ def make_view(
         box.channels,
         box.row * size,
         box.pixel * size,
-        box.start * size,
+        start * size,
         ring,
+        shift,
         counter,
     )
 
@@ -284,10 +288,15 @@ class _Writer:
             for v, r in zip(_operands(task), task.rules, strict=True)
             if v.name not in self.params
         )
-        if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in ((), (1,)):
+        if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in (
+            (),
+            (1,),
+        ):
             raise PlanError("only batch 1 streams", where=task.node.describe())
         output = self.layout.place(task.output).root
-        return Member(task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum)
+        return Member(
+            task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum
+        )
 
     def _loop(self, group: _Group) -> Loop:
         body: list[Timed] = []
@@ -366,9 +375,7 @@ class _Writer:
         nbytes = task.kernel.scratch(task.node) + task.kernel.carry(task.node)
         if not nbytes:
             return None
-        name = self.planner.buffer(
-            f"{self.name}/{task.output.name}/scratch", nbytes, Kind.ARENA
-        )
+        name = self.planner.buffer(f"{self.name}/{task.output.name}/scratch", nbytes, Kind.ARENA)
         return View(name, name, DType.U8, 1, 1, nbytes, nbytes, nbytes)
 
     def _packed(self, value: Value, packing: Packing) -> View:

@@ -62,8 +62,14 @@ def _check_places(program: Program) -> None:
     placed = [b for b in program.buffers.values() if b.kind is not Kind.CONST]
     for buffer in placed:
         end = program.arenas.get(buffer.memory, 0)
-        if buffer.offset is None or buffer.offset % buffer.align or buffer.offset + buffer.nbytes > end:
-            raise CertificateError("buffer has no valid place", where=buffer.name, found=str(buffer))
+        if (
+            buffer.offset is None
+            or buffer.offset % buffer.align
+            or buffer.offset + buffer.nbytes > end
+        ):
+            raise CertificateError(
+                "buffer has no valid place", where=buffer.name, found=str(buffer)
+            )
     for state in (b for b in placed if b.kind is Kind.STATE):
         for other in placed:
             if other is not state and other.memory == state.memory and _meet(state, other):
@@ -156,11 +162,11 @@ class _Shadow:
         tag = self.tag(view.root)
         joined = view.pixel == view.channels * size and c == (0, view.channels)
         for row in range(*y):
-            slot = row if view.ring is None else (row + first) % view.ring
+            slot = row if view.ring is None else (row + view.shift + first) % view.ring
             for pixel in (x[0],) if joined else range(*x):
                 inner = pixel * view.pixel + c[0] * size
                 count = (c[1] - c[0]) * size * ((x[1] - x[0]) if joined else 1)
-                logical = view.start + row * view.row + inner
+                logical = view.start + (row + view.shift) * view.row + inner
                 yield _Piece(base + slot * view.row + inner, tag + logical, count)
 
     def tag_box(self, view: View) -> None:
@@ -248,9 +254,7 @@ class _Shadow:
         buffer = self.program.buffers[view.buffer]
         moved = replace(buffer, offset=(buffer.offset or 0) + shift)
         name = f"{view.buffer}#{shift}"
-        self.program = replace(
-            self.program, buffers={**self.program.buffers, name: moved}
-        )
+        self.program = replace(self.program, buffers={**self.program.buffers, name: moved})
         return replace(view, buffer=name)
 
     def call(self, call: Call, k: int) -> None:
@@ -259,7 +263,9 @@ class _Shadow:
             memory = self.program.buffers[view.buffer].memory
             if not self.direct.get(memory, False):
                 raise CertificateError(
-                    "a kernel works in a memory that it cannot reach", where=self.where, found=memory
+                    "a kernel works in a memory that it cannot reach",
+                    where=self.where,
+                    found=memory,
                 )
         y, x, c = (axis.at(k) for axis in (call.region.y, call.region.x, call.region.c))
         reduces = any(isinstance(r.y, Reduce) for r in call.rules)

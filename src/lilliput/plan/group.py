@@ -131,10 +131,7 @@ def timetable(members: Sequence[Member], keep: frozenset[str]) -> Timetable:
 def _inside(members: Sequence[Member], j: int) -> list[tuple[Read, int]]:
     """(read, producer) of member j, for the reads that the group itself makes."""
     return [
-        (read, i)
-        for read in members[j].reads
-        for i in range(j)
-        if members[i].writes == read.root
+        (read, i) for read in members[j].reads for i in range(j) if members[i].writes == read.root
     ]
 
 
@@ -184,5 +181,3 @@ def _spread(edges: Sequence[tuple[int, int, Fraction]], rates: list[Fraction | N
                 rates[j], moved = a * ratio, True
             elif a is None and b is not None:
                 rates[i], moved = b / ratio, True
-
-

@@ -206,7 +206,9 @@ class _Work:
         own = y in self.updates.values()
         if node.op.view:
             box = whole_box(y.type)
-            fits = is_dense(self.layout.place(source).box) and source.name not in self.layout.turning
+            fits = (
+                is_dense(self.layout.place(source).box) and source.name not in self.layout.turning
+            )
         else:
             move = moves(node)[0]
             box, fits = move.source, move.framed
@@ -235,7 +237,11 @@ class _Work:
     def _merge(self, state: str, new: Value) -> bool:
         """Gives `new` the storage of `state` if no read of the old value comes later."""
         makers = [i for i, a in enumerate(self.layout.actions) if _makes(a, new)]
-        if len(makers) != 1 or new.name in self.layout.parents or self.states[state] in self.outputs:
+        if (
+            len(makers) != 1
+            or new.name in self.layout.parents
+            or self.states[state] in self.outputs
+        ):
             return False
         at = makers[0]
         if any(i > at or (i == at and not self._in_place(i)) for i in self._readers(state)):

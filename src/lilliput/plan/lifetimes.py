@@ -61,9 +61,7 @@ def lifetimes(entry: Entry, buffers: Mapping[str, Buffer]) -> list[Block]:
     ]
 
 
-def distances(
-    entry: Entry, buffers: Mapping[str, Buffer], blocks: Sequence[Block]
-) -> Distances:
+def distances(entry: Entry, buffers: Mapping[str, Buffer], blocks: Sequence[Block]) -> Distances:
     """(output, input) -> how far the input must start behind the output, for the pairs of
     which the input dies in the step that makes the output."""
     life = {b.name: b for b in blocks}

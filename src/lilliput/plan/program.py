@@ -57,8 +57,8 @@ class View:
 
     Element (y, x, c) is byte `start + y*row + x*pixel + c*itemsize` of the root value, the
     value that the buffer was made for; in the buffer row y lies in slot
-    (counter + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when every
-    row has its own place.  `block` is set on parameters that are brought in slices of so
+    (counter + shift + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when
+    every row has its own place, and only then `start` may reach into later rows.  `block` is set on parameters that are brought in slices of so
     many output channels: execution k finds slice k in slot k % slots.
     """
 
@@ -72,6 +72,7 @@ class View:
     pixel: int
     start: int = 0
     ring: int | None = None
+    shift: int = 0
     counter: str | None = None
     block: int | None = None
     slots: int = 1

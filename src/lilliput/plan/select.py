@@ -87,6 +87,7 @@ MAP = Kernel(
     overlap="element",
 )
 
+
 @dataclass
 class Selection:
     """The tasks of one entry, and the constants that they need."""
@@ -150,7 +151,9 @@ class _Chooser:
                 lost.append((kernel.name, reason))
         if not won:
             text = "; ".join(f"{name}: {reason}" for name, reason in lost)
-            self.problems.append(Problem("no kernel takes this operator", node.describe(), found=text))
+            self.problems.append(
+                Problem("no kernel takes this operator", node.describe(), found=text)
+            )
             return None
         won.sort(key=lambda k: k.cycles(node))
         best = won[0].cycles(node)
@@ -259,9 +262,7 @@ def _outer(nodes: Sequence[Node]) -> list[Value]:
     return [v for n in nodes for v in n.inputs if v.name not in inner]
 
 
-def _expression(
-    b: Builder, node: Node, fused: Sequence[Node], finish: Finish | None
-) -> Expression:
+def _expression(b: Builder, node: Node, fused: Sequence[Node], finish: Finish | None) -> Expression:
     """The C statements of an anchor's finish and of what is fused behind it."""
     statements: list[tuple[str, str]] = []
     operands: list[Value] = []

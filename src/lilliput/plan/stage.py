@@ -1,9 +1,9 @@
 """Staging: bringing what lies in a memory that kernels cannot reach to where they can.
 
-    constant, in slices   a loop over slices of output channels: while one slice is used, the
-                          next one is copied into the other half of a small buffer
-    constant, whole       Copy, Wait, then the call
-    activation            the call works on a copy: in before it, out after it
+constant, in slices   a loop over slices of output channels: while one slice is used, the
+                      next one is copied into the other half of a small buffer
+constant, whole       Copy, Wait, then the call
+activation            the call works on a copy: in before it, out after it
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class _Stager:
         block = copies[0].target.block
         assert block is not None
         if any(c.target.block != block for c in copies):
-            raise PlanError("parameters of one call are sliced differently", where=call.node.describe())
+            raise PlanError(
+                "parameters of one call are sliced differently", where=call.node.describe()
+            )
         channels = call.region.c.extent
         count = -(-channels // block)
         part = replace(call, region=replace(call.region, c=Range(0, block, channels, block)))
