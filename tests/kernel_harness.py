@@ -71,7 +71,9 @@ static LL_R store_{tag}(const ll_at *at, LL_ACC acc)
 static void run_{tag}(const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {{
     static const ll_{name}_params p = {{{fields}}};
-    LL_NAME({name})(&p, in, out, r, scratch, in + {own}, {count}, store_{tag});
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(LL_Y);
+    LL_NAME({name})(&p, in, &to, r, scratch, in + {own}, {count}, store_{tag});
 }}
 #undef LL_NAME
 {undefines}
@@ -111,13 +113,13 @@ int main(int argc, char **argv)
     void *held[OPERANDS + 1];
     for (int32_t i = 0; i < operands; ++i) {
         held[i] = blob(f, v);
-        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3]};
+        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3], 0};
         PIXEL[i] = v[1];
     }
     int32_t size = word(f);
     fseek(f, -4, SEEK_CUR);
     held[operands] = blob(f, v);
-    ll_out out = {held[operands], v[0], v[1], v[2], v[3]};
+    ll_out out = {held[operands], v[0], v[1], v[2], v[3], 0};
     void *scratch = malloc((size_t)bytes);
     for (int32_t i = 0; i < regions; ++i) {
         ll_region r = {word(f), 0, 0, 0, 0, 0};

@@ -16,8 +16,8 @@ MEGA = 1_000_000
 
 HEAD = f"""# Devices
 
-Written by `python -m tools.device_table` from the board files; do not edit. `lilliput devices` shows
-the same with the boards of your own, which come from the folders in `{BOARDS_VARIABLE}`: see
+Written by `python -m tools.device_table` from the board files; do not edit. `lilliput devices`
+lists the same with the boards of your own, from the folders in `{BOARDS_VARIABLE}`: see
 [adding-a-board.md](adding-a-board.md). Sizes are in kB of 1,024 bytes. The first RAM holds arena,
 static data and stack by default, the first flash code and constants. *by copy* marks a memory that
 kernels cannot read in place. Each board's file names the document that every number is from.

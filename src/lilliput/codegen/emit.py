@@ -241,7 +241,7 @@ class _Emitter:
             moving = [v for v in (*call.inputs, call.output) if v.counter or v.block is not None]
             static = "" if moving else "static const "
             rows = call.output.rows
-            views = [self.view(v, rows) for v in call.inputs] or ["{0, 0, 0, LL_WHOLE, 0}"]
+            views = [self.view(v, rows) for v in call.inputs] or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
             output = self.view(call.output, rows)
             text.add(f"{static}ll_out out = {output};")
@@ -288,7 +288,7 @@ class _Emitter:
         if view.counter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
-        return f"{{{self.address(view)}, {row}, {view.pixel}, {ring}, {first}}}"
+        return f"{{{self.address(view)}, {row}, {view.pixel}, {ring}, {first}, {view.channel}}}"
 
     def copy(self, text: Text, copy: Copy) -> None:
         source, target = copy.source, copy.target

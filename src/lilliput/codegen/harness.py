@@ -46,9 +46,8 @@ class Harness:
 def extent(view: View) -> int:
     """Bytes from the first to behind the last element of a view."""
     rows = view.ring or view.rows
-    return (
-        (rows - 1) * view.row + (view.pixels - 1) * view.pixel + view.channels * view.dtype.itemsize
-    )
+    last = (rows - 1) * view.row + (view.pixels - 1) * view.pixel
+    return last + (view.channels - 1) * view.channel + view.dtype.itemsize
 
 
 def extract(view: View, data: bytes) -> Array:
@@ -58,7 +57,7 @@ def extract(view: View, data: bytes) -> Array:
     index = (
         np.arange(view.rows)[:, None, None, None] * view.row
         + np.arange(view.pixels)[:, None, None] * view.pixel
-        + np.arange(view.channels)[:, None] * size
+        + np.arange(view.channels)[:, None] * view.channel
         + np.arange(size)
     )
     return raw[index].reshape(-1).view(view.dtype.numpy).reshape(view.extents)

@@ -41,13 +41,15 @@ class Signature:
 
 @dataclass(frozen=True)
 class Instance:
-    """`store` is the body of the epilogue; `operands` how many of the inputs belong to it."""
+    """`store` is the body of the epilogue; `operands` how many of the inputs belong to it;
+    `planes` whether it writes channel planes."""
 
     signature: Signature
     fixed: tuple[tuple[str, int | float], ...]
     store: tuple[str, ...]
     own: int
     operands: int
+    planes: bool
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Instances:
             tuple(store_lines(call, tables)),
             len(call.inputs) - operands,
             operands,
+            call.output.plane is not None,
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)
@@ -122,7 +125,10 @@ def load(call: Call, index: int) -> str:
     view, out = call.store.operands[index], call.output
     pixel = 0 if view.pixels == 1 and out.pixels > 1 else view.pixel // view.dtype.itemsize
     x = f"at->x * {pixel}" if pixel and out.pixels > 1 else ""
-    c = "at->c" if view.channels > 1 or out.channels == 1 else ""
+    c = ""
+    if view.channels > 1:
+        step = view.channel // view.dtype.itemsize
+        c = "at->c" if step == 1 else f"at->c * {step}"
     where = " + ".join(part for part in (x, c) if part) or "0"
     return f"((const {c_type(view.dtype)} *)(const void *)at->row[{index}])[{where}]"
 
@@ -155,7 +161,10 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
     with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
         text.add(f"ll_{kernel}_params q = *p;")
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
+        if not instance.planes:  # known here, so that it costs nothing there
+            text.add("ll_out to = *out;", f"to.plane = (int32_t)sizeof({types['LL_Y']});")
         text.add(
-            f"ll_{kernel}_{instance.signature.suffix}(&q, in, out, r, scratch, "
+            f"ll_{kernel}_{instance.signature.suffix}(&q, in, {'out' if instance.planes else '&to'}, r, scratch, "
             f"in + {instance.own}, {instance.operands}, {store});"
         )
+        text.add("LL_STEP_END();")

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.region import OperandRule
@@ -56,6 +57,19 @@ class Cost:
 
     macs: int = 0
     ops: int = 0
+
+
+class Work(NamedTuple):
+    """What a kernel does for a whole node: the amounts that its predicted cycles are linear in.
+
+    inner : passes of the innermost loop (multiply-accumulates, taps, exponentials)
+    elements : elements stored
+    setups : times that the innermost loop is set up (windows, dot products, pixels or rows)
+    """
+
+    inner: int
+    elements: int
+    setups: int
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,20 @@ class Finish:
     operands: tuple[Value, ...] = ()
 
 
+class Layout(Enum):
+    """How a buffer holds a value: channels of a pixel together, or pixels of a channel.
+
+    A layout belongs to a buffer, not to a type: a kernel states what it reads and writes,
+    and the planner chooses.
+    """
+
+    ROWS = "rows"
+    PLANES = "planes"
+
+
+EITHER = (Layout.ROWS, Layout.PLANES)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One C implementation of an operator, in `codegen/csrc/kernels/<source>`.
@@ -137,9 +165,11 @@ class Kernel:
     quantum : output rows that are computed together
     scratch : node -> bytes of scratch, dead outside a call
     carry : node -> bytes of accumulators that live across the pieces of a reduction
-    cycles : (node) -> predicted cycles an inference on a core without special units
+    work : node -> the amounts of work that `plan.cost` predicts cycles from, for each core
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
+    reads, writes : layouts that it takes for its first operand and gives its output
+    by_planes : it goes through the rows of one channel after the other
     """
 
     name: str
@@ -148,7 +178,7 @@ class Kernel:
     types: Callable[[Node], Mapping[str, str]]
     params: Callable[[Node], Mapping[str, int | float]]
     operands: Callable[[Builder, Node], tuple[Operand, ...]]
-    cycles: Callable[[Node], float]
+    work: Callable[[Node], Work]
     finish: Callable[[Builder, Node], Finish] | None = None
     specialise: tuple[str, ...] = ()
     overlap: str = "none"
@@ -158,6 +188,9 @@ class Kernel:
     carry: Callable[[Node], int] = lambda node: 0
     dense: bool = False
     packed: tuple[int, ...] = ()
+    reads: tuple[Layout, ...] = (Layout.ROWS,)
+    writes: tuple[Layout, ...] = (Layout.ROWS,)
+    by_planes: bool = False
 
 
 @dataclass(frozen=True)

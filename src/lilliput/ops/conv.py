@@ -19,14 +19,17 @@ import numpy.typing as npt
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import (
+    EITHER,
     Attrs,
     Cost,
     Finish,
     Kernel,
+    Layout,
     Op,
     Operand,
     Packing,
     Sample,
+    Work,
 )
 from lilliput.ir.region import OperandRule, Pointwise, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
@@ -158,6 +161,11 @@ def multipliers(node: Node) -> tuple[list[int], list[int]]:
     else:
         scales = w.quant.scale * (count if w.quant.is_per_tensor else 1)
         pairs = [quantize_multiplier(x.scale * s / y.scale) for s in scales]
+    if acc_type(node) is DType.S64:
+        largest = max(s for _, s in pairs)
+        check(
+            largest < 8, "output scale is too small", "x.scale * w.scale / y.scale < 128", y.scale
+        )
     return [m for m, _ in pairs], [s for _, s in pairs]
 
 
@@ -304,6 +312,12 @@ def _fold_bias_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     return tuple(Operand(v, i) for i, v in enumerate(node.inputs))
 
 
+def _fold_work(node: Node) -> Work:
+    """Inner: weights summed; one set-up an output channel."""
+    channels = node.output.type.size
+    return Work(node.inputs[0].type.size, channels, channels)
+
+
 fold_bias = register(
     Op(
         name="fold_bias",
@@ -333,7 +347,7 @@ fold_bias = register(
                     "has_bias": int(len(node.inputs) > 1),
                 },
                 operands=_fold_bias_operands,
-                cycles=lambda node: 5.0 * node.inputs[0].type.size,
+                work=_fold_work,
             ),
         ),
         samples=(
@@ -427,6 +441,12 @@ def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     )
 
 
+def _depthwise_planes_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, w = node.inputs[:2]
+    outside = _zero_points(b, node, x.type.shape[2])
+    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), outside)
+
+
 def finish(b: Builder, node: Node) -> Finish:
     """Requantisation of the accumulator, with literals where all channels agree."""
     y, attrs = node.output.type, _attrs(node)
@@ -482,6 +502,12 @@ def _depthwise_params(node: Node) -> Mapping[str, int]:
     return every
 
 
+def _depthwise_planes_params(node: Node) -> Mapping[str, int]:
+    every = dict(_depthwise_params(node))
+    del every["out_c"]
+    return every
+
+
 def _depthwise_accepts(node: Node) -> str | None:
     a = _attrs(node)
     assert isinstance(a, Conv2d)
@@ -497,11 +523,34 @@ def _pointwise_accepts(node: Node) -> str | None:
     return None if plain and not any(a.pad) else "not 1x1 with stride 1 in one group"
 
 
-def _cycles(per_mac: float, per_output: float) -> Callable[[Node], float]:
-    def predict(node: Node) -> float:
-        return per_mac * _macs(node) + per_output * node.output.type.size
+def _linear_work(node: Node) -> Work:
+    """Set-ups: pixels."""
+    out = node.output.type
+    return Work(_macs(node), out.size, out.size // out.shape[-1])
 
-    return predict
+
+def _depthwise_work(node: Node) -> Work:
+    """Set-ups: taps of the windows, one address each."""
+    out = node.output.type
+    return Work(_macs(node), out.size, out.size // out.shape[3] * _taps(node))
+
+
+def _conv2d_work(node: Node) -> Work:
+    """Set-ups: dot products, one a window's row where its taps are neighbours, else one a tap."""
+    a, out = node.attrs, node.output.type
+    assert isinstance(a, Conv2d)
+    kh, kw = node.inputs[1].type.shape[1:3]
+    in_w = node.inputs[0].type.shape[2]
+    inside = 0
+    if a.groups == 1 and a.dilation[1] == 1:
+        lefts = (x * a.stride[1] - a.pad[2] for x in range(out.shape[2]))
+        inside = sum(left >= 0 and left + kw <= in_w for left in lefts)
+    dots = inside * kh + (out.shape[2] - inside) * kh * kw
+    return Work(_macs(node), out.size, out.size // out.shape[2] * dots)
+
+
+def _taps(node: Node) -> int:
+    return math.prod(node.inputs[1].type.shape[1:3])
 
 
 def _macs(node: Node) -> int:
@@ -521,7 +570,8 @@ LINEAR = Kernel(
     operands=_linear_operands,
     finish=finish,
     overlap="row",
-    cycles=_cycles(5.0, 30.0),
+    writes=EITHER,
+    work=_linear_work,
 )
 
 conv2d = register(
@@ -562,7 +612,36 @@ conv2d = register(
                 finish=finish,
                 overlap="row",
                 packed=(1,),
-                cycles=_cycles(8.0, 30.0),
+                writes=EITHER,
+                work=_depthwise_work,
+            ),
+            Kernel(
+                name="depthwise_planes",
+                source="depthwise_planes.c",
+                accepts=_depthwise_accepts,
+                types=_types,
+                params=_depthwise_planes_params,
+                specialise=(
+                    "kh",
+                    "kw",
+                    "multiplier",
+                    "stride_h",
+                    "stride_w",
+                    "dilation_h",
+                    "dilation_w",
+                    "pad_top",
+                    "pad_left",
+                    "in_h",
+                    "in_w",
+                    "out_h",
+                ),
+                operands=_depthwise_planes_operands,
+                finish=finish,
+                overlap="row",
+                reads=(Layout.PLANES,),
+                writes=EITHER,
+                by_planes=True,
+                work=_depthwise_work,
             ),
             Kernel(
                 name="conv2d",
@@ -590,7 +669,8 @@ conv2d = register(
                 operands=_conv2d_operands,
                 finish=finish,
                 overlap="row",
-                cycles=_cycles(6.0, 60.0),
+                writes=EITHER,
+                work=_conv2d_work,
             ),
         ),
         samples=(

@@ -18,7 +18,7 @@ from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole
 from lilliput.ir.types import Array, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES, cycles, element_types, moved, one
+from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one
 from lilliput.ops.registry import register
 
 
@@ -132,7 +132,7 @@ pad = register(
                 types=element_types,
                 params=_pad_params,
                 operands=_pad_operands,
-                cycles=cycles(3.0),
+                work=moved_work,
             ),
         ),
         samples=(
@@ -236,7 +236,7 @@ resize_nearest = register(
                     "out_h": node.output.type.shape[1],
                 },
                 operands=_resize_operands,
-                cycles=cycles(2.0),
+                work=moved_work,
             ),
         ),
         samples=(

@@ -14,7 +14,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Window
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
 from lilliput.ops.common import c_type, check
@@ -155,6 +155,13 @@ SPECIALISE = (
     "out_h",
 )
 
+
+def _kernel_work(node: Node) -> Work:
+    """Inner: taps; set-ups: windows, one a pixel."""
+    out = node.output.type
+    return Work(_work(node), out.size, out.size // out.shape[3])
+
+
 SAMPLES = (
     Sample((s8(1, 7, 9, 3, scale=0.05, zero_point=-3),), Pool((2, 2), (2, 2))),
     Sample((s8(2, 5, 6, 5, scale=0.1, zero_point=127),), Pool((3, 3), (1, 1), (1, 1, 1, 1))),
@@ -187,7 +194,7 @@ avg_pool2d = register(
                 operands=_operands,
                 finish=_finish,
                 overlap="row",
-                cycles=lambda node: 6.0 * _work(node) + 25.0 * node.output.type.size,
+                work=_kernel_work,
             ),
         ),
         samples=SAMPLES,
@@ -217,7 +224,7 @@ max_pool2d = register(
                 operands=_operands,
                 finish=_finish,
                 overlap="row",
-                cycles=lambda node: 6.0 * _work(node) + 10.0 * node.output.type.size,
+                work=_kernel_work,
             ),
         ),
         samples=SAMPLES,

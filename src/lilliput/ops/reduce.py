@@ -16,7 +16,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
 from lilliput.ops.common import c_type, check
@@ -175,6 +175,12 @@ def _merge(axes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(1, 0)] * (3 - len(merged)) + merged
 
 
+def _work(node: Node) -> Work:
+    """Inner: elements summed; set-ups: pixels of the operand."""
+    x = node.inputs[0].type
+    return Work(x.size, node.output.type.size, math.prod(x.shape[:-1]))
+
+
 mean = register(
     Op(
         name="mean",
@@ -197,7 +203,7 @@ mean = register(
                 operands=_operands,
                 finish=_finish,
                 carry=_carry,
-                cycles=lambda node: 6.0 * node.inputs[0].type.size + 40.0 * node.output.type.size,
+                work=_work,
             ),
             Kernel(
                 name="mean_dense",
@@ -207,7 +213,7 @@ mean = register(
                 params=_dense_params,
                 operands=_operands,
                 finish=_finish,
-                cycles=lambda node: 8.0 * node.inputs[0].type.size + 60.0 * node.output.type.size,
+                work=_work,
                 dense=True,
             ),
         ),

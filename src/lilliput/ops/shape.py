@@ -28,7 +28,7 @@ from lilliput.ir.region import (
 )
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES, cycles, element_strides, element_types, moved, one
+from lilliput.ops.move import DTYPES, element_strides, element_types, moved, moved_work, one
 from lilliput.ops.registry import register
 
 MAX_RANK = 6
@@ -114,7 +114,7 @@ COPY = Kernel(
     types=element_types,
     params=lambda _: {"none": 0},
     operands=_operand,
-    cycles=cycles(1.5),
+    work=moved_work,
 )
 """Copies a box between two views of the same frame; the planner's own copies use it too."""
 
@@ -160,7 +160,7 @@ def _strided(params: Callable[[Node], Mapping[str, int]]) -> Kernel:
         types=element_types,
         params=params,
         operands=_operand,
-        cycles=cycles(6.0),
+        work=moved_work,
         dense=True,
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
 from lilliput.ops import floatmath
@@ -207,12 +207,10 @@ def _operands_f32(_: Builder, node: Node) -> tuple[Operand, ...]:
     return (Operand(node.inputs[0], 0),)
 
 
-def _cycles(per_element: float) -> Callable[[Node], float]:
-    def predict(node: Node) -> float:
-        shape = node.output.type.shape
-        return per_element * node.output.type.size + 150.0 * math.prod(shape[:-1])
-
-    return predict
+def _work(node: Node) -> Work:
+    """Inner: exponentials; one set-up a row."""
+    out = node.output.type
+    return Work(out.size, out.size, math.prod(out.shape[:-1]))
 
 
 softmax = register(
@@ -235,7 +233,7 @@ softmax = register(
                 specialise=("bits", "channels"),
                 operands=_operands_s8,
                 overlap="row",
-                cycles=_cycles(35.0),
+                work=_work,
             ),
             Kernel(
                 name="softmax_s16",
@@ -246,7 +244,7 @@ softmax = register(
                 specialise=("channels", "mult", "shift"),
                 operands=_operands_s16,
                 overlap="row",
-                cycles=_cycles(60.0),
+                work=_work,
             ),
             Kernel(
                 name="softmax_f32",
@@ -257,7 +255,7 @@ softmax = register(
                 specialise=("channels", "beta"),
                 operands=_operands_f32,
                 overlap="row",
-                cycles=_cycles(80.0),
+                work=_work,
             ),
         ),
         samples=(

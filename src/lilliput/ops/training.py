@@ -14,7 +14,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32
 from lilliput.ops import floatmath
@@ -102,6 +102,17 @@ def _conv_grad_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
     return tuple(Operand(v, i) for i, v in enumerate(node.inputs))
 
 
+def _conv_grad_macs(node: Node) -> int:
+    dy = node.inputs[1].type.shape
+    return node.output.type.size * dy[0] * dy[1] * dy[2]
+
+
+def _conv_grad_work(node: Node) -> Work:
+    """Set-ups: runs over the input channels, one for each tap, pixel and output channel."""
+    macs = _conv_grad_macs(node)
+    return Work(macs, node.output.type.size, macs // node.output.type.shape[3])
+
+
 conv2d_grad_w = register(
     Op(
         name="conv2d_grad_w",
@@ -123,7 +134,7 @@ conv2d_grad_w = register(
                 specialise=("kh", "kw"),
                 operands=_conv_grad_operands,
                 carry=lambda node: node.output.type.nbytes,
-                cycles=lambda node: 8.0 * _conv_grad_macs(node),
+                work=_conv_grad_work,
             ),
         ),
         samples=(
@@ -135,11 +146,6 @@ conv2d_grad_w = register(
         oracle="docs/numerics.md",
     )
 )
-
-
-def _conv_grad_macs(node: Node) -> int:
-    dy = node.inputs[1].type.shape
-    return node.output.type.size * dy[0] * dy[1] * dy[2]
 
 
 # cross-entropy ----------------------------------------------------------------------------
@@ -166,6 +172,12 @@ def _loss_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return ((floatmath.log(total) * mass - hit)[..., None],)
 
 
+def _loss_work(node: Node) -> Work:
+    """Inner: exponentials; one set-up a row."""
+    rows = node.output.type.size
+    return Work(node.inputs[0].type.size, rows, rows)
+
+
 softmax_cross_entropy = register(
     Op(
         name="softmax_cross_entropy",
@@ -183,7 +195,7 @@ softmax_cross_entropy = register(
                 types=lambda node: {"LL_X": "float", "LL_ACC": "float"},
                 params=lambda node: {"channels": node.inputs[0].type.shape[-1]},
                 operands=_conv_grad_operands,
-                cycles=lambda node: 80.0 * node.inputs[0].type.size,
+                work=_loss_work,
             ),
         ),
         samples=(

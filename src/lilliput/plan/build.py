@@ -20,14 +20,14 @@ from lilliput.devices.device import Device
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
-from lilliput.ir.op import PLAIN, Packing
+from lilliput.ir.op import PLAIN, Layout, Packing
 from lilliput.ir.region import Reduce
 from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import Box, operand_frame, whole_box, windowed
 from lilliput.plan.group import Member, Read, timetable
-from lilliput.plan.layout import Job, Layout, Turn, compose, lay_out
+from lilliput.plan.layout import Job, Storage, Turn, compose, lay_out
 from lilliput.plan.lifetimes import distances, lifetimes
 from lilliput.plan.program import (
     Advance,
@@ -96,7 +96,7 @@ class _Planner:
     def entry(self, name: str) -> Entry:
         module, graph = self.module, self.module.graphs[name]
         keep = frozenset(v.name for v in graph.outputs)
-        selection = select(graph, module.params, keep)
+        selection = select(graph, module.params, keep, self.device.core.name)
         layout = lay_out(
             selection.items,
             frozenset(v.name for v in graph.inputs) | frozenset(selection.params),
@@ -201,12 +201,25 @@ def make_view(
     )
 
 
+def planar_view(buffer: str, value: Value, ring: int | None) -> View:
+    """A whole value in channel planes; such a value is its own root."""
+    rows, pixels, channels = value.type.frame
+    size = value.type.dtype.itemsize
+    row = pixels * size
+    plane = (ring or rows) * row
+    dtype = value.type.dtype
+    return View(
+        buffer, value.name, dtype, rows, pixels, channels, row, size, ring=ring, plane=plane
+    )
+
+
 class _Writer:
     """Writes the steps of one entry."""
 
-    def __init__(self, planner: _Planner, entry: str, layout: Layout, selection: Selection):
+    def __init__(self, planner: _Planner, entry: str, layout: Storage, selection: Selection):
         self.planner, self.name, self.layout = planner, entry, layout
         self.params: Mapping[str, Param] = selection.params
+        self.layouts = selection.layouts
         self.rings: dict[str, int] = {}
         graph = planner.module.graphs[entry]
         self.values = {v.name: v for v in graph.values()}
@@ -252,11 +265,15 @@ class _Writer:
                     expected=", ".join(makers),
                     found=", ".join(missing),
                 )
-            members = sorted(makers[n] for n in names)
-            if members != list(range(members[0], members[-1] + 1)):
+            first, last = (f(makers[n] for n in names) for f in (min, max))
+            members = list(range(first, last + 1))
+            own = {v.name for v in self.planner.module.graphs[self.name].values()}
+            strange = [n for n, i in makers.items() if i in members and n in own and n not in names]
+            if strange or len([i for i in makers.values() if i in members]) != len(members):
                 raise PlanError(
                     "a streaming group is not a run of neighbouring tasks",
                     where=", ".join(names),
+                    found=", ".join(strange) or "a ring that turns",
                     hint="include the tasks in between",
                 )
             found[members[0]] = self._group(members)
@@ -407,6 +424,8 @@ class _Writer:
             at = Box(rows, pixels, channels, pixels * channels, channels, at.start)
         turning = place.root in self.layout.turning
         ring = self.rings.get(place.root) or (self._rows(place.root) if turning else None)
+        if self.layouts.get(place.root) is Layout.PLANES:
+            return planar_view(buffer, value, ring)
         counter = f"{place.root}/first" if turning else None
         return make_view(buffer, value, at, root=place.root, ring=ring, counter=counter)
 

@@ -32,7 +32,6 @@ from lilliput.plan.program import (
     Kind,
     Loop,
     Program,
-    Range,
     Step,
     Timed,
     View,
@@ -157,15 +156,11 @@ class _Shadow:
         """The bytes of a box of a view, in runs that are contiguous."""
         buffer = self.program.buffers[view.buffer]
         base = (buffer.offset or 0) + view.start
-        size = view.dtype.itemsize
         first = self.counters.get(view.counter, 0) if view.counter else 0
         tag = self.tag(view.root)
-        joined = view.pixel == view.channels * size and c == (0, view.channels)
         for row in range(*y):
             slot = row if view.ring is None else (row + view.shift + first) % view.ring
-            for pixel in (x[0],) if joined else range(*x):
-                inner = pixel * view.pixel + c[0] * size
-                count = (c[1] - c[0]) * size * ((x[1] - x[0]) if joined else 1)
+            for inner, count in _runs(view, x, c):
                 logical = view.start + (row + view.shift) * view.row + inner
                 yield _Piece(base + slot * view.row + inner, tag + logical, count)
 
@@ -269,18 +264,19 @@ class _Shadow:
                 )
         y, x, c = (axis.at(k) for axis in (call.region.y, call.region.x, call.region.c))
         reduces = any(isinstance(r.y, Reduce) for r in call.rules)
-        pieces = [y] if reduces or call.kernel.overlap == "none" else _rows(y, call.kernel.quantum)
+        whole = reduces or call.kernel.overlap == "none"
+        pieces = [(y, c)] if whole else _pieces(call, y, c)
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
         if call.scratch is not None:
             self.scratch(call, y)
-        for piece in pieces:
+        for rows, channels in pieces:
             for i, view in enumerate(call.inputs):
-                self.operand(call, i, self.slice(view, k), piece, x, c)
+                self.operand(call, i, self.slice(view, k), rows, x, channels)
             if not reduces:
-                self.write(call.output, piece, x, c)
+                self.write(call.output, rows, x, channels)
                 for i, view in enumerate(call.inputs):
                     if i < own and call.kernel.overlap != "element":
-                        self.operand(call, i, self.slice(view, k), piece, x, c)
+                        self.operand(call, i, self.slice(view, k), rows, x, channels)
         if reduces and y[1] == call.region.y.extent:
             out = call.output
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
@@ -317,6 +313,19 @@ class _Shadow:
         self.read(view, rows, pixels, channels)
 
 
+def _runs(view: View, x: Interval, c: Interval) -> Iterator[tuple[int, int]]:
+    """(first byte, bytes) within a row, of the parts of a box that are contiguous there."""
+    size = view.dtype.itemsize
+    if view.plane is not None:
+        for channel in range(*c):
+            yield channel * view.plane + x[0] * view.pixel, (x[1] - x[0]) * size
+    elif view.pixel == view.channels * size and c == (0, view.channels):
+        yield x[0] * view.pixel, (x[1] - x[0]) * view.pixel
+    else:
+        for pixel in range(*x):
+            yield pixel * view.pixel + c[0] * size, (c[1] - c[0]) * size
+
+
 def _image_rows(rule: Window | object, images: tuple[int, int], y: Interval) -> Interval:
     """Rows of a batch of images of which each output image reads its own."""
     per_out, per_in = images
@@ -327,8 +336,10 @@ def _image_rows(rule: Window | object, images: tuple[int, int], y: Interval) -> 
     return first * per_in + low[0], last * per_in + high[1]
 
 
-def _rows(y: Interval, quantum: int) -> list[Interval]:
-    return [(r, min(r + quantum, y[1])) for r in range(y[0], y[1], quantum)]
-
-
-_ = Range
+def _pieces(call: Call, y: Interval, c: Interval) -> list[tuple[Interval, Interval]]:
+    """(rows, channels) in the order in which the kernel works."""
+    q = call.kernel.quantum
+    rows = [(r, min(r + q, y[1])) for r in range(y[0], y[1], q)]
+    if call.kernel.by_planes:
+        return [(r, (k, k + 1)) for k in range(*c) for r in rows]
+    return [(r, c) for r in rows]

@@ -128,9 +128,9 @@ def moves(node: Node) -> tuple[Move, ...]:
     found: list[Move] = []
     for index, (rule, value) in enumerate(zip(node.op.regions(node), node.inputs, strict=True)):
         shifted = [
-            (i, r.by)
+            (i, r.by if isinstance(r, Shift) else 0)
             for i, r in enumerate(rule)
-            if isinstance(r, Shift) and (r.by or value.type.shape[i] != out.shape[i])
+            if (isinstance(r, Shift) and r.by) or value.type.shape[i] != out.shape[i]
         ]
         assert len(shifted) <= 1, "movement along several axes is split before planning"
         axis, by = shifted[0] if shifted else (len(out.shape) - 1, 0)

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field, replace
 
 from lilliput.ir.graph import Node, Value
 from lilliput.plan.frames import Box, Move, moves, whole_box
-from lilliput.plan.select import Item, Movement, Task, copy_task
+from lilliput.plan.draft import Movement
+from lilliput.plan.select import Item, Task, copy_task
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ Action = Job | Turn
 
 
 @dataclass
-class Layout:
+class Storage:
     """`actions` in order; `parents` of values that live in another's storage; `turning`
     states that are kept as rings."""
 
@@ -73,8 +74,8 @@ class Layout:
 
 def compose(inner: Box, outer: Box) -> Box:
     """Where `inner`, a box of a dense tensor, lies when that tensor is `outer` of its root."""
-    if outer.pixel == outer.channels and outer.row == outer.pixels * outer.channels:
-        return replace(inner, start=outer.start + inner.start)  # dense: any reading will do
+    if is_dense(outer):
+        return replace(inner, start=outer.start + inner.start)  # any reading will do
     y, rest = divmod(inner.start, outer.pixels * outer.channels)
     x, c = divmod(rest, outer.channels)
     start = outer.start + y * outer.row + x * outer.pixel + c
@@ -93,7 +94,7 @@ def lay_out(
     outputs: Sequence[Value],
     updates: Mapping[str, Value],
     states: Mapping[str, Value],
-) -> Layout:
+) -> Storage:
     """external : graph inputs, states and parameters; updates : state name -> its new value."""
     work = _Work(items, external, outputs, updates, states)
     for index, item in enumerate(items):
@@ -111,7 +112,7 @@ class _Work:
         updates: Mapping[str, Value],
         states: Mapping[str, Value],
     ):
-        self.layout = Layout()
+        self.layout = Storage()
         self.items, self.external, self.outputs = items, external, outputs
         self.updates, self.states = updates, states
         self.made_by_task = {i.output.name for i in items if isinstance(i, Task)}
@@ -197,7 +198,13 @@ class _Work:
         self._copy(node, moves(node)[1])
 
     def _copy(self, node: Node, move: Move) -> None:
-        task = copy_task(node.origin or node.output.name, node.inputs[move.index], node.output)
+        source, origin = node.inputs[move.index], node.origin or node.output.name
+        if not move.framed and not is_dense(self.layout.place(source).box):
+            # the move reads its source as plain bytes
+            packed = Value(f"{node.output.name}/operand{move.index}", source.type)
+            self.layout.actions.append(Job(copy_task(origin, source, packed)))
+            source = packed
+        task = copy_task(origin, source, node.output)
         self.layout.actions.append(Job(task, move.source, move.target))
 
     def _view(self, node: Node) -> None:
@@ -212,6 +219,8 @@ class _Work:
         else:
             move = moves(node)[0]
             box, fits = move.source, move.framed
+        if y in self.outputs:  # a caller sees one block of bytes
+            fits = fits and is_dense(compose(box, self.layout.place(source).box))
         if fits and not (own and source.name in self.external):
             self.layout.parents[y.name] = Place(source.name, box)
         elif node.op.view:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lilliput.ir.region import Interval, needs
+from lilliput.ir.region import Interval, Whole, needs
 from lilliput.plan.arena import Block, Distances
 from lilliput.plan.program import Buffer, Call, Copy, Entry, FrameRule, Kind, Loop, Step, View
 
@@ -90,15 +90,20 @@ def _distance(call: Call, index: int) -> int | None:
     out, view = call.output, call.inputs[index]
     own = index < len(call.inputs) - (len(call.store.operands) if call.store else 0)
     policy = call.kernel.overlap if own else "element"
-    if policy == "none" or not (out.is_dense and view.is_dense):
-        return None
     shift = out.start - view.start
+    if policy == "row" and call.kernel.by_planes and out.is_planar and view.is_planar:
+        return _plane_distance(call.rules[index], out, view, shift)
+    same = (out.is_dense and view.is_dense) or (out.is_planar and view.is_planar)
+    if policy == "none" or not same or (policy == "row" and call.kernel.by_planes):
+        return None
     if policy == "element":
         if view.extents != out.extents:
             return None
         size, wide = view.dtype.itemsize, out.dtype.itemsize
         count = out.rows * out.pixels * out.channels
         return max(0, shift + (count - 1) * max(wide - size, 0))
+    if out.plane is not None:
+        return None
     rule = call.rules[index]
     row, wide = view.pixels * view.channels * view.dtype.itemsize, out.pixels * out.channels
     wide *= out.dtype.itemsize
@@ -109,6 +114,22 @@ def _distance(call: Call, index: int) -> int | None:
             for y in range(out.rows)
         ),
     )
+
+
+def _plane_distance(rule: FrameRule, out: View, view: View, shift: int) -> int | None:
+    """As above for a kernel that goes through the rows of one channel after the other."""
+    if isinstance(rule.c, Whole):
+        return None
+    assert out.plane is not None
+    assert view.plane is not None
+    far = shift
+    for c in range(out.channels):
+        source = c * view.channels // out.channels
+        for y in range(out.rows):
+            end = c * out.plane + (y + 1) * out.row
+            start = source * view.plane + frame_rows(rule, view, (y, y + 1))[0] * view.row
+            far = max(far, shift + end - start)
+    return max(0, far)
 
 
 def frame_rows(rule: FrameRule, view: View, rows: Interval) -> Interval:

@@ -55,8 +55,9 @@ class Const:
 class View:
     """rows x pixels x channels elements of a value, in a buffer.
 
-    Element (y, x, c) is byte `start + y*row + x*pixel + c*itemsize` of the root value, the
-    value that the buffer was made for; in the buffer row y lies in slot
+    Element (y, x, c) is byte `start + y*row + x*pixel + c*plane` of the root value, the
+    value that the buffer was made for (`plane` is None where the channels of a pixel are
+    neighbours: the layout "rows"); in the buffer row y lies in slot
     (counter + shift + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when
     every row has its own place, and only then `start` may reach into later rows.  `block` is set on parameters that are brought in slices of so
     many output channels: execution k finds slice k in slot k % slots.
@@ -76,6 +77,12 @@ class View:
     counter: str | None = None
     block: int | None = None
     slots: int = 1
+    plane: int | None = None
+
+    @property
+    def channel(self) -> int:
+        """Bytes between channels."""
+        return self.dtype.itemsize if self.plane is None else self.plane
 
     @property
     def extents(self) -> tuple[int, int, int]:
@@ -83,11 +90,22 @@ class View:
 
     @property
     def is_dense(self) -> bool:
-        """Elements follow one another without gaps, in order."""
+        """Elements follow one another without gaps, in the order of the shape."""
         return (
             self.ring is None
+            and self.plane is None
             and (self.pixel == self.channels * self.dtype.itemsize or self.pixels == 1)
             and (self.row == self.pixels * self.channels * self.dtype.itemsize or self.rows == 1)
+        )
+
+    @property
+    def is_planar(self) -> bool:
+        """Whole planes of whole rows, one channel after the other, without gaps."""
+        return (
+            self.ring is None
+            and self.plane == self.rows * self.row
+            and self.row == self.pixels * self.pixel
+            and self.pixel == self.dtype.itemsize
         )
 
 

@@ -3,9 +3,10 @@
  *     kernel(params, in[], out[], region, scratch)
  *
  * A kernel computes a box of its output: rows [y0, y1), pixels [x0, x1), channels [c0, c1).
- * The whole layer is the special case of one box.  Operands are views: a base address, a
- * stride between rows and one between pixels (bytes), and the number of rows that the
- * buffer holds; row y of the map lies in slot (first + y) % ring.  Channels are contiguous.
+ * The whole layer is the special case of one box.  Operands are views: a base address, the
+ * bytes between rows, between pixels and between channels, and the number of rows that the
+ * buffer holds; row y of the map lies in slot (first + y) % ring.  In the layout "rows" the
+ * channels of a pixel are neighbours; in "planes" the pixels of a channel's row are.
  *
  * What a kernel stores goes through its epilogue: an inline function from the accumulator
  * to the element, which may read other operands at the same place (residuals, per-channel
@@ -22,6 +23,13 @@
 #define LL_CAT(a, b) LL_CAT_(a, b)
 #define LL_WHOLE INT32_MAX /* ring of a view that holds every row */
 
+/* Ends every step: what it wrote is memory that others read, whatever the types.  Without it
+ * GCC 12 takes a step for a constant function and drops the call when its loop optimiser has
+ * rewritten an address so that it seems to start at null ("NULL memory access" in the dump of
+ * local-pure-const), and type-based alias analysis could see across steps.  It costs nothing.
+ */
+#define LL_STEP_END() __asm__ volatile("" ::: "memory")
+
 typedef struct {
     const void *base;
     int32_t row;   /* bytes between rows, 0 to repeat one row */
@@ -29,6 +37,7 @@ typedef struct {
     int32_t ring;  /* rows held, LL_WHOLE when all are */
     int32_t first; /* slot of row 0, for rings that turn between calls; of weights that are
                       brought in slices: the first output channel that is here */
+    int32_t plane; /* bytes between channels; the element's size in the layout "rows" */
 } ll_in;
 
 typedef struct {
@@ -37,6 +46,7 @@ typedef struct {
     int32_t pixel;
     int32_t ring;
     int32_t first;
+    int32_t plane;
 } ll_out;
 
 typedef struct {
@@ -72,8 +82,8 @@ LL_INLINE void ll_at_row(ll_at *at, const ll_in *operands, int32_t count, int32_
     }
 }
 
-/* Element of operand i: `pixel` is its pixel stride in elements, `c` the channel index. */
-#define LL_LOAD(type, at, i, pixel, c) (((const type *)(const void *)(at)->row[i])[(at)->x * (pixel) + (c)])
+/* Where element (x, c) of the row at `row` is stored. */
+#define LL_ELEMENT(type, row, x, c, view) ((type *)(void *)((row) + (x) * (view)->pixel + (c) * (view)->plane))
 
 LL_INLINE int32_t ll_min(int32_t a, int32_t b)
 {

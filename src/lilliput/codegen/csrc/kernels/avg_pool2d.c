@@ -42,7 +42,6 @@ LL_INLINE void LL_NAME(avg_pool2d)(const ll_avg_pool2d_params *p, const ll_in *i
             const int32_t j0 = ll_max(0, -left);
             const int32_t j1 = ll_min(p->kw, p->in_w - left);
             const int32_t taps = (i1 - i0) * (j1 - j0);
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 LL_ACC acc = 0;
@@ -53,7 +52,7 @@ LL_INLINE void LL_NAME(avg_pool2d)(const ll_avg_pool2d_params *p, const ll_in *i
                     }
                 }
                 at.c = c;
-                y_out[c] = (LL_Y)store(&at, LL_AVERAGE(acc, taps));
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, LL_AVERAGE(acc, taps));
             }
         }
     }

@@ -41,7 +41,6 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
             const int32_t inside = left >= 0 && left + p->kw <= p->in_w && p->dilation_w == 1 &&
                                    p->group_in == p->in_c &&
                                    in[0].pixel == p->in_c * (int32_t)sizeof(LL_X);
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 const LL_W *w = weights + (c - in[1].first) * p->kh * window;
@@ -69,7 +68,7 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                         }
                     }
                 }
-                y_out[c] = (LL_Y)store(&at, acc);
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, acc);
             }
         }
     }

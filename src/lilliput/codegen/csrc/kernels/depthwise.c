@@ -42,7 +42,6 @@ LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in,
                     tap[t] = inside ? (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) : zeros;
                 }
             }
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 const LL_W *w = weights + c;
@@ -52,7 +51,7 @@ LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in,
                     acc += (LL_ACC)tap[t][channel] * (LL_ACC)*w;
                 }
                 at.c = c;
-                y_out[c] = (LL_Y)store(&at, acc);
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, acc);
             }
         }
     }

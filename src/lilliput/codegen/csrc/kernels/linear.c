@@ -26,7 +26,6 @@ LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; ++x) {
             const LL_X *v = (const LL_X *)(const void *)(in_row + x * in[0].pixel);
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 LL_ACC acc = bias[c];
@@ -35,7 +34,7 @@ LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const
                     acc += ((const LL_ACC *)(const void *)(row + x * in[3].pixel))[c];
                 }
                 at.c = c;
-                y_out[c] = (LL_Y)store(&at, LL_DOT(v, weights + (c - in[1].first) * p->in_c, p->in_c, acc));
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, LL_DOT(v, weights + (c - in[1].first) * p->in_c, p->in_c, acc));
             }
         }
     }

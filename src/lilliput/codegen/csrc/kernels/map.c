@@ -21,11 +21,10 @@ LL_INLINE void LL_NAME(map)(const ll_map_params *p, const ll_in *in, const ll_ou
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; ++x) {
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 at.c = c;
-                y_out[c] = (LL_Y)store(&at, 0);
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, 0);
             }
         }
     }

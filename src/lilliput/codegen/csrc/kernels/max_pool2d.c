@@ -32,7 +32,6 @@ LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *i
             const int32_t j0 = ll_max(0, -left);
             const int32_t j1 = ll_min(p->kw, p->in_w - left);
             const int32_t first = (left + j0) * in[0].pixel;
-            LL_Y *y_out = (LL_Y *)(void *)(out_row + x * out->pixel);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 LL_X best = ((const LL_X *)(const void *)(rows[i0] + first))[c];
@@ -44,7 +43,7 @@ LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *i
                     }
                 }
                 at.c = c;
-                y_out[c] = (LL_Y)store(&at, (LL_ACC)best);
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, (LL_ACC)best);
             }
         }
     }

@@ -1,0 +1,203 @@
+"""inspect, compile, check, profile: what is done with a network's file.
+
+Thin over `lilliput.compiler` and `lilliput.report`; only the words are here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lilliput.cli import common
+
+if TYPE_CHECKING:
+    from lilliput.compiler import Check, Profile
+
+
+@click.command(epilog=common.example("lilliput inspect model.tflite"))
+@common.model
+@common.io
+@common.json
+def inspect(model: str, io: str, as_json: bool) -> None:
+    """Shows the layers of a network, or why it would not compile."""
+    from lilliput import compiler
+
+    found = compiler.inspect(compiler.load(model, io=io))
+    common.show(as_json, found.to_json(), compiler.inspection_text(found))
+
+
+@click.command(
+    "compile", epilog=common.example("lilliput compile model.tflite --device stm32f746 -o firmware")
+)
+@common.model
+@common.device
+@click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
+@common.optimize
+@common.compiler("none")
+@common.io
+@click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
+@common.json
+def compile_(
+    model: str,
+    device: str,
+    out: str,
+    optimize: str,
+    compiler: str,
+    io: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Writes C for a device, with its RAM and flash to the byte."""
+    from lilliput import compiler as pipeline
+    from lilliput import devices, report
+
+    board = devices.load(device)
+    pipeline.require_free(Path(out), force=force)
+    compiled = pipeline.compile(
+        pipeline.load(model, io=io), board, common.options(compiler, optimize), common.log
+    )
+    pipeline.write(compiled, out, force=force)
+    text = f"{report.text(compiled.summary)}\n{'written to':<16}{out}"
+    common.show(as_json, {**compiled.to_json(), "out": out}, text)
+
+
+@click.command(epilog=common.example("lilliput check model.tflite --device cortex-m4"))
+@common.model
+@common.device
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 100_000),
+    default=16,
+    show_default=True,
+    help="Calls of every entry: corners first, then random inputs.",
+)
+@common.seed
+@common.optimize
+@common.compiler()
+@common.io
+@common.emulator
+@click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
+@common.json
+def check(
+    model: str,
+    device: str,
+    samples: int,
+    seed: int,
+    optimize: str,
+    compiler: str,
+    io: str,
+    emulator: str,
+    allow_missing: bool,
+    as_json: bool,
+) -> int:
+    """Proves that every way of running a network gives the same bits.
+
+    NumPy, the C on this machine under sanitizers, the C on an emulated core, and TFLite Micro
+    where it is installed, on lowest, highest, middle and random inputs.
+    """
+    from lilliput import compiler as pipeline
+    from lilliput import devices
+
+    result = pipeline.check(
+        pipeline.load(model, io=io),
+        devices.load(device),
+        samples=samples,
+        seed=seed,
+        options=common.options(compiler, optimize),
+        emulator=emulator,
+        log=common.log,
+    )
+    common.show(as_json, result.to_json(), _check_text(result, allow_missing))
+    return 0 if result.ok and (allow_missing or not result.missing) else 1
+
+
+def _check_text(check: Check, allow_missing: bool) -> str:
+    rows = [(w.name, f"{w.tensors:,} tensors, {_agrees(w.difference)}") for w in check.ways]
+    rows += [(name, f"MISSING: {why}") for name, why in check.missing.items()]
+    rows += [(name, f"not compared: {why}") for name, why in check.not_installed.items()]
+    rows.append(("inputs", f"{check.samples} calls"))
+    rows.append(("saturated", f"{check.saturated:,} of {check.outputs:,} output elements"))
+    if check.stack[1] is not None:
+        rows.append(("stack", f"{check.stack[0]:,} B, bound {check.stack[1]:,} B"))
+        rows.append(("arena", f"{check.arena[0]:,} B, planned {check.arena[1]:,} B"))
+    rows += [("problem", text) for text in check.problems]
+    return "\n".join(
+        [*(f"{name:<36}{text}" for name, text in rows), _verdict(check, allow_missing)]
+    )
+
+
+def _agrees(difference: object) -> str:
+    return "the same" if difference is None else f"DIFFERENT: {difference}"
+
+
+def _verdict(check: Check, allow_missing: bool) -> str:
+    if not check.ok:
+        return "NOT exact" if check.exact is False else "NOT proven"
+    if check.missing and not allow_missing:
+        return "NOT proven: a way could not be run (--allow-missing accepts that)"
+    if check.exact is None:
+        bound = {
+            True: "within the bound of",
+            False: "beyond the bound of",
+            None: "not held against",
+        }
+        return f"floats: bit for bit among our ways, {bound[check.within_bound]} an oracle"
+    return "exact"
+
+
+@click.command(epilog=common.example("lilliput profile model.tflite --device stm32f746"))
+@common.model
+@common.device
+@common.seed
+@common.optimize
+@common.compiler()
+@common.io
+@common.json
+def profile(
+    model: str, device: str, seed: int, optimize: str, compiler: str, io: str, as_json: bool
+) -> None:
+    """Counts the instructions of one inference, layer by layer."""
+    from lilliput import compiler as pipeline
+    from lilliput import devices
+
+    result = pipeline.profile(
+        pipeline.load(model, io=io),
+        devices.load(device),
+        seed=seed,
+        options=common.options(compiler, optimize),
+        log=common.log,
+    )
+    common.show(as_json, result.to_json(), _profile_text(result))
+
+
+def _profile_text(profile: Profile) -> str:
+    from lilliput.report import columns
+
+    head = ("layer", "kernel", "MACs", "weights", "alive", "instructions", "/MAC", "est. cycles")
+    rows = [
+        (
+            p.layer.name[:40],
+            p.layer.kernel,
+            f"{p.layer.macs:,}",
+            f"{p.layer.weight_bytes:,} B",
+            f"{p.layer.live_bytes:,} B",
+            f"{p.instructions:,}",
+            "-" if p.per_mac is None else f"{p.per_mac:.2f}",
+            "-" if p.estimated_cycles is None else f"{p.estimated_cycles:,.0f}",
+        )
+        for p in profile.layers
+    ]
+    cycles = profile.estimated_cycles
+    return "\n".join(
+        [
+            columns(head, rows),
+            "",
+            f"{'device':<18}{profile.device}, {profile.compiler}",
+            f"{'MACs':<18}{profile.macs:,}",
+            f"{'instructions':<18}{profile.instructions:,}, counted",
+            f"{'estimated cycles':<18}{'-' if cycles is None else f'{cycles:,.0f}'}",
+            f"{'cycle model':<18}{profile.cycle_model}",
+        ]
+    )

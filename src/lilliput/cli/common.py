@@ -1,0 +1,80 @@
+"""What commands share: options with one wording, and how results and progress are printed.
+
+One idea: results go to standard output, as text or as one JSON object; everything else goes to
+standard error, so that a pipe sees only what was asked for.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lilliput.compiler import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+device = click.option(
+    "--device", "-d", required=True, metavar="NAME", help="A board or core: `lilliput devices`."
+)
+seed = click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+emulator = click.option(
+    "--emulator",
+    type=click.Choice(["auto", "unicorn", "qemu"]),
+    default="auto",
+    show_default=True,
+    help="What runs the emulated core.",
+)
+optimize = click.option(
+    "--optimize",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="One function a layer, or one shared by layers that use the same kernel.",
+)
+io = click.option(
+    "--io",
+    type=click.Choice(["int8", "float"]),
+    default="int8",
+    show_default=True,
+    help="What the ends of a quantised network are.",
+)
+model = click.argument("model", metavar="MODEL")
+
+
+def example(command: str) -> str:
+    """What a command's help ends with."""
+    return f"\b\nExample:\n  {command}"
+
+
+def compiler(*more: str) -> Callable[[F], F]:
+    """The option that chooses a C compiler."""
+    return click.option(
+        "--compiler",
+        type=click.Choice(["auto", "gcc", "clang", "zig", *more]),
+        default="auto",
+        show_default=True,
+        help="auto takes GCC, else Clang, else Zig." + (" none does not link." if more else ""),
+    )
+
+
+def options(compiler: str, optimize: str) -> Options:
+    """The pipeline's options from those of a command."""
+    from lilliput.codegen.instances import Optimize
+    from lilliput.compiler import Options
+
+    return Options(compiler=compiler, optimize=Optimize(optimize))
+
+
+def log(message: str) -> None:
+    """One line of progress."""
+    click.echo(click.style(f"  {message}", dim=True), err=True)
+
+
+def show(as_json: bool, value: Mapping[str, object], text: str) -> None:
+    """The result of a command."""
+    click.echo(json_text.dumps(value, indent=1, allow_nan=False) if as_json else text)

@@ -1,0 +1,101 @@
+"""Inspecting: what a network consists of, before a device is chosen.
+
+One idea: `inspect` plans the network for a core with room enough, so that a network it shows
+compiles; what would not is in the error that `load` or `plan` raises, all problems at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from lilliput import report
+from lilliput.compiler.pipeline import Model
+from lilliput.devices.device import load as load_device
+from lilliput.ir.types import TensorType
+from lilliput.plan.build import plan
+
+CORE = "cortex-m4"
+"""Any core would do: what can be planned does not depend on it."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node; `type` is its output's, bytes are those of its parameters."""
+
+    entry: str
+    name: str
+    operator: str
+    type: str
+    macs: int
+    parameter_bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`activation_bytes`: the arena that one inference needs, inputs and outputs included."""
+
+    model: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: tuple[tuple[str, int], ...]
+    layers: tuple[Layer, ...]
+    parameter_bytes: int
+    activation_bytes: int
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "operators": dict(self.operators), "macs": self.macs}
+
+
+def inspect(model: Model) -> Inspection:
+    """Every layer with its shape and work.  Raises PlanError where no program can be made."""
+    module = model.module
+    device = load_device(CORE)
+    program = plan(module, device)
+    layers: list[Layer] = []
+    for entry, graph in module.graphs.items():
+        for node in graph.nodes:
+            constants = sum(v.type.nbytes for v in node.inputs if v.name in module.params)
+            name = node.origin or node.output.name
+            type, macs = str(node.output.type), node.op.cost(node).macs
+            layers.append(Layer(entry, name, node.op.name, type, macs, constants))
+    ends = module.inputs(module.entry), module.outputs(module.entry)
+    return Inspection(
+        module.name,
+        tuple(f"{v.name} {_typed(v.type)}" for v in ends[0]),
+        tuple(f"{v.name} {_typed(v.type)}" for v in ends[1]),
+        tuple(Counter(layer.operator for layer in layers).most_common()),
+        tuple(layers),
+        sum(p.value.type.nbytes for p in module.params.values()),
+        program.arenas.get(device.ram.name, 0),
+    )
+
+
+def _typed(type: TensorType) -> str:
+    if type.quant is None or not type.quant.is_per_tensor:
+        return str(type)
+    return f"{type}, real = {type.scale:.9g} * (q - {type.zero_point})"
+
+
+def inspection_text(found: Inspection) -> str:
+    """The inspection as a person reads it on a terminal."""
+    rows = [
+        (x.name[:40], x.operator, x.type, f"{x.macs:,}", f"{x.parameter_bytes:,} B")
+        for x in found.layers
+    ]
+    facts = [
+        ("model", found.model),
+        *(("input", text) for text in found.inputs),
+        *(("output", text) for text in found.outputs),
+        ("operators", ", ".join(f"{name} {count}" for name, count in found.operators)),
+        ("MACs", f"{found.macs:,}"),
+        ("parameters", f"{found.parameter_bytes:,} B"),
+        ("activations", f"{found.activation_bytes:,} B"),
+    ]
+    head = ("layer", "operator", "output", "MACs", "parameters")
+    table = report.columns(head, rows)
+    return "\n".join([table, "", *(f"{name:<14}{text}" for name, text in facts)])

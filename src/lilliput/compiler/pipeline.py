@@ -1,0 +1,175 @@
+"""From a file to C: read, verified, planned, written, linked.
+
+One idea: each stage is a function of the value that the one before gave; nothing is kept
+between calls.  Not here: proving (`proof`), counting (`profiling`), folders (`folder`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lilliput.codegen.c import identifier
+from lilliput.codegen.emit import EmitOptions, emit
+from lilliput.codegen.instances import Optimize
+from lilliput.codegen.names import entry_function
+from lilliput.devices.device import Device
+from lilliput.emu.analysis import check_instructions, stack_bound
+from lilliput.emu.elf import Image
+from lilliput.emu.machine import emulation_device
+from lilliput.emu.toolchain import build_firmware, find
+from lilliput.errors import EmulationError, MissingTool, Problem
+from lilliput.frontends import load_model
+from lilliput.ir.interp import Run, Session
+from lilliput.ir.module import Module
+from lilliput.ir.types import Array
+from lilliput.ir.verify import verify
+from lilliput.passes.canonicalize import Canonicalize
+from lilliput.plan.build import PlanOptions, plan
+from lilliput.plan.program import Program
+from lilliput.report import Linked, Summary, require_fit, summarize
+
+Log = Callable[[str], None]
+PASSES = (Canonicalize(),)
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network as it was read: verified and in canonical form.
+
+    tflite : the bytes of the .tflite file it came from, for other implementations to run
+    """
+
+    module: Module
+    tflite: bytes | None = field(default=None, repr=False)
+
+    def run(self, inputs: Mapping[str, Array] | Array, entry: str | None = None) -> Run:
+        """Runs it in NumPy; `.outputs` and every intermediate in `.values`, by name."""
+        if isinstance(inputs, np.ndarray):
+            inputs = {self.module.inputs(entry or self.module.entry)[0].name: inputs}
+        return Session(self.module).run(inputs, entry)
+
+
+@dataclass(frozen=True)
+class Options:
+    """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out"""
+
+    compiler: str = "auto"
+    optimize: Optimize = Optimize.SPEED
+    plan: PlanOptions = field(default_factory=PlanOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """`files` is what belongs into a firmware, path -> text."""
+
+    model: Model
+    device: Device
+    program: Program
+    files: Mapping[str, str]
+    summary: Summary
+
+    def to_json(self) -> dict[str, object]:
+        """The summary, with what the planner decided under `plan`."""
+        value = self.summary.to_json()
+        return {**value, "plan": {key: value.pop(key) for key in ("arenas", "peak", "layers")}}
+
+
+def load(path: str | Path, *, io: str = "int8") -> Model:
+    """Reads a network; `io="float"` keeps float inputs and outputs of a quantised one.
+
+    Raises FormatError, UnsupportedError (all operators at once) or GraphError.
+    """
+    model = from_module(load_model(path, io=io))
+    data = Path(path).read_bytes()
+    return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
+
+
+def from_module(module: Module) -> Model:
+    """A module built by hand, verified after every pass."""
+    verify(module)
+    for step in PASSES:
+        module = step(module)
+        verify(module)
+    return Model(module)
+
+
+def compile(
+    model: Model, device: Device, options: Options | None = None, log: Log = quiet
+) -> Compiled:
+    """Plans, writes C, and links it for `device` where a toolchain exists.
+
+    Raises DoesNotFit naming every memory that is too small and what would help.
+    """
+    options = options or Options()
+    log("planning")
+    program = plan(model.module, device, options.plan)
+    log("writing C")
+    files = emit(program, emit_options(device, options))
+    linked, missing = _link(program, device, files, options, log)
+    summary = summarize(program, device, linked, missing)
+    require_fit(program, device, summary)
+    return Compiled(model, device, program, files, summary)
+
+
+def emit_options(device: Device, options: Options) -> EmitOptions:
+    plain = frozenset({device.ram.name, device.flash.name})
+    return EmitOptions(device.core.isa_header, options.optimize, plain)
+
+
+def _link(
+    program: Program, device: Device, files: Mapping[str, str], options: Options, log: Log
+) -> tuple[Linked | None, str]:
+    """What linking tells, or why there is no telling."""
+    if options.compiler == "none":
+        return None, "linking was switched off"
+    try:
+        toolchain = find(device.core, options.compiler)  # type: ignore[arg-type]
+    except MissingTool as e:
+        return None, str(e)
+    log(f"linking with {toolchain.version}")
+    prefix = identifier(program.name)
+    functions = [entry_function(prefix, program, e) for e in program.entries]
+    calls = [*([f"{prefix}_reset"] if program.states else []), *functions]
+    main = f'#include "{prefix}.h"\n\nint main(void)\n{{\n'
+    main += "".join(f"    {name}();\n" for name in calls) + "    return 0;\n}\n"
+    with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
+        roomy = _with_room(device)
+        sources = {**files, "main.c": main}
+        image = build_firmware(toolchain, roomy, sources, Path(folder), include_harness=False)
+        constants = sum(c.data.nbytes for c in program.consts.values())
+        arenas = sum(program.arenas.values())
+        stack = max(stack_bound(image, name) for name in functions)
+        refuse_foreign_instructions(image, device)
+        static = max(image.ram_static_bytes - arenas, 0)
+        return Linked(toolchain.version, image.flash_bytes - constants, static, stack), ""
+
+
+def _with_room(device: Device) -> Device:
+    """Memories large enough to link anything: what does not fit is reported, not refused."""
+    return emulation_device(device.core)
+
+
+def refuse_foreign_instructions(image: Image, device: Device) -> None:
+    """Raises EmulationError for instructions that the core does not have.
+
+    Emulators run them all the same, so a green run would prove nothing.
+    """
+    result = check_instructions(image, device.core)
+    if result.violations:
+        raise EmulationError(
+            Problem(
+                f"instruction {v.mnemonic} does not exist on {device.core.name}",
+                f"{v.function} at {v.address:#x}",
+                hint="a defect of the toolchain's flags: report it",
+            )
+            for v in result.violations[:10]
+        )

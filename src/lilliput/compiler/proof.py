@@ -1,0 +1,278 @@
+"""Checking: every way of running a network, held against its meaning in NumPy.
+
+One idea: a way that ran gives a result, a way that could not run is named with the reason, and
+neither is ever silently left out.  The comparing itself is `lilliput.emu.prove`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+
+from lilliput.codegen.c import identifier
+from lilliput.codegen.names import entry_function
+from lilliput.compiler.pipeline import (
+    Log,
+    Model,
+    Options,
+    emit_options,
+    quiet,
+    refuse_foreign_instructions,
+)
+from lilliput.devices.device import Core, Device
+from lilliput.emu import oracle, prove
+from lilliput.emu.analysis import stack_bound
+from lilliput.emu.machine import emulation_device
+from lilliput.emu.toolchain import Toolchain, find, host_compilers
+from lilliput.errors import LilliputError, MissingTool
+from lilliput.ir.interp import Run
+from lilliput.ir.types import Array, TensorType
+from lilliput.plan.build import plan
+from lilliput.plan.program import Program
+
+_QEMU = {"arm": "qemu-system-arm", "riscv": "qemu-system-riscv32"}
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What the ways gave.
+
+    exact : all ways give the same bits; None for networks with floats, see `agree`
+    agree : NumPy, host C and emulated C give the same bits, floats too
+    within_bound : a network with floats is as near to the oracle as `lilliput.tolerances` says;
+        None for other networks, and where no oracle could be run
+    missing : ways that had to be run and could not, with the reason
+    not_installed : oracles that could not be run, with the reason; they are extras
+    stack, arena : (measured bytes, bytes promised)
+    """
+
+    exact: bool | None
+    agree: bool
+    within_bound: bool | None
+    ways: tuple[prove.WayResult, ...]
+    missing: Mapping[str, str]
+    not_installed: Mapping[str, str]
+    samples: int
+    saturated: int
+    outputs: int
+    stack: tuple[int, int | None]
+    arena: tuple[int, int]
+    problems: tuple[str, ...]
+    instructions: int | None
+
+    @property
+    def ok(self) -> bool:
+        """No way that was run disagrees, and nothing was used beyond what was promised."""
+        return self.agree and self.difference is None and not self.problems
+
+    @property
+    def difference(self) -> prove.Difference | None:
+        return next((w.difference for w in self.ways if w.difference), None)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "exact": self.exact,
+            "within_bound": self.within_bound,
+            "ways": {
+                "run": {w.name: w.difference is None for w in self.ways},
+                "missing": dict(self.missing),
+                "not_installed": dict(self.not_installed),
+            },
+            "samples": self.samples,
+            "tensors": sum(w.tensors for w in self.ways),
+            "saturated": self.saturated,
+            "outputs": self.outputs,
+            "stack_bytes": {"measured": self.stack[0], "bound": self.stack[1]},
+            "arena_bytes": {"measured": self.arena[0], "planned": self.arena[1]},
+            "first_difference": str(self.difference) if self.difference else None,
+            "problems": list(self.problems),
+            "instructions": self.instructions,
+        }
+
+
+def random_calls(model: Model, samples: int, seed: int) -> list[prove.Call]:
+    """`samples` calls of every entry: lowest, highest and middle values, then random ones."""
+    rng = np.random.default_rng(seed)
+    calls: list[prove.Call] = []
+    for k in range(samples):
+        for entry in model.module.graphs:
+            inputs = {v.name: _data(rng, v.type, k) for v in model.module.inputs(entry)}
+            calls.append(prove.Call(entry, inputs))
+    return calls
+
+
+def _data(rng: np.random.Generator, type: TensorType, k: int) -> Array:
+    if type.dtype.is_float:
+        corner = {0: -1.0, 1: 1.0, 2: 0.0}.get(k)
+        data = rng.normal(0, 1, type.shape) if corner is None else np.full(type.shape, corner)
+        return data.astype(np.float32)
+    low, high = type.dtype.bounds if type.dtype.is_integer else (0, 1)
+    corner = {0: low, 1: high, 2: type.zero_point}.get(k)
+    if corner is None:
+        return rng.integers(low, high, type.shape, endpoint=True).astype(type.dtype.numpy)
+    return np.full(type.shape, corner, type.dtype.numpy)
+
+
+def check(
+    model: Model,
+    device: Device,
+    *,
+    samples: int = 16,
+    seed: int = 0,
+    options: Options | None = None,
+    emulator: str = "auto",
+    calls: Sequence[prove.Call] | None = None,
+    log: Log = quiet,
+) -> Check:
+    """Compares NumPy, the C on this machine and the C on an emulated core, tensor by tensor,
+    and the outputs with TFLite Micro's where the model is a .tflite file and it is installed.
+
+    The core is emulated with memories large enough for the model, so that a model can be
+    proven before it fits.  Stack and arena are measured and must not exceed what the
+    compiler promises.  Raises what compilation raises, and EmulationError.
+    """
+    options = options or Options()
+    given = list(calls) if calls is not None else random_calls(model, samples, seed)
+    room = emulation_device(device.core, emulator)  # type: ignore[arg-type]
+    program = plan(model.module, room, options.plan)
+    missing: dict[str, str] = {}
+    hosts = _hosts(missing)
+    target = _target(device, options, emulator, missing)
+    with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
+        proof = prove.prove(
+            model.module,
+            program,
+            given,
+            hosts=hosts,
+            target=(target, room) if target else None,
+            emulator=emulator,
+            options=emit_options(room, options),
+            count=True,
+            workdir=Path(folder),
+            log=log,
+        )
+        measured = _measured(program, proof, room)
+    not_installed: dict[str, str] = {}
+    others = _oracle(model, given, proof.expected, not_installed, log)
+    agree = proof.exact
+    floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
+    near = all(way.difference is None for way in others)
+    saturated, outputs = _saturation(proof.expected)
+    return Check(
+        exact=None if floats else agree and near,
+        agree=agree,
+        within_bound=near if floats and others else None,
+        ways=(*proof.ways, *others),
+        missing=missing,
+        not_installed=not_installed,
+        samples=len(given),
+        saturated=saturated,
+        outputs=outputs,
+        stack=measured.stack,
+        arena=measured.arena,
+        problems=measured.problems,
+        instructions=measured.instructions,
+    )
+
+
+def _hosts(missing: dict[str, str]) -> list[Toolchain]:
+    found = host_compilers()
+    if not found:
+        missing["host C"] = "no C compiler for this machine: pip install ziglang"
+    return list(found[:1])
+
+
+def _target(
+    device: Device, options: Options, emulator: str, missing: dict[str, str]
+) -> Toolchain | None:
+    try:
+        toolchain = find(device.core, options.compiler)  # type: ignore[arg-type]
+        _require_emulator(device.core, emulator)
+    except MissingTool as e:
+        missing[f"emulated {device.core.name}"] = str(e)
+        return None
+    return toolchain
+
+
+def _require_emulator(core: Core, emulator: str) -> None:
+    """Raises MissingTool where the emulator that will be chosen is not installed."""
+    if core.unicorn and emulator != "qemu":
+        if util.find_spec("unicorn") is None:
+            hint = 'pip install "lilliput[emulator]"'
+            raise MissingTool("the emulator unicorn is not installed", where=core.name, hint=hint)
+    elif shutil.which(_QEMU[core.arch]) is None:
+        program = _QEMU[core.arch]
+        raise MissingTool(
+            f"{program} is not on PATH", where=core.name, hint="install QEMU's system emulators"
+        )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the emulated core was seen to use, against what was promised."""
+
+    stack: tuple[int, int | None]
+    arena: tuple[int, int]
+    problems: tuple[str, ...]
+    instructions: int | None
+
+
+def _measured(program: Program, proof: prove.Proof, device: Device) -> _Measured:
+    planned = sum(program.arenas.values())
+    last = proof.ways[-1] if proof.ways else None
+    if proof.image is None or last is None or last.measured is None:
+        return _Measured((0, None), (0, planned), (), None)
+    refuse_foreign_instructions(proof.image, device)
+    prefix = identifier(program.name)
+    names = [entry_function(prefix, program, e) for e in program.entries]
+    bound = max(stack_bound(proof.image, name) for name in names)
+    stack = last.measured.stack_bytes
+    problems: list[str] = []
+    if stack > bound:
+        problems.append(f"the stack reached {stack} B, over its bound of {bound} B")
+    if not last.measured.guard_intact:
+        problems.append("bytes behind the arena were written")
+    arena = (sum(last.measured.arena_bytes), planned)
+    return _Measured((stack, bound), arena, tuple(problems), last.runs[0].instructions)
+
+
+def _oracle(
+    model: Model,
+    calls: Sequence[prove.Call],
+    expected: Sequence[Run],
+    not_installed: dict[str, str],
+    log: Log,
+) -> list[prove.WayResult]:
+    """The outputs of another implementation that reads the same file; nothing for other files."""
+    if model.tflite is None:
+        return []
+    log("TFLite Micro")
+    entry = model.module.entry
+    ports = model.module.inputs(entry), model.module.outputs(entry)
+    floats = any(v.type.dtype.is_float for v in model.module.graphs[entry].values())
+    inputs = [tuple(c.inputs[v.name] for v in ports[0]) for c in calls]
+    try:
+        run = oracle.run(model.tflite, [v.type for v in ports[0]], inputs, floats=floats)
+    except LilliputError as e:
+        not_installed["TFLite Micro"] = str(e)
+        return []
+    wanted = [tuple(r.outputs[v.name] for v in ports[1]) for r in expected]
+    return [oracle.compare(run, ports[1], wanted, floats=floats)]
+
+
+def _saturation(runs: Sequence[Run]) -> tuple[int, int]:
+    """(output elements at an end of their range, output elements): many prove little."""
+    saturated = outputs = 0
+    for run in runs:
+        for array in run.outputs.values():
+            outputs += array.size
+            if array.dtype.kind in "iu":
+                info = np.iinfo(array.dtype)
+                saturated += int(np.sum((array == info.min) | (array == info.max)))
+    return saturated, outputs

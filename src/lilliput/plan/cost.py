@@ -1,0 +1,108 @@
+"""Predicted cycles of a kernel on a node, for each core.
+
+One idea: a kernel names the amounts of its work (`Kernel.work`), and a prediction is linear in
+them; the coefficients are measured, not guessed.  `python -m benchmarks.fit` runs every kernel
+over a grid of shapes on the emulated cores and writes `cycles.toml`.
+
+    cycles = call + inner * Work.inner + element * Work.elements + setup * Work.setups
+
+Not an estimate of a run: that is `emu.cycles`, which counts instructions.  A prediction only
+has to rank kernels and plans before anything is compiled, and its error is stated beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final, cast
+
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Kernel
+
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Cycles a call, a pass of the inner loop, an element stored, and a set-up of the loop."""
+
+    call: float
+    inner: float
+    element: float
+    setup: float
+
+
+FALLBACK: Final = Coefficients(100.0, 6.0, 20.0, 15.0)
+"""For a core without any fitted row: a portable kernel on a core without special units."""
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """|predicted / estimated - 1| over the layers of the fit, each left out of its own fit."""
+
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """One core's rows, by `row_name`; the row `default` stands in for those that lack."""
+
+    unit: str
+    rows: Mapping[str, Coefficients]
+    error: PredictionError | None
+
+    def row(self, name: str) -> Coefficients:
+        return self.rows.get(name) or self.rows.get(DEFAULT, FALLBACK)
+
+
+def row_name(kernel: Kernel, node: Node) -> str:
+    """kernel/dtype of the operand; loops of element-wise operators are told apart by operator."""
+    dtype = (node.inputs or node.outputs)[0].type.dtype.value
+    name = kernel.name if node.op.scalar is None else f"{kernel.name}.{node.op.name}"
+    return f"{name}/{dtype}"
+
+
+def predict(kernel: Kernel, node: Node, core: str, fused: Sequence[Node] = ()) -> float:
+    """Predicted cycles of one call of `kernel` for `node`, its epilogue of `fused` nodes included.
+
+    A kernel without a fitted row takes the core's `default` row, and a core without a table
+    takes `FALLBACK`: a prediction always exists.
+    """
+    table = tables().get(core, CostTable("cycles", {}, None))
+    row, work = table.row(row_name(kernel, node)), kernel.work(node)
+    cycles = row.call + row.inner * work.inner + row.element * work.elements
+    cycles += row.setup * work.setups
+    epilogue = (table.row(f"map.{n.op.name}/{n.inputs[0].type.dtype.value}") for n in fused)
+    return cycles + sum(row.element for row in epilogue) * work.elements
+
+
+def prediction_error(core: str) -> PredictionError | None:
+    """The stated error of the core's table; None where there is none."""
+    table = tables().get(core)
+    return table.error if table else None
+
+
+@functools.cache
+def tables() -> Mapping[str, CostTable]:
+    """`cycles.toml`, by the core's name."""
+    text = (resources.files("lilliput.plan") / "cycles.toml").read_text(encoding="utf-8")
+    return read_tables(text)
+
+
+def read_tables(text: str) -> Mapping[str, CostTable]:
+    """core -> table, from the text of a `cycles.toml`."""
+    return {core: _table(cast(Mapping[str, object], t)) for core, t in tomllib.loads(text).items()}
+
+
+def _table(table: Mapping[str, object]) -> CostTable:
+    rows = cast(Mapping[str, Sequence[float]], table["rows"])
+    error = cast(Mapping[str, float] | None, table.get("error"))
+    return CostTable(
+        str(table["unit"]),
+        {name: Coefficients(*values) for name, values in rows.items()},
+        PredictionError(error["median"], error["worst"]) if error else None,
+    )

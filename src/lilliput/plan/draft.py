@@ -1,0 +1,181 @@
+"""Drafts: which nodes are computed together, and which kernels could do it.
+
+Every node that computes is an anchor; the element-wise nodes behind it, as long as nobody
+else reads what is between, become its epilogue.  A chain of element-wise nodes alone has
+the loop `MAP` as its kernel.  Nodes that only move data are left to the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lilliput.errors import Problem
+from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.op import EITHER, Kernel
+from lilliput.ops.move import moved_work
+from lilliput.plan.choose import Candidate, Draft
+from lilliput.plan.cost import predict
+from lilliput.plan.frames import fits_frame, is_movement
+
+EPILOGUE_OPERANDS = 8
+
+MAP = Kernel(
+    name="map",
+    source="map.c",
+    accepts=lambda node: None,
+    types=lambda node: {"LL_ACC": "int32_t"},
+    params=lambda node: {"none": 0},
+    operands=lambda b, node: (),
+    work=moved_work,
+    overlap="element",
+    reads=EITHER,
+    writes=EITHER,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Movement:
+    """A node that computes nothing: a view of its operand, or its operands moved."""
+
+    node: Node
+
+    @property
+    def output(self) -> Value:
+        return self.node.output
+
+    def reads(self) -> tuple[Value, ...]:
+        return self.node.inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Drafts:
+    """`items` in schedule order; `lost`: output of a draft -> kernels that do not take it."""
+
+    items: tuple[Draft | Movement, ...]
+    lost: Mapping[str, tuple[tuple[str, str], ...]]
+    problems: tuple[Problem, ...]
+
+
+def draft(graph: Graph, params: frozenset[str], keep: frozenset[str], core: str) -> Drafts:
+    """params : names of constants; keep : values that must exist in memory in any case."""
+    drafter = _Drafter(graph, params, keep, core)
+    for node in graph.nodes:
+        drafter.add(node)
+    return Drafts(tuple(drafter.items), drafter.lost, tuple(drafter.problems))
+
+
+class _Drafter:
+    def __init__(self, graph: Graph, params: frozenset[str], keep: frozenset[str], core: str):
+        self.params, self.core = params, core
+        self.kept = keep | {v.name for v in graph.outputs}
+        self.users = graph.consumers()
+        self.ready = {v.name for v in graph.inputs} | params
+        self.fused: set[str] = set()
+        self.items: list[Draft | Movement] = []
+        self.lost: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, node: Node) -> None:
+        if node.output.name in self.fused:
+            return
+        item = Movement(node) if node.op.view or is_movement(node) else self._draft(node)
+        if item is not None:
+            self.items.append(item)
+            self.ready.add(item.output.name)
+
+    def _draft(self, node: Node) -> Draft | None:
+        kernels = self._kernels(node)
+        if not kernels:
+            return None
+        chain = self._epilogue(node) if all(_stores(k) for k in kernels) else []
+        self.fused.update(n.output.name for n in chain)
+        candidates = tuple(Candidate(k, predict(k, node, self.core, chain)) for k in kernels)
+        made = {n.output.name for n in (node, *chain)}
+        free = [v for n in chain for v in n.inputs if v.name not in made]
+        first = None
+        if node.op.scalar is not None:
+            free += node.inputs
+        elif node.inputs:
+            first = node.inputs[0]
+        return Draft(node, tuple(chain), candidates, first, tuple(free))
+
+    def _kernels(self, node: Node) -> list[Kernel]:
+        """The kernels that accept `node`; a problem when there is none."""
+        if node.op.scalar is not None:
+            self._check_broadcast(node)
+            return [MAP]
+        reasons = {k.name: k.accepts(node) or self._unpackable(node, k) for k in node.op.kernels}
+        lost = tuple((name, reason) for name, reason in reasons.items() if reason)
+        self.lost[node.output.name] = lost
+        found = [k for k in node.op.kernels if reasons[k.name] is None]
+        if not found:
+            text = "; ".join(f"{name}: {reason}" for name, reason in lost)
+            what = "no kernel takes this operator"
+            self.problems.append(Problem(what, node.describe(), found=text))
+        return found
+
+    def _unpackable(self, node: Node, kernel: Kernel) -> str | None:
+        trained = any(node.inputs[i].name not in self.params for i in kernel.packed)
+        return "weights that training changes are kept as they are, not packed" if trained else None
+
+    def _check_broadcast(self, node: Node) -> None:
+        self.problems += [
+            Problem(
+                "operand is repeated along a batch axis that is not its first",
+                node.describe(),
+                expected="shapes that agree once leading axes are merged",
+                found=str(value),
+            )
+            for value in node.inputs
+            if not fits_frame(value, node.output.type.frame)
+        ]
+
+    def _epilogue(self, node: Node) -> list[Node]:
+        """The element-wise nodes that can be done before `node`'s result is stored."""
+        frame = node.output.type.frame
+        chain: list[Node] = []
+        while (following := self._only_user(chain[-1] if chain else node)) is not None:
+            last = chain[-1] if chain else node
+            others = [v for v in following.inputs if v != last.output]
+            fits = (
+                following.op.scalar is not None
+                and following.output.type.frame == frame
+                and all(v.name in self.ready and fits_frame(v, frame) for v in others)
+                and _operand_count(node, [*chain, following]) <= EPILOGUE_OPERANDS
+            )
+            if not fits:
+                break
+            chain.append(following)
+        return chain
+
+    def _only_user(self, node: Node) -> Node | None:
+        users = self.users[node.output.name]
+        alone = len(users) == 1 and len(node.outputs) == 1 and node.output.name not in self.kept
+        return users[0] if alone else None
+
+
+def _stores(kernel: Kernel) -> bool:
+    return kernel is MAP or kernel.finish is not None
+
+
+def _operand_count(node: Node, chain: Sequence[Node]) -> int:
+    count = len(node.inputs) if node.op.scalar is not None else 2
+    return count + sum(len(n.inputs) - 1 for n in chain)
+
+
+def planar_values(items: Sequence[Draft | Movement], kept: frozenset[str]) -> frozenset[str]:
+    """Values that may be held in channel planes: made and read by kernels alone, and only
+    where a layout is asked of the planner (first operands, epilogues)."""
+    made = {i.output.name: i.output.type for i in items if isinstance(i, Draft)}
+    barred = set(kept)
+    for item in items:
+        if isinstance(item, Movement):
+            barred.update(v.name for v in item.node.inputs)
+        elif item.first is not None:
+            barred.update(v.name for v in item.node.inputs[1:])
+    return frozenset(
+        name
+        for name, type in made.items()
+        if name not in barred and type.frame[2] > 1 and type.frame[0] * type.frame[1] > 1
+    )
