@@ -1,14 +1,14 @@
 """The shapes that the cost model is fitted on: one case is one operator, one kernel, one sample.
 
-One idea: an operator's own samples cover its types and corners, and the larger shapes here
-cover the sizes that networks have.  A case forces its kernel, so that those that selection
-would not take are measured too.  To give an operator larger shapes, add a row to `LARGER`;
-element-wise operators and those that move elements get theirs by themselves.
+One idea: what is fitted has the sizes that networks have; an operator's own samples, which
+are corners, only stand in for element types without larger shapes.  A case forces its kernel,
+so that those that selection would not take are measured too.  To give an operator larger
+shapes, add a row to `LARGER`; those whose result has the operands' shape get them from `FRAMES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,8 +57,17 @@ DEPTHWISE = (
     (16, 16, 8, 3, 1, 1),
 )
 LINEARS = ((1, 320, 32), (1, 128, 64), (4, 32, 16), (1, 64, 10), (8, 16, 24))
-POOLS = ((8, 8, 8, 2, 2), (12, 12, 16, 3, 2), (6, 6, 32, 6, 1), (10, 10, 4, 3, 1))
-MAPS = ((1, 6, 6, 32), (1, 12, 12, 8), (1, 3, 3, 64), (1, 10, 5, 16))
+# height, width, channels, kernel, stride
+POOLS = (
+    (8, 8, 8, 2, 2),
+    (12, 12, 16, 3, 2),
+    (6, 6, 32, 6, 1),
+    (10, 10, 4, 3, 1),
+    (12, 12, 16, 2, 2),
+    (4, 4, 64, 4, 4),
+    (9, 9, 8, 3, 3),
+)
+MAPS = ((1, 6, 6, 32), (1, 12, 12, 8), (1, 3, 3, 64), (1, 10, 5, 16), (1, 16, 16, 4), (1, 8, 8, 24))
 ROWS = ((1, 10), (1, 64), (16, 8), (8, 32), (64, 2))
 
 
@@ -84,11 +93,11 @@ def _weights(dtype: DType, *shape: int) -> TensorType:
 
 def _convs(dtype: DType) -> Iterator[Sample]:
     for h, w, i, o, k, stride, pad in CONVS:
-        attrs = Conv2d(stride=(stride, stride), pad=(pad,) * 4)
+        attrs = Conv2d(stride=(stride, stride), pad=(pad, pad, pad, pad))
         inputs = (_x(dtype, 1, h, w, i), _weights(dtype, o, k, k, i))
         yield _quantised(dtype, inputs, attrs, (1, *_out(h, w, k, stride, pad), o))
     for h, w, c, k, stride, pad in DEPTHWISE:
-        attrs = Conv2d(stride=(stride, stride), pad=(pad,) * 4, groups=c)
+        attrs = Conv2d(stride=(stride, stride), pad=(pad, pad, pad, pad), groups=c)
         inputs = (_x(dtype, 1, h, w, c), _weights(dtype, c, k, k, 1))
         yield _quantised(dtype, inputs, attrs, (1, *_out(h, w, k, stride, pad), c))
 
@@ -100,11 +109,19 @@ def _out(h: int, w: int, k: int, stride: int, pad: int) -> tuple[int, int]:
 def _quantised(
     dtype: DType, inputs: tuple[TensorType, ...], attrs: Attrs, shape: tuple[int, ...]
 ) -> Sample:
-    return Sample(inputs, attrs, (replace(_x(dtype, *shape)),), params=(1,), **_range(dtype))
+    return _sample(dtype, inputs, attrs, (_x(dtype, *shape),), (1,))
 
 
-def _range(dtype: DType) -> dict[str, float]:
-    return {"low": -1.0, "high": 1.0} if dtype is DType.F32 else {}
+def _sample(
+    dtype: DType,
+    inputs: tuple[TensorType, ...],
+    attrs: Attrs,
+    outputs: tuple[TensorType, ...] = (),
+    params: tuple[int, ...] = (),
+) -> Sample:
+    """Floats stay within [-1, 1], integers take their whole range."""
+    low, high = (-1.0, 1.0) if dtype is DType.F32 else (None, None)
+    return Sample(inputs, attrs, outputs, params, low, high)
 
 
 def _linears(dtype: DType) -> Iterator[Sample]:
@@ -114,52 +131,56 @@ def _linears(dtype: DType) -> Iterator[Sample]:
 
 def _pools(dtype: DType) -> Iterator[Sample]:
     for h, w, c, k, stride in POOLS:
-        yield Sample((_x(dtype, 1, h, w, c),), Pool((k, k), (stride, stride)), **_range(dtype))
+        yield _sample(dtype, (_x(dtype, 1, h, w, c),), Pool((k, k), (stride, stride)))
 
 
 def _grads(_: DType) -> Iterator[Sample]:
     for h, i, o, k in ((6, 4, 8, 3), (8, 3, 4, 3), (5, 16, 8, 1), (4, 8, 8, 3)):
-        pad = (k // 2,) * 4
+        p = k // 2
         inputs = (f32(1, h, h, i), f32(1, h, h, o))
-        yield Sample(inputs, ConvGrad((k, k), pad=pad), low=-1.0, high=1.0)
+        yield Sample(inputs, ConvGrad((k, k), pad=(p, p, p, p)), low=-1.0, high=1.0)
 
 
 def _each(attrs: Attrs, shapes: Sequence[tuple[int, ...]], dtype: DType) -> Iterator[Sample]:
     for shape in shapes:
-        yield Sample((_x(dtype, *shape),), attrs, **_range(dtype))
+        yield _sample(dtype, (_x(dtype, *shape),), attrs)
 
 
-def _larger(op: Op, dtype: DType) -> Iterator[Sample]:
-    """Larger shapes of one operator and dtype, made for it."""
-    match op.name:
-        case "conv2d":
-            yield from _convs(dtype)
-        case "linear":
-            yield from _linears(dtype)
-        case "avg_pool2d" | "max_pool2d":
-            yield from _pools(dtype)
-        case "mean":
-            yield from _each(Mean((1, 2)), MAPS, dtype)
-        case "softmax":
-            yield from _each(Softmax(), ROWS, dtype)
-        case "softmax_cross_entropy":
-            for shape in ROWS:
-                yield Sample((f32(*shape),) * 2, low=0.0, high=1.0)
-        case "conv2d_grad_w":
-            yield from _grads(dtype)
-        case "fold_bias":
-            for shape in ((16, 3, 3, 8), (32, 64), (64, 16), (8, 5, 5, 3)):
-                yield Sample((s8(*shape), s32(shape[0])), FoldBias(-7))
-        case "resize_nearest":
-            for _, h, w, c in MAPS:
-                yield from _each(ResizeNearest(2 * h, 2 * w), ((1, h, w, c),), dtype)
-        case "pad":
-            yield from _each(Pad((0, 1, 1, 0), (0, 1, 1, 0)), MAPS, dtype)
-        case "transpose":
-            yield from _each(Transpose((0, 2, 1, 3)), MAPS, dtype)
-            yield from _each(Transpose((0, 3, 1, 2)), MAPS[:2], dtype)
-        case _:
-            yield from _same_shape(op, dtype)
+def _losses(_: DType) -> Iterator[Sample]:
+    for shape in ROWS:
+        yield Sample((f32(*shape),) * 2, low=0.0, high=1.0)
+
+
+def _folds(_: DType) -> Iterator[Sample]:
+    for shape in ((16, 3, 3, 8), (32, 64), (64, 16), (8, 5, 5, 3)):
+        yield Sample((s8(*shape), s32(shape[0])), FoldBias(-7))
+
+
+def _resizes(dtype: DType) -> Iterator[Sample]:
+    for _, h, w, c in MAPS:
+        yield from _each(ResizeNearest(2 * h, 2 * w), ((1, h, w, c),), dtype)
+
+
+def _transposes(dtype: DType) -> Iterator[Sample]:
+    yield from _each(Transpose((0, 2, 1, 3)), MAPS, dtype)
+    yield from _each(Transpose((0, 3, 1, 2)), MAPS[:2], dtype)
+
+
+LARGER: Mapping[str, Callable[[DType], Iterator[Sample]]] = {
+    "conv2d": _convs,
+    "linear": _linears,
+    "avg_pool2d": _pools,
+    "max_pool2d": _pools,
+    "mean": lambda dtype: _each(Mean((1, 2)), MAPS, dtype),
+    "softmax": lambda dtype: _each(Softmax(), ROWS, dtype),
+    "softmax_cross_entropy": _losses,
+    "conv2d_grad_w": _grads,
+    "fold_bias": _folds,
+    "resize_nearest": _resizes,
+    "pad": lambda dtype: _each(Pad((0, 1, 1, 0), (0, 1, 1, 0)), MAPS, dtype),
+    "transpose": _transposes,
+}
+"""Operator -> larger samples of one element type, where `FRAMES` alone would not do."""
 
 
 def _same_shape(op: Op, dtype: DType) -> Iterator[Sample]:
@@ -182,15 +203,23 @@ def cases() -> list[Case]:
     for op in all_ops():
         if op.view or not (op.kernels or op.scalar):
             continue
-        samples = [*op.samples, *(s for d in _dtypes(op) for s in _larger(op, d))]
+        larger = [s for d in _dtypes(op) for s in _larger(op, d)]
+        covered = {s.inputs[0].dtype for s in larger}
+        samples = [*larger, *(s for s in op.samples if s.inputs[0].dtype not in covered)]
         forced = [replace(op, kernels=(k,)) for k in op.kernels] or [op]
         found += [Case(f, s) for s in samples for f in forced if _takes(f, s)]
     return found
 
 
+def _larger(op: Op, dtype: DType) -> Iterator[Sample]:
+    make = LARGER.get(op.name)
+    return make(dtype) if make else _same_shape(op, dtype)
+
+
 def _dtypes(op: Op) -> tuple[DType, ...]:
-    """The element types worth larger shapes; the others are told apart by size alone."""
-    return tuple(d for d in op.dtypes if d in (DType.S8, DType.S16, DType.F32, DType.S32))
+    """The element types of networks that the operator's samples have, in a fixed order."""
+    found = {s.inputs[0].dtype for s in op.samples}
+    return tuple(d for d in (DType.S8, DType.S16, DType.F32, DType.S32) if d in found)
 
 
 def _takes(op: Op, sample: Sample) -> bool:

@@ -171,7 +171,7 @@ def test_check_names_the_tensor_where_the_oracle_differs(
     from lilliput.emu import oracle
 
     def lie(*_: object, **__: object) -> oracle.OracleRun:
-        return oracle.OracleRun("TFLite Micro", ((np.zeros((1, 10), np.int8),),))
+        return oracle.OracleRun("TFLite Micro", ((np.zeros((1, 10), np.int8),),), ({},))
 
     monkeypatch.setattr(oracle, "run", lie)
     result = run("check", DIGITS, "-d", CORE, "--samples", "1")

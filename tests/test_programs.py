@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.samples import random_array
 
 from lilliput.devices.device import Device, Memory, load
 from lilliput.emu.machine import emulation_device
@@ -40,7 +41,6 @@ from lilliput.ops.unary import tanh
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
 from lilliput.plan.program import Advance, Copy, Kind, Loop, Program, Wait
-from tests.samples import random_array
 
 CORE = "cortex-m4"
 
@@ -62,7 +62,8 @@ def prove_everywhere(
     assert len(proof.ways) == 3
     assert all(w.tensors > 0 for w in proof.ways)
     measured = proof.ways[-1].measured
-    assert measured is not None and measured.guard_intact
+    assert measured is not None
+    assert measured.guard_intact
     assert sum(measured.arena_bytes) <= sum(program.arenas.values())
     return proof
 
@@ -85,35 +86,34 @@ def bias(b: Builder, name: str, count: int) -> Value:
 def inverted_residual() -> Module:
     """conv 3x3 - conv 3x3 stride 2 - depthwise 3x3 - 1x1 - residual add, odd sizes, borders."""
     b = Builder(names=set())
-    q = {"scale": 0.11, "zero_point": -7}
     x = b.input("x", s8(1, 13, 11, 3, scale=0.05, zero_point=4))
     pad = (1, 1, 1, 1)
     a = b.add(
         conv2d,
         (x, weights(b, "wa", 8, 3, 3, 3), bias(b, "ba", 8)),
         Conv2d(pad=pad),
-        type=s8(1, 13, 11, 8, **q),
+        type=s8(1, 13, 11, 8, scale=0.11, zero_point=-7),
         name="a",
     )
     s = b.add(
         conv2d,
         (a, weights(b, "ws", 6, 3, 3, 8), bias(b, "bs", 6)),
         Conv2d(stride=(2, 2), pad=pad),
-        type=s8(1, 7, 6, 6, **q),
+        type=s8(1, 7, 6, 6, scale=0.11, zero_point=-7),
         name="s",
     )
     d = b.add(
         conv2d,
         (s, weights(b, "wd", 6, 3, 3, 1), bias(b, "bd", 6)),
         Conv2d(pad=pad, groups=6),
-        type=s8(1, 7, 6, 6, **q),
+        type=s8(1, 7, 6, 6, scale=0.11, zero_point=-7),
         name="d",
     )
     p = b.add(
         conv2d,
         (d, weights(b, "wp", 6, 1, 1, 6), bias(b, "bp", 6)),
         Conv2d(),
-        type=s8(1, 7, 6, 6, **q),
+        type=s8(1, 7, 6, 6, scale=0.11, zero_point=-7),
         name="p",
     )
     y = b.add(add, (p, s), type=s8(1, 7, 6, 6, scale=0.2, zero_point=3), name="y")
@@ -298,7 +298,8 @@ def test_a_weight_split_over_input_channels_adds_up_in_the_accumulator(
     w = weights(b, "w", 4, 3, 3, 6)
     scale = w.type.quant
     data = b.params["w"].data
-    assert scale is not None and data is not None
+    assert scale is not None
+    assert data is not None
     pad = (1, 1, 1, 1)
     whole_type = s8(1, 5, 6, 4, scale=0.3, zero_point=5)
     whole = b.add(conv2d, (x, w, bias(b, "b", 4)), Conv2d(pad=pad), type=whole_type, name="whole")

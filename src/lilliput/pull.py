@@ -148,6 +148,8 @@ def _download(entry: Entry, log: Callable[[str], None]) -> bytes:
                 left -= len(part)
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise LilliputError(
             "the model could not be fetched",
             where=entry.url,

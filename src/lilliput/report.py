@@ -197,7 +197,7 @@ def overflows(program: Program, device: Device, ram: RamBytes, flash: FlashBytes
     if not device.limits:
         return []
     problems: list[Problem] = []
-    need = {name: size for name, size in program.arenas.items()}
+    need = dict(program.arenas)
     need[device.ram.name] = ram.total if ram.total is not None else ram.activations + ram.states
     need[device.flash.name] = flash.total if flash.total is not None else flash.constants
     for memory in device.memories:

@@ -18,7 +18,6 @@ from importlib import resources
 from lilliput import __version__
 from lilliput.codegen.api import write_header
 from lilliput.codegen.c import Text, comment, identifier, number, table
-from lilliput.codegen.names import entry_function, leaf_steps, port_function
 from lilliput.codegen.instances import (
     Instances,
     Optimize,
@@ -26,6 +25,7 @@ from lilliput.codegen.instances import (
     write_instance,
     write_signature,
 )
+from lilliput.codegen.names import entry_function, leaf_steps, port_function
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import (
@@ -161,8 +161,8 @@ class _Emitter:
             text.add("(void)step;")
         if not any(isinstance(s, Copy) for e in self.program.entries for s in leaf_steps(e)):
             return
-        head = f"{weak} void {self.prefix}_copy_start(void *target, const void *source, uint32_t bytes)"
-        with text.function(head):
+        arguments = "void *target, const void *source, uint32_t bytes"
+        with text.function(f"{weak} void {self.prefix}_copy_start({arguments})"):
             text.add("__builtin_memcpy(target, source, bytes);")
         with text.function(f"{weak} void {self.prefix}_copy_wait(void)"):
             text.add("/* memcpy is done when it returns */")

@@ -99,23 +99,24 @@ def store_lines(call: Call, tables: Mapping[View, str]) -> list[str]:
     """The body of the function from accumulator to element."""
     if call.store is None:
         return ["(void)at;", f"return ({result_type(call.output.dtype)})acc;"]
+    store = call.store
     lines: list[str] = []
-    text = " ".join(t for _, t in call.store.statements)
+    text = " ".join(t for _, t in store.statements)
     if "@acc@" not in text:
         lines.append("(void)acc;")
     if not re.search(r"@\d+@", text):
         lines.append("(void)at;")
-    for i, (kind, expression) in enumerate(call.store.statements):
-        expression = re.sub(
-            r"@(\d+)@", lambda m: load(call, int(m.group(1))), expression.replace("@acc@", "acc")
-        )
-        expression = re.sub(r"@v(\d+)@", r"v\1", expression)
-        store = call.store
-        expression = re.sub(
-            r"@t(\d+)@", lambda m: tables[store.tables[int(m.group(1))]], expression
-        )
-        lines.append(f"const {kind} v{i} = {expression};")
-    lines.append(f"return v{len(call.store.statements) - 1};")
+
+    def token(match: re.Match[str]) -> str:
+        kind, index = match.group(1), int(match.group(2))
+        if kind == "t":
+            return tables[store.tables[index]]
+        return f"v{index}" if kind == "v" else load(call, index)
+
+    for i, (kind, expression) in enumerate(store.statements):
+        c = re.sub(r"@([vt]?)(\d+)@", token, expression.replace("@acc@", "acc"))
+        lines.append(f"const {kind} v{i} = {c};")
+    lines.append(f"return v{len(store.statements) - 1};")
     return lines
 
 
@@ -163,8 +164,9 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
         if not instance.planes:  # known here, so that it costs nothing there
             text.add("ll_out to = *out;", f"to.plane = (int32_t)sizeof({types['LL_Y']});")
+        out = "out" if instance.planes else "&to"
         text.add(
-            f"ll_{kernel}_{instance.signature.suffix}(&q, in, {'out' if instance.planes else '&to'}, r, scratch, "
+            f"ll_{kernel}_{instance.signature.suffix}(&q, in, {out}, r, scratch, "
             f"in + {instance.own}, {instance.operands}, {store});"
         )
         text.add("LL_STEP_END();")

@@ -262,8 +262,8 @@ def _oracle(
     except LilliputError as e:
         not_installed["TFLite Micro"] = str(e)
         return []
-    wanted = [tuple(r.outputs[v.name] for v in ports[1]) for r in expected]
-    return [oracle.compare(run, ports[1], wanted, floats=floats)]
+    graph = model.module.graphs[entry]
+    return [oracle.compare(run, graph, ports[1], expected, floats=floats)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

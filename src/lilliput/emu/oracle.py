@@ -1,8 +1,9 @@
 """Other implementations run the same .tflite file: TFLite Micro, and LiteRT for what it refuses.
 
-One idea: the bytes of the file go in and outputs come out, so nothing of this project's reading
-takes part.  It runs in a child process, because a runtime that aborts must not take this one
-along.  LiteRT stands in only for networks with floats; its integer kernels round differently.
+One idea: the bytes of the file go in and tensors come out, so nothing of this project's reading
+takes part but the names that tensors are matched by.  It runs in a child process, because a
+runtime that aborts must not take this one along.  LiteRT stands in only for networks with floats;
+its integer kernels round differently.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -23,7 +25,10 @@ import numpy as np
 
 from lilliput import errors
 from lilliput.emu.prove import Difference, WayResult
-from lilliput.ir.graph import Value
+from lilliput.frontends.tflite.flatbuf import decode
+from lilliput.frontends.tflite.schema import IDENTIFIER, Model, SubGraph
+from lilliput.ir.graph import Graph, Value
+from lilliput.ir.interp import Run
 from lilliput.ir.types import Array, TensorType
 from lilliput.tolerances import BOUNDS, EXACT
 
@@ -34,10 +39,11 @@ _MODULES = {_TFLM: "tflite_micro", _LITERT: "ai_edge_litert"}
 
 @dataclass(frozen=True, eq=False)
 class OracleRun:
-    """`outputs` has one tuple a call, in the order of the file's outputs."""
+    """One item a call: outputs in the file's order, and what TFLite Micro had between, by name."""
 
     name: str
     outputs: tuple[tuple[Array, ...], ...]
+    between: tuple[Mapping[str, Array], ...]
 
 
 def run(
@@ -77,30 +83,54 @@ def run(
         if not result["name"]:
             raise errors.EmulationError("the file is refused", found="; ".join(result["refused"]))
         with np.load(folder / "outputs.npz", allow_pickle=False) as data:
+            calls_found = range(len(calls))
             outputs = [
-                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in range(len(calls))
+                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in calls_found
             ]
-    return OracleRun(result["name"], tuple(outputs))
+            between = [
+                {name: data[f"{c}.t{i}"] for i, name in enumerate(result["between"])}
+                for c in calls_found
+            ]
+    return OracleRun(result["name"], tuple(outputs), tuple(between))
 
 
 def compare(
-    run: OracleRun, outputs: Sequence[Value], expected: Sequence[Sequence[Array]], *, floats: bool
+    run: OracleRun, graph: Graph, outputs: Sequence[Value], expected: Sequence[Run], *, floats: bool
 ) -> WayResult:
-    """Outputs at 0 LSB; those of networks with floats within `tolerances.BOUNDS`."""
+    """Everything that both have, at 0 LSB; of networks with floats within `tolerances.BOUNDS`."""
     bound = BOUNDS[run.name] if floats else EXACT
-    for number, (found, wanted) in enumerate(zip(run.outputs, expected, strict=True)):
-        for value, got, want in zip(outputs, found, wanted, strict=True):
-            if got.dtype.kind == "f" and want.dtype.kind in "iu":
-                want = _reals(want, value.type.scale, value.type.zero_point)
-            broken = np.flatnonzero(bound.broken(want, got.reshape(want.shape)))
+    values = {v.name: v for v in graph.values()}
+    origins = {n.output.name: n.describe() for n in graph.nodes}
+    tensors = 0
+    for number, (want, ends, between) in enumerate(
+        zip(expected, run.outputs, run.between, strict=True)
+    ):
+        named = [(values[n], a) for n, a in between.items() if n in values and n in want.values]
+        for value, found in [*named, *zip(outputs, ends, strict=True)]:
+            pair = _comparable(value, want.values[value.name], found)
+            if pair is None:
+                continue
+            tensors += 1
+            broken = np.flatnonzero(bound.broken(*pair))
             if broken.size:
-                at = int(broken[0])
-                first = float(want.reshape(-1)[at]), float(got.reshape(-1)[at])
+                at, origin = int(broken[0]), origins.get(value.name, "output")
+                first = float(pair[0].reshape(-1)[at]), float(pair[1].reshape(-1)[at])
                 difference = Difference(
-                    run.name, number, value.name, "output", at, *first, int(broken.size)
+                    run.name, number, value.name, origin, at, *first, int(broken.size)
                 )
-                return WayResult(run.name, number + 1, difference)
-    return WayResult(run.name, len(expected) * len(outputs), None)
+                return WayResult(run.name, tensors, difference)
+    return WayResult(run.name, tensors, None)
+
+
+def _comparable(value: Value, want: Array, found: Array) -> tuple[Array, Array] | None:
+    """Both in one type and shape; None where a name means two things."""
+    if found.size != want.size:
+        return None
+    if found.dtype.kind == "f" and want.dtype.kind in "iu" and value.type.quant is not None:
+        want = _reals(want, value.type.scale, value.type.zero_point)
+    if found.dtype != want.dtype:
+        return None
+    return want, found.reshape(want.shape)
 
 
 def _reals(stored: Array, scale: float, zero_point: int) -> Array:
@@ -135,11 +165,13 @@ class _Micro(Protocol):
     def set_input(self, data: Array, index: int) -> None: ...
     def invoke(self) -> int: ...
     def get_output(self, index: int) -> Array: ...
+    def GetTensor(self, tensor: int, subgraph: int) -> Array: ...  # noqa: N802 - theirs
     def get_input_details(self, index: int) -> dict[str, Any]: ...
 
 
-Invoke = Callable[[Sequence[Array]], list[Array]]
-"""inputs -> outputs; inputs may be reals or stored integers, see `_given`."""
+Found = tuple[list[Array], dict[str, Array]]
+Invoke = Callable[[Sequence[Array]], Found]
+"""inputs -> (outputs, tensors between by name); for inputs see `_given`."""
 
 
 def _given(array: Array, dtype: Any, quant: Sequence[float] | None) -> Array:
@@ -148,21 +180,29 @@ def _given(array: Array, dtype: Any, quant: Sequence[float] | None) -> Array:
     return array
 
 
-def _micro(tflite: bytes, outputs: int, quant: Sequence[Sequence[float] | None]) -> Invoke:
+def _micro(tflite: bytes, graph: SubGraph, quant: Sequence[Sequence[float] | None]) -> Invoke:
     runtime = importlib.import_module("tflite_micro.python.tflite_micro.runtime")
-    interpreter = cast(_Micro, runtime.Interpreter.from_bytes(tflite, arena_size=ARENA_BYTES))
+    keep = runtime.InterpreterConfig.kPreserveAllTensors
+    interpreter = cast(
+        _Micro,
+        runtime.Interpreter.from_bytes(tflite, arena_size=ARENA_BYTES, intrepreter_config=keep),
+    )
     dtypes = [interpreter.get_input_details(k)["dtype"] for k in range(len(quant))]
+    seen = Counter(t.name for t in graph.tensors)
+    made = [i for op in graph.operators for i in op.outputs if seen[graph.tensors[i].name] == 1]
 
-    def invoke(inputs: Sequence[Array]) -> list[Array]:
+    def invoke(inputs: Sequence[Array]) -> Found:
         for k, array in enumerate(inputs):
             interpreter.set_input(_given(array, dtypes[k], quant[k]), k)
         interpreter.invoke()
-        return [np.array(interpreter.get_output(k)) for k in range(outputs)]
+        outputs = [np.array(interpreter.get_output(k)) for k in range(len(graph.outputs))]
+        between = {graph.tensors[i].name: np.array(interpreter.GetTensor(i, 0)) for i in made}
+        return outputs, between
 
     return invoke
 
 
-def _litert(tflite: bytes, outputs: int, quant: Sequence[Sequence[float] | None]) -> Invoke:
+def _litert(tflite: bytes, graph: SubGraph, quant: Sequence[Sequence[float] | None]) -> Invoke:
     module = importlib.import_module("ai_edge_litert.interpreter")
     interpreter: Any = module.Interpreter(
         model_content=tflite,
@@ -170,13 +210,13 @@ def _litert(tflite: bytes, outputs: int, quant: Sequence[Sequence[float] | None]
     )
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()
-    results = [d["index"] for d in interpreter.get_output_details()][:outputs]
+    results = [d["index"] for d in interpreter.get_output_details()][: len(graph.outputs)]
 
-    def invoke(inputs: Sequence[Array]) -> list[Array]:
+    def invoke(inputs: Sequence[Array]) -> Found:
         for detail, array, q in zip(details, inputs, quant, strict=True):
             interpreter.set_tensor(detail["index"], _given(array, detail["dtype"], q))
         interpreter.invoke()
-        return [np.array(interpreter.get_tensor(index)) for index in results]
+        return [np.array(interpreter.get_tensor(index)) for index in results], {}
 
     return invoke
 
@@ -186,30 +226,36 @@ _RUNTIMES = {_TFLM: _micro, _LITERT: _litert}
 
 def _work(folder: Path) -> None:
     """Answers job.json with outputs.npz and result.json."""
-    from lilliput.frontends.tflite.flatbuf import decode
-    from lilliput.frontends.tflite.schema import IDENTIFIER, Model
-
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     tflite = (folder / "model.tflite").read_bytes()
-    outputs = len(decode(tflite, IDENTIFIER, Model).subgraphs[0].outputs)
+    graph = decode(tflite, IDENTIFIER, Model).subgraphs[0]
+    result: dict[str, object] = {"name": "", "outputs": len(graph.outputs), "between": []}
     refused: list[str] = []
     for name in job["names"]:
         try:
-            invoke = _RUNTIMES[name](tflite, outputs, job["quant"])
-            found: dict[str, Array] = {}
-            with np.load(folder / "inputs.npz", allow_pickle=False) as data:
-                for c in range(job["calls"]):
-                    inputs = [data[f"{c}.{k}"] for k in range(len(job["quant"]))]
-                    found |= {f"{c}.{k}": a for k, a in enumerate(invoke(inputs))}
+            arrays, between = _calls(_RUNTIMES[name](tflite, graph, job["quant"]), folder, job)
         except Exception as error:
             refused.append(f"{name}: {error}")
             continue
-        np.savez(folder / "outputs.npz", allow_pickle=False, **found)
+        np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
+        result |= {"name": name, "between": between}
         break
-    else:
-        name = ""
-    result = {"name": name, "outputs": outputs, "refused": refused}
+    result["refused"] = refused
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def _calls(invoke: Invoke, folder: Path, job: dict[str, Any]) -> tuple[dict[str, Array], list[str]]:
+    """Arrays as outputs.npz names them, and the names of those that lie between."""
+    arrays: dict[str, Array] = {}
+    names: list[str] = []
+    with np.load(folder / "inputs.npz", allow_pickle=False) as data:
+        for c in range(job["calls"]):
+            inputs = [data[f"{c}.{k}"] for k in range(len(job["quant"]))]
+            outputs, between = invoke(inputs)
+            names = list(between)
+            arrays |= {f"{c}.{k}": a for k, a in enumerate(outputs)}
+            arrays |= {f"{c}.t{i}": a for i, a in enumerate(between.values())}
+    return arrays, names
 
 
 if __name__ == "__main__":

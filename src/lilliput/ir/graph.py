@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Value:
+    """What a node reads or makes; two values are the same when name and type are."""
+
     name: str
     type: TensorType
 

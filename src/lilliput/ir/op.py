@@ -31,7 +31,7 @@ class Attrs:
 
 @dataclass(frozen=True)
 class NoAttrs(Attrs):
-    pass
+    """Of an operator that has none."""
 
 
 Infer = Callable[[Any, Sequence[TensorType]], tuple[TensorType, ...]]

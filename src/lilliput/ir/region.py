@@ -30,6 +30,8 @@ def clamp(interval: Interval, extent: int) -> Interval:
 
 @dataclass(frozen=True)
 class Pointwise:
+    """Index i reads i."""
+
     axis: int
 
     def needs(self, lo: int, hi: int) -> Interval:
@@ -80,7 +82,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Whole:
-    pass
+    """Every index reads everything."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def map_graphs(module: Module, f: Callable[[Graph], Graph]) -> Module:
 
 @dataclass(frozen=True)
 class Folded:
+    """A graph without constant nodes, and the parameters that it reads."""
+
     graph: Graph
     params: dict[str, Param]
 

@@ -122,7 +122,8 @@ class TensorType:
     @property
     def scale(self) -> float:
         """The scale of a tensor quantised per tensor; asserts that it is one."""
-        assert self.quant is not None and self.quant.is_per_tensor
+        assert self.quant is not None
+        assert self.quant.is_per_tensor
         return self.quant.scale[0]
 
     @property

@@ -126,8 +126,9 @@ def _conv2d_infer(a: Conv2d, types: Sequence[TensorType]) -> tuple[TensorType, .
 def _linear_infer(a: Linear, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) >= 2, "wrong number of operands", "x, w[, bias[, acc]]", len(types))
     x, w = types[0], types[1]
-    check(len(w.shape) == 2 and len(x.shape) >= 1, "weights of this rank", "(O,I)", w.shape)
-    check(x.shape[-1] == w.shape[1], "input features", w.shape[1], x.shape[-1])
+    check(len(w.shape) == 2, "weights of this rank", "(O,I)", w.shape)
+    features = x.frame[2]
+    check(features == w.shape[1], "input features", w.shape[1], features)
     _check_operands(types, w.shape[0])
     return (_result(types, (*x.shape[:-1], w.shape[0]), a.raw),)
 
@@ -308,7 +309,7 @@ def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return (sums.astype(node.output.type.dtype.numpy),)
 
 
-def _fold_bias_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+def _fold_bias_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
     return tuple(Operand(v, i) for i, v in enumerate(node.inputs))
 
 
@@ -369,7 +370,7 @@ def _fold_attrs(node: Node) -> FoldBias:
 # Kernels ----------------------------------------------------------------------------------
 
 
-def W(*shape: int, channels: bool = False) -> TensorType:
+def _w(*shape: int, channels: bool = False) -> TensorType:
     """int8 weights for a sample, quantised per tensor or per output channel."""
     if not channels:
         return s8(*shape, scale=0.01)
@@ -675,25 +676,25 @@ conv2d = register(
         ),
         samples=(
             Sample(
-                (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), W(5, 3, 3, 3), s32(5)),
+                (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
                 Conv2d(stride=(2, 2), pad=(1, 1, 1, 1)),
                 (s8(1, 4, 5, 5, scale=0.9, zero_point=4),),
                 params=(1, 2),
             ),
             Sample(
-                (s8(2, 6, 5, 4, scale=0.1, zero_point=11), W(6, 1, 1, 4, channels=True), s32(6)),
+                (s8(2, 6, 5, 4, scale=0.1, zero_point=11), _w(6, 1, 1, 4, channels=True), s32(6)),
                 Conv2d(),
                 (s8(2, 6, 5, 6, scale=0.7, zero_point=-128),),
                 params=(1, 2),
             ),
             Sample(
-                (s8(1, 9, 8, 6, scale=0.2, zero_point=-128), W(12, 3, 5, 1, channels=True)),
+                (s8(1, 9, 8, 6, scale=0.2, zero_point=-128), _w(12, 3, 5, 1, channels=True)),
                 Conv2d(stride=(1, 2), pad=(1, 1, 2, 2), groups=6),
                 (s8(1, 9, 4, 12, scale=2.0, zero_point=0),),
                 params=(1,),
             ),
             Sample(
-                (s8(1, 9, 11, 4, scale=0.2, zero_point=5), W(6, 2, 3, 2)),
+                (s8(1, 9, 11, 4, scale=0.2, zero_point=5), _w(6, 2, 3, 2)),
                 Conv2d(dilation=(3, 2), pad=(2, 1, 2, 2), groups=2),
                 (s8(1, 9, 11, 6, scale=1.5, zero_point=1),),
                 params=(1,),
@@ -701,7 +702,7 @@ conv2d = register(
             Sample(
                 (
                     s16(1, 5, 5, 3, scale=0.001),
-                    W(4, 3, 3, 3, channels=True),
+                    _w(4, 3, 3, 3, channels=True),
                     TensorType((4,), DType.S64),
                 ),
                 Conv2d(pad=(1, 1, 1, 1)),
@@ -715,7 +716,7 @@ conv2d = register(
             ),
             Sample((f32(1, 6, 7, 3), f32(3, 3, 3, 1)), Conv2d(groups=3), params=(1,)),
             Sample(
-                (s8(1, 4, 4, 3, scale=0.1, zero_point=9), W(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
+                (s8(1, 4, 4, 3, scale=0.1, zero_point=9), _w(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
                 Conv2d(pad=(1, 1, 1, 1), raw=True),
                 (s32(1, 4, 4, 2),),
                 params=(1,),
@@ -739,26 +740,26 @@ linear = register(
         kernels=(LINEAR,),
         samples=(
             Sample(
-                (s8(1, 7, scale=0.05, zero_point=-3), W(3, 7), s32(3)),
+                (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),
                 Linear(),
                 (s8(1, 3, scale=0.4, zero_point=4),),
                 params=(1, 2),
             ),
             Sample(
-                (s8(3, 16, scale=0.1, zero_point=127), W(8, 16, channels=True)),
+                (s8(3, 16, scale=0.1, zero_point=127), _w(8, 16, channels=True)),
                 Linear(),
                 (s8(3, 8, scale=0.5, zero_point=-128),),
                 params=(1,),
             ),
             Sample((f32(2, 33), f32(5, 33), f32(5)), Linear(), params=(1, 2)),
             Sample(
-                (s16(2, 9, scale=0.001), W(4, 9), TensorType((4,), DType.S64)),
+                (s16(2, 9, scale=0.001), _w(4, 9), TensorType((4,), DType.S64)),
                 Linear(),
                 (s16(2, 4, scale=0.01),),
                 params=(1, 2),
             ),
             Sample(
-                (s8(1, 5, scale=0.1, zero_point=2), W(3, 5), s32(3), s32(1, 3)),
+                (s8(1, 5, scale=0.1, zero_point=2), _w(3, 5), s32(3), s32(1, 3)),
                 Linear(raw=True),
                 (s32(1, 3),),
             ),

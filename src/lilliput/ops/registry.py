@@ -11,7 +11,7 @@ _OPS: dict[str, Op] = {}
 
 
 def register(op: Op) -> Op:
-    """Adds `op` and returns it, so that a family reads `conv2d = register(Op(...))`."""
+    """Puts an operator into the table; gives it back, so that a family can name it."""
     assert op.name not in _OPS, f"operator {op.name} is registered twice"
     _OPS[op.name] = op
     return op

@@ -159,7 +159,7 @@ def _loss_infer(_: NoAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ..
     return (f32(*logits.shape[:-1], 1),)
 
 
-def _loss_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+def _loss_ref(_: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     """log(sum exp(x - max)) summed in order, times the target's mass, less target . (x - max)."""
     logits, target = operands
     shifted = logits - logits.max(-1, keepdims=True)

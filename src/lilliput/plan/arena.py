@@ -110,9 +110,9 @@ def _forbidden(block: Block, other: Block, at: int, distances: Distances) -> tup
     """The open interval of offsets that `block` may not have while `other` lies at `at`."""
     low, high = at - block.nbytes, at + other.nbytes
     if (block.name, other.name) in distances:  # block is the output, other its input
-        low, high = at - distances[block.name, other.name], high
+        low = at - distances[block.name, other.name]
     elif (other.name, block.name) in distances:  # block is the input, other the output
-        low, high = low, at + distances[other.name, block.name]
+        high = at + distances[other.name, block.name]
     return low, max(low, high)
 
 

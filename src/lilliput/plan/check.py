@@ -76,7 +76,8 @@ def _check_places(program: Program) -> None:
 
 
 def _meet(a: Buffer, b: Buffer) -> bool:
-    assert a.offset is not None and b.offset is not None
+    assert a.offset is not None
+    assert b.offset is not None
     return a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
 
 
@@ -230,7 +231,7 @@ class _Shadow:
         self.read(step.source, rows, x, channels)
         target = self.slice(step.target, k)
         memory = self.arena(target)
-        for piece in self.rows(target, rows, x if target is step.target else x, channels):
+        for piece in self.rows(target, rows, x, channels):
             where = np.arange(piece.address, piece.address + piece.count)
             self.pending.append(
                 (

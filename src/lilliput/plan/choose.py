@@ -11,7 +11,7 @@ one pays for a conversion.  On chains the result is optimal.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import EITHER, Kernel, Layout
@@ -54,40 +54,28 @@ class Choice:
     writes: Layout
 
 
-Convert = Callable[[Value], float]
 Table = Mapping[Layout, float]
+"""Predicted cycles of everything up to a value, by the layout it is made in."""
 
 
-def choose(drafts: Sequence[Draft], planar: frozenset[str], convert: Convert) -> list[Choice]:
+def choose(
+    drafts: Sequence[Draft], planar: frozenset[str], convert: Callable[[Value], float]
+) -> list[Choice]:
     """One choice for each draft.
 
     planar : values that may be held in planes; all others are held in rows
     convert : predicted cycles of changing the layout of a value
     """
-    users = _users(drafts)
-    best: dict[str, Table] = {}
+    programme = _Programme(_users(drafts), convert)
     for draft in drafts:
-        best[draft.output.name] = {
+        layouts = EITHER if draft.output.name in planar else (Layout.ROWS,)
+        programme.best[draft.output.name] = {
             layout: min(
-                (_cost(draft, c, layout, best, users, convert) for c in _writing(draft, layout)),
-                default=float("inf"),
+                (programme.cost(draft, c) for c in _writing(draft, layout)), default=float("inf")
             )
-            for layout in allowed(draft.output, planar)
+            for layout in layouts
         }
-    fixed: dict[str, Layout] = {}
-    choices: list[Choice] = []
-    for draft in reversed(drafts):
-        choices.append(_settle(draft, planar, fixed, best, users, convert))
-    return choices[::-1]
-
-
-def allowed(value: Value, planar: frozenset[str]) -> tuple[Layout, ...]:
-    return EITHER if value.name in planar else (Layout.ROWS,)
-
-
-def _rank(cost: float, layout: Layout) -> tuple[float, bool]:
-    """Rows where both cost the same."""
-    return cost, layout is not Layout.ROWS
+    return [programme.settle(draft) for draft in reversed(drafts)][::-1]
 
 
 def _users(drafts: Sequence[Draft]) -> dict[str, int]:
@@ -102,67 +90,58 @@ def _writing(draft: Draft, layout: Layout) -> list[Candidate]:
     return [c for c in draft.candidates if layout in c.kernel.writes]
 
 
-def _table(value: Value, best: Mapping[str, Table], users: Mapping[str, int]) -> Table:
-    """This reader's part of the cost of an operand, by the layout it is made in."""
-    made = best.get(value.name, {Layout.ROWS: 0.0})
-    return {layout: cost / users.get(value.name, 1) for layout, cost in made.items()}
+def _rank(cost: float, layout: Layout) -> tuple[float, bool]:
+    """Rows where both cost the same."""
+    return cost, layout is not Layout.ROWS
 
 
-def _read(
-    draft: Draft,
-    kernel: Kernel,
-    best: Mapping[str, Table],
-    users: Mapping[str, int],
-    convert: Convert,
-) -> tuple[float, Layout, Layout]:
-    """(cost, layout read, layout made) of the cheapest way to feed the first operand."""
-    if draft.first is None:
-        return 0.0, Layout.ROWS, Layout.ROWS
-    value = draft.first
-    return min(
-        (
-            (cost + (convert(value) if made is not wanted else 0.0), wanted, made)
-            for wanted in kernel.reads
-            for made, cost in _table(value, best, users).items()
-        ),
-        key=lambda option: (option[0], option[1] is not option[2], *_rank(0.0, option[1])),
-    )
+@dataclass
+class _Programme:
+    """`best`: value -> its table; `fixed`: value -> the layout that the walk back gave it."""
 
+    users: Mapping[str, int]
+    convert: Callable[[Value], float]
+    best: dict[str, Table] = field(default_factory=dict[str, Table])
+    fixed: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
-def _cost(
-    draft: Draft,
-    candidate: Candidate,
-    layout: Layout,
-    best: Mapping[str, Table],
-    users: Mapping[str, int],
-    convert: Convert,
-) -> float:
-    read, _, _ = _read(draft, candidate.kernel, best, users, convert)
-    free = sum(min(_table(v, best, users).values()) for v in draft.free)
-    return candidate.cycles + read + free
+    def share(self, value: Value) -> Table:
+        """One reader's part of the cost of an operand."""
+        made = self.best.get(value.name, {Layout.ROWS: 0.0})
+        return {layout: cost / self.users[value.name] for layout, cost in made.items()}
 
+    def read(self, draft: Draft, kernel: Kernel) -> tuple[float, Layout, Layout]:
+        """(cost, layout read, layout made) of the cheapest way to feed the first operand."""
+        if draft.first is None:
+            return 0.0, Layout.ROWS, Layout.ROWS
+        convert = self.convert(draft.first)
+        return min(
+            (
+                (cost + (convert if made is not wanted else 0.0), wanted, made)
+                for wanted in kernel.reads
+                for made, cost in self.share(draft.first).items()
+            ),
+            key=lambda option: (option[0], option[1] is not option[2], *_rank(0.0, option[1])),
+        )
 
-def _settle(
-    draft: Draft,
-    planar: frozenset[str],
-    fixed: dict[str, Layout],
-    best: Mapping[str, Table],
-    users: Mapping[str, int],
-    convert: Convert,
-) -> Choice:
-    """The draft's choice, given what its readers have fixed; fixes its operands' layouts."""
-    table = best[draft.output.name]
-    writes = fixed.setdefault(draft.output.name, min(table, key=lambda k: _rank(table[k], k)))
-    chosen = min(
-        _writing(draft, writes), key=lambda c: _cost(draft, c, writes, best, users, convert)
-    )
-    _, reads, made = _read(draft, chosen.kernel, best, users, convert)
-    if draft.first is not None and draft.first.name in best:
-        made = fixed.setdefault(draft.first.name, made)
-        if made in chosen.kernel.reads:
-            reads = made
-    for value in draft.free:
-        if value.name in best:
-            options = best[value.name]
-            fixed.setdefault(value.name, min(options, key=lambda k: _rank(options[k], k)))
-    return Choice(chosen.kernel, reads, writes)
+    def cost(self, draft: Draft, candidate: Candidate) -> float:
+        free = sum(min(self.share(v).values()) for v in draft.free)
+        return candidate.cycles + self.read(draft, candidate.kernel)[0] + free
+
+    def fix(self, value: Value, preferred: Layout | None = None) -> Layout:
+        """The layout of a value: what an earlier reader wanted, else `preferred`, else the
+        cheapest."""
+        table = self.best.get(value.name, {Layout.ROWS: 0.0})
+        cheapest = min(table, key=lambda layout: _rank(table[layout], layout))
+        return self.fixed.setdefault(value.name, preferred or cheapest)
+
+    def settle(self, draft: Draft) -> Choice:
+        """The draft's choice, given what its readers have fixed; fixes its operands' layouts."""
+        writes = self.fix(draft.output)
+        chosen = min(_writing(draft, writes), key=lambda c: self.cost(draft, c))
+        _, reads, made = self.read(draft, chosen.kernel)
+        if draft.first is not None:
+            made = self.fix(draft.first, made)
+            reads = made if made in chosen.kernel.reads else reads
+        for value in draft.free:
+            self.fix(value)
+        return Choice(chosen.kernel, reads, writes)

@@ -118,7 +118,7 @@ def timetable(members: Sequence[Member], keep: frozenset[str]) -> Timetable:
         for m, p, phase in zip(members, periods, phases, strict=True)
     ]
     rings: dict[str, int] = {}
-    for j, member in enumerate(members):
+    for j in range(len(members)):
         for read, i in _inside(members, j):
             ahead = (phases[j] - phases[i]) // periods[i]
             rows = ahead + behind(read.rule) + members[i].quantum

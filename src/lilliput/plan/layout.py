@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lilliput.ir.graph import Node, Value
-from lilliput.plan.frames import Box, Move, moves, whole_box
 from lilliput.plan.draft import Movement
+from lilliput.plan.frames import Box, Move, moves, whole_box
 from lilliput.plan.select import Item, Task, copy_task
 
 

@@ -59,8 +59,9 @@ class View:
     value that the buffer was made for (`plane` is None where the channels of a pixel are
     neighbours: the layout "rows"); in the buffer row y lies in slot
     (counter + shift + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when
-    every row has its own place, and only then `start` may reach into later rows.  `block` is set on parameters that are brought in slices of so
-    many output channels: execution k finds slice k in slot k % slots.
+    every row has its own place, and only then `start` may reach into later rows.  `block` is
+    set on parameters that are brought in slices of so many output channels: execution k
+    finds slice k in slot k % slots.
     """
 
     buffer: str
@@ -225,6 +226,8 @@ class Timed:
 
 @dataclass(frozen=True)
 class Loop:
+    """`body` at each iteration t = 0 .. count-1, as far as its steps are due."""
+
     count: int
     body: tuple[Timed, ...]
 

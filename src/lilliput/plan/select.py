@@ -39,6 +39,9 @@ class Expression:
 
 @dataclass(frozen=True, eq=False)
 class Task:
+    """One kernel call of the program to be; `rules` are those of its operands, then of its
+    expression's."""
+
     node: Node
     fused: tuple[Node, ...]
     kernel: Kernel
