@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -142,9 +143,10 @@ def fit(observations: Sequence[Observation]) -> tuple[float, ...]:
 
 def _least_squares(columns: Floats, target: Floats) -> Floats:
     """The solution; minus one everywhere when the columns do not determine it."""
-    solution, _, rank, _ = np.linalg.lstsq(columns, target, rcond=1e-9)
-    full = rank == columns.shape[1]
-    return solution.astype(np.float64) if full else np.full(columns.shape[1], -1.0)
+    solved = np.linalg.lstsq(columns, target, rcond=1e-9)
+    solution, _, rank, _ = cast(tuple[Floats, Floats, int, Floats], solved)
+    refused: Floats = np.full(columns.shape[1], -1.0)
+    return solution if rank == columns.shape[1] else refused
 
 
 def predicted(row: Sequence[float], work: Work) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from tests.strategies import calls_of, chains, modules
 
@@ -37,11 +37,21 @@ M4 = load("cortex-m4")
 SLOW_START = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
+# A module's repr is long; a failure shows its text instead.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+
 def examples(share: float) -> settings:
-    """A share of the profile's number of examples; fixtures are the same for all of them."""
+    """A share of the profile's number of examples; fixtures are the same for all of them.
+
+    Where few examples are run, each of them compiles: a failure is shown as it was found.
+    """
     count = max(2, int(settings().max_examples * share))
     checks = [*SLOW_START, HealthCheck.function_scoped_fixture]
-    return settings(max_examples=count, suppress_health_check=checks, print_blob=True)
+    phases = [p for p in Phase if p is not Phase.explain and (share > 0.2 or p is not Phase.shrink)]
+    return settings(
+        max_examples=count, suppress_health_check=checks, phases=phases, print_blob=True
+    )
 
 
 @examples(0.1)
@@ -50,6 +60,7 @@ def test_c_on_the_host_is_numpy(host_compiler: Toolchain, module: Module, seed: 
     canonical = Canonicalize()(module)
     verify(canonical)
     program = plan(canonical, M4)
+    note(print_module(canonical))
     proof = prove(canonical, program, calls_of(module, seed), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
 
@@ -61,6 +72,7 @@ def test_c_on_the_core_is_numpy(module: Module, seed: int) -> None:
     canonical = Canonicalize()(module)
     program = plan(canonical, M4)
     target = (find(M4.core), M4)
+    note(print_module(canonical))
     proof = prove(canonical, program, calls_of(module, seed), target=target)
     assert proof.exact, str(proof.difference)
 
@@ -149,6 +161,7 @@ def test_streaming_is_the_whole_network(
 ) -> None:
     module, options = streamed(*drawn)
     program = plan(module, M4, options)
+    note(print_module(module))
     proof = prove(module, program, calls_of(module, seed), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
 

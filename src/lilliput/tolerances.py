@@ -35,5 +35,5 @@ BOUNDS = {
     "TFLite Micro": Bound(1e-6, 2.5e-5),
     # int8 weights with float activations: LiteRT quantises the activations of every layer to
     # eight bits on the fly, we multiply by the dequantised weights.
-    "LiteRT": Bound(0.005, 0.05),
+    "LiteRT": Bound(0.01, 0.05),
 }

@@ -1,14 +1,16 @@
 """Profiling: what one inference costs on an emulated core, layer by layer.
 
 One idea: instructions are counted, cycles are estimated from a stated model, and the two are
-never mixed.  No milliseconds.
+never mixed.  Beside them stands what the planner had predicted.  No milliseconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from lilliput import report
+from lilliput.codegen.names import leaf_steps, step_ids
 from lilliput.compiler.pipeline import Log, Model, Options, emit_options, quiet
 from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device
@@ -18,15 +20,19 @@ from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import find
 from lilliput.errors import LilliputError
 from lilliput.plan.build import plan
+from lilliput.plan.cost import PredictionError, predict, prediction_error
+from lilliput.plan.program import Call, Program
 
 
 @dataclass(frozen=True)
 class ProfiledLayer:
-    """instructions are counted; estimated_cycles come from the core's cycle model."""
+    """instructions are counted; estimated_cycles come from the core's cycle model, and
+    predicted_cycles from `plan.cost`, which decided before anything was compiled."""
 
     layer: report.Layer
     instructions: int
     estimated_cycles: float | None
+    predicted_cycles: float
 
     @property
     def per_mac(self) -> float | None:
@@ -35,7 +41,10 @@ class ProfiledLayer:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """One inference on the emulated core of `device`."""
+    """One inference on the emulated core of `device`.
+
+    prediction_error : what is known of the error of `predicted_cycles` on this core
+    """
 
     model: str
     device: str
@@ -43,11 +52,16 @@ class Profile:
     instructions: int
     estimated_cycles: float | None
     cycle_model: str
+    prediction_error: PredictionError | None
     layers: tuple[ProfiledLayer, ...]
 
     @property
     def macs(self) -> int:
         return sum(p.layer.macs for p in self.layers)
+
+    @property
+    def predicted_cycles(self) -> float:
+        return sum(p.predicted_cycles for p in self.layers)
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -57,6 +71,8 @@ class Profile:
             "instructions": self.instructions,
             "estimated_cycles": self.estimated_cycles,
             "cycle_model": self.cycle_model,
+            "predicted_cycles": self.predicted_cycles,
+            "prediction_error": asdict(self.prediction_error) if self.prediction_error else None,
             "macs": self.macs,
             "layers": [
                 {
@@ -69,6 +85,7 @@ class Profile:
                     "instructions": p.instructions,
                     "instructions_per_mac": p.per_mac,
                     "estimated_cycles": p.estimated_cycles,
+                    "predicted_cycles": p.predicted_cycles,
                 }
                 for p in self.layers
             ],
@@ -103,6 +120,7 @@ def profile(
         raise LilliputError("this emulator does not count instructions", where=device.core.name)
     timing = cycle_model(device.core)
     layers = [x for x in report.layers(program) if x.entry == entry]
+    predicted = _predicted(program, device.core.name)
     return Profile(
         program.name,
         device.name,
@@ -110,8 +128,25 @@ def profile(
         run.instructions,
         sum(run.step_cycles.values()) if timing else None,
         f"{timing.name}: {timing.error_note}" if timing else "none for this core",
+        prediction_error(device.core.name),
         tuple(
-            ProfiledLayer(x, run.step_instructions.get(x.step, 0), run.step_cycles.get(x.step))
+            ProfiledLayer(
+                x,
+                run.step_instructions.get(x.step, 0),
+                run.step_cycles.get(x.step),
+                predicted[x.step],
+            )
             for x in layers
         ),
     )
+
+
+def _predicted(program: Program, core: str) -> Mapping[int, float]:
+    """Step -> predicted cycles of its kernel on the whole node, epilogue included."""
+    ids = step_ids(program)
+    return {
+        ids[entry.name, index]: predict(step.kernel, step.node, core, step.fused)
+        for entry in program.entries
+        for index, step in enumerate(leaf_steps(entry))
+        if isinstance(step, Call)
+    }

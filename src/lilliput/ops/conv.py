@@ -189,8 +189,8 @@ def _attrs(node: Node) -> Conv2d | Linear:
 
 
 def acc_type(node: Node) -> DType:
-    bias = node.inputs[2].type.dtype if len(node.inputs) > 2 else None
-    return accumulator(node.inputs[0].type.dtype, bias)
+    x, *rest = (v.type.dtype for v in node.inputs)
+    return accumulator(x, rest[1] if len(rest) > 1 else None)
 
 
 def _start(node: Node, operands: Sequence[Array], shape: tuple[int, ...]) -> Array:

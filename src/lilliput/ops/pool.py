@@ -157,9 +157,9 @@ SPECIALISE = (
 
 
 def _kernel_work(node: Node) -> Work:
-    """Inner: taps; set-ups: windows, one a pixel."""
-    out = node.output.type
-    return Work(_work(node), out.size, out.size // out.shape[3])
+    """Inner: taps; set-ups: rows of windows."""
+    size = node.output.type.size
+    return Work(_work(node), size, size * _attrs(node).kernel[0])
 
 
 SAMPLES = (

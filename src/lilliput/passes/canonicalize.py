@@ -34,19 +34,14 @@ class Canonicalize:
             own = _own_outputs(split, fresh)
             params |= folded.params
             graphs[entry] = own
-            for name, value in _renamed(graph, own).items():
-                for state in updates.values():
-                    if entry in state and state[entry].name == name:
-                        state[entry] = value
+            updated = [state for state in updates.values() if entry in state]
+            tail = own.outputs[len(own.outputs) - len(updated) :]
+            for state, value in zip(updated, tail, strict=True):
+                state[entry] = value
         states = {
             name: replace(state, updates=updates[name]) for name, state in module.states.items()
         }
         return replace(module, graphs=graphs, params=params, states=states)
-
-
-def _renamed(old: Graph, new: Graph) -> dict[str, Value]:
-    pairs = zip(old.outputs, new.outputs, strict=True)
-    return {a.name: b for a, b in pairs if a != b}
 
 
 class _Names:
