@@ -145,8 +145,7 @@ def _least_squares(columns: Floats, target: Floats) -> Floats:
     """The solution; minus one everywhere when the columns do not determine it."""
     solved = np.linalg.lstsq(columns, target, rcond=1e-9)
     solution, _, rank, _ = cast(tuple[Floats, Floats, int, Floats], solved)
-    refused: Floats = np.full(columns.shape[1], -1.0)
-    return solution if rank == columns.shape[1] else refused
+    return solution if rank == columns.shape[1] else np.zeros(columns.shape[1]) - 1
 
 
 def predicted(row: Sequence[float], work: Work) -> float:

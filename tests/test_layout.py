@@ -12,7 +12,7 @@ from tests.samples import random_array
 from lilliput.devices.device import load
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain
-from lilliput.ir import Builder, Module, Value, verify
+from lilliput.ir import Builder, Graph, Module, Param, Value, verify
 from lilliput.ir.types import s8
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import add
@@ -136,7 +136,9 @@ def prove_on_host(module: Module, host: Toolchain, steps: int = 2) -> None:
 
 
 def test_views_concatenations_and_outputs(host_compiler: Toolchain) -> None:
-    params, names, graphs = {}, set[str](), {}
+    params: dict[str, Param] = {}
+    names: set[str] = set()
+    graphs: dict[str, Graph] = {}
     for case in CASES:
         b = Builder(params, names)
         outputs = case(b, b.input(f"x_{case.__name__}", MAP))

@@ -28,7 +28,7 @@ from lilliput.plan.check import check
 from lilliput.plan.frames import Box, operand_frame, whole_box, windowed
 from lilliput.plan.group import Member, Read, timetable
 from lilliput.plan.layout import Job, Storage, Turn, compose, lay_out
-from lilliput.plan.lifetimes import distances, lifetimes
+from lilliput.plan.lifetimes import distances, lifetimes, views
 from lilliput.plan.program import (
     Advance,
     Buffer,
@@ -142,7 +142,7 @@ class _Planner:
                 top = max(top, arena.extent(mine, offsets))
             if top:
                 arenas[memory.name] = -(-top // 4) * 4
-        used = {v.buffer for e in entries for v in stage.views(e)}
+        used = {v.buffer for e in entries for v in views(e)}
         used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
         buffers = {n: b for n, b in self.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.consts.items() if n in used}

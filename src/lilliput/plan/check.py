@@ -1,8 +1,8 @@
 """The independent checker: is a program a valid certificate?
 
-It shares nothing with the planner but the data structures.  It executes the program on
-shadow memory: every byte of every memory carries the name of the value and the position in
-it that was last written there.  A step is legal when every byte it reads carries what its
+It shares nothing with the planner but the data structures and the walk over them.  It
+executes the program on shadow memory: every byte of every memory carries the name of the
+value, and the position in it, that was last written there.  A step is legal when every byte it reads carries what its
 view says it should, piece by piece, in the order in which its kernel works:
 
     for each output row: the operand bytes that the region rule asks for are intact, before
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from lilliput.errors import CertificateError
 from lilliput.ir.region import Interval, Reduce, Whole, Window, needs
+from lilliput.plan.lifetimes import views
 from lilliput.plan.program import (
     Advance,
     Buffer,
@@ -50,6 +51,7 @@ def check(program: Program, direct: Mapping[str, bool]) -> None:
     direct : memory -> whether kernels can read and write it without a copy
     """
     _check_places(program)
+    _check_alignment(program)
     turns = max((s.view.ring or 1 for s in program.states), default=1)
     for counter in {0, 1 % turns, turns - 1}:
         for entry in program.entries:
@@ -73,6 +75,22 @@ def _check_places(program: Program) -> None:
         for other in placed:
             if other is not state and other.memory == state.memory and _meet(state, other):
                 raise CertificateError("state shares bytes", where=state.name, found=other.name)
+
+
+def _check_alignment(program: Program) -> None:
+    """Every element lies at a multiple of its size: some cores fault otherwise."""
+    for entry in program.entries:
+        for view in views(entry):
+            offset = program.buffers[view.buffer].offset or 0
+            size = view.dtype.itemsize
+            steps = (offset + view.start, view.row, view.pixel, view.channel)
+            if any(step % size for step in steps):
+                raise CertificateError(
+                    "elements are not aligned",
+                    where=f"entry {entry.name}, {view.root}",
+                    expected=f"multiples of {size} bytes",
+                    found=str(steps),
+                )
 
 
 def _meet(a: Buffer, b: Buffer) -> bool:

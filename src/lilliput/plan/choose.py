@@ -135,13 +135,12 @@ class _Programme:
         return self.fixed.setdefault(value.name, preferred or cheapest)
 
     def settle(self, draft: Draft) -> Choice:
-        """The draft's choice, given what its readers have fixed; fixes its operands' layouts."""
+        """The draft's choice, given what its readers have fixed; fixes its first operand's layout
+        (operands that are free are read in any)."""
         writes = self.fix(draft.output)
         chosen = min(_writing(draft, writes), key=lambda c: self.cost(draft, c))
         _, reads, made = self.read(draft, chosen.kernel)
         if draft.first is not None:
             made = self.fix(draft.first, made)
             reads = made if made in chosen.kernel.reads else reads
-        for value in draft.free:
-            self.fix(value)
         return Choice(chosen.kernel, reads, writes)

@@ -38,6 +38,14 @@ def writes_of(step: Step) -> Iterator[View]:
             yield from writes_of(timed.step)
 
 
+def views(entry: Entry) -> Iterator[View]:
+    """Every view that an entry reads or writes."""
+    yield from (v for _, v in (*entry.inputs, *entry.outputs))
+    for step in entry.steps:
+        yield from reads_of(step)
+        yield from writes_of(step)
+
+
 def lifetimes(entry: Entry, buffers: Mapping[str, Buffer]) -> list[Block]:
     """First and last step at which each arena buffer of the entry holds something."""
     first: dict[str, int] = {}

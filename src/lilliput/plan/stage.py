@@ -8,7 +8,7 @@ activation            the call works on a copy: in before it, out after it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lilliput.errors import PlanError
@@ -27,14 +27,6 @@ from lilliput.plan.program import (
     View,
     Wait,
 )
-
-
-def views(entry: Entry) -> Iterator[View]:
-    """Every view that an entry reads or writes."""
-    yield from (v for _, v in (*entry.inputs, *entry.outputs))
-    for step in entry.steps:
-        yield from reads_of(step)
-        yield from writes_of(step)
 
 
 def stage(

@@ -1,0 +1,69 @@
+"""Running .tflite files in other implementations: TFLite Micro, tensor by tensor, and LiteRT.
+
+Both are used as black boxes, and both are optional (see the `oracle` marker).
+"""
+
+# tflite_micro and ai_edge_litert ship without types
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.frontends.tflite.flatbuf import decode
+from lilliput.frontends.tflite.schema import IDENTIFIER, Model
+from lilliput.ir import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """`outputs` in the file's order; `tensors`: name -> data of what nodes have made."""
+
+    outputs: list[Array]
+    tensors: dict[str, Array]
+
+
+class Tflm:
+    """A model in the tflite-micro wheel's reference kernels; `keep` preserves all tensors."""
+
+    def __init__(self, data: bytes, *, arena: int = 8 << 20, keep: bool = False):
+        from tflite_micro import runtime
+
+        kind = runtime.InterpreterConfig
+        config = kind.kPreserveAllTensors if keep else kind.kAllocationRecording
+        self.interpreter = runtime.Interpreter.from_bytes(
+            data, arena_size=arena, intrepreter_config=config
+        )
+        graph = decode(data, IDENTIFIER, Model).subgraphs[0]
+        self.inputs = [graph.tensors[i] for i in graph.inputs]
+        self.count = len(graph.outputs)
+        self.made = {i: graph.tensors[i].name for op in graph.operators for i in op.outputs}
+        if not keep:
+            self.made = {}
+
+    def run(self, inputs: Sequence[Array]) -> Runs:
+        for k, (array, tensor) in enumerate(zip(inputs, self.inputs, strict=True)):
+            self.interpreter.set_input(array.reshape(tensor.shape), k)
+        self.interpreter.invoke()
+        tensors = {
+            name: np.array(self.interpreter.GetTensor(i, 0)["tensor_data"])
+            for i, name in self.made.items()
+        }
+        outputs = [np.array(self.interpreter.get_output(k)) for k in range(self.count)]
+        return Runs(outputs, tensors)
+
+
+def run_litert(data: bytes, inputs: Sequence[Array]) -> list[Array]:
+    """The outputs of LiteRT's interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data, num_threads=1)
+    interpreter.allocate_tensors()
+    for array, detail in zip(inputs, interpreter.get_input_details(), strict=True):
+        interpreter.set_tensor(detail["index"], array.reshape(detail["shape"]))
+    interpreter.invoke()
+    return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
