@@ -19,7 +19,8 @@ from lilliput.ir.op import EITHER, Kernel, Layout
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kernel that accepts the anchor, and what it is predicted to cost."""
+    """A kernel that accepts the anchor, and what it is predicted to cost (a margin included
+    where it wants another layout than rows)."""
 
     kernel: Kernel
     cycles: float

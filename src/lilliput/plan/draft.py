@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 from lilliput.errors import Problem
 from lilliput.ir.graph import Graph, Node, Value
-from lilliput.ir.op import EITHER, Kernel
+from lilliput.ir.op import EITHER, Kernel, Layout
 from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict
 from lilliput.plan.frames import fits_frame, is_movement
 
 EPILOGUE_OPERANDS = 8
+MARGIN = 0.1
+"""By how much a kernel must be predicted to win before values leave the layout "rows": small
+gains are within the prediction's error, and outputs in rows can run over their inputs."""
 
 MAP = Kernel(
     name="map",
@@ -90,7 +93,7 @@ class _Drafter:
             return None
         chain = self._epilogue(node) if all(_stores(k) for k in kernels) else []
         self.fused.update(n.output.name for n in chain)
-        candidates = tuple(Candidate(k, predict(k, node, self.core, chain)) for k in kernels)
+        candidates = tuple(self._candidate(k, node, chain) for k in kernels)
         made = {n.output.name for n in (node, *chain)}
         free = [v for n in chain for v in n.inputs if v.name not in made]
         first = None
@@ -99,6 +102,11 @@ class _Drafter:
         elif node.inputs:
             first = node.inputs[0]
         return Draft(node, tuple(chain), candidates, first, tuple(free))
+
+    def _candidate(self, kernel: Kernel, node: Node, chain: Sequence[Node]) -> Candidate:
+        cycles = predict(kernel, node, self.core, chain)
+        odd = Layout.ROWS not in kernel.reads
+        return Candidate(kernel, cycles * (1 + MARGIN) if odd else cycles)
 
     def _kernels(self, node: Node) -> list[Kernel]:
         """The kernels that accept `node`; a problem when there is none."""
