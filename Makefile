@@ -4,7 +4,7 @@
 #   LILLIPUT_SHARED=dir models and data for the tests that want them
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-models bench lock clean
+.PHONY: help setup demo check test test-all test-models bench fit lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,14 +57,17 @@ check: $(STAMP) ## format, lint, types, import layers
 test: $(STAMP) ## the ordinary tests: pip-installed compiler and emulator only, no network
 	env -u LILLIPUT_SHARED $(BIN)/pytest -n 2 -m "not slow and not models" $(ARGS)
 
-test-all: $(STAMP) ## every test: slow ones, every compiler found, LILLIPUT_SHARED
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 $(ARGS)
+test-all: $(STAMP) ## every test but the full run of published networks: slow ones, every compiler, LILLIPUT_SHARED
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "not models" $(ARGS)
 
 test-models: $(STAMP) ## the published networks, bit for bit
 	$(BIN)/pytest -n 2 -m models $(ARGS)
 
 bench: $(STAMP) ## instructions, RAM and flash of the published networks
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fit: $(STAMP) ## measure every kernel again and fit the planner's cost model
+	$(BIN)/python -m benchmarks.fit $(ARGS)
 
 # Compiled with uv in an environment of its own; every platform's versions end up in one file.
 lock: ## choose and lock the newest versions that pyproject.toml allows

@@ -190,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core", action="append", choices=CORES, help="only these (default all)")
     parser.add_argument("--output", type=Path, default=TARGET)
     chosen = parser.parse_args(arguments)
+    if chosen.core and chosen.output == TARGET:
+        parser.error("some cores alone would lose the others: give --output another file")
     cases = grid.cases()
     tables: dict[str, Table] = {}
     for name in chosen.core or CORES:

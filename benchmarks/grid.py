@@ -199,16 +199,18 @@ def _same_shape(op: Op, dtype: DType) -> Iterator[Sample]:
 
 def cases() -> list[Case]:
     """Every case, in an order that depends on nothing but the registry."""
-    found: list[Case] = []
-    for op in all_ops():
-        if op.view or not (op.kernels or op.scalar):
-            continue
-        larger = [s for d in _dtypes(op) for s in _larger(op, d)]
-        covered = {s.inputs[0].dtype for s in larger}
-        samples = [*larger, *(s for s in op.samples if s.inputs[0].dtype not in covered)]
-        forced = [replace(op, kernels=(k,)) for k in op.kernels] or [op]
-        found += [Case(f, s) for s in samples for f in forced if _takes(f, s)]
-    return found
+    return [case for op in all_ops() for case in cases_of(op)]
+
+
+def cases_of(op: Op) -> list[Case]:
+    """The cases of one operator; none for one that computes nothing."""
+    if op.view or not (op.kernels or op.scalar):
+        return []
+    larger = [s for d in _dtypes(op) for s in _larger(op, d)]
+    covered = {s.inputs[0].dtype for s in larger}
+    samples = [*larger, *(s for s in op.samples if s.inputs[0].dtype not in covered)]
+    forced = [replace(op, kernels=(k,)) for k in op.kernels] or [op]
+    return [Case(f, s) for s in samples for f in forced if takes(f, s)]
 
 
 def _larger(op: Op, dtype: DType) -> Iterator[Sample]:
@@ -222,7 +224,7 @@ def _dtypes(op: Op) -> tuple[DType, ...]:
     return tuple(d for d in (DType.S8, DType.S16, DType.F32, DType.S32) if d in found)
 
 
-def _takes(op: Op, sample: Sample) -> bool:
+def takes(op: Op, sample: Sample) -> bool:
     """Whether the type rule and the kernel accept the case."""
     try:
         graph = module([Case(op, sample)]).graphs["case0"]

@@ -54,8 +54,10 @@ def sample_module(op: Op, samples: tuple[Sample, ...], seed: int = 0) -> tuple[M
         entry = f"case{k}"
         graphs[entry] = b.graph(outputs)
         wanted = [v for i, v in enumerate(operands) if i not in sample.params]
-        for extreme in (None, "low", "high"):
-            calls.append(Call(entry, {v.name: _data(rng, v.type, sample, extreme) for v in wanted}))
+        calls += [
+            Call(entry, {v.name: _data(rng, v.type, sample, extreme) for v in wanted})
+            for extreme in (None, "low", "high")
+        ]
     return Module(graphs, params, {}, op.name), calls
 
 

@@ -172,6 +172,15 @@ def profile(
     common.show(as_json, result.to_json(), _profile_text(result))
 
 
+def _predicted(profile: Profile) -> str:
+    error = profile.prediction_error
+    text = f"{profile.predicted_cycles:,.0f}, by the planner"
+    if error is None:
+        return text
+    size = f"{error.median:.1%} median, {error.worst:.0%} worst"
+    return f"{text}; error a step {size}, fitted with {error.compiler}"
+
+
 def _profile_text(profile: Profile) -> str:
     from lilliput.report import columns
 
@@ -199,5 +208,6 @@ def _profile_text(profile: Profile) -> str:
             f"{'instructions':<18}{profile.instructions:,}, counted",
             f"{'estimated cycles':<18}{'-' if cycles is None else f'{cycles:,.0f}'}",
             f"{'cycle model':<18}{profile.cycle_model}",
+            f"{'predicted cycles':<18}{_predicted(profile)}",
         ]
     )

@@ -35,16 +35,23 @@ class Coefficients:
     setup: float
 
 
+STAND_IN: Final = "cortex-m33"
+"""A core without a table is predicted as this one: counting needs an emulator that can."""
+
 FALLBACK: Final = Coefficients(100.0, 6.0, 20.0, 15.0)
-"""For a core without any fitted row: a portable kernel on a core without special units."""
+"""Where not even a default row is fitted: a portable kernel without special instructions."""
 
 
 @dataclass(frozen=True)
 class PredictionError:
-    """|predicted / estimated - 1| over the layers of the fit, each left out of its own fit."""
+    """|predicted / estimated - 1| of the fit's steps, each left out of its own fit.
+
+    compiler : what they were compiled with; the code of another one is not what was fitted
+    """
 
     median: float
     worst: float
+    compiler: str
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,11 @@ def row_name(kernel: Kernel, node: Node) -> str:
 def predict(kernel: Kernel, node: Node, core: str, fused: Sequence[Node] = ()) -> float:
     """Predicted cycles of one call of `kernel` for `node`, its epilogue of `fused` nodes included.
 
-    A kernel without a fitted row takes the core's `default` row, and a core without a table
-    takes `FALLBACK`: a prediction always exists.
+    A kernel without a fitted row takes the core's `default` row, a core without a table those
+    of `STAND_IN`: a prediction always exists.
     """
-    table = tables().get(core, CostTable("cycles", {}, None))
+    every = tables()
+    table = every.get(core) or every.get(STAND_IN) or CostTable("cycles", {}, None)
     row, work = table.row(row_name(kernel, node)), kernel.work(node)
     cycles = row.call + row.inner * work.inner + row.element * work.elements
     cycles += row.setup * work.setups
@@ -101,8 +109,9 @@ def read_tables(text: str) -> Mapping[str, CostTable]:
 def _table(table: Mapping[str, object]) -> CostTable:
     rows = cast(Mapping[str, Sequence[float]], table["rows"])
     error = cast(Mapping[str, float] | None, table.get("error"))
+    compiler = str(table.get("compiler", ""))
     return CostTable(
         str(table["unit"]),
         {name: Coefficients(*values) for name, values in rows.items()},
-        PredictionError(error["median"], error["worst"]) if error else None,
+        PredictionError(error["median"], error["worst"], compiler) if error else None,
     )

@@ -8,19 +8,16 @@
 
 #include "ll.h"
 
-LL_INLINE int32_t ll_wrap_sub(int32_t a, int32_t b)
-{
+LL_INLINE int32_t ll_wrap_sub(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a - (uint32_t)b);
 }
 
-LL_INLINE int32_t ll_wrap_mul(int32_t a, int32_t b)
-{
+LL_INLINE int32_t ll_wrap_mul(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a * (uint32_t)b);
 }
 
 /* x / scale to the nearest integer, ties away from zero, plus zero point, clamped; NaN is 0. */
-LL_INLINE int32_t ll_quantize(float x, float scale, int32_t zero_point, int32_t low, int32_t high)
-{
+LL_INLINE int32_t ll_quantize(float x, float scale, int32_t zero_point, int32_t low, int32_t high) {
     float q = x / scale;
     if (q != q) {
         q = 0.0f;
@@ -34,8 +31,7 @@ LL_INLINE int32_t ll_quantize(float x, float scale, int32_t zero_point, int32_t 
 }
 
 /* Towards zero, within [low, high] as floats; NaN is 0. */
-LL_INLINE int32_t ll_truncate(float x, int32_t low, int32_t high)
-{
+LL_INLINE int32_t ll_truncate(float x, int32_t low, int32_t high) {
     if (x != x) {
         return 0;
     }
@@ -46,15 +42,13 @@ LL_INLINE int32_t ll_truncate(float x, int32_t low, int32_t high)
 }
 
 /* x (int16) * mult / 2^shift, ties up: steps of 1/(3*4096) for the two tables below. */
-LL_INLINE int32_t ll_table_s16(int32_t x, int32_t mult, int32_t shift)
-{
+LL_INLINE int32_t ll_table_s16(int32_t x, int32_t mult, int32_t shift) {
     const uint32_t round = ((uint32_t)1 << (uint32_t)shift) >> 1;
     return (int32_t)((uint32_t)x * (uint32_t)mult + round) >> shift;
 }
 
 /* logistic in Q0.15, interpolated between table[k] = logistic(k / 24) in Q0.16 */
-LL_INLINE int32_t ll_logistic_s16(int32_t x, int32_t mult, int32_t shift, const uint16_t *table)
-{
+LL_INLINE int32_t ll_logistic_s16(int32_t x, int32_t mult, int32_t shift, const uint16_t *table) {
     const int32_t v = ll_table_s16(x, mult, shift);
     const uint32_t a = v < 0 ? 0U - (uint32_t)v : (uint32_t)v;
     const uint32_t k = a >> 9;
@@ -67,14 +61,14 @@ LL_INLINE int32_t ll_logistic_s16(int32_t x, int32_t mult, int32_t shift, const 
 }
 
 /* tanh(x) = 2 logistic(2x) - 1 in Q0.15, from the same table */
-LL_INLINE int32_t ll_tanh_s16(int32_t x, int32_t mult, int32_t shift, const uint16_t *table)
-{
+LL_INLINE int32_t ll_tanh_s16(int32_t x, int32_t mult, int32_t shift, const uint16_t *table) {
     const int32_t v = ll_table_s16(x, mult, shift);
     const uint32_t a = v < 0 ? 0U - (uint32_t)v : (uint32_t)v;
     const uint32_t k = a >> 8;
     int32_t r = 0xFFFF << 8;
     if (k < 255U) {
-        r = (int32_t)(((uint32_t)table[k] << 8) + (a & 255U) * ((uint32_t)table[k + 1U] - table[k]));
+        r = (int32_t)(((uint32_t)table[k] << 8) +
+                      (a & 255U) * ((uint32_t)table[k + 1U] - table[k]));
     }
     r = v >= 0 ? r - (1 << 23) + 128 : (1 << 23) - r + 127;
     return r >> 8;

@@ -8,8 +8,7 @@
 
 #include "ll.h"
 
-LL_INLINE float ll_float_of(uint32_t bits)
-{
+LL_INLINE float ll_float_of(uint32_t bits) {
     union {
         uint32_t bits;
         float value;
@@ -17,8 +16,7 @@ LL_INLINE float ll_float_of(uint32_t bits)
     return u.value;
 }
 
-LL_INLINE uint32_t ll_bits_of(float value)
-{
+LL_INLINE uint32_t ll_bits_of(float value) {
     union {
         float value;
         uint32_t bits;
@@ -27,30 +25,25 @@ LL_INLINE uint32_t ll_bits_of(float value)
 }
 
 /* Comparisons that let NaN pass, as `std::min` and `std::max` with the bound second. */
-LL_INLINE float ll_max_f32(float v, float low)
-{
+LL_INLINE float ll_max_f32(float v, float low) {
     return v < low ? low : v;
 }
 
-LL_INLINE float ll_min_f32(float v, float high)
-{
+LL_INLINE float ll_min_f32(float v, float high) {
     return high < v ? high : v;
 }
 
-LL_INLINE float ll_abs_f32(float v)
-{
+LL_INLINE float ll_abs_f32(float v) {
     return ll_float_of(ll_bits_of(v) & 0x7FFFFFFFU);
 }
 
 /* 2^n; -126 <= n <= 127 */
-LL_INLINE float ll_power_of_two(int32_t n)
-{
+LL_INLINE float ll_power_of_two(int32_t n) {
     return ll_float_of((uint32_t)(n + 127) << 23);
 }
 
 /* e^x: r = x - n ln 2, a polynomial in r, times 2^n in two steps so that subnormals round once. */
-LL_INLINE float ll_expf(float x)
-{
+LL_INLINE float ll_expf(float x) {
     if (x != x) {
         return x;
     }
@@ -69,8 +62,7 @@ LL_INLINE float ll_expf(float x)
 }
 
 /* Natural logarithm: x = (1 + f) 2^k with 1 + f around 1, a polynomial in f. */
-LL_INLINE float ll_logf(float x)
-{
+LL_INLINE float ll_logf(float x) {
     int32_t bias = 127;
     if (x != x || x < 0.0f) {
         return ll_float_of(0x7FC00000U);
@@ -105,8 +97,7 @@ LL_INLINE float ll_logf(float x)
     return (f + y) + k * 0.693359375f;
 }
 
-LL_INLINE float ll_tanhf(float x)
-{
+LL_INLINE float ll_tanhf(float x) {
     const float a = ll_abs_f32(x);
     if (a < 0.625f) {
         const float z = x * x;
@@ -122,15 +113,13 @@ LL_INLINE float ll_tanhf(float x)
 }
 
 /* e - e^2/(1+e) for x < 0, not e/(1+e): where e is small the rounding of 1+e does not show. */
-LL_INLINE float ll_logisticf(float x)
-{
+LL_INLINE float ll_logisticf(float x) {
     const float e = ll_expf(-ll_abs_f32(x));
     return x < 0.0f ? e - e * e / (1.0f + e) : 1.0f / (1.0f + e);
 }
 
 /* Correctly rounded: digit by digit on the significand, which needs no square root unit. */
-LL_INLINE float ll_sqrtf(float x)
-{
+LL_INLINE float ll_sqrtf(float x) {
     int32_t e = 0;
     if (!(x > 0.0f) || ll_bits_of(x) == 0x7F800000U) {
         return x < 0.0f ? ll_float_of(0x7FC00000U) : x;
@@ -162,28 +151,23 @@ LL_INLINE float ll_sqrtf(float x)
     return ll_float_of(root + ((uint32_t)(e / 2 + 126) << 23));
 }
 
-LL_INLINE float ll_rsqrtf(float x)
-{
+LL_INLINE float ll_rsqrtf(float x) {
     return 1.0f / ll_sqrtf(x);
 }
 
-LL_INLINE float ll_eluf(float x)
-{
+LL_INLINE float ll_eluf(float x) {
     return x < 0.0f ? ll_expf(x) - 1.0f : x;
 }
 
-LL_INLINE float ll_hard_swishf(float x)
-{
+LL_INLINE float ll_hard_swishf(float x) {
     return x * ll_min_f32(ll_max_f32(x + 3.0f, 0.0f), 6.0f) / 6.0f;
 }
 
-LL_INLINE float ll_leaky_relu_f32(float x, float alpha)
-{
+LL_INLINE float ll_leaky_relu_f32(float x, float alpha) {
     return x < 0.0f ? x * alpha : x;
 }
 
-LL_INLINE float ll_square_f32(float x)
-{
+LL_INLINE float ll_square_f32(float x) {
     return x * x;
 }
 

@@ -18,7 +18,13 @@
 #include <stdint.h>
 
 #define LL_INLINE static inline __attribute__((always_inline))
+#if defined(__GNUC__) && !defined(__clang__)
+/* noclone: GCC 12 drops calls of clones into which it has moved the arena's address, because
+ * after its loop optimisations it takes them for functions that write nothing. */
+#define LL_NOINLINE static __attribute__((noinline, noclone))
+#else
 #define LL_NOINLINE static __attribute__((noinline))
+#endif
 #define LL_CAT_(a, b) a##_##b
 #define LL_CAT(a, b) LL_CAT_(a, b)
 #define LL_WHOLE INT32_MAX /* ring of a view that holds every row */
@@ -53,18 +59,15 @@ typedef struct {
     int32_t y0, y1, x0, x1, c0, c1;
 } ll_region;
 
-LL_INLINE int32_t ll_slot(int32_t y, int32_t ring, int32_t first)
-{
+LL_INLINE int32_t ll_slot(int32_t y, int32_t ring, int32_t first) {
     return ring == LL_WHOLE ? y : (y + first) % ring;
 }
 
-LL_INLINE const uint8_t *ll_in_row(const ll_in *v, int32_t y)
-{
+LL_INLINE const uint8_t *ll_in_row(const ll_in *v, int32_t y) {
     return (const uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
 }
 
-LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y)
-{
+LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
     return (uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
 }
 
@@ -75,28 +78,25 @@ typedef struct {
     int32_t x, c;
 } ll_at;
 
-LL_INLINE void ll_at_row(ll_at *at, const ll_in *operands, int32_t count, int32_t y)
-{
+LL_INLINE void ll_at_row(ll_at *at, const ll_in *operands, int32_t count, int32_t y) {
     for (int32_t i = 0; i < count; ++i) {
         at->row[i] = ll_in_row(&operands[i], y);
     }
 }
 
 /* Where element (x, c) of the row at `row` is stored. */
-#define LL_ELEMENT(type, row, x, c, view) ((type *)(void *)((row) + (x) * (view)->pixel + (c) * (view)->plane))
+#define LL_ELEMENT(type, row, x, c, view)                                                          \
+    ((type *)(void *)((row) + (x) * (view)->pixel + (c) * (view)->plane))
 
-LL_INLINE int32_t ll_min(int32_t a, int32_t b)
-{
+LL_INLINE int32_t ll_min(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
-LL_INLINE int32_t ll_max(int32_t a, int32_t b)
-{
+LL_INLINE int32_t ll_max(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
 
-LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high)
-{
+LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high) {
     return ll_min(ll_max(v, low), high);
 }
 

@@ -5,8 +5,7 @@
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
 
-void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
-{
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes) {
     uint8_t *t = (uint8_t *)to;
     const uint8_t *f = (const uint8_t *)from;
 #if !defined(__ARM_FEATURE_UNALIGNED)
@@ -23,8 +22,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
     return to;
 }
 
-void *memset(void *to, int value, size_t bytes)
-{
+void *memset(void *to, int value, size_t bytes) {
     uint8_t *t = (uint8_t *)to;
     const uint32_t word = (uint32_t)(uint8_t)value * 0x01010101u;
     for (; bytes != 0u && ((uintptr_t)t & 3u) != 0u; bytes--) {

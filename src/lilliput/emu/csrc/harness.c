@@ -32,28 +32,23 @@ void ll_step_begin(uint32_t step);
 void ll_step_end(void);
 void LL_ON_STEP(uint32_t step);
 
-LL_NOINLINE void ll_run_begin(void)
-{
+LL_NOINLINE void ll_run_begin(void) {
     __asm__ volatile("nop" ::: "memory");
 }
 
-LL_NOINLINE void ll_run_end(void)
-{
+LL_NOINLINE void ll_run_end(void) {
     __asm__ volatile("nop\n\tnop" ::: "memory");
 }
 
-LL_NOINLINE void ll_step_end(void)
-{
+LL_NOINLINE void ll_step_end(void) {
     __asm__ volatile("nop\n\tnop\n\tnop" ::: "memory");
 }
 
-static void ll_fail(void)
-{
+static void ll_fail(void) {
     ll_port_exit(1u);
 }
 
-static void ll_put(const void *data, uint32_t bytes)
-{
+static void ll_put(const void *data, uint32_t bytes) {
     const uint8_t *byte = (const uint8_t *)data;
     for (uint32_t i = 0; i < bytes; i++) {
         ll_digest = (ll_digest ^ byte[i]) * 16777619u;
@@ -63,29 +58,25 @@ static void ll_put(const void *data, uint32_t bytes)
     }
 }
 
-static void ll_record(uint32_t kind, uint32_t id, uint32_t bytes)
-{
+static void ll_record(uint32_t kind, uint32_t id, uint32_t bytes) {
     const uint32_t header[3] = {kind, id, bytes};
     ll_put(header, sizeof header);
 }
 
-static void ll_take(void *data, uint32_t bytes)
-{
+static void ll_take(void *data, uint32_t bytes) {
     if (ll_port_read(data, bytes) == 0) {
         ll_fail();
     }
 }
 
-static void ll_fill(void *data, uint32_t bytes, uint8_t value)
-{
+static void ll_fill(void *data, uint32_t bytes, uint8_t value) {
     volatile uint8_t *byte = (volatile uint8_t *)data;
     for (uint32_t i = 0; i < bytes; i++) {
         byte[i] = value;
     }
 }
 
-LL_NOINLINE void ll_step_begin(uint32_t step)
-{
+LL_NOINLINE void ll_step_begin(uint32_t step) {
     if ((ll_flags & LL_FLAG_TRACE) != 0u && ll_step_trace[step].count != 0u) {
         const ll_span *span = &ll_spans[ll_step_trace[step].first];
         uint32_t bytes = 0;
@@ -105,14 +96,12 @@ LL_NOINLINE void ll_step_begin(uint32_t step)
     }
 }
 
-void LL_ON_STEP(uint32_t step)
-{
+void LL_ON_STEP(uint32_t step) {
     ll_step_begin(step);
     ll_step_end();
 }
 
-static void ll_report_memory(uint32_t stack_bytes)
-{
+static void ll_report_memory(uint32_t stack_bytes) {
     uint32_t intact = 1u;
     ll_record(3u, 0u, 4u * (ll_arena_count + 2u));
     ll_put(&stack_bytes, 4u);
@@ -130,8 +119,7 @@ static void ll_report_memory(uint32_t stack_bytes)
     ll_put(&intact, 4u);
 }
 
-static void ll_run(uint32_t entry)
-{
+static void ll_run(uint32_t entry) {
     const ll_entry *model = &ll_entries[entry];
     uint32_t stack_bytes = 0;
     if ((ll_flags & LL_FLAG_MEASURE) != 0u) {
@@ -162,8 +150,7 @@ static void ll_run(uint32_t entry)
     ll_record(4u, entry, 0u);
 }
 
-static void ll_serve(void)
-{
+static void ll_serve(void) {
     for (;;) {
         uint32_t command[3];
         ll_take(command, sizeof command);
@@ -181,8 +168,7 @@ static void ll_serve(void)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const uint32_t magic = LL_MAGIC_RESPONSE;
     uint32_t start[2];
     if (ll_port_open() == 0) {

@@ -8,8 +8,7 @@
 #include <io.h>
 #endif
 
-int ll_port_open(void)
-{
+int ll_port_open(void) {
 #ifdef _WIN32
     return _setmode(_fileno(stdin), _O_BINARY) != -1 && _setmode(_fileno(stdout), _O_BINARY) != -1;
 #else
@@ -17,26 +16,21 @@ int ll_port_open(void)
 #endif
 }
 
-int ll_port_read(void *data, uint32_t bytes)
-{
+int ll_port_read(void *data, uint32_t bytes) {
     return fread(data, 1, bytes, stdin) == bytes;
 }
 
-int ll_port_write(const void *data, uint32_t bytes)
-{
+int ll_port_write(const void *data, uint32_t bytes) {
     return fwrite(data, 1, bytes, stdout) == bytes;
 }
 
-void ll_port_exit(uint32_t failed)
-{
+void ll_port_exit(uint32_t failed) {
     exit(fflush(stdout) != 0 || failed != 0u ? 1 : 0);
 }
 
-void ll_port_paint_stack(void)
-{
+void ll_port_paint_stack(void) {
 }
 
-uint32_t ll_port_stack_used(void)
-{
+uint32_t ll_port_stack_used(void) {
     return 0u;
 }

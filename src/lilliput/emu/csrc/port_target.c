@@ -17,8 +17,7 @@ static uint32_t ll_request;
 static uint32_t ll_response;
 static uint32_t *ll_painted;
 
-LL_NOINLINE static uint32_t ll_semihost(uint32_t op, const void *argument)
-{
+LL_NOINLINE static uint32_t ll_semihost(uint32_t op, const void *argument) {
 #if defined(__arm__)
     register uint32_t r0 __asm__("r0") = op;
     register const void *r1 __asm__("r1") = argument;
@@ -36,38 +35,32 @@ LL_NOINLINE static uint32_t ll_semihost(uint32_t op, const void *argument)
 #endif
 }
 
-static uint32_t ll_open(const char *name, uint32_t length, uint32_t mode)
-{
+static uint32_t ll_open(const char *name, uint32_t length, uint32_t mode) {
     const uint32_t block[3] = {(uint32_t)(uintptr_t)name, mode, length};
     return ll_semihost(LL_SYS_OPEN, block);
 }
 
-int ll_port_open(void)
-{
+int ll_port_open(void) {
     ll_request = ll_open("request.bin", 11u, 1u);
     ll_response = ll_open("response.bin", 12u, 5u);
     return ll_request != UINT32_MAX && ll_response != UINT32_MAX;
 }
 
 /* Both calls return the number of bytes that were not moved. */
-static int ll_move(uint32_t op, uint32_t file, uint32_t address, uint32_t bytes)
-{
+static int ll_move(uint32_t op, uint32_t file, uint32_t address, uint32_t bytes) {
     const uint32_t block[3] = {file, address, bytes};
     return bytes == 0u || ll_semihost(op, block) == 0u;
 }
 
-int ll_port_read(void *data, uint32_t bytes)
-{
+int ll_port_read(void *data, uint32_t bytes) {
     return ll_move(LL_SYS_READ, ll_request, (uint32_t)(uintptr_t)data, bytes);
 }
 
-int ll_port_write(const void *data, uint32_t bytes)
-{
+int ll_port_write(const void *data, uint32_t bytes) {
     return ll_move(LL_SYS_WRITE, ll_response, (uint32_t)(uintptr_t)data, bytes);
 }
 
-void ll_port_exit(uint32_t failed)
-{
+void ll_port_exit(uint32_t failed) {
     const uintptr_t reason = failed != 0u ? LL_EXIT_ERROR : LL_EXIT_OK;
     (void)ll_semihost(LL_SYS_CLOSE, &ll_response);
 #if defined(__arm__)
@@ -82,8 +75,7 @@ void ll_port_exit(uint32_t failed)
 }
 
 /* The margin keeps the paint clear of this function's own frame. */
-LL_NOINLINE void ll_port_paint_stack(void)
-{
+LL_NOINLINE void ll_port_paint_stack(void) {
     uint32_t *top = (uint32_t *)__builtin_frame_address(0) - 8;
     uint32_t *word = ll_stack_limit;
     if ((uintptr_t)top - (uintptr_t)word > LL_PAINT_MAX) {
@@ -95,8 +87,7 @@ LL_NOINLINE void ll_port_paint_stack(void)
     }
 }
 
-LL_NOINLINE uint32_t ll_port_stack_used(void)
-{
+LL_NOINLINE uint32_t ll_port_stack_used(void) {
     const uint32_t *top = (const uint32_t *)__builtin_frame_address(0);
     const uint32_t *word = ll_painted;
     while (word < top && *(const volatile uint32_t *)word == LL_PAINT) {

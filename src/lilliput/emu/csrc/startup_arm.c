@@ -17,8 +17,7 @@ typedef union ll_vector {
 } ll_vector;
 
 /* Loops over volatile words: a compiler must not turn them into calls of memcpy. */
-void ll_start_c(void)
-{
+void ll_start_c(void) {
     volatile uint32_t *to = ll_data_start;
     const uint32_t *from = ll_data_load;
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
@@ -38,13 +37,11 @@ void ll_start_c(void)
 
 /* A fault ends in a breakpoint that no debugger serves, which every emulator reports with its
  * registers; r4 then holds the address that faulted, from the exception frame. */
-__attribute__((naked, noreturn)) void ll_fault(void)
-{
+__attribute__((naked, noreturn)) void ll_fault(void) {
     __asm__ volatile("ldr r4, [sp, #24]\n1:\n\tbkpt 0x00\n\tb 1b");
 }
 
-__attribute__((naked, noreturn)) void ll_start(void)
-{
+__attribute__((naked, noreturn)) void ll_start(void) {
     __asm__ volatile("ldr r0, =ll_stack_top\n\tmov sp, r0\n\tbl ll_start_c\n\t.ltorg");
 }
 

@@ -24,7 +24,7 @@ LL_INLINE void LL_NAME(avg_pool2d)(const ll_avg_pool2d_params *p, const ll_in *i
                                    const ll_out *out, const ll_region *r, void *scratch,
                                    const ll_in *operands, int32_t count,
                                    LL_R (*store)(const ll_at *, LL_ACC)) {
-    const uint8_t *rows[LL_ROWS];
+    const uint8_t *rows[LL_ROWS] = {0};
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {

@@ -17,8 +17,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const ll_out *out,
                                const ll_region *r, void *scratch, const ll_in *operands,
-                               int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                               int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *zeros = (const LL_X *)in[3].base;
     const LL_W *weights = (const LL_W *)in[1].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
@@ -62,7 +61,8 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                             const int32_t ix = left + j * p->dilation_w;
                             const LL_X *v = zeros;
                             if (ix >= 0 && ix < p->in_w) {
-                                v = (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) + group;
+                                v = (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) +
+                                    group;
                             }
                             acc = LL_DOT(v, w + j * p->group_in, p->group_in, acc);
                         }

@@ -16,8 +16,7 @@ typedef struct {
 LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll_in *in,
                                       const ll_out *out, const ll_region *r, void *scratch,
                                       const ll_in *operands, int32_t count,
-                                      LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                      LL_R (*store)(const ll_at *, LL_ACC)) {
     float *sums = (float *)scratch;
     const int32_t size = p->out_c * p->kh * p->kw * p->in_c;
     (void)operands;

@@ -13,8 +13,7 @@ typedef struct {
 LL_INLINE void LL_NAME(cross_entropy)(const ll_cross_entropy_params *p, const ll_in *in,
                                       const ll_out *out, const ll_region *r, void *scratch,
                                       const ll_in *operands, int32_t count,
-                                      LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                      LL_R (*store)(const ll_at *, LL_ACC)) {
     (void)scratch;
     (void)operands;
     (void)count;

@@ -14,8 +14,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in, const ll_out *out,
                                   const ll_region *r, void *scratch, const ll_in *operands,
-                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *zeros = (const LL_X *)in[3].base;
     const LL_W *weights = (const LL_W *)in[1].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
@@ -39,7 +38,8 @@ LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in,
                 for (int32_t j = 0; j < p->kw; ++j, ++t) {
                     const int32_t ix = left + j * p->dilation_w;
                     const int32_t inside = rows[k] && ix >= 0 && ix < p->in_w;
-                    tap[t] = inside ? (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) : zeros;
+                    tap[t] =
+                        inside ? (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) : zeros;
                 }
             }
             at.x = x;

@@ -18,8 +18,7 @@ typedef struct {
 LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, const ll_in *in,
                                          const ll_out *out, const ll_region *r, void *scratch,
                                          const ll_in *operands, int32_t count,
-                                         LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                         LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *zeros = (const LL_X *)in[3].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
     const int32_t reach = (p->kw - 1) * p->dilation_w;

@@ -11,8 +11,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(fold_bias)(const ll_fold_bias_params *p, const ll_in *in, const ll_out *out,
                                   const ll_region *r, void *scratch, const ll_in *operands,
-                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_B *bias = p->has_bias ? (const LL_B *)in[1].base : 0;
     LL_Y *y = (LL_Y *)out->base;
     (void)scratch;

@@ -14,8 +14,7 @@ typedef struct {
 
 LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const ll_out *out,
                                const ll_region *r, void *scratch, const ll_in *operands,
-                               int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                               int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_W *weights = (const LL_W *)in[1].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
     ll_at at;
@@ -34,7 +33,8 @@ LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const
                     acc += ((const LL_ACC *)(const void *)(row + x * in[3].pixel))[c];
                 }
                 at.c = c;
-                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, LL_DOT(v, weights + (c - in[1].first) * p->in_c, p->in_c, acc));
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(
+                    &at, LL_DOT(v, weights + (c - in[1].first) * p->in_c, p->in_c, acc));
             }
         }
     }

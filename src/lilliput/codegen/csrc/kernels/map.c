@@ -10,9 +10,8 @@ typedef struct {
 #endif
 
 LL_INLINE void LL_NAME(map)(const ll_map_params *p, const ll_in *in, const ll_out *out,
-                            const ll_region *r, void *scratch, const ll_in *operands,
-                            int32_t count, LL_R (*store)(const ll_at *, LL_ACC))
-{
+                            const ll_region *r, void *scratch, const ll_in *operands, int32_t count,
+                            LL_R (*store)(const ll_at *, LL_ACC)) {
     ll_at at;
     (void)p;
     (void)in;

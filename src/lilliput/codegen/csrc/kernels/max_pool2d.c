@@ -14,7 +14,7 @@ LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *i
                                    const ll_out *out, const ll_region *r, void *scratch,
                                    const ll_in *operands, int32_t count,
                                    LL_R (*store)(const ll_at *, LL_ACC)) {
-    const uint8_t *rows[LL_ROWS];
+    const uint8_t *rows[LL_ROWS] = {0};
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {
@@ -25,6 +25,7 @@ LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *i
         for (int32_t i = i0; i < i1; ++i) {
             rows[i] = ll_in_row(&in[0], image * p->in_h + top + i);
         }
+        const uint8_t *head = ll_in_row(&in[0], image * p->in_h + top + i0);
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; ++x) {
@@ -34,7 +35,7 @@ LL_INLINE void LL_NAME(max_pool2d)(const ll_max_pool2d_params *p, const ll_in *i
             const int32_t first = (left + j0) * in[0].pixel;
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
-                LL_X best = ((const LL_X *)(const void *)(rows[i0] + first))[c];
+                LL_X best = ((const LL_X *)(const void *)(head + first))[c];
                 for (int32_t i = i0; i < i1; ++i) {
                     const uint8_t *pixel = rows[i] + first;
                     for (int32_t j = j0; j < j1; ++j, pixel += in[0].pixel) {

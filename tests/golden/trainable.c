@@ -1,0 +1,560 @@
+/* trainable: written by lilliput 0.1.0; do not edit */
+#include "trainable.h"
+
+#include "lilliput/isa/generic.h"
+#include "lilliput/elementwise.h"
+#include "lilliput/float.h"
+#include "trainable_data.h"
+
+#ifdef TRAINABLE_ARENA_RAM
+extern uint8_t TRAINABLE_ARENA_RAM[]; /* the caller provides it, aligned to 16 */
+#define trainable_arena_ram TRAINABLE_ARENA_RAM
+#else
+#ifndef TRAINABLE_ARENA_RAM_SECTION
+#define TRAINABLE_ARENA_RAM_SECTION
+#endif
+static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAINABLE_ARENA_RAM_BYTES];
+#endif
+
+#define LL_NAME(kernel) ll_##kernel##_float_3_9_float_float_float
+#define LL_ACC float
+#define LL_DOT ll_dot_f32
+#define LL_R float
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/conv2d.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_DOT
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_float_float_float
+#define LL_ACC float
+#define LL_R float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/mean.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_float_float_float_float
+#define LL_ACC float
+#define LL_DOT ll_dot_f32
+#define LL_R float
+#define LL_W float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/linear.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_DOT
+#undef LL_R
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_float_float_float
+#define LL_ACC float
+#define LL_R float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/softmax_f32.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_float_float_float
+#define LL_ACC float
+#define LL_R float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/cross_entropy.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_float
+#define LL_ACC int32_t
+#define LL_R float
+#define LL_Y float
+#include "lilliput/kernels/map.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_float_float
+#define LL_ACC int32_t
+#define LL_R float
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/transpose.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_float_3_9_float_float
+#define LL_ACC float
+#define LL_R float
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_X float
+#define LL_Y float
+#include "lilliput/kernels/conv2d_grad_w.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_X
+#undef LL_Y
+
+/* conv2d of steps 0, 1, 5, 6 */
+LL_INLINE float trainable_store0(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc;
+    return v0;
+}
+
+LL_NOINLINE void trainable_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_conv2d_float_3_9_float_float_float(&q, in, &to, r, scratch, in + 4, 0, trainable_store0);
+    LL_STEP_END();
+}
+
+/* mean of steps 2, 7 */
+LL_INLINE float trainable_store1(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc / 30.0f;
+    return v0;
+}
+
+LL_NOINLINE void trainable_mean1(const ll_mean_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_mean_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_mean_float_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store1);
+    LL_STEP_END();
+}
+
+/* linear of steps 3, 8, 13 */
+LL_INLINE float trainable_store2(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc;
+    return v0;
+}
+
+LL_NOINLINE void trainable_linear2(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_linear_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_linear_float_float_float_float(&q, in, &to, r, scratch, in + 3, 0, trainable_store2);
+    LL_STEP_END();
+}
+
+/* softmax_f32 of steps 4, 10 */
+LL_INLINE float trainable_store3(const ll_at *at, float acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_softmax_f323(const ll_softmax_f32_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_softmax_f32_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_softmax_f32_float_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store3);
+    LL_STEP_END();
+}
+
+/* cross_entropy of steps 9 */
+LL_INLINE float trainable_store4(const ll_at *at, float acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_cross_entropy4(const ll_cross_entropy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_cross_entropy_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_cross_entropy_float_float_float(&q, in, &to, r, scratch, in + 2, 0, trainable_store4);
+    LL_STEP_END();
+}
+
+/* map of steps 11 */
+LL_INLINE float trainable_store5(const ll_at *at, int32_t acc)
+{
+    (void)acc;
+    const float v0 = (((const float *)(const void *)at->row[0])[at->c] - ((const float *)(const void *)at->row[1])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void trainable_map5(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_map_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 2, trainable_store5);
+    LL_STEP_END();
+}
+
+/* strided of steps 12, 15 */
+LL_INLINE float trainable_store6(const ll_at *at, int32_t acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_strided6(const ll_strided_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_strided_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_strided_int32_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store6);
+    LL_STEP_END();
+}
+
+/* map of steps 14 */
+LL_INLINE float trainable_store7(const ll_at *at, int32_t acc)
+{
+    (void)acc;
+    const float v0 = (((const float *)(const void *)at->row[0])[at->c] * ((const float *)(const void *)at->row[1])[0]);
+    return v0;
+}
+
+LL_NOINLINE void trainable_map7(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_map_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 2, trainable_store7);
+    LL_STEP_END();
+}
+
+/* conv2d_grad_w of steps 16 */
+LL_INLINE float trainable_store8(const ll_at *at, float acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_conv2d_grad_w8(const ll_conv2d_grad_w_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_grad_w_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_conv2d_grad_w_float_3_9_float_float(&q, in, &to, r, scratch, in + 2, 0, trainable_store8);
+    LL_STEP_END();
+}
+
+/* map of steps 17 */
+LL_INLINE float trainable_store9(const ll_at *at, int32_t acc)
+{
+    (void)acc;
+    const float v0 = (((const float *)(const void *)at->row[0])[at->x * 3 + at->c] * ((const float *)(const void *)at->row[1])[0]);
+    const float v1 = (((const float *)(const void *)at->row[2])[at->x * 3 + at->c] - v0);
+    return v1;
+}
+
+LL_NOINLINE void trainable_map9(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_map_params q = *p;
+    ll_out to = *out;
+    to.plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 3, trainable_store9);
+    LL_STEP_END();
+}
+
+__attribute__((weak)) void trainable_on_step(uint32_t step)
+{
+    (void)step;
+}
+
+void trainable_reset(void)
+{
+    __builtin_memcpy(trainable_arena_ram + 0, trainable_w_trained_init, 216u);
+}
+
+void trainable_run(void)
+{
+    {
+        /* step 0: conv2d "frozen" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+816, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+216 */
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0};
+        static const ll_in in[4] = {
+            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 5, 0, 3};
+        trainable_conv2d0(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(0u);
+    {
+        /* step 1: conv2d "trained" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+816, ram+0, trainable_trained_zeros, trainable_trained_outside -> ram+228 */
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
+        static const ll_in in[4] = {
+            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_trained_outside, 0, 36, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 5, 0, 2};
+        trainable_conv2d0(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(1u);
+    {
+        /* step 2: mean "features" (f32[1,6,5,5]) -> f32[1,5]; kernel mean; ram+216 -> ram+816 */
+        static const ll_mean_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1};
+        static const ll_in in[1] = {
+            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 1, 0, 5};
+        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 836);
+    }
+    trainable_on_step(2u);
+    {
+        /* step 3: linear "logits" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+816, trainable_v, trainable_logits_zeros -> ram+216 */
+        static const ll_linear_params p = {.in_c = 5, .resume = 0};
+        static const ll_in in[3] = {
+            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 4};
+        trainable_linear2(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(3u);
+    {
+        /* step 4: softmax "probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+216 -> ram+232 */
+        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f};
+        static const ll_in in[1] = {
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 4};
+        trainable_softmax_f323(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(4u);
+}
+
+float *trainable_input(void)
+{
+    return (float *)(void *)(trainable_arena_ram + 816);
+}
+
+const float *trainable_output(void)
+{
+    return (const float *)(void *)(trainable_arena_ram + 232);
+}
+
+void trainable_train(void)
+{
+    {
+        /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_1_zeros, trainable_frozen_1_outside -> ram+576 */
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0};
+        static const ll_in in[4] = {
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_1_zeros, 0, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_1_outside, 0, 36, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 5, 0, 3};
+        trainable_conv2d0(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(5u);
+    {
+        /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_1_zeros, trainable_trained_1_outside -> ram+588 */
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
+        static const ll_in in[4] = {
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_trained_1_zeros, 0, 8, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_trained_1_outside, 0, 36, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 5, 0, 2};
+        trainable_conv2d0(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(6u);
+    {
+        /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel mean; ram+576 -> ram+1192 */
+        static const ll_mean_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1};
+        static const ll_in in[1] = {
+            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 1, 0, 5};
+        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 1212);
+    }
+    trainable_on_step(7u);
+    {
+        /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_1_zeros -> ram+576 */
+        static const ll_linear_params p = {.in_c = 5, .resume = 0};
+        static const ll_in in[3] = {
+            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_logits_1_zeros, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 4};
+        trainable_linear2(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(8u);
+    {
+        /* step 9: softmax_cross_entropy "loss" (f32[1,4], f32[1,4]) -> f32[1,1]; kernel cross_entropy; ram+576, ram+1176 -> ram+1248 */
+        static const ll_cross_entropy_params p = {.channels = 4};
+        static const ll_in in[2] = {
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 1};
+        trainable_cross_entropy4(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(9u);
+    {
+        /* step 10: softmax "train/probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+576 -> ram+592 */
+        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f};
+        static const ll_in in[1] = {
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 4};
+        trainable_softmax_f323(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(10u);
+    {
+        /* step 11: sub "d_logits" (f32[1,4], f32[1,4]) -> f32[1,4]; kernel map; ram+592, ram+1176 -> ram+656 */
+        static const ll_map_params p = {.none = 0};
+        static const ll_in in[2] = {
+            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 4};
+        trainable_map5(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(11u);
+    {
+        /* step 12: transpose "v_t" (f32[4,5]) -> f32[5,4]; kernel strided; trainable_v -> ram+576 */
+        static const ll_strided_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 1, .step5 = 5, .extent1 = 1, .extent2 = 1, .extent3 = 1};
+        static const ll_in in[1] = {
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 5, 0, 4};
+        trainable_strided6(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(12u);
+    {
+        /* step 13: linear "d_features" (f32[1,4], f32[5,4]) -> f32[1,5]; kernel linear; ram+656, ram+576, trainable_d_features_zeros -> ram+672 */
+        static const ll_linear_params p = {.in_c = 4, .resume = 0};
+        static const ll_in in[3] = {
+            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_d_features_zeros, 20, 20, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 5};
+        trainable_linear2(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(13u);
+    {
+        /* step 14: mul "d_mean" (f32[1,2], f32[1,1]) -> f32[1,2]; kernel map; ram+684, trainable_share -> ram+816 */
+        static const ll_map_params p = {.none = 0};
+        static const ll_in in[2] = {
+            {trainable_arena_ram + 672 + 12, 8, 8, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_share, 4, 4, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 1, 0, 1, 0, 2};
+        trainable_map7(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(14u);
+    {
+        /* step 15: broadcast "d_map" (f32[1,1,1,2]) -> f32[1,6,5,2]; kernel strided; ram+816 -> ram+576 */
+        static const ll_strided_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 0, .step5 = 1, .extent1 = 1, .extent2 = 1, .extent3 = 6};
+        static const ll_in in[1] = {
+            {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 5, 0, 2};
+        trainable_strided6(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(15u);
+    {
+        /* step 16: conv2d_grad_w "dw" (f32[1,6,5,3], f32[1,6,5,2]) -> f32[2,3,3,3]; kernel conv2d_grad_w; ram+216, ram+576 -> ram+816 */
+        static const ll_conv2d_grad_w_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .out_w = 5, .out_c = 2, .rows = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1};
+        static const ll_in in[2] = {
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 3, 0, 3};
+        trainable_conv2d_grad_w8(&p, in, &out, &r, trainable_arena_ram + 1032);
+    }
+    trainable_on_step(16u);
+    {
+        /* step 17: mul "step" + sub (f32[2,3,3,3], f32[1,1,1,1]) -> f32[2,3,3,3]; kernel map; ram+816, trainable_rate, ram+0 -> ram+0 */
+        static const ll_map_params p = {.none = 0};
+        static const ll_in in[3] = {
+            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_rate, 0, 4, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
+        };
+        static const ll_out out = {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4};
+        static const ll_region r = {0, 6, 0, 3, 0, 3};
+        trainable_map9(&p, in, &out, &r, 0);
+    }
+    trainable_on_step(17u);
+}
+
+float *trainable_train_input0(void)
+{
+    return (float *)(void *)(trainable_arena_ram + 216);
+}
+
+float *trainable_train_input1(void)
+{
+    return (float *)(void *)(trainable_arena_ram + 1176);
+}
+
+const float *trainable_train_output(void)
+{
+    return (const float *)(void *)(trainable_arena_ram + 1248);
+}
+

@@ -1,0 +1,46 @@
+"""The emitted C as text: a change of it shows in review.  `--update-golden` writes it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lilliput.codegen.emit import EmitOptions, emit
+from lilliput.codegen.instances import Optimize
+from lilliput.devices.device import Device, load
+from lilliput.ir import Module
+from lilliput.plan.build import PlanOptions, plan
+from tests.test_programs import (
+    STREAM,
+    inverted_residual,
+    stream_with_memory,
+    trainable,
+    two_layers,
+    two_memories,
+)
+
+CORE = load("cortex-m4")
+FAR = PlanOptions(homes={"y": "far", "w2": "store"}, blocks={"w2": 4})
+
+
+@pytest.mark.parametrize(
+    ("module", "device", "options", "optimize"),
+    [
+        (inverted_residual(), CORE, STREAM, Optimize.SPEED),
+        (trainable(), CORE, PlanOptions(), Optimize.SIZE),
+        (stream_with_memory(), CORE, PlanOptions(), Optimize.SPEED),
+        (two_layers(), two_memories(), FAR, Optimize.SPEED),
+    ],
+    ids=["streamed", "trainable", "remembers", "staged"],
+)
+def test_the_emitted_c_is_the_reviewed_one(
+    module: Module,
+    device: Device,
+    options: PlanOptions,
+    optimize: Optimize,
+    golden: Callable[[str, str], None],
+) -> None:
+    files = emit(plan(module, device, options), EmitOptions(optimize=optimize))
+    for suffix in (".c", ".h"):
+        golden(files[f"{module.name}{suffix}"], f"{module.name}{suffix}")
