@@ -254,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results[name], seconds[name], version = measure(path, device, options, check=check)
         except LilliputError as error:
             failed.append(f"{name}: {error}")
+    print(f"{DEVICE}, {version}\n")
     print("\n\n".join(filter(None, [table(results), peers_table(results), times(seconds)])))
     new: dict[str, Any] = {
         "commit": commit(),

@@ -35,6 +35,7 @@ from lilliput.devices.device import Core, Device, cores
 from lilliput.emu.cycles import cycle_model
 from lilliput.emu.machine import Command, EntryRun, emulation_device, run_emulated
 from lilliput.emu.toolchain import Toolchain, build_firmware, find
+from lilliput.errors import EmulationError
 from lilliput.ir.op import Work
 from lilliput.plan.build import plan
 from lilliput.plan.cost import DEFAULT, row_name
@@ -110,6 +111,8 @@ def _observations(
 ) -> Iterator[Observation]:
     ids = step_ids(program)
     for entry, run in zip(program.entries, runs, strict=True):
+        if not run.guard_intact:
+            raise EmulationError("a kernel wrote outside its memory", where=str(entry.name))
         counts = run.step_cycles if estimated else run.step_instructions
         for index, step in enumerate(leaf_steps(entry)):
             taken = counts.get(ids[entry.name, index])

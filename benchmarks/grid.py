@@ -20,7 +20,7 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Sample
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
 from lilliput.ops import all_ops
-from lilliput.ops.conv import Conv2d, FoldBias, Linear
+from lilliput.ops.accumulate import Conv2d, FoldBias, Linear
 from lilliput.ops.frame import Pad, ResizeNearest
 from lilliput.ops.pool import Pool
 from lilliput.ops.reduce import Mean
@@ -166,12 +166,17 @@ def _transposes(dtype: DType) -> Iterator[Sample]:
     yield from _each(Transpose((0, 3, 1, 2)), MAPS[:2], dtype)
 
 
+def _means(dtype: DType) -> Iterator[Sample]:
+    for axes in ((1, 2), (2,), (3,)):
+        yield from _each(Mean(axes), MAPS, dtype)
+
+
 LARGER: Mapping[str, Callable[[DType], Iterator[Sample]]] = {
     "conv2d": _convs,
     "linear": _linears,
     "avg_pool2d": _pools,
     "max_pool2d": _pools,
-    "mean": lambda dtype: _each(Mean((1, 2)), MAPS, dtype),
+    "mean": _means,
     "softmax": lambda dtype: _each(Softmax(), ROWS, dtype),
     "softmax_cross_entropy": _losses,
     "conv2d_grad_w": _grads,

@@ -203,7 +203,9 @@ def scalar(node: Node) -> Finish:
 
 
 def tables(node: Node, tag: int) -> Iterator[str]:
-    for name, data in (node.op.scalar.tables(node) if node.op.scalar else {}).items():
+    if node.op.scalar is None:
+        return
+    for name, data in node.op.scalar.tables(node).items():
         items = ", ".join(map(str, data.reshape(-1).tolist()))
         kind = c_type(DType.of(data.dtype))
         yield f"static const {kind} {name}_{tag}[] = {{{items}}};"

@@ -15,7 +15,9 @@ from benchmarks import __main__ as bench
 from benchmarks import fit, grid
 
 from lilliput.devices.device import cores, load
-from lilliput.emu.toolchain import find
+from lilliput.emu.machine import emulation_device
+from lilliput.emu.prove import Call, prove
+from lilliput.emu.toolchain import find, host_compilers
 from lilliput.ir import Builder, Node
 from lilliput.ir.op import Kernel, Sample, Work
 from lilliput.ir.types import s8
@@ -182,6 +184,20 @@ def test_the_fit_is_reproducible() -> None:
     assert len(first) == len(chosen)
     texts = {fit.render({"cortex-m4": fit.table(o, "cycles", "c")}) for o in (first, second)}
     assert len(texts) == 1
+
+
+@pytest.mark.slow
+def test_every_forced_kernel_is_exact_on_the_shapes_that_are_measured() -> None:
+    cases = grid.cases()
+    room = emulation_device(cores()["cortex-m4"])
+    for at in range(0, len(cases), fit.ENTRIES):
+        chosen = cases[at : at + fit.ENTRIES]
+        module = grid.module(chosen)
+        calls = [
+            Call(f"case{k}", grid.inputs(module, f"case{k}", case)) for k, case in enumerate(chosen)
+        ]
+        proof = prove(module, plan(module, room), calls, hosts=host_compilers()[:1])
+        assert proof.difference is None, str(proof.difference)
 
 
 @pytest.mark.gcc

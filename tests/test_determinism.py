@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.strategies import calls_of
 from tests.test_planner import STREAMED, network
 
 from lilliput.codegen.emit import EmitOptions, emit
@@ -21,7 +22,6 @@ from lilliput.emu.prove import prove
 from lilliput.emu.toolchain import find
 from lilliput.ir.text import save
 from lilliput.plan.build import PlanOptions, plan
-from tests.strategies import calls_of
 
 M4 = load("cortex-m4")
 

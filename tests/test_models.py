@@ -20,7 +20,7 @@ from lilliput.emu.machine import Command, run_emulated
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import find, host_compilers
 from lilliput.frontends import load_model
-from lilliput.ir import Module
+from lilliput.ir import Array, Module
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import plan
 
@@ -49,7 +49,7 @@ def calls(module: Module, count: int) -> list[Call]:
     rng = np.random.default_rng(0)
     found: list[Call] = []
     for k in range(count):
-        data = {}
+        data: dict[str, Array] = {}
         for value in module.inputs("infer"):
             array = random_array(rng, value.type, -1.0, 1.0)
             if k < 2 and array.dtype.kind == "i":

@@ -36,7 +36,7 @@ def another_core(op: Op) -> str:
 
 @EVERY
 def test_every_operator_has_what_others_derive_from(op: Op) -> None:
-    assert op.doc and op.dtypes and op.oracle
+    assert all((op.doc, op.dtypes, op.oracle))
     assert len(op.samples) >= 3
     assert op.scalar or op.kernels or op.view or op.regions
     for sample in op.samples:

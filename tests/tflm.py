@@ -64,6 +64,7 @@ def run_litert(data: bytes, inputs: Sequence[Array]) -> list[Array]:
     interpreter = Interpreter(model_content=data, num_threads=1)
     interpreter.allocate_tensors()
     for array, detail in zip(inputs, interpreter.get_input_details(), strict=True):
-        interpreter.set_tensor(detail["index"], array.reshape(detail["shape"]))
+        shape = np.asarray(detail["shape"]).tolist()
+        interpreter.set_tensor(detail["index"], np.reshape(array, shape))
     interpreter.invoke()
     return [np.array(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]

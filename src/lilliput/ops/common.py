@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lilliput.errors import TypeMismatch
 from lilliput.ir.types import DType
+from lilliput.ops.numeric import Rounding
 
 _C = {
     DType.F32: "float",
@@ -17,6 +18,10 @@ _C = {
     DType.S64: "int64_t",
     DType.BOOL: "uint8_t",
 }
+
+
+REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
+"""The primitive that scales an int32."""
 
 
 def c_type(dtype: DType) -> str:

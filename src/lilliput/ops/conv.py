@@ -9,62 +9,18 @@ result is the accumulator itself, without requantisation.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from lilliput.ir.build import Builder
-from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import (
-    EITHER,
-    Attrs,
-    Cost,
-    Finish,
-    Kernel,
-    Layout,
-    Op,
-    Operand,
-    Packing,
-    Sample,
-    Work,
-)
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Cost, Op, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import c_type, check
-from lilliput.ops.numeric import (
-    Rounding,
-    quantize_multiplier,
-    requant,
-    requant_s64,
-    saturate,
-    wrap32,
-)
+from lilliput.ops.accumulate import Conv2d, Linear, acc_type, accumulator, layer, macs, requantize
+from lilliput.ops.common import check
+from lilliput.ops.conv_kernels import CONV2D, DEPTHWISE, DEPTHWISE_PLANES, LINEAR, POINTWISE
 from lilliput.ops.registry import register
-
-REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
-
-
-@dataclass(frozen=True)
-class Conv2d(Attrs):
-    """stride, dilation (rows, columns); pad (top, bottom, left, right)."""
-
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
-    groups: int = 1
-    rounding: Rounding = Rounding.DOUBLE
-    raw: bool = False
-
-
-@dataclass(frozen=True)
-class Linear(Attrs):
-    """raw: the result is the accumulator."""
-
-    rounding: Rounding = Rounding.DOUBLE
-    raw: bool = False
 
 
 def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -72,13 +28,6 @@ def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, i
     out = -(-size // stride)
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
-
-
-def accumulator(x: DType, bias: DType | None) -> DType:
-    """The type that products of activations `x` are summed in."""
-    if x.is_float:
-        return DType.F32
-    return DType.S64 if x is DType.S16 and bias is not DType.S32 else DType.S32
 
 
 def _check_operands(types: Sequence[TensorType], out: int) -> None:
@@ -146,53 +95,6 @@ def _result(types: Sequence[TensorType], shape: tuple[int, ...], raw: bool) -> T
 # Meaning ----------------------------------------------------------------------------------
 
 
-def multipliers(node: Node) -> tuple[list[int], list[int]]:
-    """(mult, shift) of every output channel of a quantised convolution or product.
-
-    Per channel the real multiplier is x.scale * w.scale[c] / y.scale in doubles.  Per
-    tensor a fully connected layer multiplies the two scales in float32 first, as TFLite's
-    GetQuantizedConvolutionMultipler does.
-    """
-    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
-    assert w.quant is not None
-    count = w.shape[0]
-    if isinstance(node.attrs, Linear) and w.quant.is_per_tensor:
-        product = float(np.float32(x.scale) * np.float32(w.quant.scale[0]))
-        pairs = [quantize_multiplier(product / y.scale)] * count
-    else:
-        scales = w.quant.scale * (count if w.quant.is_per_tensor else 1)
-        pairs = [quantize_multiplier(x.scale * s / y.scale) for s in scales]
-    if acc_type(node) is DType.S64:
-        largest = max(s for _, s in pairs)
-        check(
-            largest < 8, "output scale is too small", "x.scale * w.scale / y.scale < 128", y.scale
-        )
-    return [m for m, _ in pairs], [s for _, s in pairs]
-
-
-def requantize(node: Node, acc: Array) -> Array:
-    """Accumulators (..., O) of `node` as elements of its output type."""
-    y, attrs = node.output.type, _attrs(node)
-    if attrs.raw or y.dtype.is_float:
-        return acc.astype(y.dtype.numpy)
-    mult, shift = multipliers(node)
-    if acc_type(node) is DType.S64:
-        scaled = requant_s64(acc, mult, shift)
-    else:
-        scaled = requant(wrap32(acc), mult, shift, attrs.rounding)
-    return saturate(scaled + y.zero_point, y)
-
-
-def _attrs(node: Node) -> Conv2d | Linear:
-    assert isinstance(node.attrs, Conv2d | Linear)
-    return node.attrs
-
-
-def acc_type(node: Node) -> DType:
-    x, *rest = (v.type.dtype for v in node.inputs)
-    return accumulator(x, rest[1] if len(rest) > 1 else None)
-
-
 def _start(node: Node, operands: Sequence[Array], shape: tuple[int, ...]) -> Array:
     """What the sums start from: the bias and the initial accumulators."""
     dtype = np.float32 if acc_type(node).is_float else np.int64
@@ -221,7 +123,7 @@ def _linear_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
 
 
 def _conv2d_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    a = _attrs(node)
+    a = layer(node)
     assert isinstance(a, Conv2d)
     x, w = operands[0], operands[1]
     acc = _start(node, operands, node.output.type.shape)
@@ -259,7 +161,7 @@ def windows(
 
 
 def _conv2d_regions(node: Node) -> tuple[OperandRule, ...]:
-    a = _attrs(node)
+    a = layer(node)
     assert isinstance(a, Conv2d)
     _, kh, kw, _ = node.inputs[1].type.shape
     x: OperandRule = (
@@ -284,90 +186,7 @@ def _linear_regions(node: Node) -> tuple[OperandRule, ...]:
     return (x, w, (Pointwise(rank - 1),), pointwise(rank))[: len(node.inputs)]
 
 
-# Bias folding -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FoldBias(Attrs):
-    """zero_point: what the activations have instead of zero; wide: sums are int64."""
-
-    zero_point: int
-    wide: bool = False
-
-
-def _fold_bias_infer(a: FoldBias, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    check(len(types) in (1, 2), "wrong number of operands", "w[, bias]", len(types))
-    return (TensorType((types[0].shape[0],), DType.S64 if a.wide else DType.S32),)
-
-
-def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    assert isinstance(node.attrs, FoldBias)
-    w = operands[0].astype(np.int64)
-    sums = w.reshape(w.shape[0], -1).sum(1) * -node.attrs.zero_point
-    if len(operands) > 1:
-        sums = sums + operands[1].astype(np.int64)
-    return (sums.astype(node.output.type.dtype.numpy),)
-
-
-def _fold_bias_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
-    return tuple(Operand(v, i) for i, v in enumerate(node.inputs))
-
-
-def _fold_work(node: Node) -> Work:
-    """Inner: weights summed; one set-up an output channel."""
-    channels = node.output.type.size
-    return Work(node.inputs[0].type.size, channels, channels)
-
-
-fold_bias = register(
-    Op(
-        name="fold_bias",
-        doc="y[o] = bias[o] - zero_point * sum(w[o]); w (O, ...), bias (O) -> y (O)",
-        attrs=FoldBias,
-        infer=_fold_bias_infer,
-        ref=_fold_bias_ref,
-        grads=(None, None),
-        regions=lambda node: (
-            (Pointwise(0), *(Whole(),) * (len(node.inputs[0].type.shape) - 1)),
-            (Pointwise(0),),
-        )[: len(node.inputs)],
-        cost=lambda node: Cost(ops=node.inputs[0].type.size),
-        kernels=(
-            Kernel(
-                name="fold_bias",
-                source="fold_bias.c",
-                accepts=lambda node: None,
-                types=lambda node: {
-                    "LL_W": c_type(node.inputs[0].type.dtype),
-                    "LL_Y": c_type(node.output.type.dtype),
-                    "LL_B": c_type(node.inputs[-1].type.dtype),
-                },
-                params=lambda node: {
-                    "count": node.inputs[0].type.size // node.output.type.size,
-                    "zero_point": _fold_attrs(node).zero_point,
-                    "has_bias": int(len(node.inputs) > 1),
-                },
-                operands=_fold_bias_operands,
-                work=_fold_work,
-            ),
-        ),
-        samples=(
-            Sample((s8(6, 3, 3, 5), s32(6)), FoldBias(-7)),
-            Sample((s8(3, 11),), FoldBias(128)),
-            Sample((s8(2, 4), TensorType((2,), DType.S64)), FoldBias(0, wide=True)),
-        ),
-        dtypes=(DType.S8,),
-        oracle="docs/numerics.md",
-    )
-)
-
-
-def _fold_attrs(node: Node) -> FoldBias:
-    assert isinstance(node.attrs, FoldBias)
-    return node.attrs
-
-
-# Kernels ----------------------------------------------------------------------------------
+# Operators --------------------------------------------------------------------------------
 
 
 def _w(*shape: int, channels: bool = False) -> TensorType:
@@ -377,203 +196,6 @@ def _w(*shape: int, channels: bool = False) -> TensorType:
     scales = tuple(float(np.float32(0.002 * (k + 1))) for k in range(shape[0]))
     return TensorType(shape, DType.S8, Quant(scales, (0,) * shape[0], 0))
 
-
-def _depthwise_pack(w: Array) -> Array:
-    return np.ascontiguousarray(w.reshape(w.shape[0], -1).T)
-
-
-def _depthwise_unpack(packed: Array, type: TensorType) -> Array:
-    return np.ascontiguousarray(packed.T).reshape(type.shape)
-
-
-BY_TAP = Packing("by_tap", _depthwise_pack, _depthwise_unpack)
-"""Depthwise weights (C*M,KH,KW,1) as (KH*KW, C*M): one row of channels for each tap."""
-
-
-def _types(node: Node) -> Mapping[str, str]:
-    x, w, acc = node.inputs[0].type.dtype, node.inputs[1].type.dtype, acc_type(node)
-    dot = {DType.F32: "ll_dot_f32", DType.S8: "ll_dot_s8", DType.S16: "ll_dot_s16"}[x]
-    if x is DType.S16 and acc is DType.S32:
-        dot = "ll_dot_s16_s32"
-    return {"LL_X": c_type(x), "LL_W": c_type(w), "LL_ACC": c_type(acc), "LL_DOT": dot}
-
-
-def _bias(b: Builder, node: Node) -> Value:
-    """The bias as kernels want it: always there, in the accumulator's type, folded."""
-    x, acc = node.inputs[0].type, acc_type(node)
-    if acc.is_float:
-        return node.inputs[2] if len(node.inputs) > 2 else _zeros(b, node, np.float32)
-    attrs = FoldBias(x.zero_point, wide=acc is DType.S64)
-    return b.add(fold_bias, node.inputs[1:3], attrs, name=f"{node.output.name}/bias")
-
-
-def _zeros(b: Builder, node: Node, dtype: npt.DTypeLike) -> Value:
-    return b.param(f"{node.output.name}/zeros", np.zeros(node.output.type.shape[-1], dtype))
-
-
-def _zero_points(b: Builder, node: Node, count: int) -> Operand:
-    x = node.inputs[0].type
-    data = np.full(count, x.zero_point, x.dtype.numpy)
-    return Operand(b.param(f"{node.output.name}/outside", data))
-
-
-def _resume(node: Node) -> tuple[Operand, ...]:
-    return (Operand(node.inputs[3], 3),) if len(node.inputs) > 3 else ()
-
-
-def _linear_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
-    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), *_resume(node))
-
-
-def _conv2d_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    _, _, kw, group_in = node.inputs[1].type.shape
-    first = _linear_operands(b, node)
-    return (*first[:3], _zero_points(b, node, kw * group_in), *first[3:])
-
-
-def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
-    return (
-        Operand(x, 0),
-        Operand(w, None, BY_TAP),
-        Operand(_bias(b, node)),
-        _zero_points(b, node, x.type.shape[3]),
-    )
-
-
-def _depthwise_planes_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
-    outside = _zero_points(b, node, x.type.shape[2])
-    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), outside)
-
-
-def finish(b: Builder, node: Node) -> Finish:
-    """Requantisation of the accumulator, with literals where all channels agree."""
-    y, attrs = node.output.type, _attrs(node)
-    if attrs.raw or y.dtype.is_float:
-        return Finish(lambda acc, load: acc)
-    mult, shift = multipliers(node)
-    wide = acc_type(node) is DType.S64
-    scale = "ll_requant_s64" if wide else REQUANT_C[attrs.rounding]
-    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
-    operands: tuple[Value, ...] = ()
-    if len(set(mult)) > 1 or len(set(shift)) > 1:
-        operands = (
-            b.param(f"{node.output.name}/mult", np.array(mult, np.int32)),
-            b.param(f"{node.output.name}/shift", np.array(shift, np.int8)),
-        )
-
-    def c(acc: str, load: Callable[[Value], str]) -> str:
-        m, s = map(load, operands) if operands else (str(mult[0]), str(shift[0]))
-        scaled = f"ll_clamp({scale}({acc}, {m}, {s}), {low}, {high})"
-        return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
-
-    return Finish(c, operands)
-
-
-def _conv2d_params(node: Node) -> Mapping[str, int]:
-    a, x, w, y = _attrs(node), node.inputs[0].type, node.inputs[1].type, node.output.type
-    assert isinstance(a, Conv2d)
-    return {
-        "in_h": x.shape[1],
-        "in_w": x.shape[2],
-        "in_c": x.shape[3],
-        "out_h": y.shape[1],
-        "kh": w.shape[1],
-        "kw": w.shape[2],
-        "stride_h": a.stride[0],
-        "stride_w": a.stride[1],
-        "dilation_h": a.dilation[0],
-        "dilation_w": a.dilation[1],
-        "pad_top": a.pad[0],
-        "pad_left": a.pad[2],
-        "group_in": w.shape[3],
-        "group_out": w.shape[0] // a.groups,
-        "resume": int(len(node.inputs) > 3),
-    }
-
-
-def _depthwise_params(node: Node) -> Mapping[str, int]:
-    every = dict(_conv2d_params(node))
-    every["out_c"] = node.output.type.shape[3]
-    every["multiplier"] = node.output.type.shape[3] // node.inputs[0].type.shape[3]
-    for name in ("in_c", "group_in", "group_out", "resume"):
-        del every[name]
-    return every
-
-
-def _depthwise_planes_params(node: Node) -> Mapping[str, int]:
-    every = dict(_depthwise_params(node))
-    del every["out_c"]
-    return every
-
-
-def _depthwise_accepts(node: Node) -> str | None:
-    a = _attrs(node)
-    assert isinstance(a, Conv2d)
-    if a.groups != node.inputs[0].type.shape[3]:
-        return "not depthwise: more than one input channel a group"
-    return "takes no initial accumulators" if len(node.inputs) > 3 else None
-
-
-def _pointwise_accepts(node: Node) -> str | None:
-    a = _attrs(node)
-    assert isinstance(a, Conv2d)
-    plain = node.inputs[1].type.shape[1:3] == (1, 1) and a.stride == (1, 1) and a.groups == 1
-    return None if plain and not any(a.pad) else "not 1x1 with stride 1 in one group"
-
-
-def _linear_work(node: Node) -> Work:
-    """Set-ups: pixels."""
-    out = node.output.type
-    return Work(_macs(node), out.size, out.size // out.shape[-1])
-
-
-def _depthwise_work(node: Node) -> Work:
-    """Set-ups: taps of the windows, one address each."""
-    out = node.output.type
-    return Work(_macs(node), out.size, out.size // out.shape[3] * _taps(node))
-
-
-def _conv2d_work(node: Node) -> Work:
-    """Set-ups: dot products, one a window's row where its taps are neighbours, else one a tap."""
-    a, out = node.attrs, node.output.type
-    assert isinstance(a, Conv2d)
-    kh, kw = node.inputs[1].type.shape[1:3]
-    in_w = node.inputs[0].type.shape[2]
-    inside = 0
-    if a.groups == 1 and a.dilation[1] == 1:
-        lefts = (x * a.stride[1] - a.pad[2] for x in range(out.shape[2]))
-        inside = sum(left >= 0 and left + kw <= in_w for left in lefts)
-    dots = inside * kh + (out.shape[2] - inside) * kh * kw
-    return Work(_macs(node), out.size, out.size // out.shape[2] * dots)
-
-
-def _taps(node: Node) -> int:
-    return math.prod(node.inputs[1].type.shape[1:3])
-
-
-def _macs(node: Node) -> int:
-    return node.output.type.size * math.prod(node.inputs[1].type.shape[1:])
-
-
-LINEAR = Kernel(
-    name="linear",
-    source="linear.c",
-    accepts=lambda node: None,
-    types=_types,
-    params=lambda node: {
-        "in_c": node.inputs[0].type.shape[-1],
-        "resume": int(len(node.inputs) > 3),
-    },
-    specialise=("resume", "in_c"),
-    operands=_linear_operands,
-    finish=finish,
-    overlap="row",
-    writes=EITHER,
-    work=_linear_work,
-)
 
 conv2d = register(
     Op(
@@ -585,95 +207,8 @@ conv2d = register(
         ref=_conv2d_ref,
         grads=(None, None, None, None),
         regions=_conv2d_regions,
-        cost=lambda node: Cost(macs=_macs(node)),
-        kernels=(
-            replace(LINEAR, accepts=_pointwise_accepts),
-            Kernel(
-                name="depthwise",
-                source="depthwise.c",
-                accepts=_depthwise_accepts,
-                types=_types,
-                params=_depthwise_params,
-                specialise=(
-                    "kh",
-                    "kw",
-                    "multiplier",
-                    "out_c",
-                    "stride_h",
-                    "stride_w",
-                    "dilation_h",
-                    "dilation_w",
-                    "pad_top",
-                    "pad_left",
-                    "in_h",
-                    "in_w",
-                    "out_h",
-                ),
-                operands=_depthwise_operands,
-                finish=finish,
-                overlap="row",
-                packed=(1,),
-                writes=EITHER,
-                work=_depthwise_work,
-            ),
-            Kernel(
-                name="depthwise_planes",
-                source="depthwise_planes.c",
-                accepts=_depthwise_accepts,
-                types=_types,
-                params=_depthwise_planes_params,
-                specialise=(
-                    "kh",
-                    "kw",
-                    "multiplier",
-                    "stride_h",
-                    "stride_w",
-                    "dilation_h",
-                    "dilation_w",
-                    "pad_top",
-                    "pad_left",
-                    "in_h",
-                    "in_w",
-                    "out_h",
-                ),
-                operands=_depthwise_planes_operands,
-                finish=finish,
-                overlap="row",
-                reads=(Layout.PLANES,),
-                writes=EITHER,
-                by_planes=True,
-                work=_depthwise_work,
-            ),
-            Kernel(
-                name="conv2d",
-                source="conv2d.c",
-                accepts=lambda node: None,
-                types=_types,
-                params=_conv2d_params,
-                specialise=(
-                    "kh",
-                    "kw",
-                    "resume",
-                    "group_in",
-                    "group_out",
-                    "in_c",
-                    "stride_h",
-                    "stride_w",
-                    "dilation_h",
-                    "dilation_w",
-                    "pad_top",
-                    "pad_left",
-                    "in_h",
-                    "in_w",
-                    "out_h",
-                ),
-                operands=_conv2d_operands,
-                finish=finish,
-                overlap="row",
-                writes=EITHER,
-                work=_conv2d_work,
-            ),
-        ),
+        cost=lambda node: Cost(macs=macs(node)),
+        kernels=(POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
         samples=(
             Sample(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
@@ -736,7 +271,7 @@ linear = register(
         ref=_linear_ref,
         grads=(None, None, None, None),
         regions=_linear_regions,
-        cost=lambda node: Cost(macs=_macs(node)),
+        cost=lambda node: Cost(macs=macs(node)),
         kernels=(LINEAR,),
         samples=(
             Sample(
@@ -768,3 +303,5 @@ linear = register(
         oracle="TFLM FULLY_CONNECTED",
     )
 )
+
+__all__ = ["Conv2d", "Linear", "conv2d", "linear", "same_pad", "windows"]

@@ -19,11 +19,10 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import check
+from lilliput.ops.common import REQUANT_C, check
 from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
 
-REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
 BINARY_DTYPES = (DType.F32, DType.S8, DType.S16, DType.S32)
 
 

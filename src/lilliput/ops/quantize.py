@@ -17,9 +17,8 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import c_type, check
+from lilliput.ops.common import REQUANT_C, c_type, check
 from lilliput.ops.elementwise import (
-    REQUANT_C,
     broadcast_regions,
     c_float,
     c_int,

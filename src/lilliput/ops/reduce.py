@@ -208,7 +208,11 @@ mean = register(
             Kernel(
                 name="mean_dense",
                 source="mean_dense.c",
-                accepts=lambda _: None,
+                accepts=lambda node: (
+                    "its rows are the result's, those of a mean over (H) or (H,W) the operand's"
+                    if _streams(node)
+                    else None
+                ),
                 types=_types,
                 params=_dense_params,
                 operands=_operands,

@@ -2,8 +2,9 @@
 
 It shares nothing with the planner but the data structures and the walk over them.  It
 executes the program on shadow memory: every byte of every memory carries the name of the
-value, and the position in it, that was last written there.  A step is legal when every byte it reads carries what its
-view says it should, piece by piece, in the order in which its kernel works:
+value, and the position in it, that was last written there.  A step is legal when every byte
+it reads carries what its view says it should, piece by piece, in the order in which its
+kernel works:
 
     for each output row: the operand bytes that the region rule asks for are intact, before
     the row is written and, unless the kernel reads an element before it writes it, after

@@ -18,13 +18,7 @@
 #include <stdint.h>
 
 #define LL_INLINE static inline __attribute__((always_inline))
-#if defined(__GNUC__) && !defined(__clang__)
-/* noclone: GCC 12 drops calls of clones into which it has moved the arena's address, because
- * after its loop optimisations it takes them for functions that write nothing. */
-#define LL_NOINLINE static __attribute__((noinline, noclone))
-#else
 #define LL_NOINLINE static __attribute__((noinline))
-#endif
 #define LL_CAT_(a, b) a##_##b
 #define LL_CAT(a, b) LL_CAT_(a, b)
 #define LL_WHOLE INT32_MAX /* ring of a view that holds every row */

@@ -1,0 +1,193 @@
+"""Weighted sums: what convolutions and matrix products have in common.
+
+Their attributes, the type they are summed in, how a sum becomes an element of the result, and
+the node that folds the zero point of the activations into the bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.region import Pointwise, Whole
+from lilliput.ir.types import Array, DType, TensorType, s8, s32
+from lilliput.ops.common import c_type, check
+from lilliput.ops.numeric import (
+    Rounding,
+    quantize_multiplier,
+    requant,
+    requant_s64,
+    saturate,
+    wrap32,
+)
+from lilliput.ops.registry import register
+
+
+@dataclass(frozen=True)
+class Conv2d(Attrs):
+    """stride, dilation (rows, columns); pad (top, bottom, left, right)."""
+
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    rounding: Rounding = Rounding.DOUBLE
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Linear(Attrs):
+    """raw: the result is the accumulator."""
+
+    rounding: Rounding = Rounding.DOUBLE
+    raw: bool = False
+
+
+def accumulator(x: DType, bias: DType | None) -> DType:
+    """The type that products of activations `x` are summed in."""
+    if x.is_float:
+        return DType.F32
+    return DType.S64 if x is DType.S16 and bias is not DType.S32 else DType.S32
+
+
+def multipliers(node: Node) -> tuple[list[int], list[int]]:
+    """(mult, shift) of every output channel of a quantised convolution or product.
+
+    Per channel the real multiplier is x.scale * w.scale[c] / y.scale in doubles.  Per
+    tensor a fully connected layer multiplies the two scales in float32 first, as TFLite's
+    GetQuantizedConvolutionMultipler does.
+    """
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    assert w.quant is not None
+    count = w.shape[0]
+    if isinstance(node.attrs, Linear) and w.quant.is_per_tensor:
+        product = float(np.float32(x.scale) * np.float32(w.quant.scale[0]))
+        pairs = [quantize_multiplier(product / y.scale)] * count
+    else:
+        scales = w.quant.scale * (count if w.quant.is_per_tensor else 1)
+        pairs = [quantize_multiplier(x.scale * s / y.scale) for s in scales]
+    if acc_type(node) is DType.S64:
+        largest = max(s for _, s in pairs)
+        check(
+            largest < 8, "output scale is too small", "x.scale * w.scale / y.scale < 128", y.scale
+        )
+    return [m for m, _ in pairs], [s for _, s in pairs]
+
+
+def requantize(node: Node, acc: Array) -> Array:
+    """Accumulators (..., O) of `node` as elements of its output type."""
+    y, attrs = node.output.type, layer(node)
+    if attrs.raw or y.dtype.is_float:
+        return acc.astype(y.dtype.numpy)
+    mult, shift = multipliers(node)
+    if acc_type(node) is DType.S64:
+        scaled = requant_s64(acc, mult, shift)
+    else:
+        scaled = requant(wrap32(acc), mult, shift, attrs.rounding)
+    return saturate(scaled + y.zero_point, y)
+
+
+def layer(node: Node) -> Conv2d | Linear:
+    """The attributes of a convolution or matrix product."""
+    assert isinstance(node.attrs, Conv2d | Linear)
+    return node.attrs
+
+
+def acc_type(node: Node) -> DType:
+    """The type that `node` is summed in."""
+    x, *rest = (v.type.dtype for v in node.inputs)
+    return accumulator(x, rest[1] if len(rest) > 1 else None)
+
+
+def macs(node: Node) -> int:
+    """Multiply-accumulates of a convolution or matrix product."""
+    return node.output.type.size * math.prod(node.inputs[1].type.shape[1:])
+
+
+# Bias folding -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FoldBias(Attrs):
+    """zero_point: what the activations have instead of zero; wide: sums are int64."""
+
+    zero_point: int
+    wide: bool = False
+
+
+def _fold_bias_infer(a: FoldBias, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    check(len(types) in (1, 2), "wrong number of operands", "w[, bias]", len(types))
+    return (TensorType((types[0].shape[0],), DType.S64 if a.wide else DType.S32),)
+
+
+def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    assert isinstance(node.attrs, FoldBias)
+    w = operands[0].astype(np.int64)
+    sums = w.reshape(w.shape[0], -1).sum(1) * -node.attrs.zero_point
+    if len(operands) > 1:
+        sums = sums + operands[1].astype(np.int64)
+    return (sums.astype(node.output.type.dtype.numpy),)
+
+
+def _fold_bias_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
+    return tuple(Operand(v, i) for i, v in enumerate(node.inputs))
+
+
+def _fold_work(node: Node) -> Work:
+    """Inner: weights summed; one set-up an output channel."""
+    channels = node.output.type.size
+    return Work(node.inputs[0].type.size, channels, channels)
+
+
+fold_bias = register(
+    Op(
+        name="fold_bias",
+        doc="y[o] = bias[o] - zero_point * sum(w[o]); w (O, ...), bias (O) -> y (O)",
+        attrs=FoldBias,
+        infer=_fold_bias_infer,
+        ref=_fold_bias_ref,
+        grads=(None, None),
+        regions=lambda node: (
+            (Pointwise(0), *(Whole(),) * (len(node.inputs[0].type.shape) - 1)),
+            (Pointwise(0),),
+        )[: len(node.inputs)],
+        cost=lambda node: Cost(ops=node.inputs[0].type.size),
+        kernels=(
+            Kernel(
+                name="fold_bias",
+                source="fold_bias.c",
+                accepts=lambda node: None,
+                types=lambda node: {
+                    "LL_W": c_type(node.inputs[0].type.dtype),
+                    "LL_Y": c_type(node.output.type.dtype),
+                    "LL_B": c_type(node.inputs[-1].type.dtype),
+                },
+                params=lambda node: {
+                    "count": node.inputs[0].type.size // node.output.type.size,
+                    "zero_point": _fold_attrs(node).zero_point,
+                    "has_bias": int(len(node.inputs) > 1),
+                },
+                operands=_fold_bias_operands,
+                work=_fold_work,
+            ),
+        ),
+        samples=(
+            Sample((s8(6, 3, 3, 5), s32(6)), FoldBias(-7)),
+            Sample((s8(3, 11),), FoldBias(128)),
+            Sample((s8(2, 4), TensorType((2,), DType.S64)), FoldBias(0, wide=True)),
+        ),
+        dtypes=(DType.S8,),
+        oracle="docs/numerics.md",
+    )
+)
+
+
+def _fold_attrs(node: Node) -> FoldBias:
+    assert isinstance(node.attrs, FoldBias)
+    return node.attrs

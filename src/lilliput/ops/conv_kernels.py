@@ -1,0 +1,307 @@
+"""The kernels of convolutions and matrix products, and how their operands are laid out.
+
+POINTWISE         1x1 convolutions, as LINEAR: a matrix times every pixel
+DEPTHWISE         one channel in a group, channels last
+DEPTHWISE_PLANES  the same over channel planes
+CONV2D            everything
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node, Value
+from lilliput.ir.op import EITHER, Finish, Kernel, Layout, Operand, Packing, Work
+from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ops.accumulate import Conv2d, FoldBias, acc_type, fold_bias, layer, macs, multipliers
+from lilliput.ops.common import REQUANT_C, c_type
+
+
+def _depthwise_pack(w: Array) -> Array:
+    return np.ascontiguousarray(w.reshape(w.shape[0], -1).T)
+
+
+def _depthwise_unpack(packed: Array, type: TensorType) -> Array:
+    return np.ascontiguousarray(packed.T).reshape(type.shape)
+
+
+BY_TAP = Packing("by_tap", _depthwise_pack, _depthwise_unpack)
+"""Depthwise weights (C*M,KH,KW,1) as (KH*KW, C*M): one row of channels for each tap."""
+
+
+def _types(node: Node) -> Mapping[str, str]:
+    x, w, acc = node.inputs[0].type.dtype, node.inputs[1].type.dtype, acc_type(node)
+    dot = {DType.F32: "ll_dot_f32", DType.S8: "ll_dot_s8", DType.S16: "ll_dot_s16"}[x]
+    if x is DType.S16 and acc is DType.S32:
+        dot = "ll_dot_s16_s32"
+    return {"LL_X": c_type(x), "LL_W": c_type(w), "LL_ACC": c_type(acc), "LL_DOT": dot}
+
+
+def _bias(b: Builder, node: Node) -> Value:
+    """The bias as kernels want it: always there, in the accumulator's type, folded."""
+    x, acc = node.inputs[0].type, acc_type(node)
+    if acc.is_float:
+        return node.inputs[2] if len(node.inputs) > 2 else _zeros(b, node, np.float32)
+    attrs = FoldBias(x.zero_point, wide=acc is DType.S64)
+    return b.add(fold_bias, node.inputs[1:3], attrs, name=f"{node.output.name}/bias")
+
+
+def _zeros(b: Builder, node: Node, dtype: npt.DTypeLike) -> Value:
+    return b.param(f"{node.output.name}/zeros", np.zeros(node.output.type.shape[-1], dtype))
+
+
+def _zero_points(b: Builder, node: Node, count: int) -> Operand:
+    x = node.inputs[0].type
+    data = np.full(count, x.zero_point, x.dtype.numpy)
+    return Operand(b.param(f"{node.output.name}/outside", data))
+
+
+def _resume(node: Node) -> tuple[Operand, ...]:
+    return (Operand(node.inputs[3], 3),) if len(node.inputs) > 3 else ()
+
+
+def _linear_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, w = node.inputs[:2]
+    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), *_resume(node))
+
+
+def _conv2d_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    _, _, kw, group_in = node.inputs[1].type.shape
+    first = _linear_operands(b, node)
+    return (*first[:3], _zero_points(b, node, kw * group_in), *first[3:])
+
+
+def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, w = node.inputs[:2]
+    return (
+        Operand(x, 0),
+        Operand(w, None, BY_TAP),
+        Operand(_bias(b, node)),
+        _zero_points(b, node, x.type.shape[3]),
+    )
+
+
+def _depthwise_planes_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, w = node.inputs[:2]
+    outside = _zero_points(b, node, x.type.shape[2])
+    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), outside)
+
+
+def finish(b: Builder, node: Node) -> Finish:
+    """Requantisation of the accumulator, with literals where all channels agree."""
+    y, attrs = node.output.type, layer(node)
+    if attrs.raw or y.dtype.is_float:
+        return Finish(lambda acc, load: acc)
+    mult, shift = multipliers(node)
+    wide = acc_type(node) is DType.S64
+    scale = "ll_requant_s64" if wide else REQUANT_C[attrs.rounding]
+    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
+    operands: tuple[Value, ...] = ()
+    if len(set(mult)) > 1 or len(set(shift)) > 1:
+        operands = (
+            b.param(f"{node.output.name}/mult", np.array(mult, np.int32)),
+            b.param(f"{node.output.name}/shift", np.array(shift, np.int8)),
+        )
+
+    def c(acc: str, load: Callable[[Value], str]) -> str:
+        m, s = map(load, operands) if operands else (str(mult[0]), str(shift[0]))
+        scaled = f"ll_clamp({scale}({acc}, {m}, {s}), {low}, {high})"
+        return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
+
+    return Finish(c, operands)
+
+
+def _conv2d_params(node: Node) -> Mapping[str, int]:
+    a, x, w, y = layer(node), node.inputs[0].type, node.inputs[1].type, node.output.type
+    assert isinstance(a, Conv2d)
+    return {
+        "in_h": x.shape[1],
+        "in_w": x.shape[2],
+        "in_c": x.shape[3],
+        "out_h": y.shape[1],
+        "kh": w.shape[1],
+        "kw": w.shape[2],
+        "stride_h": a.stride[0],
+        "stride_w": a.stride[1],
+        "dilation_h": a.dilation[0],
+        "dilation_w": a.dilation[1],
+        "pad_top": a.pad[0],
+        "pad_left": a.pad[2],
+        "group_in": w.shape[3],
+        "group_out": w.shape[0] // a.groups,
+        "resume": int(len(node.inputs) > 3),
+    }
+
+
+def _depthwise_params(node: Node) -> Mapping[str, int]:
+    every = dict(_conv2d_params(node))
+    every["out_c"] = node.output.type.shape[3]
+    every["multiplier"] = node.output.type.shape[3] // node.inputs[0].type.shape[3]
+    for name in ("in_c", "group_in", "group_out", "resume"):
+        del every[name]
+    return every
+
+
+def _depthwise_planes_params(node: Node) -> Mapping[str, int]:
+    every = dict(_depthwise_params(node))
+    del every["out_c"]
+    return every
+
+
+def _depthwise_accepts(node: Node) -> str | None:
+    a = layer(node)
+    assert isinstance(a, Conv2d)
+    if a.groups != node.inputs[0].type.shape[3]:
+        return "not depthwise: more than one input channel a group"
+    return "takes no initial accumulators" if len(node.inputs) > 3 else None
+
+
+def _pointwise_accepts(node: Node) -> str | None:
+    a = layer(node)
+    assert isinstance(a, Conv2d)
+    plain = node.inputs[1].type.shape[1:3] == (1, 1) and a.stride == (1, 1) and a.groups == 1
+    return None if plain and not any(a.pad) else "not 1x1 with stride 1 in one group"
+
+
+def _linear_work(node: Node) -> Work:
+    """Set-ups: pixels."""
+    out = node.output.type
+    return Work(macs(node), out.size, out.size // out.shape[-1])
+
+
+def _depthwise_work(node: Node) -> Work:
+    """Set-ups: taps of the windows, one address each."""
+    out = node.output.type
+    return Work(macs(node), out.size, out.size // out.shape[3] * _taps(node))
+
+
+def _conv2d_work(node: Node) -> Work:
+    """Set-ups: dot products, one a window's row where its taps are neighbours, else one a tap."""
+    a, out = node.attrs, node.output.type
+    assert isinstance(a, Conv2d)
+    kh, kw = node.inputs[1].type.shape[1:3]
+    in_w = node.inputs[0].type.shape[2]
+    inside = 0
+    if a.groups == 1 and a.dilation[1] == 1:
+        lefts = (x * a.stride[1] - a.pad[2] for x in range(out.shape[2]))
+        inside = sum(left >= 0 and left + kw <= in_w for left in lefts)
+    dots = inside * kh + (out.shape[2] - inside) * kh * kw
+    return Work(macs(node), out.size, out.size // out.shape[2] * dots)
+
+
+def _taps(node: Node) -> int:
+    return math.prod(node.inputs[1].type.shape[1:3])
+
+
+LINEAR = Kernel(
+    name="linear",
+    source="linear.c",
+    accepts=lambda node: None,
+    types=_types,
+    params=lambda node: {
+        "in_c": node.inputs[0].type.shape[-1],
+        "resume": int(len(node.inputs) > 3),
+    },
+    specialise=("resume", "in_c"),
+    operands=_linear_operands,
+    finish=finish,
+    overlap="row",
+    writes=EITHER,
+    work=_linear_work,
+)
+
+POINTWISE = replace(LINEAR, accepts=_pointwise_accepts)
+
+DEPTHWISE = Kernel(
+    name="depthwise",
+    source="depthwise.c",
+    accepts=_depthwise_accepts,
+    types=_types,
+    params=_depthwise_params,
+    specialise=(
+        "kh",
+        "kw",
+        "multiplier",
+        "out_c",
+        "stride_h",
+        "stride_w",
+        "dilation_h",
+        "dilation_w",
+        "pad_top",
+        "pad_left",
+        "in_h",
+        "in_w",
+        "out_h",
+    ),
+    operands=_depthwise_operands,
+    finish=finish,
+    overlap="row",
+    packed=(1,),
+    writes=EITHER,
+    work=_depthwise_work,
+)
+
+DEPTHWISE_PLANES = Kernel(
+    name="depthwise_planes",
+    source="depthwise_planes.c",
+    accepts=_depthwise_accepts,
+    types=_types,
+    params=_depthwise_planes_params,
+    specialise=(
+        "kh",
+        "kw",
+        "multiplier",
+        "stride_h",
+        "stride_w",
+        "dilation_h",
+        "dilation_w",
+        "pad_top",
+        "pad_left",
+        "in_h",
+        "in_w",
+        "out_h",
+    ),
+    operands=_depthwise_planes_operands,
+    finish=finish,
+    overlap="row",
+    reads=(Layout.PLANES,),
+    writes=EITHER,
+    by_planes=True,
+    work=_depthwise_work,
+)
+
+CONV2D = Kernel(
+    name="conv2d",
+    source="conv2d.c",
+    accepts=lambda node: None,
+    types=_types,
+    params=_conv2d_params,
+    specialise=(
+        "kh",
+        "kw",
+        "resume",
+        "group_in",
+        "group_out",
+        "in_c",
+        "stride_h",
+        "stride_w",
+        "dilation_h",
+        "dilation_w",
+        "pad_top",
+        "pad_left",
+        "in_h",
+        "in_w",
+        "out_h",
+    ),
+    operands=_conv2d_operands,
+    finish=finish,
+    overlap="row",
+    writes=EITHER,
+    work=_conv2d_work,
+)
