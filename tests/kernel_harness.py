@@ -22,8 +22,8 @@ from lilliput.codegen.c import number
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.interp import evaluate
-from lilliput.ir.op import PLAIN, Finish, Kernel, Op, Operand, Sample
-from lilliput.ir.region import Whole
+from lilliput.ir.op import PLAIN, Finish, Kernel, Layout, Op, Operand, Sample
+from lilliput.ir.region import Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.common import c_type
 from lilliput.plan.frames import ALL, frame_rule
@@ -94,7 +94,7 @@ static void *blob(FILE *f, int32_t *view)
 {
     int32_t bytes = word(f);
     void *p = malloc((size_t)bytes);
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < 5; ++k) {
         view[k] = word(f);
     }
     if (!p || fread(p, 1, (size_t)bytes, f) != (size_t)bytes) {
@@ -108,18 +108,18 @@ int main(int argc, char **argv)
     if (!f) {
         return 2;
     }
-    int32_t which = word(f), operands = word(f), bytes = word(f), regions = word(f), v[4];
+    int32_t which = word(f), operands = word(f), bytes = word(f), regions = word(f), v[5];
     ll_in in[OPERANDS];
     void *held[OPERANDS + 1];
     for (int32_t i = 0; i < operands; ++i) {
         held[i] = blob(f, v);
-        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3], 0};
+        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3], v[4]};
         PIXEL[i] = v[1];
     }
     int32_t size = word(f);
     fseek(f, -4, SEEK_CUR);
     held[operands] = blob(f, v);
-    ll_out out = {held[operands], v[0], v[1], v[2], v[3], 0};
+    ll_out out = {held[operands], v[0], v[1], v[2], v[3], v[4]};
     void *scratch = malloc((size_t)bytes);
     for (int32_t i = 0; i < regions; ++i) {
         ll_region r = {word(f), 0, 0, 0, 0, 0};
@@ -269,20 +269,28 @@ def program(op: Op, compiler: str, folder: Path) -> tuple[Path, tuple[Case, ...]
 
 
 def laid_out(
-    data: Array, rng: np.random.Generator, dense: bool, ring: bool
+    data: Array, rng: np.random.Generator, dense: bool, ring: bool, layout: Layout = Layout.ROWS
 ) -> tuple[bytes, list[int], Callable[[bytes], Array]]:
-    """(bytes, [row, pixel, ring, first], how to read them back) of one view of `data`."""
+    """(bytes, [row, pixel, ring, first, plane], how to read them back) of one view of `data`."""
     rows, pixels, channels = TensorType(data.shape, DType.of(data.dtype)).frame
     size = data.dtype.itemsize
-    pixel = size * (channels + (0 if dense else int(rng.integers(0, 3))))
-    row = pixel * pixels + (0 if dense else size * int(rng.integers(0, 4)))
+    gap = 0 if dense else size
+    plane, pixel = size, size
+    if layout is Layout.PLANES:
+        row = size * pixels + gap * int(rng.integers(0, 4))
+        plane = row * rows + gap * int(rng.integers(0, 3))
+        total = plane * channels
+    else:
+        pixel = size * channels + gap * int(rng.integers(0, 3))
+        row = pixel * pixels + gap * int(rng.integers(0, 4))
+        total = rows * row
     first = int(rng.integers(0, rows)) if ring else 0
-    memory = np.full(rows * row, GUARD, np.uint8)
-    place = np.zeros(rows * row, bool)
+    memory = np.full(total, GUARD, np.uint8)
+    place = np.zeros(total, bool)
     index = (
         ((np.arange(rows) + first) % rows * row)[:, None, None, None]
         + (np.arange(pixels) * pixel)[:, None, None]
-        + (np.arange(channels) * size)[:, None]
+        + (np.arange(channels) * plane)[:, None]
         + np.arange(size)
     ).ravel()
     place[index] = True
@@ -293,7 +301,7 @@ def laid_out(
         assert (array[~place] == GUARD).all(), "wrote outside of its elements"
         return np.frombuffer(array[index].tobytes(), data.dtype).reshape(data.shape)
 
-    return memory.tobytes(), [row, pixel, rows if ring else 2**31 - 1, first], read
+    return memory.tobytes(), [row, pixel, rows if ring else 2**31 - 1, first, plane], read
 
 
 def cuts(rng: np.random.Generator, extent: int, cut: bool) -> list[tuple[int, int]]:
@@ -306,7 +314,7 @@ def regions(case: Case, rng: np.random.Generator, cut: bool) -> list[list[int]]:
     rows, pixels, channels = case.node.output.type.frame
     carries = case.kernel.carry(case.node) > 0
     if carries:
-        rows = case.node.inputs[0].type.frame[0]
+        rows = reduced_rows(case)
     split = cut and not carries
     boxes = [
         [*y, *x, *c]
@@ -317,6 +325,17 @@ def regions(case: Case, rng: np.random.Generator, cut: bool) -> list[list[int]]:
     if not carries:
         rng.shuffle(boxes)
     return boxes
+
+
+def reduced_rows(case: Case) -> int:
+    """Rows that a reduction takes in, one piece after the other."""
+    out = case.node.output.type
+    rules = case.node.op.regions(case.node) if case.node.op.regions else ()
+    for rule, value in zip(rules, case.node.inputs, strict=True):
+        y = frame_rule(rule, value.type, out).y
+        if isinstance(y, Reduce) and isinstance(y.inner, Pointwise):
+            return value.type.frame[0]
+    return case.node.inputs[0].type.frame[0]
 
 
 def whole_channels(case: Case) -> bool:
@@ -349,15 +368,17 @@ def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) ->
     words = [which, len(case.values), bytes_needed, len(boxes)]
     blob = np.array(words, np.int32).tobytes()
     rows = case.node.output.type.frame[0]
-    for operand, data in zip(case.values, case.given(given), strict=True):
+    reads, writes = (c[seed % len(c)] for c in (case.kernel.reads, case.kernel.writes))
+    for k, (operand, data) in enumerate(zip(case.values, case.given(given), strict=True)):
         map_like = follows_rows(case, operand)
-        memory, view, _ = laid_out(data, rng, not map_like, map_like and seed == 2)
+        layout = reads if k == 0 and case.operands else Layout.ROWS
+        memory, view, _ = laid_out(data, rng, not map_like, map_like and seed == 2, layout)
         if operand.value.type.frame[0] == 1 and rows > 1 and (operand.source is None):
             view[0] = 0
         blob += np.array([len(memory), *view], np.int32).tobytes() + memory
     empty = np.frombuffer(bytes([GUARD]) * expected.nbytes, expected.dtype).reshape(expected.shape)
     dense = case.kernel.dense
-    memory, view, read = laid_out(empty, rng, dense, not dense and seed == 2)
+    memory, view, read = laid_out(empty, rng, dense, not dense and seed == 2, writes)
     blob += np.array([len(memory), *view], np.int32).tobytes() + memory
     blob += np.array(boxes, np.int32).tobytes()
     given_file, found_file = folder / "given.bin", folder / "found.bin"

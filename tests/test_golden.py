@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
-from lilliput.codegen.emit import EmitOptions, emit
-from lilliput.codegen.instances import Optimize
-from lilliput.devices.device import Device, load
-from lilliput.ir import Module
-from lilliput.plan.build import PlanOptions, plan
 from tests.test_programs import (
     STREAM,
     inverted_residual,
@@ -19,6 +13,12 @@ from tests.test_programs import (
     two_layers,
     two_memories,
 )
+
+from lilliput.codegen.emit import EmitOptions, emit
+from lilliput.codegen.instances import Optimize
+from lilliput.devices.device import Device, load
+from lilliput.ir import Module
+from lilliput.plan.build import PlanOptions, plan
 
 CORE = load("cortex-m4")
 FAR = PlanOptions(homes={"y": "far", "w2": "store"}, blocks={"w2": 4})

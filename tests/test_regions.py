@@ -39,6 +39,10 @@ def test_any_partition_is_the_whole(op: Op, compiler: str, tmp_path: Path) -> No
             run_kernel(binary, case, which, seed, tmp_path)
 
 
+def part(interval: Interval) -> slice:
+    return slice(interval[0], interval[1])
+
+
 def asked(rule: AxisRule, spans: list[Interval], extent: int) -> Interval:
     """The part of an operand's axis that the box `spans` of the result needs."""
     if isinstance(rule, Whole | Reduce) or rule.axis >= len(spans):
@@ -63,11 +67,11 @@ def test_what_a_region_does_not_ask_for_does_not_matter(op: Op) -> None:
             other = [a.copy() for a in data_of(sample, 1)]
             for rule, mine, theirs in zip(op.regions(node), given, other, strict=True):
                 box = tuple(
-                    slice(*asked(r, spans, extent))
+                    part(asked(r, spans, extent))
                     for r, extent in zip(rule, mine.shape, strict=True)
                 )
                 theirs[box] = mine[box]
             with np.errstate(over="ignore"):
                 partial: Array = op.ref(node, other)[0]
-            piece = tuple(slice(*s) for s in spans)
+            piece = tuple(map(part, spans))
             assert partial[piece].tobytes() == whole[piece].tobytes(), (node.describe(), spans)

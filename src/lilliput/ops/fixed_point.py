@@ -14,14 +14,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lilliput.ops.fixed_exp import shl_saturate
-from lilliput.ops.numeric import INT32_MAX, Ints, mulh_round, shr_round, wrap32
-
-_EXP_EIGHTH = round(math.exp(-0.125) * 2**31)
-_THIRD = round(2**31 / 3)
-_EXP_POWERS = {k: round(math.exp(-(2.0**k)) * 2**31) for k in range(-2, 5)}
-_48_17 = round(48 / 17 * 2**29)
-_M32_17 = round(-32 / 17 * 2**29)
+from lilliput.ops.fixed_exp import exp_negative, shl_saturate, two_over_one_plus
+from lilliput.ops.numeric import INT32_MAX, Ints, shr_round, wrap32
 
 
 def _sigmoid_table() -> npt.NDArray[np.uint16]:
@@ -37,37 +31,9 @@ SIGMOID_TABLE = _sigmoid_table()
 """logistic(k / 24) in Q0.16, raised by half of what interpolation misses midway; ends in 1."""
 
 
-def exp_negative(a: Ints, integer_bits: int) -> Ints:
-    """exp of a Qm.(31-m) number <= 0, in Q0.31; exp(0) is 2^31 - 1."""
-    fraction = 31 - integer_bits
-    quarter = np.int64(1) << (fraction - 2)
-    rest = (a & (quarter - 1)) - quarter
-    x = (rest << integer_bits) + (1 << 28)
-    x2 = mulh_round(x, x)
-    x3, x4 = mulh_round(x2, x), mulh_round(x2, x2)
-    tail = shr_round(mulh_round(shr_round(x4, 2) + x3, _THIRD) + x2, 1)
-    result = _EXP_EIGHTH + mulh_round(_EXP_EIGHTH, x + tail)
-    whole = rest - a
-    for power, factor in _EXP_POWERS.items():
-        if power < integer_bits:
-            bit = (whole >> (fraction + power)) & 1
-            result = np.where(bit != 0, mulh_round(result, factor), result)
-    return np.where(a == 0, INT32_MAX, result)
-
-
-def _two_over_one_plus(a: Ints) -> Ints:
-    """2 / (1 + a) of a Q0.31 number in [0, 1), in Q2.29, by three Newton steps."""
-    half = (a + INT32_MAX + 1) >> 1
-    x = _48_17 + mulh_round(half, _M32_17)
-    for _ in range(3):
-        error = wrap32((1 << 29) - mulh_round(half, x))
-        x = wrap32(x + shl_saturate(mulh_round(x, error), 2))
-    return x
-
-
 def logistic_q27(a: Ints) -> Ints:
     """1 / (1 + exp(-a)) of a Q4.27 number, in Q0.31."""
-    positive = shl_saturate(_two_over_one_plus(exp_negative(-np.abs(a), 4)), 1)
+    positive = shl_saturate(two_over_one_plus(exp_negative(-np.abs(a), 4)), 1)
     result = np.where(a > 0, positive, INT32_MAX - positive)
     return np.where(a == 0, 1 << 30, result)
 
@@ -75,7 +41,7 @@ def logistic_q27(a: Ints) -> Ints:
 def tanh_q27(a: Ints) -> Ints:
     """tanh of a Q4.27 number, in Q0.31."""
     # the same bits read as Q5.26 are twice the number: exp(-2 |a|)
-    t = shl_saturate(_two_over_one_plus(exp_negative(-np.abs(a), 5)) - (1 << 29), 2)
+    t = shl_saturate(two_over_one_plus(exp_negative(-np.abs(a), 5)) - (1 << 29), 2)
     return np.where(a == 0, 0, np.where(a < 0, -t, t))
 
 

@@ -51,7 +51,12 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
             }
         }
     }
-    if (r->y1 == p->rows) {
-        __builtin_memcpy(out->base, sums, (unsigned int)size * sizeof(float));
+    for (int32_t y = 0; r->y1 == p->rows && y < p->out_c * p->kh; ++y) {
+        uint8_t *out_row = ll_out_row(out, y);
+        for (int32_t x = 0; x < p->kw; ++x) {
+            for (int32_t c = 0; c < p->in_c; ++c) {
+                *LL_ELEMENT(float, out_row, x, c, out) = sums[(y * p->kw + x) * p->in_c + c];
+            }
+        }
     }
 }
