@@ -71,9 +71,7 @@ static LL_R store_{tag}(const ll_at *at, LL_ACC acc)
 static void run_{tag}(const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {{
     static const ll_{name}_params p = {{{fields}}};
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(LL_Y);
-    LL_NAME({name})(&p, in, &to, r, scratch, in + {own}, {count}, store_{tag});
+    LL_NAME({name})(&p, in, out, r, scratch, in + {own}, {count}, store_{tag});
 }}
 #undef LL_NAME
 {undefines}

@@ -79,8 +79,12 @@ def _check_places(program: Program) -> None:
 
 
 def _check_alignment(program: Program) -> None:
-    """Every element lies at a multiple of its size: some cores fault otherwise."""
+    """Every element lies at a multiple of its size: some cores fault otherwise; what the
+    caller reads and writes is one block."""
     for entry in program.entries:
+        for value, view in (*entry.inputs, *entry.outputs):
+            if not view.is_dense:
+                raise CertificateError("a port is not one block of bytes", where=value.name)
         for view in views(entry):
             offset = program.buffers[view.buffer].offset or 0
             size = view.dtype.itemsize

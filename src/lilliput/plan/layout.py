@@ -122,10 +122,6 @@ class _Work:
             if isinstance(i, Movement) and len(i.node.inputs) == 1
             for v in i.node.inputs
         }
-        self.uses: dict[str, int] = {}
-        for item in items:
-            for value in item.reads():
-                self.uses[value.name] = self.uses.get(value.name, 0) + 1
         self.last_read = self._last_reads()
         # concat results take their operands in before those are made: decide it first
         for item in items:
