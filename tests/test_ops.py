@@ -14,6 +14,7 @@ import pytest
 from tests.samples import sample_module
 
 from lilliput.devices.device import cores, load
+from lilliput.emu.machine import Emulator, emulation_device
 from lilliput.emu.prove import prove
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
 from lilliput.ir import Op, Session, verify
@@ -83,10 +84,12 @@ def test_text_and_file_read_back_the_same(op: Op) -> None:
         assert all(np.array_equal(a[k], b[k], equal_nan=a[k].dtype.kind == "f") for k in a)
 
 
-def prove_samples(op: Op, hosts: list[Toolchain], core: str | None, emulator: str = "auto") -> None:
+def prove_samples(
+    op: Op, hosts: list[Toolchain], core: str | None, emulator: Emulator = "auto"
+) -> None:
     module, calls = sample_module(op, op.samples, seed=zlib.crc32(op.name.encode()))
     module = Canonicalize()(module)
-    device = load(core or "cortex-m4")
+    device = emulation_device(load(core or "cortex-m4").core, emulator)
     program = plan(module, device)
     target = (find(device.core), device) if core else None
     proof = prove(module, program, calls, hosts=hosts, target=target, emulator=emulator)

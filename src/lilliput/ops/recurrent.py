@@ -14,9 +14,8 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Op, Sample
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Shift
-from lilliput.ir.types import Array, TensorType, f32, s8
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES
 from lilliput.ops.registry import register
 
 
@@ -93,9 +92,10 @@ push = register(
             Sample((s8(1, 5, 1, 3), s8(1, 1, 1, 3)), Push(1)),
             Sample((s8(4, 6), s8(3, 6)), Push(0)),
             Sample((f32(2, 7, 3), f32(2, 2, 3)), Push(1)),
-            Sample((s8(1, 2, 9, 2), s8(1, 2, 4, 2)), Push(2)),
+            Sample((s16(1, 2, 9, 2), s16(1, 2, 4, 2)), Push(2)),
+            Sample((s32(6, 2), s32(1, 2)), Push(0)),
         ),
-        dtypes=DTYPES,
+        dtypes=(DType.F32, DType.S8, DType.S16, DType.S32),
         oracle="docs/numerics.md",
     )
 )
