@@ -15,13 +15,14 @@ from tests.samples import sample_module
 
 from lilliput.devices.device import cores, load
 from lilliput.emu.machine import Emulator, emulation_device
-from lilliput.emu.prove import prove
+from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
-from lilliput.ir import Op, Session, verify
+from lilliput.ir import Builder, Op, Session, verify
 from lilliput.ir.text import load as load_module
 from lilliput.ir.text import parse_module, print_module, save
-from lilliput.ir.types import DType
+from lilliput.ir.types import DType, s8
 from lilliput.ops import all_ops
+from lilliput.ops.conv import Conv2d, conv2d, linear
 from lilliput.ops.registry import get
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import plan
@@ -49,6 +50,29 @@ def test_every_dtype_that_is_promised_has_a_sample(op: Op) -> None:
     module, _ = sample_module(op, op.samples)
     shown = {v.type.dtype for graph in module.graphs.values() for v in graph.values()}
     assert {d for d in op.dtypes if d in (DType.S8, DType.S16, DType.F32)} <= shown
+
+
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize("bias", [2**31 - 1, -(2**31)])
+def test_sums_wrap_where_a_bias_is_as_large_as_it_can_be(
+    bias: int, groups: int, host_compiler: Toolchain
+) -> None:
+    """NumPy and C agree, and the sanitizer sees no overflow."""
+    b = Builder(names=set())
+    x = b.input("x", s8(1, 4, 4, 6, scale=0.1, zero_point=-128))
+    w = b.param("w", np.full((6, 3, 3, 6 // groups), 127, np.int8), s8(scale=0.01).quant)
+    biases = b.param("b", np.full(6, bias, np.int32))
+    y = b.add(conv2d, (x, w, biases), Conv2d(groups=groups), type=s8(1, 2, 2, 6, scale=9.0))
+    flat = b.add(
+        linear,
+        (x, b.param("v", np.full((6, 6), 127, np.int8), s8(scale=0.01).quant), biases),
+        type=s8(1, 4, 4, 6, scale=9.0),
+    )
+    module = b.module([y, flat])
+    picture = np.full((1, 4, 4, 6), 127, np.int8)
+    program = plan(module, load("cortex-m4"))
+    proof = prove(module, program, [Call("infer", {"x": picture})], hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
 
 
 @EVERY

@@ -30,6 +30,7 @@ static REMEMBERS_ARENA_RAM_SECTION _Alignas(16) uint8_t remembers_arena_ram[REME
 
 #define LL_NAME(kernel) ll_##kernel##_int32_5_5_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_ROWS 5
@@ -40,6 +41,7 @@ static REMEMBERS_ARENA_RAM_SECTION _Alignas(16) uint8_t remembers_arena_ram[REME
 #include "lilliput/kernels/conv2d.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_ROWS
@@ -50,6 +52,7 @@ static REMEMBERS_ARENA_RAM_SECTION _Alignas(16) uint8_t remembers_arena_ram[REME
 
 #define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_W int8_t
@@ -58,6 +61,7 @@ static REMEMBERS_ARENA_RAM_SECTION _Alignas(16) uint8_t remembers_arena_ram[REME
 #include "lilliput/kernels/linear.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_W

@@ -28,6 +28,7 @@ static STAGED_ARENA_FAR_SECTION _Alignas(16) uint8_t staged_arena_far[STAGED_ARE
 
 #define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_ROWS 3
@@ -38,6 +39,7 @@ static STAGED_ARENA_FAR_SECTION _Alignas(16) uint8_t staged_arena_far[STAGED_ARE
 #include "lilliput/kernels/conv2d.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_ROWS
@@ -48,6 +50,7 @@ static STAGED_ARENA_FAR_SECTION _Alignas(16) uint8_t staged_arena_far[STAGED_ARE
 
 #define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_W int8_t
@@ -56,6 +59,7 @@ static STAGED_ARENA_FAR_SECTION _Alignas(16) uint8_t staged_arena_far[STAGED_ARE
 #include "lilliput/kernels/linear.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_W

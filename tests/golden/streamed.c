@@ -18,6 +18,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 
 #define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_ROWS 3
@@ -28,6 +29,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 #include "lilliput/kernels/conv2d.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_ROWS
@@ -38,6 +40,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 
 #define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_ROWS 3
@@ -48,6 +51,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 #include "lilliput/kernels/depthwise.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_ROWS
@@ -58,6 +62,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 
 #define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
 #define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
 #define LL_DOT ll_dot_s8
 #define LL_R int32_t
 #define LL_W int8_t
@@ -66,6 +71,7 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 #include "lilliput/kernels/linear.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_W

@@ -18,6 +18,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 
 #define LL_NAME(kernel) ll_##kernel##_float_3_9_float_float_float
 #define LL_ACC float
+#define LL_ADD ll_add_f32
 #define LL_DOT ll_dot_f32
 #define LL_R float
 #define LL_ROWS 3
@@ -28,6 +29,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 #include "lilliput/kernels/conv2d.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_ROWS
@@ -50,6 +52,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 
 #define LL_NAME(kernel) ll_##kernel##_float_float_float_float
 #define LL_ACC float
+#define LL_ADD ll_add_f32
 #define LL_DOT ll_dot_f32
 #define LL_R float
 #define LL_W float
@@ -58,6 +61,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 #include "lilliput/kernels/linear.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_ADD
 #undef LL_DOT
 #undef LL_R
 #undef LL_W

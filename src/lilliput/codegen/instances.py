@@ -35,7 +35,7 @@ class Signature:
 
     @property
     def suffix(self) -> str:
-        kinds = [v for k, v in self.types if k not in ("LL_DOT", "LL_R")]
+        kinds = [v for k, v in self.types if k not in ("LL_ADD", "LL_DOT", "LL_R")]
         return "_".join(re.sub(r"_t$", "", kind) for kind in kinds)
 
 

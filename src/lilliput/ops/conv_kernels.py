@@ -40,7 +40,9 @@ def _types(node: Node) -> Mapping[str, str]:
     dot = {DType.F32: "ll_dot_f32", DType.S8: "ll_dot_s8", DType.S16: "ll_dot_s16"}[x]
     if x is DType.S16 and acc is DType.S32:
         dot = "ll_dot_s16_s32"
-    return {"LL_X": c_type(x), "LL_W": c_type(w), "LL_ACC": c_type(acc), "LL_DOT": dot}
+    plus = {DType.F32: "ll_add_f32", DType.S32: "ll_wrap_add", DType.S64: "ll_wrap_add_s64"}[acc]
+    elements = {"LL_X": c_type(x), "LL_W": c_type(w), "LL_ACC": c_type(acc)}
+    return {**elements, "LL_DOT": dot, "LL_ADD": plus}
 
 
 def _bias(b: Builder, node: Node) -> Value:

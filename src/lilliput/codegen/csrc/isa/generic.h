@@ -8,24 +8,38 @@
 
 #include "../ll.h"
 
+/* Signed arithmetic that wraps, without undefined behaviour. */
+LL_INLINE int32_t ll_wrap_add(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* Accumulators add by these: integers wrap, floats round. */
+LL_INLINE int64_t ll_wrap_add_s64(int64_t a, int64_t b) {
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+LL_INLINE float ll_add_f32(float a, float b) {
+    return a + b;
+}
+
 /* acc + sum of x[i] * w[i], i < n */
 LL_INLINE int32_t ll_dot_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t acc) {
     for (int32_t i = 0; i < n; ++i) {
-        acc += x[i] * w[i];
+        acc = ll_wrap_add(acc, x[i] * w[i]);
     }
     return acc;
 }
 
 LL_INLINE int64_t ll_dot_s16(const int16_t *x, const int8_t *w, int32_t n, int64_t acc) {
     for (int32_t i = 0; i < n; ++i) {
-        acc += x[i] * w[i];
+        acc = ll_wrap_add_s64(acc, x[i] * w[i]);
     }
     return acc;
 }
 
 LL_INLINE int32_t ll_dot_s16_s32(const int16_t *x, const int8_t *w, int32_t n, int32_t acc) {
     for (int32_t i = 0; i < n; ++i) {
-        acc += x[i] * w[i];
+        acc = ll_wrap_add(acc, x[i] * w[i]);
     }
     return acc;
 }
@@ -36,11 +50,6 @@ LL_INLINE float ll_dot_f32(const float *x, const float *w, int32_t n, float acc)
         acc += x[i] * w[i];
     }
     return acc;
-}
-
-/* Signed arithmetic that wraps, without undefined behaviour. */
-LL_INLINE int32_t ll_wrap_add(int32_t a, int32_t b) {
-    return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
 LL_INLINE int32_t ll_wrap_shl(int32_t a, int32_t n) {

@@ -48,7 +48,7 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                 at.c = c;
                 if (p->resume) {
                     const uint8_t *row = ll_in_row(&in[4], y);
-                    acc += ((const LL_ACC *)(const void *)(row + x * in[4].pixel))[c];
+                    acc = LL_ADD(acc, ((const LL_ACC *)(const void *)(row + x * in[4].pixel))[c]);
                 }
                 for (int32_t k = 0; k < p->kh; ++k, w += window) {
                     if (!rows[k]) {

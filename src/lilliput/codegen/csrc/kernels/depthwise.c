@@ -48,7 +48,7 @@ LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in,
                 const int32_t channel = p->multiplier == 1 ? c : c / p->multiplier;
                 LL_ACC acc = bias[c];
                 for (int32_t t = 0; t < taps; ++t, w += p->out_c) {
-                    acc += (LL_ACC)tap[t][channel] * (LL_ACC)*w;
+                    acc = LL_ADD(acc, (LL_ACC)tap[t][channel] * (LL_ACC)*w);
                 }
                 at.c = c;
                 *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, acc);

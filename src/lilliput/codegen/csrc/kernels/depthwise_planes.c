@@ -49,7 +49,7 @@ LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, co
                     for (int32_t k = 0; k < p->kh; ++k) {
                         for (int32_t j = 0; j < p->kw; ++j) {
                             const LL_X v = rows[k][left + j * p->dilation_w];
-                            acc += (LL_ACC)v * (LL_ACC)w[k * p->kw + j];
+                            acc = LL_ADD(acc, (LL_ACC)v * (LL_ACC)w[k * p->kw + j]);
                         }
                     }
                 } else {
@@ -57,7 +57,7 @@ LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, co
                         for (int32_t j = 0; j < p->kw; ++j) {
                             const int32_t ix = left + j * p->dilation_w;
                             const LL_X v = ix >= 0 && ix < p->in_w ? rows[k][ix] : zeros[0];
-                            acc += (LL_ACC)v * (LL_ACC)w[k * p->kw + j];
+                            acc = LL_ADD(acc, (LL_ACC)v * (LL_ACC)w[k * p->kw + j]);
                         }
                     }
                 }

@@ -30,7 +30,7 @@ LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const
                 LL_ACC acc = bias[c];
                 if (p->resume) {
                     const uint8_t *row = ll_in_row(&in[3], y);
-                    acc += ((const LL_ACC *)(const void *)(row + x * in[3].pixel))[c];
+                    acc = LL_ADD(acc, ((const LL_ACC *)(const void *)(row + x * in[3].pixel))[c]);
                 }
                 at.c = c;
                 *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(
