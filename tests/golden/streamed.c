@@ -238,15 +238,15 @@ void streamed_run(void)
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+948, streamed_wd_by_tap, streamed_d_bias, streamed_d_outside, streamed_d_mult, streamed_d_shift -> ram+1056 */
+                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+948, streamed_wd_by_tap, streamed_d_bias, streamed_d_outside, streamed_s_mult, streamed_s_shift -> ram+1056 */
                 static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .out_c = 6, .multiplier = 1};
                 static const ll_in in[6] = {
                     {streamed_arena_ram + 948, 36, 6, 3, 0, 1},
                     {(const uint8_t *)streamed_wd_by_tap, 0, 54, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_d_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_d_outside, 0, 6, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)streamed_d_mult, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)streamed_d_shift, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)streamed_s_mult, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)streamed_s_shift, 0, 6, LL_WHOLE, 0, 1},
                 };
                 static const ll_out out = {streamed_arena_ram + 1056, 36, 6, 1, 0, 1};
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
@@ -257,14 +257,14 @@ void streamed_run(void)
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+1056, streamed_wp, streamed_p_bias, streamed_p_mult, streamed_p_shift, ram+948 -> ram+696 */
+                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+1056, streamed_wp, streamed_p_bias, streamed_s_mult, streamed_s_shift, ram+948 -> ram+696 */
                 static const ll_linear_params p = {.in_c = 6, .resume = 0};
                 static const ll_in in[6] = {
                     {streamed_arena_ram + 1056, 36, 6, 1, 0, 1},
                     {(const uint8_t *)streamed_wp, 0, 6, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_p_bias, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)streamed_p_mult, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)streamed_p_shift, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)streamed_s_mult, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)streamed_s_shift, 0, 6, LL_WHOLE, 0, 1},
                     {streamed_arena_ram + 948, 36, 6, 3, 0, 1},
                 };
                 static const ll_out out = {streamed_arena_ram + 696, 36, 6, LL_WHOLE, 0, 1};

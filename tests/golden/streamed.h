@@ -12,7 +12,7 @@ extern "C" {
 /* Define STREAMED_ARENA_RAM as the name of an array of yours, or */
 /* STREAMED_ARENA_RAM_SECTION as attributes, to place it. */
 #define STREAMED_ARENA_RAM_BYTES 1092
-#define STREAMED_CONST_BYTES 1011
+#define STREAMED_CONST_BYTES 951
 
 /* input x: s8[1,13,11,3], real = 0.05000000074505806 * (q - 4); ram+0 */
 int8_t *streamed_input(void);

@@ -324,13 +324,13 @@ void trainable_run(void)
     }
     trainable_on_step(0u);
     {
-        /* step 1: conv2d "trained" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+816, ram+0, trainable_trained_zeros, trainable_trained_outside -> ram+228 */
+        /* step 1: conv2d "trained" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+816, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+228 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_trained_outside, 0, 36, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
         static const ll_out out = {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 6, 0, 5, 0, 2};
@@ -387,13 +387,13 @@ const float *trainable_output(void)
 void trainable_train(void)
 {
     {
-        /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_1_zeros, trainable_frozen_1_outside -> ram+576 */
+        /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+576 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_1_zeros, 0, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_1_outside, 0, 36, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
         static const ll_out out = {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 6, 0, 5, 0, 3};
@@ -401,13 +401,13 @@ void trainable_train(void)
     }
     trainable_on_step(5u);
     {
-        /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_1_zeros, trainable_trained_1_outside -> ram+588 */
+        /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+588 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_trained_1_zeros, 0, 8, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_trained_1_outside, 0, 36, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
         static const ll_out out = {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 6, 0, 5, 0, 2};
@@ -426,12 +426,12 @@ void trainable_train(void)
     }
     trainable_on_step(7u);
     {
-        /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_1_zeros -> ram+576 */
+        /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_zeros -> ram+576 */
         static const ll_linear_params p = {.in_c = 5, .resume = 0};
         static const ll_in in[3] = {
             {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_logits_1_zeros, 16, 16, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_out out = {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 1, 0, 1, 0, 4};

@@ -81,6 +81,8 @@ class _Planner:
         self.module, self.device, self.options = module, device, options
         self.buffers: dict[str, Buffer] = {}
         self.consts: dict[str, Const] = {}
+        self.constants: dict[str, str] = {}
+        self.pool: dict[tuple[str, str, bytes], str] = {}
         self.turning: set[str] = set()
         self.spans: dict[str, tuple[list[arena.Block], arena.Distances]] = {}
         for state in module.states.values():
@@ -164,14 +166,17 @@ class _Planner:
         return StateSlot(name, view, state.init, const, counter)
 
     def constant(self, name: str, data: Array, packing: Packing) -> str:
-        """The buffer of a constant as `packing` lays it out; one for all who want the same."""
+        """The buffer of a constant as `packing` lays it out; one for all that are equal."""
         key = name if packing is PLAIN else f"{name}@{packing.name}"
-        if key not in self.consts:
+        if key not in self.constants:
             packed = np.ascontiguousarray(packing.pack(data))
-            memory = self.options.homes.get(name)
-            self.buffer(key, packed.nbytes, Kind.CONST, memory)
-            self.consts[key] = Const(key, packed, packing.name, name)
-        return key
+            memory = self.options.homes.get(name, self.device.flash.name)
+            content = (memory, packed.dtype.str, packed.tobytes())
+            if content not in self.pool:
+                self.pool[content] = self.buffer(key, packed.nbytes, Kind.CONST, memory)
+                self.consts[key] = Const(key, packed, packing.name, name)
+            self.constants[key] = self.pool[content]
+        return self.constants[key]
 
 
 def make_view(
