@@ -26,7 +26,7 @@ HOST_KINDS = [compiler.kind for compiler in toolchain.host_compilers()]
 
 
 def firmware(
-    core: str, folder: Path, sources: dict[str, str], emulator: machine.Emulator = "auto"
+    core: str, folder: Path, sources: dict[str, str], emulator: str = "auto"
 ) -> tuple[toolchain.Image, devices.Device]:
     """A linked image for a core, and the device it was linked for."""
     device = machine.emulation_device(devices.load(core).core, emulator)
@@ -128,7 +128,7 @@ def test_tracing_is_not_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("emulator", ["unicorn", "qemu"])
-def test_a_fault_names_function_and_line(emulator: machine.Emulator, tmp_path: Path) -> None:
+def test_a_fault_names_function_and_line(emulator: str, tmp_path: Path) -> None:
     if emulator == "qemu" and shutil.which("qemu-system-arm") is None:
         pytest.skip("qemu-system-arm is not installed")
     bad = "*(volatile int32_t *)0xA0000000u = 1;"
@@ -140,7 +140,7 @@ def test_a_fault_names_function_and_line(emulator: machine.Emulator, tmp_path: P
 
 
 @pytest.mark.parametrize("emulator", ["unicorn", "qemu"])
-def test_a_trap_on_riscv_fails_the_run(emulator: machine.Emulator, tmp_path: Path) -> None:
+def test_a_trap_on_riscv_fails_the_run(emulator: str, tmp_path: Path) -> None:
     if emulator == "qemu" and shutil.which("qemu-system-riscv32") is None:
         pytest.skip("qemu-system-riscv32 is not installed")
     bad = "*(volatile int32_t *)0xF0000000u = 1;"

@@ -14,7 +14,7 @@ import pytest
 from tests.samples import sample_module
 
 from lilliput.devices.device import cores, load
-from lilliput.emu.machine import Emulator, emulation_device
+from lilliput.emu.machine import emulation_device
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
 from lilliput.ir import Builder, Op, Session, verify
@@ -109,7 +109,7 @@ def test_text_and_file_read_back_the_same(op: Op) -> None:
 
 
 def prove_samples(
-    op: Op, hosts: list[Toolchain], core: str | None, emulator: Emulator = "auto"
+    op: Op, hosts: list[Toolchain], core: str | None, emulator: str = "auto"
 ) -> None:
     module, calls = sample_module(op, op.samples, seed=zlib.crc32(op.name.encode()))
     module = Canonicalize()(module)

@@ -270,8 +270,8 @@ def run(
         inputs = {takes[0].name: inputs} if len(takes) == 1 else {"": inputs}
     _check_inputs(takes, inputs)
     core = cores()[read_folder.core]
-    toolchain = find(core, compiler)  # type: ignore[arg-type]
-    room = emulation_device(core, emulator)  # type: ignore[arg-type]
+    toolchain = find(core, compiler)
+    room = emulation_device(core, emulator)
     data = tuple(np.ascontiguousarray(inputs[port.name]).tobytes() for port in takes)
     commands = [Command("reset"), Command("run", names.index(entry), data)]
     with tempfile.TemporaryDirectory(prefix="lilliput-") as place:
@@ -280,7 +280,7 @@ def run(
             toolchain, room, read_folder.sources, Path(place), defines=read_folder.defines
         )
         log(f"running on an emulated {core.name}")
-        result = run_emulated(image, room, commands, emulator=emulator)[0]  # type: ignore[arg-type]
+        result = run_emulated(image, room, commands, emulator=emulator)[0]
     outputs = {
         port.name: _array(port, raw) for port, raw in zip(gives, result.outputs, strict=True)
     }

@@ -132,7 +132,7 @@ def _link(
     if options.compiler == "none":
         return None, "linking was switched off"
     try:
-        toolchain = find(device.core, options.compiler)  # type: ignore[arg-type]
+        toolchain = find(device.core, options.compiler)
     except MissingTool as e:
         return None, str(e)
     log(f"linking with {toolchain.version}")

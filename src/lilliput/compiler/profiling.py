@@ -106,7 +106,7 @@ def profile(
     Raises MissingTool where there is no compiler or emulator.
     """
     options = options or Options()
-    toolchain = find(device.core, options.compiler)  # type: ignore[arg-type]
+    toolchain = find(device.core, options.compiler)
     room = emulation_device(device.core, "unicorn")
     program = plan(model.module, room, options.plan)
     entry = entry or model.module.entry

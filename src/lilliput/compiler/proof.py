@@ -139,7 +139,7 @@ def check(
     """
     options = options or Options()
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
-    room = emulation_device(device.core, emulator)  # type: ignore[arg-type]
+    room = emulation_device(device.core, emulator)
     program = plan(model.module, room, options.plan)
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
@@ -192,7 +192,7 @@ def _target(
     device: Device, options: Options, emulator: str, missing: dict[str, str]
 ) -> Toolchain | None:
     try:
-        toolchain = find(device.core, options.compiler)  # type: ignore[arg-type]
+        toolchain = find(device.core, options.compiler)
         _require_emulator(device.core, emulator)
     except MissingTool as e:
         missing[f"emulated {device.core.name}"] = str(e)

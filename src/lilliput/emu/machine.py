@@ -28,7 +28,6 @@ from lilliput.emu.cycles import Profile, step_profiles
 from lilliput.emu.elf import Image, load_segments
 
 Op = Literal["reset", "run"]
-Emulator = Literal["auto", "unicorn", "qemu"]
 
 _OPS: Final[Mapping[Op, int]] = {"reset": 1, "run": 2}
 _TRACE, _POISON, _MEASURE = 1, 2, 4
@@ -166,7 +165,7 @@ def _hang(where: str, timeout: float) -> errors.EmulationError:
     )
 
 
-def emulation_device(core: Core, emulator: Emulator = "auto") -> Device:
+def emulation_device(core: Core, emulator: str = "auto") -> Device:
     """A device to link for when only the core matters and `emulator` runs the image."""
     if _choose(core, emulator) == "unicorn":
         memories = (
@@ -184,7 +183,12 @@ def emulation_device(core: Core, emulator: Emulator = "auto") -> Device:
     return Device(core.name, title, core, None, memories, False, {"memories": "the emulator's"})
 
 
-def _choose(core: Core, emulator: Emulator) -> Literal["unicorn", "qemu"]:
+def _choose(core: Core, emulator: str) -> str:
+    """Which of unicorn and qemu; raises UsageError for others and for cores without a model."""
+    if emulator not in ("auto", "unicorn", "qemu"):
+        raise errors.UsageError(
+            "unknown emulator", expected="auto, unicorn or qemu", found=emulator
+        )
     if emulator == "auto":
         return "unicorn" if core.unicorn else "qemu"
     if emulator == "unicorn" and not core.unicorn:
@@ -199,7 +203,7 @@ def run_emulated(
     device: Device,
     commands: Sequence[Command],
     *,
-    emulator: Emulator = "auto",
+    emulator: str = "auto",
     count: bool | Sequence[bool] = True,
     aligned: bool = False,
     timeout: float = 120,

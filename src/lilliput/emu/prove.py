@@ -173,6 +173,7 @@ def prove(
     emulator: str = "auto",
     options: EmitOptions | None = None,
     count: bool = False,
+    optimize: str = "-O2",
     workdir: Path | None = None,
     log: Callable[[str], None] = lambda _: None,
     timeout: float = 600,
@@ -182,6 +183,7 @@ def prove(
     hosts : compilers of this machine; each build also runs with dead bytes poisoned
     target : (compiler, device) of the emulated core; its last run measures stack and arena
     count : count the first call's instructions on the emulated core
+    optimize : the level that the emulated core's C is compiled with
     Raises BuildError, EmulationError; a difference is a result, not an error.
     """
     marks = harness(program)
@@ -206,7 +208,9 @@ def prove(
             log(f"emulated {device.core.name}, {toolchain.kind}")
             place = folder / "target"
             place.mkdir(parents=True, exist_ok=True)
-            image = build_firmware(toolchain, device, files, place, defines=marks.defines)
+            image = build_firmware(
+                toolchain, device, files, place, defines=marks.defines, optimize=optimize
+            )
             ways.append(
                 _on_target(program, marks, calls, expected, image, device, emulator, count, timeout)
             )
@@ -232,7 +236,7 @@ def _on_target(
         image,
         device,
         [*work, measure],
-        emulator=emulator,  # type: ignore[arg-type]
+        emulator=emulator,
         count=counted[: len(work) + 1],
         timeout=timeout,
     )

@@ -24,7 +24,7 @@ from lilliput.devices import Core, Device
 from lilliput.emu.elf import Image, read_image
 
 Kind = Literal["gcc", "clang", "zig"]
-Prefer = Literal["auto", "gcc", "clang", "zig"]
+KINDS: Final[tuple[Kind, ...]] = ("gcc", "clang", "zig")
 
 TIMEOUT_SECONDS: Final = 300
 _ERROR_LINES: Final = 24
@@ -66,12 +66,16 @@ class Toolchain:
     link: tuple[str, ...]
 
 
-def find(core: Core, prefer: Prefer = "auto") -> Toolchain:
+def find(core: Core, prefer: str = "auto") -> Toolchain:
     """A compiler for `core`.  "auto" takes GCC, else Clang, else Zig.
 
-    Raises `MissingTool` with what was looked for and the command that installs it.
+    Raises `MissingTool` with what was looked for and the command that installs it, and
+    `UsageError` for a compiler that is not known.
     """
-    order: tuple[Kind, ...] = ("gcc", "clang", "zig") if prefer == "auto" else (prefer,)
+    order: list[Kind] = [kind for kind in KINDS if prefer in ("auto", kind)]
+    if not order:
+        expected = ", ".join(("auto", *KINDS))
+        raise errors.UsageError("unknown compiler", expected=expected, found=prefer)
     for kind in order:
         found = _find(core, kind)
         if found is not None:

@@ -68,26 +68,26 @@ def _split_slices(graph: Graph, fresh: Fresh) -> Graph:
 
 
 def _one_axis_each(node: Node, fresh: Fresh) -> list[Node]:
-    assert isinstance(node.attrs, Slice)
+    a = node.attrs
+    assert isinstance(a, Slice)
     source, target = node.inputs[0], node.output
-    shape = source.type.shape
-    axes = [i for i, n in enumerate(node.attrs.size) if n != shape[i]]
-    axes.sort(key=lambda i: node.attrs.size[i] / shape[i])  # type: ignore[attr-defined]
+    left = [n / whole for n, whole in zip(a.size, source.type.shape, strict=True)]
+    axes = sorted((i for i, share in enumerate(left) if share < 1), key=lambda i: left[i])
     if len(axes) < 2:
         return [node]
     chain: list[Node] = []
     for k, axis in enumerate(axes):
         now = list(source.type.shape)
         begin, size = [0] * len(now), list(now)
-        begin[axis], size[axis] = node.attrs.begin[axis], node.attrs.size[axis]
+        begin[axis], size[axis] = a.begin[axis], a.size[axis]
         last = k == len(axes) - 1
         value = (
             target
             if last
             else Value(fresh(f"{target.name}/axis{axis}"), replace(target.type, shape=tuple(size)))
         )
-        attrs = Slice(tuple(begin), tuple(size))
-        chain.append(Node(slice_, (source,), (value,), attrs, node.origin))
+        part = Slice(tuple(begin), tuple(size))
+        chain.append(Node(slice_, (source,), (value,), part, node.origin))
         source = value
     return chain
 

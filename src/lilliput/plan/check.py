@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.errors import CertificateError
-from lilliput.ir.region import Interval, Reduce, Whole, Window, needs
+from lilliput.ir.region import Interval, Reduce, Whole, clamp, needs
 from lilliput.plan.lifetimes import views
 from lilliput.plan.program import (
     Advance,
@@ -31,6 +31,7 @@ from lilliput.plan.program import (
     Call,
     Copy,
     Entry,
+    FrameRule,
     Kind,
     Loop,
     Program,
@@ -320,20 +321,16 @@ class _Shadow:
         if rule is None or y[0] >= y[1]:
             return
         box = (y, x, c)
-
-        def part(axis: object, extent: int) -> Interval:
-            assert not isinstance(axis, Whole)
-            return needs(axis, box[axis.axis], extent)  # type: ignore[attr-defined, arg-type]
-
-        rows = (
-            (0, view.rows)
-            if isinstance(rule.y, Whole)
-            else part(rule.y, view.rows)
-            if rule.images[1] == view.rows or rule.y.axis != 0
-            else _image_rows(rule.y, rule.images, y)
+        rows = (0, view.rows)
+        if not isinstance(rule.y, Whole):
+            merged = rule.y.axis == 0 and rule.images[1] != view.rows
+            part = box[rule.y.axis]
+            rows = needs(rule.y, part, view.rows) if not merged else _image_rows(rule, part)
+            rows = clamp(rows, view.rows)  # images that a batch is padded with have none
+        pixels, channels = (
+            (0, extent) if isinstance(axis, Whole) else needs(axis, box[axis.axis], extent)
+            for axis, extent in ((rule.x, view.pixels), (rule.c, view.channels))
         )
-        pixels = (0, view.pixels) if isinstance(rule.x, Whole) else part(rule.x, view.pixels)
-        channels = (0, view.channels) if isinstance(rule.c, Whole) else part(rule.c, view.channels)
         self.read(view, rows, pixels, channels)
 
 
@@ -350,14 +347,15 @@ def _runs(view: View, x: Interval, c: Interval) -> Iterator[tuple[int, int]]:
             yield pixel * view.pixel + c[0] * size, (c[1] - c[0]) * size
 
 
-def _image_rows(rule: Window | object, images: tuple[int, int], y: Interval) -> Interval:
-    """Rows of a batch of images of which each output image reads its own."""
-    per_out, per_in = images
-    first = y[0] // per_out
-    low = needs(rule, (y[0] % per_out, y[0] % per_out + 1), per_in)  # type: ignore[arg-type]
-    last = (y[1] - 1) // per_out
-    high = needs(rule, ((y[1] - 1) % per_out, (y[1] - 1) % per_out + 1), per_in)  # type: ignore[arg-type]
-    return first * per_in + low[0], last * per_in + high[1]
+def _image_rows(rule: FrameRule, y: Interval) -> Interval:
+    """Rows of a batch of images, of which each output image reads its own."""
+    per_out, per_in = rule.images
+    ends: list[Interval] = []
+    for row in (y[0], y[1] - 1):
+        image, inside = divmod(row, per_out)
+        low, high = needs(rule.y, (inside, inside + 1), per_in)
+        ends.append((image * per_in + low, image * per_in + high))
+    return ends[0][0], ends[1][1]
 
 
 def _pieces(call: Call, y: Interval, c: Interval) -> list[tuple[Interval, Interval]]:

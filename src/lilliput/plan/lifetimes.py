@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lilliput.ir.region import Interval, Whole, needs
+from lilliput.ir.region import Whole, needs
 from lilliput.plan.arena import Block, Distances
 from lilliput.plan.program import Buffer, Call, Copy, Entry, FrameRule, Kind, Loop, Step, View
 
@@ -117,10 +117,7 @@ def _distance(call: Call, index: int) -> int | None:
     wide *= out.dtype.itemsize
     return max(
         0,
-        *(
-            shift + (y + 1) * wide - frame_rows(rule, view, (y, y + 1))[0] * row
-            for y in range(out.rows)
-        ),
+        *(shift + (y + 1) * wide - first_row(rule, view, y) * row for y in range(out.rows)),
     )
 
 
@@ -135,20 +132,12 @@ def _plane_distance(rule: FrameRule, out: View, view: View, shift: int) -> int |
         source = c * view.channels // out.channels
         for y in range(out.rows):
             end = c * out.plane + (y + 1) * out.row
-            start = source * view.plane + frame_rows(rule, view, (y, y + 1))[0] * view.row
+            start = source * view.plane + first_row(rule, view, y) * view.row
             far = max(far, shift + end - start)
     return max(0, far)
 
 
-def frame_rows(rule: FrameRule, view: View, rows: Interval) -> Interval:
-    """The rows of an operand that output rows [lo, hi) of one image or several need."""
-    per_out, per_in = rule.images
-    if per_out == view.rows == per_in or per_in == view.rows:
-        return needs(rule.y, rows, view.rows)
-    low, high = rows[0] // per_out, (rows[1] - 1) // per_out
-    first = needs(rule.y, (rows[0] - low * per_out, per_out), per_in)
-    final = needs(rule.y, (0, rows[1] - high * per_out), per_in)
-    if low == high:
-        only = needs(rule.y, (rows[0] - low * per_out, rows[1] - low * per_out), per_in)
-        return low * per_in + only[0], low * per_in + only[1]
-    return low * per_in + first[0], high * per_in + final[1]
+def first_row(rule: FrameRule, view: View, y: int) -> int:
+    """The first row of an operand that output row y needs."""
+    image, inside = divmod(y, rule.images[0]) if rule.images[1] != view.rows else (0, y)
+    return image * rule.images[1] + needs(rule.y, (inside, inside + 1), rule.images[1])[0]
