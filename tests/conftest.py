@@ -31,7 +31,10 @@ NEEDS: dict[str, tuple[Callable[[str], object], str, str]] = {
 """Marker -> how to look for the tool, its name, what to do when it is missing."""
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, print_blob=True)
+hypothesis.settings.register_profile(
+    "thorough", derandomize=True, deadline=None, max_examples=300, print_blob=True
+)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -108,9 +108,7 @@ def test_text_and_file_read_back_the_same(op: Op) -> None:
         assert all(np.array_equal(a[k], b[k], equal_nan=a[k].dtype.kind == "f") for k in a)
 
 
-def prove_samples(
-    op: Op, hosts: list[Toolchain], core: str | None, emulator: str = "auto"
-) -> None:
+def prove_samples(op: Op, hosts: list[Toolchain], core: str | None, emulator: str = "auto") -> None:
     module, calls = sample_module(op, op.samples, seed=zlib.crc32(op.name.encode()))
     module = Canonicalize()(module)
     device = emulation_device(load(core or "cortex-m4").core, emulator)
