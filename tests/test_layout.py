@@ -21,7 +21,7 @@ from lilliput.ops.shape import Concat, Reshape, Slice, Transpose, concat, reshap
 from lilliput.ops.unary import tanh
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import plan
-from lilliput.plan.program import Kind
+from lilliput.plan.program import Advance, Kind
 
 Q = {"scale": 1 / 128}
 MAP = s8(1, 3, 4, 2, scale=1 / 128)
@@ -167,8 +167,10 @@ def with_states(
     states = {
         "p": replace(b.states["p"], updates={"step": p_new}),
         "q": replace(b.states["q"], updates={"step": q_new}),
+        **{name: state for name, state in b.states.items() if name not in "pq"},
     }
-    return Module({"step": b.graph([out, p_new, q_new])}, b.params, states, "states")
+    more = [s.updates["step"] for name, s in states.items() if name not in "pq"]
+    return Module({"step": b.graph([out, p_new, q_new, *more])}, b.params, states, "states")
 
 
 def swapped(b: Builder, x: Value, p: Value, q: Value) -> tuple[Value, Value, Value]:
@@ -204,9 +206,27 @@ def a_ring_that_is_read_as_it_was(
     return b.add(add, (p, turned), type=STATE, name="y"), turned, squash(b, q, "q2")
 
 
+LONG = s8(1, 5, 3, 2, scale=1 / 128)
+
+
+def rings_turned_by_several_rows(
+    b: Builder, x: Value, p: Value, q: Value
+) -> tuple[Value, Value, Value]:
+    """Two rows at a time; the window is flattened before and after it turns."""
+    ring = b.state("ring", LONG, random_array(np.random.default_rng(3), LONG))
+    before = squash(b, b.add(reshape, (ring,), Reshape((1, 30)), name="old"), "before")
+    turned = b.add(push, (ring, x), Push(1), name="turned")
+    after = squash(b, b.add(reshape, (turned,), Reshape((1, 30)), name="flat"), "after")
+    part = b.add(slice_, (turned,), Slice((0, 1, 0, 0), (1, 2, 3, 2)), name="part")
+    total = b.add(add, (before, after), type=before.type, name="total")
+    b.states["ring"] = replace(b.states["ring"], updates={"step": turned})
+    return total, squash(b, part, "p2"), squash(b, p, "q2")
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        rings_turned_by_several_rows,
         swapped,
         shifted_along,
         returned_as_they_were,
@@ -233,3 +253,9 @@ def test_a_state_is_updated_in_place_where_its_kernel_allows() -> None:
     assert made["q2"] == "q"
     states = [b.name for b in program.buffers.values() if b.kind is Kind.STATE]
     assert states == ["p", "q"]
+
+
+def test_a_ring_turns_by_as_many_rows_as_are_pushed() -> None:
+    program = plan(with_states(rings_turned_by_several_rows), load("cortex-m4"))
+    (turn,) = (s for s in program.entries[0].steps if isinstance(s, Advance))
+    assert (turn.ring, turn.by) == (5, 2)

@@ -170,7 +170,7 @@ void remembers_run(void)
     {
         /* turn the ring window/first */
         int32_t *const first = (int32_t *)(void *)(remembers_arena_ram + 40);
-        *first = *first + 1 == 5 ? 0 : *first + 1;
+        *first = (*first + 1) % 5;
     }
     remembers_on_step(0u);
     {

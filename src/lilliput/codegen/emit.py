@@ -225,7 +225,7 @@ class _Emitter:
                 text.add(
                     comment(f"turn the ring {step.counter}"),
                     f"int32_t *const first = {counter};",
-                    f"*first = *first + 1 == {step.ring} ? 0 : *first + 1;",
+                    f"*first = (*first + {step.by}) % {step.ring};",
                 )
         text.add(f"{self.prefix}_on_step({self.next_step}u);")
         self.next_step += 1

@@ -241,7 +241,8 @@ class _Writer:
         steps: list[Step] = []
         for index, action in enumerate(self.layout.actions):
             if isinstance(action, Turn):
-                steps.append(Advance(f"{action.state}/first", self._rows(action.state)))
+                ring = self._rows(action.state)
+                steps.append(Advance(f"{action.state}/first", ring, action.rows))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
             elif not any(index in g.members for g in groups.values()):

@@ -230,14 +230,14 @@ class _Shadow:
     # steps
 
     def advance(self, step: Advance) -> None:
-        """Row k+1 becomes row k: the ring's tags move down by one row."""
+        """Row k+by becomes row k: the ring's tags move down by so many rows."""
         state = next(s for s in self.program.states if s.counter == step.counter)
         view = state.view
         self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
-        self.counters[step.counter] = (self.counters[step.counter] + 1) % step.ring
-        self.write(view, (0, view.rows - 1), (0, view.pixels), (0, view.channels))
+        self.counters[step.counter] = (self.counters[step.counter] + step.by) % step.ring
+        self.write(view, (0, view.rows - step.by), (0, view.pixels), (0, view.channels))
         memory = self.arena(view)
-        last = (view.rows - 1, view.rows)
+        last = (view.rows - step.by, view.rows)
         for piece in self.rows(view, last, (0, view.pixels), (0, view.channels)):
             memory[piece.address : piece.address + piece.count] = NOTHING
 

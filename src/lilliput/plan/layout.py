@@ -97,8 +97,8 @@ def lay_out(
 ) -> Storage:
     """external : graph inputs, states and parameters; updates : state name -> its new value."""
     work = _Work(items, external, outputs, updates, states)
-    for index, item in enumerate(items):
-        work.item(index, item)
+    for item in items:
+        work.item(item)
     work.finish_states()
     return work.layout
 
@@ -122,7 +122,13 @@ class _Work:
             if isinstance(i, Movement) and len(i.node.inputs) == 1
             for v in i.node.inputs
         }
-        self.last_read = self._last_reads()
+        last_read = self._last_reads()
+        self.turns: dict[str, tuple[str, int]] = {}
+        for index, item in enumerate(items):
+            turn = self._turn_of(item.node) if isinstance(item, Movement) else None
+            if turn is not None and last_read[turn[0]] <= index:
+                self.turns[item.output.name] = turn
+                self.layout.turning.add(turn[0])
         # concat results take their operands in before those are made: decide it first
         for item in items:
             if isinstance(item, Movement) and len(item.node.inputs) > 1:
@@ -140,8 +146,8 @@ class _Work:
                 last[source] = max(last[source], last.get(item.output.name, -1))
         return last
 
-    def _turns(self, node: Node) -> tuple[str, int] | None:
-        """(state, rows) when `node` shifts a state by rows and nobody needs it as it was."""
+    def _turn_of(self, node: Node) -> tuple[str, int] | None:
+        """(state, rows) when `node` is the update that shifts a state by so many rows."""
         for state, new in self.updates.items():
             if node.output != new or node.inputs[0] != self.states[state] or len(node.inputs) != 2:
                 continue
@@ -153,7 +159,7 @@ class _Work:
         return None
 
     def _absorb(self, node: Node) -> None:
-        if self._turns(node) is not None:
+        if node.output.name in self.turns:
             return
         for move in moves(node):
             value = node.inputs[move.index]
@@ -169,14 +175,13 @@ class _Work:
             if free and move.framed and whole:
                 self.layout.parents[value.name] = Place(node.output.name, move.target)
 
-    def item(self, index: int, item: Item) -> None:
+    def item(self, item: Item) -> None:
         if isinstance(item, Task):
             self.layout.actions.append(Job(item))
             return
         node = item.node
-        turn = None if node.op.view else self._turns(node)
-        if turn is not None and self.last_read[turn[0]] <= index:
-            self._turn(node, *turn)
+        if node.output.name in self.turns:
+            self._turn(node, *self.turns[node.output.name])
         elif len(node.inputs) == 1:
             self._view(node)
         else:
@@ -188,7 +193,6 @@ class _Work:
 
     def _turn(self, node: Node, state: str, rows: int) -> None:
         """The update becomes: turn the ring, write the newest rows."""
-        self.layout.turning.add(state)
         self.layout.parents[node.output.name] = Place(state, whole_box(node.output.type))
         self.layout.actions.append(Turn(state, rows))
         self._copy(node, moves(node)[1])
@@ -207,16 +211,17 @@ class _Work:
         """A reshape or a slice: a place in the operand's storage, or a copy."""
         source, y = node.inputs[0], node.output
         own = y in self.updates.values()
+        place = self.layout.place(source)
         if node.op.view:
             box = whole_box(y.type)
-            fits = (
-                is_dense(self.layout.place(source).box) and source.name not in self.layout.turning
-            )
+            fits = is_dense(place.box) and place.root not in self.layout.turning
         else:
             move = moves(node)[0]
             box, fits = move.source, move.framed
         if y in self.outputs:  # a caller sees one block of bytes
-            fits = fits and is_dense(compose(box, self.layout.place(source).box))
+            fits = (
+                fits and place.root not in self.layout.turning and is_dense(compose(box, place.box))
+            )
         if fits and not (own and source.name in self.external):
             self.layout.parents[y.name] = Place(source.name, box)
         elif node.op.view:

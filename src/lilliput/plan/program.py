@@ -204,10 +204,11 @@ class Wait:
 
 @dataclass(frozen=True)
 class Advance:
-    """Turns a ring by one row: what was row 1 becomes row 0."""
+    """Turns a ring of `ring` rows: what was row `by` becomes row 0."""
 
     counter: str
     ring: int
+    by: int
 
 
 @dataclass(frozen=True)
