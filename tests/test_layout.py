@@ -259,3 +259,20 @@ def test_a_ring_turns_by_as_many_rows_as_are_pushed() -> None:
     program = plan(with_states(rings_turned_by_several_rows), load("cortex-m4"))
     (turn,) = (s for s in program.entries[0].steps if isinstance(s, Advance))
     assert (turn.ring, turn.by) == (5, 2)
+
+
+def test_an_entry_reads_a_ring_that_another_one_turns(host_compiler: Toolchain) -> None:
+    params: dict[str, Param] = {}
+    names: set[str] = set()
+    b = Builder(params, names)
+    row = b.input("row", s8(1, 1, 3, 2, scale=1 / 128))
+    ring = b.state("ring", LONG, random_array(np.random.default_rng(3), LONG))
+    turned = b.add(push, (ring, row), Push(1), name="turned")
+    step = b.graph([squash(b, turned, "y"), turned])
+    peek = Builder(params, names)
+    peek.read(b.states["ring"])
+    flat = peek.add(reshape, (ring,), Reshape((1, 30)), name="flat")
+    look = peek.graph([squash(peek, flat, "seen"), squash(peek, ring, "whole")])
+    states = {"ring": replace(b.states["ring"], updates={"step": turned})}
+    module = Module({"look": look, "step": step}, params, states, "peek")
+    prove_on_host(module, host_compiler, steps=4)

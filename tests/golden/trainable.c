@@ -345,7 +345,7 @@ void trainable_run(void)
         };
         static const ll_out out = {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 836);
+        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 840);
     }
     trainable_on_step(2u);
     {
@@ -422,7 +422,7 @@ void trainable_train(void)
         };
         static const ll_out out = {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4};
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 1212);
+        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 1216);
     }
     trainable_on_step(7u);
     {

@@ -94,9 +94,11 @@ def lay_out(
     outputs: Sequence[Value],
     updates: Mapping[str, Value],
     states: Mapping[str, Value],
+    turning: frozenset[str],
 ) -> Storage:
-    """external : graph inputs, states and parameters; updates : state name -> its new value."""
-    work = _Work(items, external, outputs, updates, states)
+    """external : graph inputs, states and parameters; updates : state name -> its new value;
+    turning : states that another entry keeps as rings."""
+    work = _Work(items, external, outputs, updates, states, turning)
     for item in items:
         work.item(item)
     work.finish_states()
@@ -111,8 +113,9 @@ class _Work:
         outputs: Sequence[Value],
         updates: Mapping[str, Value],
         states: Mapping[str, Value],
+        turning: frozenset[str],
     ):
-        self.layout = Storage()
+        self.layout = Storage(turning=set(turning))
         self.items, self.external, self.outputs = items, external, outputs
         self.updates, self.states = updates, states
         self.made_by_task = {i.output.name for i in items if isinstance(i, Task)}

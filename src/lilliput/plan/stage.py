@@ -113,7 +113,7 @@ class _Stager:
         pixel = view.channels * size
         pixels = view.pixels if block is None else 2 * block
         nbytes = view.rows * pixels * pixel
-        self.buffers[name] = Buffer(name, self.ram, nbytes, Kind.ARENA)
+        self.buffers[name] = Buffer(name, self.ram, nbytes, Kind.ARENA, max(size, 4))
         row = view.pixels * pixel
         near = replace(view, buffer=name, root=name, row=row, pixel=pixel, start=0, ring=None)
         return near if block is None else replace(near, block=block, slots=2)

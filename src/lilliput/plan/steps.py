@@ -1,0 +1,336 @@
+"""Steps: calls, copies and loops over views of buffers that have no offsets yet.
+
+One `StepWriter` writes one entry from its layout.  Kernels that want operands without gaps
+get copies; the tasks of a streaming group become one loop, timed by `group`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lilliput.errors import PlanError
+from lilliput.ir.graph import Value
+from lilliput.ir.module import Module, Param
+from lilliput.ir.op import PLAIN, Layout, Packing
+from lilliput.ir.region import Pointwise, Reduce
+from lilliput.ir.types import DType
+from lilliput.plan.frames import Box, operand_frame, windowed
+from lilliput.plan.group import Member, Read, timetable
+from lilliput.plan.layout import Job, Storage, Turn, compose
+from lilliput.plan.pool import Pool
+from lilliput.plan.program import (
+    Advance,
+    Call,
+    Kind,
+    Loop,
+    Range,
+    Region,
+    Step,
+    Store,
+    Timed,
+    View,
+    everything,
+)
+from lilliput.plan.select import Selection, Task, copy_task
+
+
+def make_view(
+    buffer: str,
+    value: Value,
+    box: Box,
+    *,
+    root: str | None = None,
+    ring: int | None = None,
+    counter: str | None = None,
+) -> View:
+    size = value.type.dtype.itemsize
+    shift, start = divmod(box.start, box.row) if ring is not None else (0, box.start)
+    return View(
+        buffer,
+        root or buffer,
+        value.type.dtype,
+        box.rows,
+        box.pixels,
+        box.channels,
+        box.row * size,
+        box.pixel * size,
+        start * size,
+        ring,
+        shift,
+        counter,
+    )
+
+
+def planar_view(buffer: str, value: Value, ring: int | None) -> View:
+    """A whole value in channel planes; such a value is its own root."""
+    rows, pixels, channels = value.type.frame
+    size = value.type.dtype.itemsize
+    row = pixels * size
+    plane = (ring or rows) * row
+    dtype = value.type.dtype
+    return View(
+        buffer, value.name, dtype, rows, pixels, channels, row, size, ring=ring, plane=plane
+    )
+
+
+@dataclass(frozen=True)
+class _Group:
+    members: tuple[int, ...]
+    jobs: tuple[Job, ...]
+    slots: tuple[tuple[int, int, int], ...]
+    rings: Mapping[str, int]
+    iterations: int
+
+
+class StepWriter:
+    """Writes the steps of one entry."""
+
+    def __init__(
+        self,
+        module: Module,
+        entry: str,
+        layout: Storage,
+        selection: Selection,
+        pool: Pool,
+        streams: Sequence[Sequence[str]],
+    ):
+        self.module, self.name, self.layout = module, entry, layout
+        self.pool, self.streams = pool, streams
+        self.params: Mapping[str, Param] = selection.params
+        self.layouts = selection.layouts
+        self.rings: dict[str, int] = {}
+        graph = module.graphs[entry]
+        self.values = {v.name: v for v in graph.values()}
+        for job in self._jobs():
+            for value in (*job.task.reads(), job.task.output):
+                self.values[value.name] = value
+
+    def _jobs(self) -> list[Job]:
+        return [a for a in self.layout.actions if isinstance(a, Job)]
+
+    def steps(self) -> tuple[Step, ...]:
+        groups = self._groups()
+        self.rings = {r: n for g in groups.values() for r, n in g.rings.items()}
+        steps: list[Step] = []
+        for index, action in enumerate(self.layout.actions):
+            if isinstance(action, Turn):
+                ring = self._rows(action.state)
+                steps.append(Advance(f"{action.state}/first", ring, action.rows))
+            elif (group := groups.get(index)) is not None:
+                steps.append(self._loop(group))
+            elif not any(index in g.members for g in groups.values()):
+                steps += self._calls(action)
+        return tuple(steps)
+
+    def _rows(self, state: str) -> int:
+        return self.module.states[state].value.type.frame[0]
+
+    # groups
+
+    def _groups(self) -> dict[int, _Group]:
+        """First action of each group -> the group."""
+        found: dict[int, _Group] = {}
+        makers = {
+            a.task.output.name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job)
+        }
+        for names in self.streams:
+            if not any(n in makers for n in names):
+                continue  # a group of another entry
+            missing = [n for n in names if n not in makers]
+            if missing:
+                raise PlanError(
+                    "a streaming group names values that no task makes",
+                    where=f"entry {self.name!r}",
+                    expected=", ".join(makers),
+                    found=", ".join(missing),
+                )
+            first, last = (f(makers[n] for n in names) for f in (min, max))
+            members = list(range(first, last + 1))
+            own = {v.name for v in self.module.graphs[self.name].values()}
+            strange = [n for n, i in makers.items() if i in members and n in own and n not in names]
+            if strange or len([i for i in makers.values() if i in members]) != len(members):
+                raise PlanError(
+                    "a streaming group is not a run of neighbouring tasks",
+                    where=", ".join(names),
+                    found=", ".join(strange) or "a ring that turns",
+                    hint="include the tasks in between",
+                )
+            found[members[0]] = self._group(members)
+        return found
+
+    def _group(self, members: Sequence[int]) -> _Group:
+        jobs = [a for i in members if isinstance(a := self.layout.actions[i], Job)]
+        outside = {
+            self.layout.place(v).root
+            for i, a in enumerate(self.layout.actions)
+            if isinstance(a, Job) and i not in members
+            for v in a.task.reads()
+        }
+        graph = self.module.graphs[self.name]
+        outside |= {self.layout.place(v).root for v in graph.outputs}
+        outside |= {v.name for v in graph.inputs}
+        table = timetable([self._member(j.task) for j in jobs], frozenset(outside))
+        return _Group(
+            tuple(members),
+            tuple(jobs),
+            tuple((s.period, s.phase, s.count) for s in table.slots),
+            dict(table.rings),
+            table.iterations,
+        )
+
+    def _member(self, task: Task) -> Member:
+        reads = tuple(
+            Read(self.layout.place(v).root, r.y)
+            for v, r in zip(_operands(task), task.rules, strict=True)
+            if v.name not in self.params
+        )
+        if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in (
+            (),
+            (1,),
+        ):
+            raise PlanError("only batch 1 streams", where=task.node.describe())
+        output = self.layout.place(task.output).root
+        return Member(
+            task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum
+        )
+
+    def _loop(self, group: _Group) -> Loop:
+        body: list[Timed] = []
+        for job, (period, phase, count) in zip(group.jobs, group.slots, strict=True):
+            call = self._call(job)
+            q = job.task.kernel.quantum
+            y = Range(0, q, call.region.y.extent, q)
+            body.append(
+                Timed(replace(call, region=replace(call.region, y=y)), period, phase, count)
+            )
+        return Loop(group.iterations, tuple(body))
+
+    # calls
+
+    def _calls(self, job: Job) -> list[Step]:
+        """The call, with copies around it where its kernel wants operands without strides."""
+        if not job.task.kernel.dense:
+            return [self._call(job)]
+        before: list[Step] = []
+        task = job.task
+        operands = list(task.operands)
+        for i, operand in enumerate(operands):
+            value = operand.value
+            if value.name not in self.params and not self.view(value).is_dense:
+                packed = self._temporary(value, "dense")
+                before.append(self._call(Job(copy_task(task.node.origin, value, packed))))
+                operands[i] = replace(operand, value=packed)
+        call_task = replace(task, operands=tuple(operands))
+        if self.view(task.output).is_dense:
+            return [*before, self._call(replace(job, task=call_task))]
+        packed = self._temporary(task.output, "dense")
+        call = self._call(replace(job, task=replace(call_task, output=packed)))
+        after = self._call(Job(copy_task(task.node.origin, packed, task.output)))
+        return [*before, call, after]
+
+    def _temporary(self, value: Value, why: str) -> Value:
+        name, k = f"{value.name}/{why}", 0
+        while name in self.pool.buffers:
+            k += 1
+            name = f"{value.name}/{why}.{k}"
+        return Value(name, value.type)
+
+    def _call(self, job: Job) -> Call:
+        task = job.task
+        inputs: list[View] = []
+        for operand, rule in zip(task.operands, task.rules, strict=False):
+            if operand.packing is not PLAIN:
+                inputs.append(self._packed(operand.value, operand.packing))
+            else:
+                frame = operand_frame(rule, operand.value.type)
+                inputs.append(self.view(operand.value, job.source, frame))
+        store: Store | None = None
+        if task.expression is not None:
+            loads = tuple(self.view(v) for v in task.expression.operands)
+            tables = tuple(self.view(v) for v in task.expression.tables)
+            store = Store(task.expression.statements, loads, tables)
+            inputs += loads
+        output = self.view(task.output, job.target)
+        rows = iteration_rows(task) if job.target is None else job.target.rows
+        region = Region(everything(rows), everything(output.pixels), everything(output.channels))
+        return Call(
+            task.kernel,
+            task.node,
+            task.fused,
+            tuple(inputs),
+            task.rules,
+            output,
+            task.output,
+            region,
+            store,
+            self._scratch(task),
+            task.rejected,
+        )
+
+    def _scratch(self, task: Task) -> View | None:
+        nbytes = task.kernel.scratch(task.node) + task.kernel.carry(task.node)
+        if not nbytes:
+            return None
+        name = f"{self.name}/{task.output.name}/scratch"
+        self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
+        return View(name, name, DType.U8, 1, 1, nbytes, nbytes, nbytes)
+
+    def _packed(self, value: Value, packing: Packing) -> View:
+        param = self.params[value.name]
+        assert param.data is not None
+        buffer = self.pool.constant(value.name, param.data, packing)
+        box = Box(1, 1, value.type.size, value.type.size, value.type.size)
+        return make_view(buffer, value, box)
+
+    def view(
+        self, value: Value, box: Box | None = None, frame: tuple[int, int, int] | None = None
+    ) -> View:
+        """Where `value`, or `box` of it, lies; makes the buffer of its root on first use."""
+        place = self.layout.place(value)
+        if place.root in self.params:
+            data = self.params[place.root].data
+            if data is None:
+                raise PlanError("parameter has no data", where=place.root)
+            buffer = self.pool.constant(place.root, data, PLAIN)
+        elif place.root in self.module.states:
+            buffer = place.root
+        else:
+            buffer = self._arena_buffer(place.root, value)
+        at = place.box
+        if box is not None:
+            at = compose(box, at)
+        elif frame is not None and frame != (at.rows, at.pixels, at.channels):
+            rows, pixels, channels = frame
+            at = Box(rows, pixels, channels, pixels * channels, channels, at.start)
+        turning = place.root in self.layout.turning
+        ring = self.rings.get(place.root) or (self._rows(place.root) if turning else None)
+        if self.layouts.get(place.root) is Layout.PLANES:
+            return planar_view(buffer, value, ring)
+        counter = f"{place.root}/first" if turning else None
+        return make_view(buffer, value, at, root=place.root, ring=ring, counter=counter)
+
+    def _arena_buffer(self, root: str, value: Value) -> str:
+        key = f"{self.name}/{root}"
+        if key not in self.pool.buffers:
+            type = self.values.get(root, value).type
+            nbytes = type.nbytes
+            if root in self.rings:
+                nbytes = self.rings[root] * type.frame[1] * type.frame[2] * type.dtype.itemsize
+            home = self.pool.homes.get(root)
+            self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
+        return key
+
+
+def _operands(task: Task) -> tuple[Value, ...]:
+    extra = task.expression.operands if task.expression else ()
+    return (*(o.value for o in task.operands), *extra)
+
+
+def iteration_rows(task: Task) -> int:
+    """Extent of the row axis that the kernel iterates over: output rows, or input rows of a
+    reduction."""
+    for operand, rule in zip(task.operands, task.rules, strict=False):
+        if isinstance(rule.y, Reduce) and isinstance(rule.y.inner, Pointwise):
+            return operand.value.type.frame[0]
+    return task.output.type.frame[0]
