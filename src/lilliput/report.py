@@ -256,10 +256,21 @@ def text(summary: Summary) -> str:
         ("flash", _total(flash.total)),
         ("  constants", _bytes(flash.constants)),
         ("  code", _bytes(flash.code)),
-        ("fullest at", f"{top.layer}: {top.nbytes:,} B alive (lower bound {top.lower_bound:,})"),
+        ("fullest at", short(top.layer)),
+        (
+            "",
+            f"{top.nbytes:,} B alive, some of them over one another; at best {top.lower_bound:,} B",
+        ),
         ("fits", {True: "yes", False: "no", None: "unknown"}[summary.fits]),
     ]
     return "\n".join(f"{name:<16}{value}" for name, value in rows)
+
+
+def short(name: str, width: int = 60) -> str:
+    """A layer's name for a terminal: TensorFlow joins all that it fused by semicolons."""
+    first, *others = name.split(";")
+    text = first + (" ..." if others else "")
+    return text if len(text) <= width else f"{text[: width - 4]} ..."
 
 
 def _bytes(count: int | None) -> str:
