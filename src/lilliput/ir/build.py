@@ -22,6 +22,16 @@ from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ir.verify import check_node
 
 
+def fresh_name(taken: set[str], stem: str) -> str:
+    """`stem` if it is not `taken`, else `stem.1`, `stem.2` ...; it is taken from now on."""
+    name, k = stem, 0
+    while name in taken:
+        k += 1
+        name = f"{stem}.{k}"
+    taken.add(name)
+    return name
+
+
 class Builder:
     """Collects values and nodes; `names` may be shared between the entries of a module."""
 
@@ -34,13 +44,8 @@ class Builder:
         self._names: set[str] = set() if names is None else names
 
     def fresh(self, stem: str) -> str:
-        """`stem` if nobody has that name yet, else `stem.1`, `stem.2` ..."""
-        name, k = stem, 0
-        while name in self._names:
-            k += 1
-            name = f"{stem}.{k}"
-        self._names.add(name)
-        return name
+        """A name that nobody has yet."""
+        return fresh_name(self._names, stem)
 
     def input(self, name: str, type: TensorType) -> Value:
         value = Value(self.fresh(name), type)

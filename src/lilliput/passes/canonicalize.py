@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from lilliput.ir.build import fresh_name
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import NoAttrs
@@ -28,7 +30,7 @@ class Canonicalize:
         names = {v.name for g in module.graphs.values() for v in g.values()}
         updates = {s: dict(state.updates) for s, state in module.states.items()}
         for entry, graph in module.graphs.items():
-            fresh = _Names(names)
+            fresh = partial(fresh_name, names)
             folded = fold(drop_dead(graph), module.params)
             split = _split_slices(folded.graph, fresh)
             own = _own_outputs(split, fresh)
@@ -42,19 +44,6 @@ class Canonicalize:
             name: replace(state, updates=updates[name]) for name, state in module.states.items()
         }
         return replace(module, graphs=graphs, params=params, states=states)
-
-
-class _Names:
-    def __init__(self, taken: set[str]):
-        self.taken = taken
-
-    def __call__(self, stem: str) -> str:
-        name, k = stem, 0
-        while name in self.taken:
-            k += 1
-            name = f"{stem}.{k}"
-        self.taken.add(name)
-        return name
 
 
 Fresh = Callable[[str], str]

@@ -46,6 +46,7 @@ from lilliput.frontends.tflite.schema import (
     Tensor,
 )
 from lilliput.ir import Array, DType, Module, NoAttrs, Node, Quant, TensorType, Value
+from lilliput.ir.build import fresh_name
 from lilliput.ops.conv import Conv2d, Linear, same_pad
 from lilliput.ops.elementwise import Clamp
 from lilliput.ops.frame import Pad, ResizeNearest
@@ -213,12 +214,7 @@ class _Writer:
         return name
 
     def fresh(self, stem: str) -> str:
-        name, k = stem, 0
-        while name in self._names:
-            k += 1
-            name = f"{stem}.{k}"
-        self._names.add(name)
-        return name
+        return fresh_name(self._names, stem)
 
     def _append(self, name: str, type: TensorType, data: Array | None) -> int:
         if type.dtype not in TYPE_CODES:
