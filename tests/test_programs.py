@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from tests.samples import random_array
 
+from lilliput.codegen.emit import emit
 from lilliput.devices.device import Device, Memory, load
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.prove import Call, Proof, prove
 from lilliput.emu.toolchain import Toolchain, find
-from lilliput.errors import CertificateError
+from lilliput.errors import CertificateError, PlanError, UsageError
 from lilliput.ir import Builder, Module, Param, Quant, State, Value, verify
 from lilliput.ir.interp import Session
 from lilliput.ir.types import Array, f32, s8
@@ -38,10 +39,12 @@ from lilliput.ops.shape import (
 from lilliput.ops.softmax import Softmax, softmax
 from lilliput.ops.training import ConvGrad, conv2d_grad_w, softmax_cross_entropy
 from lilliput.ops.unary import tanh
+from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
 from lilliput.plan.program import Advance, Copy, Kind, Loop, Program, Wait
 from lilliput.plan.program import Call as KernelCall
+from lilliput.report import summarize
 
 CORE = "cortex-m4"
 
@@ -462,3 +465,26 @@ def test_a_copy_that_is_not_waited_for_is_refused() -> None:
     ):
         with pytest.raises(CertificateError, match="not waited for"):
             check(replace(program, entries=(replace(entry, steps=steps),)), direct)
+
+
+# and without data -------------------------------------------------------------------------
+
+
+def test_a_network_without_weights_is_planned_and_costed_but_not_written() -> None:
+    """What a search needs: the same plan to the byte, before there is anything to store."""
+    full = Canonicalize()(inverted_residual())
+    bare = {n: replace(p, data=None) for n, p in inverted_residual().params.items()}
+    module = Canonicalize()(replace(inverted_residual(), params=bare))
+    program, whole = (plan(m, load(CORE)) for m in (module, full))
+    assert program.missing == tuple(bare)
+    assert program.arenas == whole.arenas
+    assert (
+        summarize(program, load(CORE), None, "").macs == summarize(whole, load(CORE), None, "").macs
+    )
+    assert sum(b.nbytes for b in program.buffers.values()) >= sum(
+        b.nbytes for b in whole.buffers.values()
+    )
+    with pytest.raises(PlanError, match="can be planned, not written"):
+        emit(program)
+    with pytest.raises(UsageError, match="can be planned, not run"):
+        Session(module).run(pictures(full, 1)[0].inputs)

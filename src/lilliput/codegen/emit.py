@@ -26,6 +26,7 @@ from lilliput.codegen.instances import (
     write_signature,
 )
 from lilliput.codegen.names import entry_function, leaf_steps, port_function
+from lilliput.errors import PlanError
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import (
@@ -57,7 +58,16 @@ class EmitOptions:
 
 
 def emit(program: Program, options: EmitOptions | None = None) -> dict[str, str]:
-    """Path -> text of every file, in a stable order."""
+    """Path -> text of every file, in a stable order.
+
+    Raises PlanError for a program some of whose parameters have no data.
+    """
+    if program.missing:
+        raise PlanError(
+            "parameters have no data: the program can be planned, not written",
+            where=program.name,
+            found=", ".join(program.missing),
+        )
     return _Emitter(program, options or EmitOptions()).files()
 
 

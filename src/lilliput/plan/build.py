@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from lilliput.devices.device import Device
-from lilliput.ir.module import Module
+from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN
 from lilliput.plan import arena, stage
 from lilliput.plan.check import check
@@ -50,12 +52,31 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     Raises PlanError when an option asks for what cannot be; the program may need more than
     the device has (`summary` compares), because that is what a user wants to see.
     """
-    work = _Planner(module, device, options or PlanOptions())
+    missing = tuple(p.name for p in module.params.values() if p.data is None)
+    work = _Planner(_with_stand_ins(module), device, options or PlanOptions())
     for name in module.graphs:
         work.choose(name)
     program = work.finish(tuple(work.entry(name) for name in module.graphs))
     check(program, {m.name: m.direct for m in device.memories})
-    return program
+    return replace(program, missing=missing)
+
+
+def _with_stand_ins(module: Module) -> Module:
+    """`module` with data for parameters that have none: a search plans shapes alone.
+
+    No two stand-ins are equal, so that none is stored in another's place.
+    """
+
+    def stand_in(index: int, param: Param) -> Param:
+        type = param.value.type
+        data = np.arange(type.size, dtype=np.int64) * (2 * index + 1) + index
+        return Param(param.value, data.astype(type.dtype.numpy).reshape(type.shape))
+
+    params = {
+        name: stand_in(k, p) if p.data is None else p
+        for k, (name, p) in enumerate(module.params.items())
+    }
+    return replace(module, params=params)
 
 
 class _Planner:

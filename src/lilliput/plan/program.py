@@ -267,7 +267,8 @@ class StateSlot:
 
 @dataclass(frozen=True)
 class Program:
-    """A planned module.  `arenas` maps each memory to the bytes used of it."""
+    """A planned module.  `arenas` maps each memory to the bytes used of it; `missing` names
+    parameters that have no data yet, whose constants stand for their size alone."""
 
     name: str
     buffers: Mapping[str, Buffer]
@@ -275,3 +276,4 @@ class Program:
     states: tuple[StateSlot, ...]
     entries: tuple[Entry, ...]
     arenas: Mapping[str, int]
+    missing: tuple[str, ...] = ()

@@ -290,8 +290,7 @@ class StepWriter:
         place = self.layout.place(value)
         if place.root in self.params:
             data = self.params[place.root].data
-            if data is None:
-                raise PlanError("parameter has no data", where=place.root)
+            assert data is not None  # `plan` has put stand-ins where it was missing
             buffer = self.pool.constant(place.root, data, PLAIN)
         elif place.root in self.module.states:
             buffer = place.root
