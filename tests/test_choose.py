@@ -3,6 +3,7 @@ disagree, and programs in planes are exact."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tests.samples import random_array
 from tests.test_programs import bias, inverted_residual, pictures, weights
 
+from lilliput.codegen.emit import emit
 from lilliput.devices.device import load
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain
@@ -136,3 +138,21 @@ def test_line_buffers_in_planes_are_exact(host_compiler: Toolchain) -> None:
     assert (ring.ring, ring.plane) == (3, 3 * 6)
     proof = prove(module, program, pictures(module, 3), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
+
+
+def test_a_kernel_gets_the_alignment_that_it_asks_for() -> None:
+    module = two_readers()
+    wide = replace(conv2d, kernels=tuple(replace(k, align=32) for k in conv2d.kernels))
+    graph = module.graphs["infer"]
+    nodes = tuple(replace(n, op=wide) if n.op is conv2d else n for n in graph.nodes)
+    program = plan(
+        replace(module, graphs={"infer": replace(graph, nodes=nodes)}), load("cortex-m4")
+    )
+    wanting = [c for c in program.entries[0].calls() if c.kernel.align == 32]
+    touched = {v.buffer for c in wanting for v in (*c.inputs, c.output)}
+    assert touched
+    assert program.arena_align("ram") == 32
+    for buffer in (program.buffers[name] for name in touched):
+        assert buffer.align == 32
+        assert buffer.offset is None or buffer.offset % 32 == 0
+    assert "_Alignas(32)" in emit(program)["two_readers_data.h"]

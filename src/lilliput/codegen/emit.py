@@ -45,6 +45,7 @@ from lilliput.plan.program import (
 )
 
 SUPPORT = "lilliput"
+WORD = 8  # what constants are aligned to at most where no kernel asks for more
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,18 @@ class _Emitter:
                 if memory in self.options.plain_memories
                 else f'__attribute__((section(".ll_arena_{memory}"))) '
             )
+            align = self.program.arena_align(memory)
+            given = comment(f"the caller provides it, aligned to {align}")
+            aligned = f"_Alignas({align}) uint8_t"
             text.add(
                 f"#ifdef {upper}",
-                f"extern uint8_t {upper}[]; {comment('the caller provides it, aligned to 16')}",
+                f"extern uint8_t {upper}[]; {given}",
                 f"#define {self.arena(memory)} {upper}",
                 "#else",
                 f"#ifndef {upper}_SECTION",
                 f"#define {upper}_SECTION {section}".rstrip(),
                 "#endif",
-                f"static {upper}_SECTION _Alignas(16) uint8_t {self.arena(memory)}[{upper}_BYTES];",
+                f"static {upper}_SECTION {aligned} {self.arena(memory)}[{upper}_BYTES];",
                 "#endif",
                 "",
             )
@@ -157,7 +161,10 @@ class _Emitter:
                 if memory in self.options.plain_memories
                 else f'__attribute__((section(".ll_const_{memory}"))) '
             )
-            head = f"static const {section}{c_type(dtype)} {self.symbols[name]}[{const.data.size}]"
+            align = self.program.buffers[name].align
+            aligned = f"_Alignas({align}) " if align > WORD else ""
+            kind = f"static const {section}{aligned}{c_type(dtype)}"
+            head = f"{kind} {self.symbols[name]}[{const.data.size}]"
             text.add(
                 comment(f"{const.value}: {dtype.value}{list(const.data.shape)}, {const.packing}")
             )

@@ -102,7 +102,8 @@ def harness(program: Program) -> Harness:
             if memory == _default(program)
             else f'__attribute__((section(".ll_arena_{memory}"))) '
         )
-        text.add(f"{section}_Alignas(16) uint8_t ll_arena_{memory}[{nbytes} + LL_GUARD];")
+        aligned = f"{section}_Alignas({program.arena_align(memory)}) uint8_t"
+        text.add(f"{aligned} ll_arena_{memory}[{nbytes} + LL_GUARD];")
     _table(
         text, "ll_span ll_arenas", [f"{{ll_arena_{m}, {n}u}}," for m, n in program.arenas.items()]
     )

@@ -92,8 +92,8 @@ class Packing:
 
     pack : array of the parameter's shape -> array of the packed shape
     unpack : packed array, original type -> array (pack's inverse)
-    block_axis : axis of the packed array along which it may be brought in slices, and to
-        which axis of the output region such a slice belongs
+    block_axis : axis of the packed array that follows the output channels, along which it
+        may be brought in slices; None when it has to come whole
     """
 
     name: str
@@ -163,6 +163,7 @@ class Kernel:
         "row" needs no input row again that precedes the window of the current row
         "none" the output must not touch an input
     quantum : output rows that are computed together
+    align : bytes that the buffers of its operands and output are aligned to, beyond a word
     scratch : node -> bytes of scratch, dead outside a call
     carry : node -> bytes of accumulators that live across the pieces of a reduction
     work : node -> the amounts of work that `plan.cost` predicts cycles from, for each core
@@ -183,7 +184,7 @@ class Kernel:
     specialise: tuple[str, ...] = ()
     overlap: str = "none"
     quantum: int = 1
-    align: int = 4
+    align: int = 1
     scratch: Callable[[Node], int] = lambda node: 0
     carry: Callable[[Node], int] = lambda node: 0
     dense: bool = False

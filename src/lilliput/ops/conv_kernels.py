@@ -83,7 +83,7 @@ def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     x, w = node.inputs[:2]
     return (
         Operand(x, 0),
-        Operand(w, None, BY_TAP),
+        Operand(w, 1, BY_TAP),
         Operand(_bias(b, node)),
         _zero_points(b, node, x.type.shape[3]),
     )

@@ -124,6 +124,9 @@ class _Planner:
             self.device.ram.name,
             self.options.blocks,
         )
+        for call in entry.calls():
+            for view in (*call.inputs, call.output):
+                self.pool.align(view.buffer, call.kernel.align)
         blocks = lifetimes(entry, self.pool.buffers)
         self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))
         return entry

@@ -7,7 +7,7 @@ equal bytes are one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class Pool:
         self.device.memory(home)
         self.buffers[name] = Buffer(name, home, nbytes, kind, max(itemsize, 4))
         return name
+
+    def align(self, name: str, align: int) -> None:
+        """Raises the alignment of a buffer to what a kernel asks for."""
+        if align > self.buffers[name].align:
+            self.buffers[name] = replace(self.buffers[name], align=align)
 
     def constant(self, name: str, data: Array, packing: Packing) -> str:
         """The buffer of a constant as `packing` lays it out; one for all that are equal."""

@@ -277,3 +277,8 @@ class Program:
     entries: tuple[Entry, ...]
     arenas: Mapping[str, int]
     missing: tuple[str, ...] = ()
+
+    def arena_align(self, memory: str) -> int:
+        """What the start of an arena has to be aligned to, in bytes."""
+        mine = [b.align for b in self.buffers.values() if b.memory == memory]
+        return max(16, *mine) if mine else 16

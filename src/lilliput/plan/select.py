@@ -184,7 +184,7 @@ class _Writer:
 
 
 def _rule(node: Node, operand: Operand) -> FrameRule:
-    if operand.source is None or node.op.regions is None:
+    if operand.source is None or node.op.regions is None or operand.packing.block_axis is None:
         return ALL
     rule = node.op.regions(node)[operand.source]
     rank = len(operand.value.type.shape)
