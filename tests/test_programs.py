@@ -22,6 +22,7 @@ from lilliput.ir.interp import Session
 from lilliput.ir.types import Array, f32, s8
 from lilliput.ops.conv import Conv2d, Linear, conv2d, linear
 from lilliput.ops.elementwise import add, mul, sub
+from lilliput.ops.frame import ResizeNearest, resize_nearest
 from lilliput.ops.recurrent import Push, push
 from lilliput.ops.reduce import Mean, mean
 from lilliput.ops.shape import (
@@ -155,6 +156,44 @@ def test_layers_of_different_rates_stream_with_the_rings_of_the_closed_form() ->
     rings = {c.output.root: c.output.ring for c in program.entries[0].calls()}
     # 3 rows for a 3x3 window; the residual reads the middle one of them at the same time
     assert rings == {"a": 3, "s": 3, "d": 1, "y": None}
+
+
+def test_rates_that_rise_again_and_a_reduction_stream(host_compiler: Toolchain) -> None:
+    """conv - conv stride 2 - upsampling - depthwise - global mean: periods 1, 2, 1, 1, 1."""
+    b = Builder(names=set())
+    x = b.input("x", s8(1, 11, 9, 3, scale=0.05, zero_point=4))
+    pad = (1, 1, 1, 1)
+    a = b.add(
+        conv2d,
+        (x, weights(b, "wa", 8, 3, 3, 3), bias(b, "ba", 8)),
+        Conv2d(pad=pad),
+        type=s8(1, 11, 9, 8, scale=0.1),
+        name="a",
+    )
+    s = b.add(
+        conv2d,
+        (a, weights(b, "ws", 4, 3, 3, 8), bias(b, "bs", 4)),
+        Conv2d(stride=(2, 2), pad=pad),
+        type=s8(1, 6, 5, 4, scale=0.1),
+        name="s",
+    )
+    u = b.add(resize_nearest, (s,), ResizeNearest(12, 10), name="u")
+    d = b.add(
+        conv2d,
+        (u, weights(b, "wd", 4, 3, 3, 1), bias(b, "bd", 4)),
+        Conv2d(pad=pad, groups=4),
+        type=s8(1, 12, 10, 4, scale=0.1),
+        name="d",
+    )
+    y = b.add(mean, (d,), Mean((1, 2), keepdims=False), type=s8(1, 4, scale=0.05), name="y")
+    module = b.module([y], name="rates")
+    program = plan(module, load(CORE), PlanOptions(streams=(("a", "s", "u", "d", "y"),)))
+    (loop,) = program.entries[0].steps
+    assert isinstance(loop, Loop)
+    periods = {t.step.value.name: t.period for t in loop.body if isinstance(t.step, KernelCall)}
+    assert {n: periods[n] for n in "asudy"} == {"a": 1, "s": 2, "u": 1, "d": 1, "y": 1}
+    assert program.arenas["ram"] < plan(module, load(CORE)).arenas["ram"]
+    prove_everywhere(module, program, pictures(module, 3), host_compiler)
 
 
 @pytest.mark.parametrize("root", ["a", "s"])
