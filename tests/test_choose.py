@@ -140,19 +140,20 @@ def test_line_buffers_in_planes_are_exact(host_compiler: Toolchain) -> None:
     assert proof.exact, str(proof.difference)
 
 
-def test_a_kernel_gets_the_alignment_that_it_asks_for() -> None:
+@pytest.mark.parametrize("align", [4, 8, 32])
+def test_a_kernel_gets_the_alignment_that_it_asks_for(align: int) -> None:
     module = two_readers()
-    wide = replace(conv2d, kernels=tuple(replace(k, align=32) for k in conv2d.kernels))
+    wide = replace(conv2d, kernels=tuple(replace(k, align=align) for k in conv2d.kernels))
     graph = module.graphs["infer"]
     nodes = tuple(replace(n, op=wide) if n.op is conv2d else n for n in graph.nodes)
     program = plan(
         replace(module, graphs={"infer": replace(graph, nodes=nodes)}), load("cortex-m4")
     )
-    wanting = [c for c in program.entries[0].calls() if c.kernel.align == 32]
+    wanting = [c for c in program.entries[0].calls() if c.kernel.align == align]
     touched = {v.buffer for c in wanting for v in (*c.inputs, c.output)}
     assert touched
-    assert program.arena_align("ram") == 32
+    assert program.arena_align("ram") == max(16, align)
     for buffer in (program.buffers[name] for name in touched):
-        assert buffer.align == 32
-        assert buffer.offset is None or buffer.offset % 32 == 0
-    assert "_Alignas(32)" in emit(program)["two_readers_data.h"]
+        assert buffer.align == align
+        assert buffer.offset is None or buffer.offset % align == 0
+    assert f"_Alignas({align}) int8_t" in emit(program)["two_readers_data.h"]

@@ -45,7 +45,6 @@ from lilliput.plan.program import (
 )
 
 SUPPORT = "lilliput"
-WORD = 8  # what constants are aligned to at most where no kernel asks for more
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,7 @@ class _Emitter:
     def arenas(self, text: Text) -> None:
         for memory in self.program.arenas:
             upper = f"{self.prefix.upper()}_ARENA_{memory.upper()}"
-            section = (
-                ""
-                if memory in self.options.plain_memories
-                else f'__attribute__((section(".ll_arena_{memory}"))) '
-            )
+            section = self.section("arena", memory)
             align = self.program.arena_align(memory)
             given = comment(f"the caller provides it, aligned to {align}")
             aligned = f"_Alignas({align}) uint8_t"
@@ -150,19 +145,20 @@ class _Emitter:
     def arena(self, memory: str) -> str:
         return f"{self.prefix}_arena_{memory}"
 
+    def section(self, kind: str, memory: str) -> str:
+        """The attribute that places something in a memory which is not a default."""
+        plain = memory in self.options.plain_memories
+        return "" if plain else f'__attribute__((section(".ll_{kind}_{memory}"))) '
+
     def data(self) -> str:
         text = Text()
         text.add(comment(f"constants of {self.program.name}, packed as its kernels read them"), "")
         for name, const in self.program.consts.items():
             memory = self.program.buffers[name].memory
             dtype = DType.of(const.data.dtype)
-            section = (
-                ""
-                if memory in self.options.plain_memories
-                else f'__attribute__((section(".ll_const_{memory}"))) '
-            )
+            section = self.section("const", memory)
             align = self.program.buffers[name].align
-            aligned = f"_Alignas({align}) " if align > WORD else ""
+            aligned = f"_Alignas({align}) " if align > const.data.itemsize else ""
             kind = f"static const {section}{aligned}{c_type(dtype)}"
             head = f"{kind} {self.symbols[name]}[{const.data.size}]"
             text.add(

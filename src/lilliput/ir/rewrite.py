@@ -1,26 +1,12 @@
-"""Small tools for passes: substitution, dead code, and folding of constants."""
+"""Small tools for passes: dead code, and folding of constants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lilliput.ir.graph import Graph, Node, Value
-from lilliput.ir.module import Module, Param
-
-Pass = Callable[[Module], Module]
-
-
-def substitute(graph: Graph, by: Mapping[str, Value]) -> Graph:
-    """`graph` with every read of a value named in `by` replaced (chains are followed)."""
-
-    def final(v: Value) -> Value:
-        while v.name in by:
-            v = by[v.name]
-        return v
-
-    nodes = tuple(n.with_inputs([final(v) for v in n.inputs]) for n in graph.nodes)
-    return replace(graph, nodes=nodes, outputs=tuple(final(v) for v in graph.outputs))
+from lilliput.ir.graph import Graph, Node
+from lilliput.ir.module import Param
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -33,13 +19,6 @@ def drop_dead(graph: Graph) -> Graph:
             live.update(v.name for v in node.inputs)
     params = tuple(p for p in graph.params if p.name in live)
     return replace(graph, params=params, nodes=tuple(reversed(kept)))
-
-
-def map_graphs(module: Module, f: Callable[[Graph], Graph]) -> Module:
-    graphs = {entry: f(graph) for entry, graph in module.graphs.items()}
-    used = {v.name for g in graphs.values() for v in g.params}
-    params = {n: p for n, p in module.params.items() if n in used}
-    return replace(module, graphs=graphs, params=params)
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ class Pool:
         self, name: str, nbytes: int, kind: Kind, memory: str | None = None, itemsize: int = 1
     ) -> str:
         """Makes a buffer in `memory`, else in its home, else in the device's default memory;
-        aligned to words, and to its elements where these are wider."""
+        aligned to its elements, and where it shares an arena to words."""
         default = self.device.flash.name if kind is Kind.CONST else self.device.ram.name
         home = memory or self.homes.get(name, default)
         self.device.memory(home)
-        self.buffers[name] = Buffer(name, home, nbytes, kind, max(itemsize, 4))
+        align = itemsize if kind is Kind.CONST else max(itemsize, 4)
+        self.buffers[name] = Buffer(name, home, nbytes, kind, align)
         return name
 
     def align(self, name: str, align: int) -> None:
@@ -56,7 +57,9 @@ class Pool:
             memory = self.homes.get(name, self.device.flash.name)
             content = (memory, packed.dtype.str, packed.tobytes())
             if content not in self.contents:
-                self.contents[content] = self.buffer(key, packed.nbytes, Kind.CONST, memory)
+                self.contents[content] = self.buffer(
+                    key, packed.nbytes, Kind.CONST, memory, packed.itemsize
+                )
                 self.consts[key] = Const(key, packed, packing.name, name)
             self.constants[key] = self.contents[content]
         return self.constants[key]
