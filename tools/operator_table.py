@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from dataclasses import MISSING, Field, fields
 
+from lilliput.frontends.tflite.operators import READ
 from lilliput.ir.op import Op
+from lilliput.ir.types import DType
 from lilliput.ops.registry import all_ops
 
 HEAD = """# Operators
@@ -18,26 +20,39 @@ Written by `python -m tools.operator_table` from the registry; do not edit. What
 the bit, is in [numerics.md](numerics.md); how to add one in
 [adding-an-operator.md](adding-an-operator.md).
 
-- *types*: element types of the first operand; bool, f32 = float32, s8 = int8 and so on.
 - *attributes*: with their defaults; how a graph's text and the Python API write them.
 - *C*: `fuses` is one expression, joined to the operator before it; `view` costs nothing; else the
   kernels, in `src/lilliput/codegen/csrc/kernels`; `moves` ends as a view, or as copies of elements.
-- *held against*: whose reference kernel the tests compare it with, at 0 LSB for integers.
+- *types, held against*: element types of the first operand (f32 = float32, s8 = int8 and so on), and
+  whose reference kernel the tests compare each with, at 0 LSB for integers.
 
-| operator | meaning | types | attributes | C | held against |
-|---|---|---|---|---|---|
+| operator | meaning | attributes | C | types, held against |
+|---|---|---|---|---|
+"""
+
+TFLITE = """
+# Operators of .tflite files
+
+What each is read as is in `src/lilliput/frontends/tflite/operators`; a form that is not supported is
+refused with its reason. Types are those of the (first) result; legacy uint8 networks are read as int8.
+
+| operator | types |
+|---|---|
 """
 
 
 def render() -> str:
     """The whole page."""
-    return HEAD + "".join(row(op) for op in all_ops())
+    read = (
+        f"| {name} | {' '.join(d.value for d in DType if d in row.dtypes)} |\n"
+        for name, row in sorted(READ.items())
+    )
+    return HEAD + "".join(row(op) for op in all_ops()) + TFLITE + "".join(read)
 
 
 def row(op: Op) -> str:
-    types = " ".join(d.value for d in op.dtypes) or "any"
     attributes = ", ".join(attribute(f) for f in fields(op.attrs))
-    cells = (f"`{op.name}`", op.doc, types, attributes, code(op), op.oracle)
+    cells = (f"`{op.name}`", op.doc, attributes, code(op), oracles(op))
     return "| " + " | ".join(cell(c) for c in cells) + " |\n"
 
 
@@ -47,6 +62,14 @@ def attribute(field: Field[object]) -> str:
         return f"`{field.name}`"
     default = getattr(field.default, "name", field.default)
     return f"`{field.name}={default}`"
+
+
+def oracles(op: Op) -> str:
+    """`f32 s8: TFLM ADD; s32: docs/numerics.md`: types with one oracle stand together."""
+    named: dict[str, list[str]] = {}
+    for dtype in op.dtypes:
+        named.setdefault(op.held_against(dtype), []).append(dtype.value)
+    return "; ".join(f"{' '.join(types)}: {oracle}" for oracle, types in named.items())
 
 
 def code(op: Op) -> str:

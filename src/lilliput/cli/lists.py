@@ -79,14 +79,14 @@ def _device_json(device: Device) -> dict[str, object]:
 @click.command(epilog=common.example("lilliput ops"))
 @common.json
 def ops(as_json: bool) -> None:
-    """Lists the operators and their element types."""
+    """Lists the operators: for each element type, whose results they equal."""
     from lilliput.ir.types import DType
     from lilliput.ops import all_ops
 
     shown = [d for d in DType if any(d in op.dtypes for op in all_ops())]
-    head = ("operator", *(d.value for d in shown), "held against")
+    head = ("operator", *(d.value for d in shown))
     rows = [
-        (op.name, *("yes" if d in op.dtypes or not op.dtypes else "-" for d in shown), op.oracle)
+        (op.name, *(op.held_against(d).split(" ")[0] if d in op.dtypes else "-" for d in shown))
         for op in all_ops()
     ]
     value = {
@@ -95,7 +95,7 @@ def ops(as_json: bool) -> None:
                 "name": op.name,
                 "doc": " ".join(op.doc.split()),
                 "dtypes": [d.value for d in op.dtypes],
-                "oracle": op.oracle,
+                "oracle": {d.value: op.held_against(d) for d in op.dtypes},
             }
             for op in all_ops()
         ]

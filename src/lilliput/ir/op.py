@@ -214,6 +214,8 @@ class Sample:
 class Op:
     """An operator.  Compared by identity; found by name in `lilliput.ops.registry`.
 
+    oracle : whose kernel it equals, by the dtype of its first operand or for all of them:
+        "TFLM NAME", "LiteRT NAME", or the page that defines it
     view : the result is the operand's bytes in the same order under another shape
     """
 
@@ -229,8 +231,12 @@ class Op:
     scalar: Scalar | None = None
     samples: tuple[Sample, ...] = ()
     dtypes: tuple[DType, ...] = ()
-    oracle: str = ""
+    oracle: str | Mapping[DType, str] = ""
     view: bool = False
+
+    def held_against(self, dtype: DType) -> str:
+        """Whose kernel it equals for a first operand of this type; "" where nothing is said."""
+        return self.oracle if isinstance(self.oracle, str) else self.oracle.get(dtype, "")
 
     def __repr__(self) -> str:
         return f"Op({self.name})"

@@ -16,7 +16,7 @@ import numpy as np
 from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.tflite.schema import Activation
 from lilliput.frontends.tflite.tensors import Tensors
-from lilliput.ir import Array, Attrs, DType, Op, TensorType, Value
+from lilliput.ir import Array, Attrs, DType, Op, Quant, TensorType, Value
 from lilliput.ops.elementwise import Clamp, clamp
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Call:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     stated: object | None
+    custom: memoryview
 
     def options(self, cls: type[T]) -> T:
         if not isinstance(self.stated, cls):
@@ -92,14 +93,13 @@ class Call:
     def out(self) -> TensorType:
         return self.tensors.type(self.outputs[0])
 
-    @property
-    def out_name(self) -> str:
-        return self.tensors.names[self.outputs[0]]
+    def result(self, k: int) -> TensorType:
+        """The type of result `k`."""
+        return self.tensors.type(self.outputs[k])
 
     def constant(self, k: int) -> Array | None:
-        """The data of operand `k` where the file holds it."""
-        index = self.index(k)
-        return None if index in self.tensors.graph.inputs else self.tensors.data(index)
+        """The data of operand `k` where the file holds it, or where constants determine it."""
+        return self.tensors.known(self.index(k))
 
     def ints(self, k: int) -> tuple[int, ...]:
         """A constant operand of few integers, flat, in order."""
@@ -136,8 +136,15 @@ class Call:
     def between(self, op: Op, inputs: Sequence[Value], attrs: Attrs | None, suffix: str) -> Value:
         """A node that the file does not have; its type is what the operator infers."""
         return self.tensors.builder.add(
-            op, inputs, attrs, name=self.out_name + suffix, origin=self.origin
+            op, inputs, attrs, name=self._name(0) + suffix, origin=self.origin
         )
+
+    def param(self, suffix: str, data: Array, quant: Quant | None = None) -> Value:
+        """A constant that the file does not have."""
+        return self.tensors.builder.param(self._name(0) + suffix, data, quant)
+
+    def _name(self, k: int) -> str:
+        return self.tensors.names[self.outputs[k]]
 
     @property
     def origin(self) -> str:
@@ -150,9 +157,11 @@ class Call:
         attrs: Attrs | None = None,
         activation: int = Activation.NONE,
         type: TensorType | None = None,
+        result: int = 0,
     ) -> Value:
-        """Adds the node and, where the activation limits anything, a clamp behind it."""
-        type = type or self.out
+        """Adds the node of a result and, where the activation limits anything, a clamp."""
+        type = type or self.result(result)
+        origin = self.tensors.origin(self.outputs[result])
         try:
             bounds = activation_bounds(activation, type)
         except (KeyError, ValueError):
@@ -162,8 +171,21 @@ class Call:
                 found=activation,
                 hint="write the activation as a node of its own",
             ) from None
-        add, name = self.tensors.builder.add, self.out_name
+        add, name = self.tensors.builder.add, self._name(result)
         if bounds is None:
-            return add(op, inputs, attrs, type=type, name=name, origin=self.origin)
-        inner = add(op, inputs, attrs, type=type, name=f"{name}/linear", origin=self.origin)
-        return add(clamp, (inner,), Clamp(*bounds), type=type, name=name, origin=self.origin)
+            return add(op, inputs, attrs, type=type, name=name, origin=origin)
+        inner = add(op, inputs, attrs, type=type, name=f"{name}/linear", origin=origin)
+        return add(clamp, (inner,), Clamp(*bounds), type=type, name=name, origin=origin)
+
+    def emit_all(
+        self, op: Op, inputs: Sequence[Value], attrs: Attrs | None = None
+    ) -> tuple[Value, ...]:
+        """Adds one node that gives every result."""
+        return self.tensors.builder.add_multi(
+            op,
+            inputs,
+            attrs,
+            types=[self.result(k) for k in range(len(self.outputs))],
+            name=self._name(0),
+            origin=self.origin,
+        )

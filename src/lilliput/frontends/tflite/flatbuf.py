@@ -32,7 +32,7 @@ class Slot:
     """How one field is stored.
 
     code : a struct code, or "s" string, "t" table, "u" union (its type byte is the slot
-        before), "p" any reference, of which only the presence is read
+        before)
     many : a vector of these; `table` the dataclass of a table, `union` those by type
     align : alignment of the bytes of a vector
     """
@@ -80,10 +80,6 @@ def tables(index: int, cls: type[T]) -> tuple[T, ...]:
 def union(index: int, classes: Mapping[int, type[object]]) -> object | None:
     """A table whose class the byte in slot `index` - 1 tells; None where it is not listed."""
     return field(default=None, metadata={"slot": Slot(index, "u", union=classes)})
-
-
-def presence(index: int) -> bool:
-    return field(default=False, metadata={"slot": Slot(index, "p")})
 
 
 @cache
@@ -178,8 +174,6 @@ class _Decoder:
         return 4 if slot.many or slot.code not in _SIZES else _SIZES[slot.code]
 
     def value(self, slot: Slot, at: int) -> object:
-        if slot.code == "p":
-            return True
         if slot.many:
             return self.vector(slot, self.reference(at))
         if slot.code == "s":
@@ -266,7 +260,7 @@ def _place_table(out: bytearray, value: object, todo: _Todo) -> int:
         if slot.code == "u" and item is not None:
             kinds = {cls: kind for kind, cls in (slot.union or {}).items()}
             cells.append((slot.index - 1, "B", kinds[type(item)], slot))
-        if item is None or slot.code == "p" or (item == default and not slot.many):
+        if item is None or (item == default and not slot.many):
             continue
         if slot.many and len(cast("tuple[object, ...]", item)) == 0:
             continue

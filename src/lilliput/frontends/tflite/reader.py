@@ -1,19 +1,21 @@
 """Reads a .tflite file: bytes in, verified module out, or one error with every reason.
 
 The bytes are checked as they are decoded (`flatbuf`), tensors when they are first needed
-(`tensors`), operators by their builders (`builders`).  This file walks the nodes in order
+(`tensors`), operators by their families (`operators`).  This file walks the nodes in order
 and decides what the ends of the network look like.  No TensorFlow is used or needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from lilliput.errors import FormatError, ModelError, Problem, UnsupportedError, UsageError
-from lilliput.frontends.tflite import builders
 from lilliput.frontends.tflite.call import Call
 from lilliput.frontends.tflite.flatbuf import decode
+from lilliput.frontends.tflite.operators import READ
+from lilliput.frontends.tflite.operators.table import check_row
 from lilliput.frontends.tflite.schema import (
     BUILTIN,
     CONTROL_FLOW,
@@ -209,16 +211,16 @@ class _Reader:
         name = BUILTIN.get(code.code, f"operator {code.code}")
         label = f' "{self.tensors.origin(op.outputs[0])}"' if op.outputs else ""
         where = f"node {k} {name}{label}"
-        results = list(dict.fromkeys(op.outputs))
-        value: Value | None = None
+        call = Call(self.tensors, name, where, op.inputs, op.outputs, op.options, op.custom)
+        values: Sequence[Value] = ()
         try:
-            value = self._build(Call(self.tensors, name, where, op.inputs, op.outputs, op.options))
+            values = self._build(call)
         except Unavailable:
             pass
         except ModelError as e:
             self.errors.append(_located(e, where))
-        for index in results:
-            self._guard(lambda index=index: self._define(index, value))
+        for index, value in zip_longest(dict.fromkeys(op.outputs), values[: len(op.outputs)]):
+            self._guard(lambda index=index, value=value: self._define(index, value))
 
     def _define(self, index: int, value: Value | None) -> None:
         """Binds a result; where its node failed, a stand-in lets later nodes be checked too."""
@@ -231,12 +233,15 @@ class _Reader:
             value = Value(self.builder.fresh(name), type)
         self.tensors.bind(index, value)
 
-    def _build(self, call: Call) -> Value:
-        row = builders.find(call.name)
+    def _build(self, call: Call) -> Sequence[Value]:
+        row = READ.get(call.name)
         if row is None:
             raise self._unknown(call)
-        builders.check_row(call, row)
-        return row.build(call)
+        check_row(call, row)
+        if len(set(call.outputs)) < len(call.outputs):
+            raise FormatError("a result is listed twice", where=call.where, found=call.outputs)
+        made = row.build(call)
+        return (made,) if isinstance(made, Value) else made
 
     def _unknown(self, call: Call) -> UnsupportedError:
         what, hint = "operator is not supported", "`lilliput ops` lists what is"

@@ -15,7 +15,6 @@ from enum import IntEnum
 from lilliput.frontends.tflite.flatbuf import (
     blob,
     numbers,
-    presence,
     reals,
     scalar,
     table,
@@ -23,6 +22,7 @@ from lilliput.frontends.tflite.flatbuf import (
     text,
     union,
 )
+from lilliput.frontends.tflite.options import OPTIONS
 from lilliput.ir import DType
 
 IDENTIFIER = b"TFL3"
@@ -47,7 +47,7 @@ class Padding(IntEnum):
 
 _TYPE_NAMES = """
 FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 COMPLEX128 UINT64
-RESOURCE VARIANT UINT32 UINT16 INT4 BFLOAT16
+RESOURCE VARIANT UINT32 UINT16 INT4 BFLOAT16 INT2 UINT4 FLOAT8_E4M3FN FLOAT8_E5M2
 """
 TENSOR_TYPES: dict[int, str] = dict(enumerate(_TYPE_NAMES.split()))
 DTYPES: dict[str, DType] = {
@@ -73,6 +73,41 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Int32Vector:
+    values: tuple[int, ...] = numbers(0, "i")
+
+
+@dataclass(frozen=True)
+class Uint16Vector:
+    values: tuple[int, ...] = numbers(0, "H")
+
+
+@dataclass(frozen=True)
+class Uint8Vector:
+    values: memoryview = blob(0, 4)
+
+
+SPARSE_INDICES: dict[int, type[object]] = {1: Int32Vector, 2: Uint16Vector, 3: Uint8Vector}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One level of a sparse tensor's storage; format 0 is dense, 1 compressed rows."""
+
+    format: int = scalar(0, "b", 0)
+    dense_size: int = scalar(1, "i", 0)
+    segments: object | None = union(3, SPARSE_INDICES)
+    indices: object | None = union(5, SPARSE_INDICES)
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    traversal_order: tuple[int, ...] = numbers(0, "i")
+    block_map: tuple[int, ...] = numbers(1, "i")
+    dimensions: tuple[Dimension, ...] = tables(2, Dimension)
+
+
+@dataclass(frozen=True)
 class Tensor:
     shape: tuple[int, ...] = numbers(0, "i")
     type: int = scalar(1, "b", 0)
@@ -80,7 +115,7 @@ class Tensor:
     name: str = text(3)
     quantization: Quantization | None = table(4, Quantization)
     is_variable: bool = scalar(5, "?", False)
-    sparsity: bool = presence(6)
+    sparsity: Sparsity | None = table(6, Sparsity)
     shape_signature: tuple[int, ...] = numbers(7, "i")
 
 
@@ -104,113 +139,12 @@ class OperatorCode:
 
 
 @dataclass(frozen=True)
-class Conv2DOptions:
-    padding: int = scalar(0, "b", 0)
-    stride_w: int = scalar(1, "i", 0)
-    stride_h: int = scalar(2, "i", 0)
-    activation: int = scalar(3, "b", 0)
-    dilation_w: int = scalar(4, "i", 1)
-    dilation_h: int = scalar(5, "i", 1)
-
-
-@dataclass(frozen=True)
-class DepthwiseConv2DOptions:
-    padding: int = scalar(0, "b", 0)
-    stride_w: int = scalar(1, "i", 0)
-    stride_h: int = scalar(2, "i", 0)
-    multiplier: int = scalar(3, "i", 0)
-    activation: int = scalar(4, "b", 0)
-    dilation_w: int = scalar(5, "i", 1)
-    dilation_h: int = scalar(6, "i", 1)
-
-
-@dataclass(frozen=True)
-class Pool2DOptions:
-    padding: int = scalar(0, "b", 0)
-    stride_w: int = scalar(1, "i", 0)
-    stride_h: int = scalar(2, "i", 0)
-    filter_w: int = scalar(3, "i", 0)
-    filter_h: int = scalar(4, "i", 0)
-    activation: int = scalar(5, "b", 0)
-
-
-@dataclass(frozen=True)
-class FullyConnectedOptions:
-    activation: int = scalar(0, "b", 0)
-    weights_format: int = scalar(1, "b", 0)
-    keep_num_dims: bool = scalar(2, "?", False)
-
-
-@dataclass(frozen=True)
-class SoftmaxOptions:
-    beta: float = scalar(0, "f", 0.0)
-
-
-@dataclass(frozen=True)
-class ConcatenationOptions:
-    axis: int = scalar(0, "i", 0)
-    activation: int = scalar(1, "b", 0)
-
-
-@dataclass(frozen=True)
-class AddOptions:
-    activation: int = scalar(0, "b", 0)
-
-
-@dataclass(frozen=True)
-class SubOptions:
-    activation: int = scalar(0, "b", 0)
-
-
-@dataclass(frozen=True)
-class MulOptions:
-    activation: int = scalar(0, "b", 0)
-
-
-@dataclass(frozen=True)
-class ReshapeOptions:
-    new_shape: tuple[int, ...] = numbers(0, "i")
-
-
-@dataclass(frozen=True)
-class ReducerOptions:
-    keep_dims: bool = scalar(0, "?", False)
-
-
-@dataclass(frozen=True)
-class ResizeNearestOptions:
-    align_corners: bool = scalar(0, "?", False)
-    half_pixel_centers: bool = scalar(1, "?", False)
-
-
-@dataclass(frozen=True)
-class LeakyReluOptions:
-    alpha: float = scalar(0, "f", 0.0)
-
-
-OPTIONS: dict[int, type[object]] = {
-    1: Conv2DOptions,
-    2: DepthwiseConv2DOptions,
-    5: Pool2DOptions,
-    8: FullyConnectedOptions,
-    9: SoftmaxOptions,
-    10: ConcatenationOptions,
-    11: AddOptions,
-    17: ReshapeOptions,
-    21: MulOptions,
-    27: ReducerOptions,
-    28: SubOptions,
-    74: ResizeNearestOptions,
-    75: LeakyReluOptions,
-}
-
-
-@dataclass(frozen=True)
 class Operator:
     opcode: int = scalar(0, "I", 0)
     inputs: tuple[int, ...] = numbers(1, "i")
     outputs: tuple[int, ...] = numbers(2, "i")
     options: object | None = union(4, OPTIONS)
+    custom: memoryview = blob(5, 16)
 
 
 @dataclass(frozen=True)
@@ -253,6 +187,16 @@ CONV_3D_TRANSPOSE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE BROADCAST_ARGS
 RANDOM_STANDARD_NORMAL BUCKETIZE RANDOM_UNIFORM MULTINOMIAL GELU DYNAMIC_UPDATE_SLICE
 RELU_0_TO_1 UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM ATAN2
 UNSORTED_SEGMENT_MIN SIGN BITCAST BITWISE_XOR RIGHT_SHIFT
+STABLEHLO_LOGISTIC STABLEHLO_ADD STABLEHLO_DIVIDE STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM
+STABLEHLO_RESHAPE STABLEHLO_CLAMP STABLEHLO_CONCATENATE STABLEHLO_BROADCAST_IN_DIM
+STABLEHLO_CONVOLUTION STABLEHLO_SLICE STABLEHLO_CUSTOM_CALL STABLEHLO_REDUCE STABLEHLO_ABS
+STABLEHLO_AND STABLEHLO_COSINE STABLEHLO_EXPONENTIAL STABLEHLO_FLOOR STABLEHLO_LOG
+STABLEHLO_MINIMUM STABLEHLO_NEGATE STABLEHLO_OR STABLEHLO_POWER STABLEHLO_REMAINDER
+STABLEHLO_RSQRT STABLEHLO_SELECT STABLEHLO_SUBTRACT STABLEHLO_TANH STABLEHLO_SCATTER
+STABLEHLO_COMPARE STABLEHLO_CONVERT STABLEHLO_DYNAMIC_SLICE STABLEHLO_DYNAMIC_UPDATE_SLICE
+STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_DOT_GENERAL STABLEHLO_REDUCE_WINDOW STABLEHLO_SORT
+STABLEHLO_WHILE STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR
+REDUCE_WINDOW STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
 """
 BUILTIN: dict[int, str] = dict(enumerate(_NAMES.split()))
 CODES: dict[str, int] = {name: code for code, name in BUILTIN.items()}

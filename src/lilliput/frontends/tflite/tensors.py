@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lilliput.errors import FormatError, ModelError, UnsupportedError
+from lilliput.frontends.tflite.folding import Folding
 from lilliput.frontends.tflite.schema import DTYPES, TENSOR_TYPES, Model, SubGraph, Tensor
 from lilliput.ir import Array, Builder, DType, Quant, TensorType, Value
 from lilliput.ir.verify import MAX_ELEMENTS
@@ -36,6 +37,7 @@ class Tensors:
     def __init__(self, model: Model, graph: SubGraph, builder: Builder, budget: int):
         self.graph = graph
         self.builder = builder
+        self.folding = Folding(builder)
         self.values: dict[int, Value | None] = {}
         self._buffers = model.buffers
         self._budget = budget
@@ -144,6 +146,13 @@ class Tensors:
             return _nibbles(np.frombuffer(buffer.data, np.uint8), type)
         array = np.frombuffer(buffer.data, type.dtype.numpy.newbyteorder("<")).reshape(type.shape)
         return array.astype(type.dtype.numpy)
+
+    def known(self, index: int) -> Array | None:
+        """The data of a tensor that is constant, or computed from constants alone."""
+        if index in self.graph.inputs:
+            return None
+        value = self.values.get(index)
+        return self.data(index) if value is None else self.folding.array(value)
 
     def value(self, index: int) -> Value:
         """The value of a tensor; constants become parameters when they are first read.

@@ -1,0 +1,9 @@
+"""Searches and indexing."""
+
+from __future__ import annotations
+
+from lilliput.frontends.tflite.operators.table import Row, Rule
+
+READ: dict[str, Row] = {}
+
+WRITE: dict[str, Rule] = {}
