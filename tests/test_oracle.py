@@ -8,7 +8,8 @@ published networks are compared tensor by tensor, not only at their outputs.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from tests.tolerances import ONE_OPERATOR, WHOLE_NETWORK, check_near
 
 from lilliput.errors import LilliputError, UnsupportedError
 from lilliput.frontends.tflite import read, write
-from lilliput.ir import Array, Module, Op, Session
+from lilliput.ir import Array, DType, Module, Op, Session
+from lilliput.ir.op import Sample
 from lilliput.ops import all_ops
 from lilliput.ops.numeric import Rounding
 
@@ -28,11 +30,6 @@ FOLDERS = ("mlperf_tiny", "mcunet", "tinyengine", "layers")
 HEAVY = ("mcunetv2_large",)
 HYBRID = ("kws_ref_model_float32",)
 """Float activations with int8 weights: TFLite Micro has no kernels for that, LiteRT has."""
-
-SINGLE_ONLY = "rounds once"
-WITHOUT_ORACLE: dict[str, str] = {
-    "abs": "int8 is rescaled otherwise than the reference we follow for tables",
-}
 
 
 def shared_models() -> list[Path]:
@@ -49,8 +46,8 @@ MODELS = [
 ]
 
 
-def written(op: Op) -> Iterator[tuple[str, Module, bytes]]:
-    """(entry, module of that entry, its file) of every sample that the format can hold."""
+def written(op: Op) -> Iterator[tuple[str, Sample, Module, bytes]]:
+    """(name, sample, its module, its file) of every sample that the format can hold."""
     for k, sample in enumerate(op.samples):
         if getattr(sample.attrs, "rounding", Rounding.DOUBLE) is not Rounding.DOUBLE:
             continue
@@ -60,38 +57,45 @@ def written(op: Op) -> Iterator[tuple[str, Module, bytes]]:
             read(data, io="float")
         except (UnsupportedError, LilliputError):
             continue
-        yield f"{op.name}[{k}]", module, data
+        yield f"{op.name}[{k}]", sample, module, data
+
+
+RUNNERS: dict[str, Callable[[bytes], Callable[[Sequence[Array]], list[Array]]]] = {
+    "TFLM": lambda data: lambda inputs: Tflm(data, arena=1 << 20).run(inputs).outputs,
+    "LiteRT": lambda data: lambda inputs: run_litert(data, inputs, reference=True),
+}
+"""First word of `Op.oracle` -> (file -> (inputs -> outputs))."""
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("op", all_ops(), ids=lambda op: op.name)
-def test_samples_equal_tflite_micro(op: Op) -> None:
-    compared, refused = 0, list[str]()
-    for name, module, data in written(op):
-        try:
-            theirs = Tflm(data, arena=1 << 20)
-        except RuntimeError:
-            refused.append(name)  # TFLite Micro has no such kernel
+def test_samples_equal_the_oracle_that_is_named(op: Op) -> None:
+    """Each type is compared at least once with the implementation that the operator names."""
+    compared, refused = Counter[DType](), dict[DType, str]()
+    for name, sample, module, data in written(op):
+        dtype = sample.inputs[0].dtype
+        runner = RUNNERS.get(op.held_against(dtype).split(" ")[0])
+        if runner is None:
             continue
-        rng = np.random.default_rng(compared)
+        rng = np.random.default_rng(sum(compared.values()))
         for _ in range(3):
-            graph = module.graphs["case0"]
-            sample = op.samples[int(name.split("[")[1][:-1])]
             given = {
                 v.name: random_array(rng, v.type, sample.low, sample.high)
                 for v in module.inputs("case0")
             }
-            ours = Session(module).run(given, "case0").outputs
             try:
-                other = theirs.run(list(given.values()))
-            except RuntimeError:
-                refused.append(name)
+                theirs = runner(data)(list(given.values()))
+            except (RuntimeError, ValueError) as e:
+                refused[dtype] = f"{name}: {e}"
                 break
-            assert len(graph.outputs) == 1
-            check_near(ours[graph.outputs[0].name], other.outputs[0], ONE_OPERATOR, name)
-            compared += 1
+            ours = Session(module).run(given, "case0").outputs
+            for mine, other in zip(ours.values(), theirs, strict=True):
+                check_near(mine, other, ONE_OPERATOR, name)
+            compared[dtype] += 1
+    missing = {d: why for d, why in refused.items() if not compared[d]}
+    assert not missing, f"named as equal to an implementation that refuses them: {missing}"
     if not compared:
-        pytest.skip(f"no sample is a .tflite that TFLite Micro runs ({len(refused)} refused)")
+        pytest.skip("no sample is a .tflite of an operator that another implementation has")
 
 
 def inputs_of(module: Module, seed: int) -> dict[str, Array]:

@@ -57,11 +57,12 @@ class Tflm:
         return Runs(outputs, tensors)
 
 
-def run_litert(data: bytes, inputs: Sequence[Array]) -> list[Array]:
-    """The outputs of LiteRT's interpreter."""
-    from ai_edge_litert.interpreter import Interpreter
+def run_litert(data: bytes, inputs: Sequence[Array], *, reference: bool = False) -> list[Array]:
+    """The outputs of LiteRT's interpreter, of its reference kernels where that is asked for."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_content=data, num_threads=1)
+    kind = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+    interpreter = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
     for array, detail in zip(inputs, interpreter.get_input_details(), strict=True):
         shape = np.asarray(detail["shape"]).tolist()

@@ -23,8 +23,8 @@ the bit, is in [numerics.md](numerics.md); how to add one in
 - *attributes*: with their defaults; how a graph's text and the Python API write them.
 - *C*: `fuses` is one expression, joined to the operator before it; `view` costs nothing; else the
   kernels, in `src/lilliput/codegen/csrc/kernels`; `moves` ends as a view, or as copies of elements.
-- *types, held against*: element types of the first operand (f32 = float32, s8 = int8 and so on), and
-  whose reference kernel the tests compare each with, at 0 LSB for integers.
+- *types, held against*: element types of the first operand (f32 = float32, s8 = int8 and so on),
+  and whose reference kernel the tests compare each with, at 0 LSB for integers.
 
 | operator | meaning | attributes | C | types, held against |
 |---|---|---|---|---|
@@ -33,8 +33,9 @@ the bit, is in [numerics.md](numerics.md); how to add one in
 TFLITE = """
 # Operators of .tflite files
 
-What each is read as is in `src/lilliput/frontends/tflite/operators`; a form that is not supported is
-refused with its reason. Types are those of the (first) result; legacy uint8 networks are read as int8.
+What each is read as is in `src/lilliput/frontends/tflite/operators`; a form that is not supported
+is refused with its reason. Types are those of the (first) result; legacy uint8 networks are read as
+int8.
 
 | operator | types |
 |---|---|

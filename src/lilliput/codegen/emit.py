@@ -89,8 +89,8 @@ class _Emitter:
             f"{self.prefix}_data.h": self.data(),
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
-        paths = ["ll.h", f"isa/{self.options.isa}", "elementwise.h", "float.h", "fixed_point.h"]
-        for path in sorted(paths):
+        headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h")
+        for path in sorted((*headers, f"isa/{self.options.isa}")):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
             files[f"{SUPPORT}/{kernel_path(source)}"] = _resource(f"kernels/{source}")
@@ -251,13 +251,14 @@ class _Emitter:
         with text.block(""):
             text.add(comment(self.describe(call)))
             text.add(f"static const ll_{kernel}_params p = {{{params}}};")
-            moving = [v for v in (*call.inputs, call.output) if v.counter or v.block is not None]
+            results = [v for _, v in call.results()]
+            moving = [v for v in (*call.inputs, *results) if v.counter or v.block is not None]
             static = "" if moving else "static const "
             rows = call.output.rows
             views = [self.view(v, rows) for v in call.inputs] or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
-            output = self.view(call.output, rows)
-            text.add(f"{static}ll_out out = {output};")
+            outputs = [self.view(v, v.rows) for v in results]
+            self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
             for i, view in enumerate(call.inputs):
                 if view.block is not None:
                     step = view.block * view.pixel
@@ -272,7 +273,7 @@ class _Emitter:
                 f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
             )
             scratch = self.address(call.scratch) if call.scratch else "0"
-            text.add(f"{self.prefix}_{kernel}{n}(&p, in, &out, &r, {scratch});")
+            text.add(f"{self.prefix}_{kernel}{n}(&p, in, out, &r, {scratch});")
 
     def array(self, text: Text, head: str, items: Sequence[str]) -> None:
         with text.block(f"{head} =", "};"):
@@ -283,9 +284,11 @@ class _Emitter:
         shapes = ", ".join(str(v.type) for v in call.node.inputs)
         fused = "".join(f" + {n.op.name}" for n in call.fused)
         places = ", ".join(self.where(v) for v in call.inputs)
+        made = ", ".join(str(v.type) for v, _ in call.results())
+        targets = ", ".join(self.where(v) for _, v in call.results())
         return (
             f"step {self.next_step}: {call.node.describe()}{fused} ({shapes}) -> "
-            f"{call.value.type}; kernel {call.kernel.name}; {places} -> {self.where(call.output)}"
+            f"{made}; kernel {call.kernel.name}; {places} -> {targets}"
         )
 
     def where(self, view: View) -> str:

@@ -86,8 +86,9 @@ def harness(program: Program) -> Harness:
         for index, step in enumerate(leaf_steps(entry)):
             made: list[Span] = []
             if isinstance(step, Call) and _traceable(entry, step):
-                made = [_span(program, step.output)]
-                points.append(TracePoint(ids[entry.name, index], step.value.name, step.output))
+                made = [_span(program, view) for _, view in step.results()]
+                number = ids[entry.name, index]
+                points += [TracePoint(number, value.name, view) for value, view in step.results()]
             trace.append(f"{add(made)},")
             poison.append(f"{add(dead[index])},")
     text.add(

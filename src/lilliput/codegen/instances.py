@@ -42,7 +42,7 @@ class Signature:
 @dataclass(frozen=True)
 class Instance:
     """`store` is the body of the epilogue; `operands` how many of the inputs belong to it;
-    `planes` whether it writes channel planes."""
+    `planes` whether it writes channel planes; `outputs` how many results it has."""
 
     signature: Signature
     fixed: tuple[tuple[str, int | float], ...]
@@ -50,6 +50,7 @@ class Instance:
     own: int
     operands: int
     planes: bool
+    outputs: int
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Instances:
             len(call.inputs) - operands,
             operands,
             call.output.plane is not None,
+            len(call.results()),
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)
@@ -163,8 +165,10 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
         text.add(f"ll_{kernel}_params q = *p;")
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
         if not instance.planes:  # known here, so that it costs nothing there
-            text.add("ll_out to = *out;", f"to.plane = (int32_t)sizeof({types['LL_Y']});")
-        out = "out" if instance.planes else "&to"
+            text.add(f"ll_out to[{instance.outputs}];")
+            text.extend(f"to[{i}] = out[{i}];" for i in range(instance.outputs))
+            text.add(f"to[0].plane = (int32_t)sizeof({types['LL_Y']});")
+        out = "out" if instance.planes else "to"
         text.add(
             f"ll_{kernel}_{instance.signature.suffix}(&q, in, {out}, r, scratch, "
             f"in + {instance.own}, {instance.operands}, {store});"

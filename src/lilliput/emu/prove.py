@@ -10,14 +10,14 @@ how much stack and arena was really touched.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lilliput.codegen.emit import EmitOptions, emit
-from lilliput.codegen.harness import Harness, extract, harness
+from lilliput.codegen.harness import Harness, TracePoint, extent, extract, harness
 from lilliput.devices.device import Device
 from lilliput.emu.elf import Image
 from lilliput.emu.machine import Command, EntryRun, run_emulated, run_host
@@ -98,16 +98,14 @@ def compare(
 ) -> WayResult:
     """Every traced tensor and output of every call against NumPy's, at 0 LSB."""
     entries = {e.name: e for e in program.entries}
-    points = {p.step: p for p in marks.points}
+    points: dict[int, list[TracePoint]] = {}
+    for point in marks.points:
+        points.setdefault(point.step, []).append(point)
     origins = _origins(program)
     states = {s.name for s in program.states}
     tensors = 0
     for number, (call, want, got) in enumerate(zip(calls, expected, runs, strict=True)):
-        found: list[tuple[str, Array]] = [
-            (points[step].value, extract(points[step].view, data))
-            for step, data in got.trace
-            if step in points
-        ]
+        found = [pair for step, data in got.trace for pair in _traced(points.get(step, ()), data)]
         entry: Entry = entries[call.entry]
         for (value, view), data in zip(entry.outputs, got.outputs, strict=True):
             found.append((value.name, extract(view, data)))
@@ -128,7 +126,21 @@ def compare(
 
 
 def _origins(program: Program) -> dict[str, str]:
-    return {c.value.name: c.node.describe() for e in program.entries for c in e.calls()}
+    return {
+        value.name: call.node.describe()
+        for entry in program.entries
+        for call in entry.calls()
+        for value, _ in call.results()
+    }
+
+
+def _traced(points: Sequence[TracePoint], data: bytes) -> Iterator[tuple[str, Array]]:
+    """(value, its data) of what one step has left, from the bytes of its spans in order."""
+    start = 0
+    for point in points:
+        stop = start + extent(point.view)
+        yield point.value, extract(point.view, data[start:stop])
+        start = stop
 
 
 def _difference(want: Array, got: Array) -> tuple[int, float, float, int] | None:

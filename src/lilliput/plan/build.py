@@ -125,7 +125,7 @@ class _Planner:
             self.options.blocks,
         )
         for call in entry.calls():
-            for view in (*call.inputs, call.output):
+            for view in (*call.inputs, *(v for _, v in call.results())):
                 self.pool.align(view.buffer, call.kernel.align)
         blocks = lifetimes(entry, self.pool.buffers)
         self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))

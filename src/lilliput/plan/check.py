@@ -279,7 +279,7 @@ class _Shadow:
 
     def call(self, call: Call, k: int) -> None:
         self.where = f"{self.where.split(':')[0]}: {call.node.describe()}"
-        for view in (*call.inputs, call.output):
+        for view in (*call.inputs, *(v for _, v in call.results())):
             memory = self.program.buffers[view.buffer].memory
             if not self.direct.get(memory, False):
                 raise CertificateError(
@@ -302,8 +302,8 @@ class _Shadow:
                 for i, view in enumerate(call.inputs):
                     if i < own and call.kernel.overlap != "element":
                         self.operand(call, i, self.slice(view, k), rows, x, channels)
-        if reduces and y[1] == call.region.y.extent:
-            out = call.output
+        late = [call.output] if reduces and y[1] == call.region.y.extent else []
+        for out in (*late, *(view for _, view in call.byproducts)):
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
 
     def scratch(self, call: Call, y: Interval) -> None:

@@ -85,7 +85,7 @@ class _Drafter:
         item = Movement(node) if node.op.view or is_movement(node) else self._draft(node)
         if item is not None:
             self.items.append(item)
-            self.ready.add(item.output.name)
+            self.ready |= {item.output.name, *(v.name for v in node.outputs)}
 
     def _draft(self, node: Node) -> Draft | None:
         kernels = self._kernels(node)
@@ -124,6 +124,8 @@ class _Drafter:
         return found
 
     def _unpackable(self, node: Node, kernel: Kernel) -> str | None:
+        if any(v.type.dtype is DType.S4 and v.name not in self.params for v in node.inputs):
+            return "int4 weights are two in a byte, hence constant"
         trained = any(node.inputs[i].name not in self.params for i in kernel.packed)
         return "weights that training changes are kept as they are, not packed" if trained else None
 

@@ -275,4 +275,4 @@ class _Work:
 
 
 def _makes(action: Action, value: Value) -> bool:
-    return isinstance(action, Job) and action.task.output == value
+    return isinstance(action, Job) and value in action.task.makes()

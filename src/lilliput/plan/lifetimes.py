@@ -28,7 +28,7 @@ def reads_of(step: Step) -> Iterator[View]:
 def writes_of(step: Step) -> Iterator[View]:
     """What a step writes, its scratch included."""
     if isinstance(step, Call):
-        yield step.output
+        yield from (view for _, view in step.results())
         if step.scratch:
             yield step.scratch
     elif isinstance(step, Copy):

@@ -170,7 +170,11 @@ class Store:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel on one region.  `node` is the anchor, `fused` what its epilogue does."""
+    """One kernel on one region.  `node` is the anchor, `fused` what its epilogue does.
+
+    byproducts : results of the node beyond its first; the one call on everything that such
+        a node is writes them whole
+    """
 
     kernel: Kernel
     node: Node
@@ -183,6 +187,11 @@ class Call:
     store: Store | None = None
     scratch: View | None = None
     rejected: tuple[tuple[str, str], ...] = ()
+    byproducts: tuple[tuple[Value, View], ...] = ()
+
+    def results(self) -> tuple[tuple[Value, View], ...]:
+        """Every value that the call makes, and where."""
+        return ((self.value, self.output), *self.byproducts)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ class Task:
     output: Value
     rejected: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def byproducts(self) -> tuple[Value, ...]:
+        """Results of the node beyond its first."""
+        return self.node.outputs[1:]
+
+    def makes(self) -> tuple[Value, ...]:
+        return (self.output, *self.byproducts)
+
     def reads(self) -> tuple[Value, ...]:
         """Every value that the task reads, constants included."""
         extra = (*self.expression.operands, *self.expression.tables) if self.expression else ()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lilliput.errors import PlanError
+from lilliput.ir.graph import Value
 from lilliput.ir.region import Pointwise
 from lilliput.plan.lifetimes import reads_of, writes_of
 from lilliput.plan.program import (
@@ -90,15 +91,23 @@ class _Stager:
             else:
                 inputs[i] = self.near(view)
                 before.append(Copy(view, inputs[i], call.node.origin))
-        if self.is_far(call.output):
-            output = self.near(call.output)
-            after = [Copy(output, call.output, call.node.origin), Wait()]
-        else:
-            output = call.output
+        near_results: list[tuple[Value, View]] = []
+        for value, view in call.results():
+            here = self.near(view) if self.is_far(view) else view
+            near_results.append((value, here))
+            if here is not view:
+                after += [Copy(here, view, call.node.origin), Wait()]
+        (_, output), *byproducts = near_results
         store = call.store and replace(
             call.store, operands=tuple(inputs[len(inputs) - len(call.store.operands) :])
         )
-        near = replace(call, inputs=tuple(inputs), output=output, store=store)
+        near = replace(
+            call,
+            inputs=tuple(inputs),
+            output=output,
+            store=store,
+            byproducts=tuple(byproducts),
+        )
         waits: list[Step] = [Wait()] if before else []
         body: list[Step] = [self.sliced(near, sliced)] if sliced else [near]
         return [*before, *waits, *body, *after]

@@ -103,7 +103,7 @@ class StepWriter:
         graph = module.graphs[entry]
         self.values = {v.name: v for v in graph.values()}
         for job in self._jobs():
-            for value in (*job.task.reads(), job.task.output):
+            for value in (*job.task.reads(), *job.task.makes()):
                 self.values[value.name] = value
 
     def _jobs(self) -> list[Job]:
@@ -190,6 +190,8 @@ class StepWriter:
             (1,),
         ):
             raise PlanError("only batch 1 streams", where=task.node.describe())
+        if task.byproducts:
+            raise PlanError("operator of several results streams", where=task.node.describe())
         output = self.layout.place(task.output).root
         return Member(
             task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum
@@ -266,6 +268,7 @@ class StepWriter:
             store,
             self._scratch(task),
             task.rejected,
+            tuple((v, self.view(v)) for v in task.byproducts),
         )
 
     def _scratch(self, task: Task) -> View | None:
