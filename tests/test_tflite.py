@@ -346,13 +346,13 @@ FAULTS: dict[str, tuple[bytes, type[ModelError], str]] = {
                 replace(m, subgraphs=(*m.subgraphs, SubGraph(name="body")))
             ),
         ),
-        UnsupportedError,
-        r"calls another subgraph \(1 'body'\)",
+        FormatError,
+        r"has no options\n  expected: WhileOptions",
     ),
     "unsupported, all at once": (
-        edited("convolutional", rename(CODES["SVDF"])),
+        edited("convolutional", rename(CODES["LSH_PROJECTION"])),
         UnsupportedError,
-        r"(?s)node 1 SVDF.*node 5 SVDF",
+        r"(?s)node 1 LSH_PROJECTION.*node 5 LSH_PROJECTION",
     ),
     "dynamic": (
         edited("int4", with_tensor("x", shape_signature=(1, -1))),

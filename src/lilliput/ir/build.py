@@ -12,7 +12,8 @@ that the caller states must agree with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
@@ -130,9 +131,28 @@ class Builder:
         params = tuple(self.params[name].value for name in self._used)
         return Graph(tuple(self._inputs), params, tuple(self.nodes), tuple(outputs))
 
-    def module(self, outputs: Sequence[Value], *, name: str = "model") -> Module:
-        """A module of one entry, `infer`, without states."""
-        return Module({"infer": self.graph(outputs)}, dict(self.params), {}, name)
+    def freeze(self, state: str) -> None:
+        """Makes a parameter of a state that nothing updates."""
+        frozen = self.states.pop(state)
+        self._inputs.remove(frozen.value)
+        self.use(Param(frozen.value, frozen.init))
+
+    def module(
+        self,
+        outputs: Sequence[Value],
+        *,
+        name: str = "model",
+        updates: Mapping[str, Value] | None = None,
+    ) -> Module:
+        """A module of one entry, `infer`; `updates`: state -> what a call leaves in it."""
+        entry = "infer"
+        states = {
+            n: replace(s, updates={entry: updates[n]} if updates and n in updates else {})
+            for n, s in self.states.items()
+        }
+        left = [v for s in states.values() for v in s.updates.values()]
+        graph = self.graph([*outputs, *left])
+        return Module({entry: graph}, dict(self.params), states, name)
 
 
 def infer(op: Op, attrs: Attrs, types: Sequence[TensorType], where: str) -> tuple[TensorType, ...]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.tflite.schema import Activation
-from lilliput.frontends.tflite.tensors import Tensors
+from lilliput.frontends.tflite.tensors import Operand, Tensors
+from lilliput.frontends.tflite.variables import Variables
 from lilliput.ir import Array, Attrs, DType, Op, Quant, TensorType, Value
 from lilliput.ops.elementwise import Clamp, clamp
 
@@ -55,10 +56,22 @@ def activation_bounds(activation: int, type: TensorType) -> tuple[float, float] 
     return None if bounds == (floor, ceiling) else bounds
 
 
+class Scope(Protocol):
+    """What a call can reach beyond its own tensors."""
+
+    @property
+    def variables(self) -> Variables: ...
+
+    def inline(self, index: int, operands: Sequence[Operand], where: str) -> list[Operand]:
+        """The outputs of subgraph `index` for `operands`, its nodes added here."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """`inputs` and `outputs` are tensor indices, -1 for an operand that is left out."""
 
+    scope: Scope
     tensors: Tensors
     name: str
     where: str
@@ -66,6 +79,7 @@ class Call:
     outputs: tuple[int, ...]
     stated: object | None
     custom: memoryview
+    intermediates: tuple[int, ...]
 
     def options(self, cls: type[T]) -> T:
         if not isinstance(self.stated, cls):
@@ -96,6 +110,10 @@ class Call:
     def result(self, k: int) -> TensorType:
         """The type of result `k`."""
         return self.tensors.type(self.outputs[k])
+
+    def operand(self, k: int) -> Operand:
+        """Operand `k`, which may be a variable."""
+        return self.tensors.operand(self.index(k))
 
     def constant(self, k: int) -> Array | None:
         """The data of operand `k` where the file holds it, or where constants determine it."""

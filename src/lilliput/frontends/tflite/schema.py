@@ -145,6 +145,7 @@ class Operator:
     outputs: tuple[int, ...] = numbers(2, "i")
     options: object | None = union(4, OPTIONS)
     custom: memoryview = blob(5, 16)
+    intermediates: tuple[int, ...] = numbers(8, "i")
 
 
 @dataclass(frozen=True)
@@ -200,4 +201,3 @@ REDUCE_WINDOW STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_
 """
 BUILTIN: dict[int, str] = dict(enumerate(_NAMES.split()))
 CODES: dict[str, int] = {name: code for code, name in BUILTIN.items()}
-CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE"})

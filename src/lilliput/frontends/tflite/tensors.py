@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,23 @@ DTYPE_HINTS = {
 }
 
 
+@dataclass
+class Budget:
+    """Bytes of constants that may still be decoded: buffers may be shared by many tensors."""
+
+    left: int
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a resource tensor stands for: a name that is shared by all subgraphs."""
+
+    name: str
+
+
+Operand = Value | Variable
+
+
 class Unavailable(Exception):
     """A tensor that an earlier problem, already reported, has left without a value."""
 
@@ -34,11 +52,15 @@ class Unavailable(Exception):
 class Tensors:
     """`names` are the names that values get; `values` those that are defined so far."""
 
-    def __init__(self, model: Model, graph: SubGraph, builder: Builder, budget: int):
+    def __init__(
+        self, model: Model, graph: SubGraph, builder: Builder, folding: Folding, budget: Budget
+    ):
         self.graph = graph
         self.builder = builder
-        self.folding = Folding(builder)
+        self.folding = folding
         self.values: dict[int, Value | None] = {}
+        self.variables: dict[int, Variable] = {}
+        self._constants: dict[int, Value | None] = {}
         self._buffers = model.buffers
         self._budget = budget
         self._types: dict[int, TensorType | ModelError] = {}
@@ -94,10 +116,6 @@ class Tensors:
             raise UnsupportedError(
                 "sparse tensor", where=where, hint="export the model without sparse weights"
             )
-        if tensor.is_variable:
-            raise UnsupportedError(
-                "variable tensor", where=where, hint="export the model without resource variables"
-            )
         shape = tensor.shape
         if any(d < 1 for d in shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
             raise UnsupportedError(
@@ -139,8 +157,8 @@ class Tensors:
                 expected=f"{size} bytes for {type}",
                 found=f"{len(buffer.data)} bytes",
             )
-        self._budget -= type.nbytes
-        if self._budget < 0:
+        self._budget.left -= type.nbytes
+        if self._budget.left < 0:
             raise FormatError("constants share their bytes too often for a real model", where=where)
         if type.dtype is DType.S4:
             return _nibbles(np.frombuffer(buffer.data, np.uint8), type)
@@ -153,6 +171,31 @@ class Tensors:
             return None
         value = self.values.get(index)
         return self.data(index) if value is None else self.folding.array(value)
+
+    def operand(self, index: int) -> Operand:
+        """The value of a tensor, or the variable that it stands for."""
+        return self.variables.get(index) or self.value(index)
+
+    def define(self, index: int, operand: Operand | None) -> None:
+        """Defines a tensor; None: an earlier problem has left it without a value."""
+        if isinstance(operand, Variable):
+            self.variables[index] = operand
+            return
+        if (index in self.graph.inputs and index in self.values) or self.data(index) is not None:
+            raise FormatError("a node writes to an input or a constant", where=self.where(index))
+        type = self.type(index)
+        if operand is None:
+            operand = Value(self.builder.fresh(self.names[index]), type)
+        if (operand.type.shape, operand.type.dtype) != (type.shape, type.dtype):
+            raise FormatError(
+                "value of another type", where=self.where(index), expected=type, found=operand
+            )
+        self.bind(index, operand)
+
+    def restart(self) -> None:
+        """Forgets what nodes have made; constants stay the parameters that they are."""
+        self.values = dict(self._constants)
+        self.variables = {}
 
     def value(self, index: int) -> Value:
         """The value of a tensor; constants become parameters when they are first read.
@@ -175,7 +218,9 @@ class Tensors:
             )
         if type.quant is not None and min(type.quant.scale) < 0:
             raise FormatError("scale is not a positive number", where=self.where(index))
-        return self.bind(index, self.builder.param(self.names[index], data, type.quant, type.dtype))
+        param = self.builder.param(self.names[index], data, type.quant, type.dtype)
+        self._constants[index] = param
+        return self.bind(index, param)
 
     def bind(self, index: int, value: Value | None) -> Value:
         """Defines a tensor; None: an earlier problem has left it without a value."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from lilliput.frontends.tflite.operators import (
     compare,
+    constants,
+    control,
     elementwise,
     frame,
     index,
@@ -23,6 +25,8 @@ from lilliput.frontends.tflite.operators.table import Row, Rule
 
 FAMILIES = (
     compare,
+    constants,
+    control,
     elementwise,
     frame,
     index,

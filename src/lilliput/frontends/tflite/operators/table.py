@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lilliput.errors import FormatError
 from lilliput.frontends.tflite.call import Call
+from lilliput.frontends.tflite.tensors import Operand
 from lilliput.frontends.tflite.writing import Job, Writer
 from lilliput.ir import DType, Value
 
@@ -26,11 +27,11 @@ class Row:
 
     build : call -> the value of its result, or one for each result
     inputs, outputs : how many operands and results, least and most
-    dtypes : of the first result
+    dtypes : of the first result; nothing is asked of it where there are none
     quantised : operands that, where they are integers, need a scale; the results then too
     """
 
-    build: Callable[[Call], Value | Sequence[Value]]
+    build: Callable[[Call], Value | Sequence[Operand]]
     inputs: tuple[int, int] = (1, 1)
     dtypes: frozenset[DType] = ACTIVATIONS
     quantised: tuple[int, ...] = (0,)
@@ -58,7 +59,7 @@ def check_row(call: Call, row: Row) -> None:
                 expected=f"{least} to {most}" if least < most else least,
                 found=found,
             )
-    if call.out.dtype not in row.dtypes:
+    if row.dtypes and call.out.dtype not in row.dtypes:
         raise call.refuse(
             "result type is not supported",
             expected=", ".join(sorted(d.value for d in row.dtypes)),

@@ -1,0 +1,77 @@
+"""The variables of a file: tensors that live across calls, as states of the module.
+
+One idea: graphs are pure, so a variable is the value it has at this point of the walk.  The
+first read makes a state, an assignment changes what later reads see, and what is left at
+the end is the state's update.  A variable that nothing assigns is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lilliput.errors import FormatError
+from lilliput.ir import Array, Builder, TensorType, Value
+
+Known = Callable[[Value], Array | None]
+
+
+class Variables:
+    """By name.  `known` gives the data of values that constants determine."""
+
+    def __init__(self, builder: Builder, known: Known):
+        self._builder = builder
+        self._known = known
+        self._start: dict[str, Value] = {}
+        self._states: dict[str, str] = {}
+        self._now: dict[str, Value] = {}
+        self._assigned: set[str] = set()
+        self.starting = False
+        """Assignments happen before the first call: they say what variables begin with."""
+
+    def read(self, name: str, type: TensorType, where: str) -> Value:
+        """The variable's value at this point; zeros (real zeros) before any assignment."""
+        if self.starting:
+            if name not in self._start:
+                raise FormatError("variable is read before it has a value", where=where, found=name)
+            return self._start[name]
+        if name not in self._now:
+            value = self._builder.state(name, type, self._initial(name, type, where))
+            self._states[name] = value.name
+            self._now[name] = value
+        value = self._now[name]
+        if value.type != type:
+            raise FormatError(
+                "variable is read as another type", where=where, expected=value, found=type
+            )
+        return value
+
+    def assign(self, name: str, value: Value) -> None:
+        if self.starting:
+            self._start[name] = value
+        else:
+            self._now[name] = value
+            self._assigned.add(name)
+
+    def _initial(self, name: str, type: TensorType, where: str) -> Array:
+        start = self._start.get(name)
+        if start is None:
+            return np.full(type.shape, type.zero_point, type.dtype.numpy)
+        data = self._known(start)
+        if data is None or start.type != type:
+            raise FormatError(
+                "variable does not begin with a constant of its type",
+                where=where,
+                expected=type,
+                found=start,
+            )
+        return data
+
+    def finish(self) -> dict[str, Value]:
+        """State -> the value that a call leaves in it."""
+        for name in self._states.keys() - self._assigned:
+            self._builder.freeze(self._states[name])
+        return {
+            state: self._now[name] for name, state in self._states.items() if name in self._assigned
+        }

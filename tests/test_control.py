@@ -1,0 +1,251 @@
+"""Subgraphs and variables of .tflite files: what is unrolled, what lives across calls.
+
+Files are written table by table, for the writer of the project has no words for them, and
+are held against TFLite Micro over several calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from tests.tflm import Tflm
+
+from lilliput import devices
+from lilliput.emu.prove import Call, prove
+from lilliput.emu.toolchain import Toolchain
+from lilliput.errors import FormatError, UnsupportedError
+from lilliput.frontends.tflite import read
+from lilliput.frontends.tflite.flatbuf import encode
+from lilliput.frontends.tflite.options import (
+    AddOptions,
+    CallOnceOptions,
+    IfOptions,
+    MulOptions,
+    VarHandleOptions,
+    WhileOptions,
+)
+from lilliput.frontends.tflite.schema import (
+    CODES,
+    IDENTIFIER,
+    TENSOR_TYPES,
+    Buffer,
+    Model,
+    Operator,
+    OperatorCode,
+    SubGraph,
+    Tensor,
+)
+from lilliput.ir import Array, Session
+from lilliput.passes.canonicalize import Canonicalize
+from lilliput.plan.build import plan
+
+TYPES = {name: code for code, name in TENSOR_TYPES.items()}
+
+
+@dataclass
+class Graph:
+    """A subgraph that is being written; `add` gives the index of the node's result."""
+
+    file: File
+    name: str
+    tensors: list[Tensor] = field(default_factory=list[Tensor])
+    operators: list[Operator] = field(default_factory=list[Operator])
+    inputs: tuple[int, ...] = ()
+
+    def tensor(
+        self, shape: Sequence[int] = (), kind: str = "FLOAT32", data: Array | None = None
+    ) -> int:
+        buffer = 0
+        if data is not None:
+            self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
+            buffer = len(self.file.buffers) - 1
+        name = f"{self.name}/{len(self.tensors)}"
+        self.tensors.append(Tensor(tuple(shape), TYPES[kind], buffer, name))
+        return len(self.tensors) - 1
+
+    def add(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: object | None = None,
+    ) -> None:
+        self.file.codes.setdefault(name, len(self.file.codes))
+        code = self.file.codes[name]
+        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), options))
+
+    def done(self, *outputs: int) -> SubGraph:
+        return SubGraph(tuple(self.tensors), self.inputs, outputs, tuple(self.operators), self.name)
+
+
+@dataclass
+class File:
+    buffers: list[Buffer] = field(default_factory=lambda: [Buffer()])
+    codes: dict[str, int] = field(default_factory=dict[str, int])
+
+    def write(self, *graphs: SubGraph) -> bytes:
+        codes = tuple(OperatorCode(min(CODES[n], 127), "", 1, CODES[n]) for n in self.codes)
+        return encode(Model(3, codes, graphs, "test", tuple(self.buffers)), IDENTIFIER)
+
+
+def counted_loop(trips: int) -> bytes:
+    """for (i = 0; i < trips; i += 1) x = x + x * 0.5, as a WHILE over (i, x)."""
+    file = File()
+    main, test, body = (Graph(file, n) for n in ("main", "test", "body"))
+    x = main.tensor((1, 3))
+    zero = main.tensor((), "INT32", np.zeros((), np.int32))
+    after, y = main.tensor((), "INT32"), main.tensor((1, 3))
+    main.inputs = (x,)
+    main.add("WHILE", (zero, x), (after, y), WhileOptions(1, 2))
+    test.inputs = (test.tensor((), "INT32"), test.tensor((1, 3)))
+    limit = test.tensor((), "INT32", np.array(trips, np.int32))
+    answer = test.tensor((), "BOOL")
+    test.add("LESS", (0, limit), (answer,))
+    body.inputs = (body.tensor((), "INT32"), body.tensor((1, 3)))
+    one = body.tensor((), "INT32", np.array(1, np.int32))
+    half = body.tensor((1,), "FLOAT32", np.array([0.5], np.float32))
+    i, scaled, more = body.tensor((), "INT32"), body.tensor((1, 3)), body.tensor((1, 3))
+    body.add("ADD", (0, one), (i,), AddOptions())
+    body.add("MUL", (1, half), (scaled,), MulOptions())
+    body.add("ADD", (1, scaled), (more,), AddOptions())
+    return file.write(main.done(y), test.done(answer), body.done(i, more))
+
+
+def branches(condition: bool | None) -> bytes:
+    """x + x where the condition is true, else -x; None: the condition is an input."""
+    file = File()
+    main, then, other = (Graph(file, n) for n in ("main", "then", "other"))
+    data = None if condition is None else np.array([condition])
+    c, x, y = main.tensor((1,), "BOOL", data), main.tensor((2, 2)), main.tensor((2, 2))
+    main.inputs = (c, x) if condition is None else (x,)
+    main.add("IF", (c, x), (y,), IfOptions(1, 2))
+    for graph in (then, other):
+        graph.inputs = (graph.tensor((2, 2)),)
+        graph.tensor((2, 2))
+    then.add("ADD", (0, 0), (1,), AddOptions())
+    other.add("NEG", (0,), (1,))
+    return file.write(main.done(y), then.done(1), other.done(1))
+
+
+def accumulator(start: Array | None = None) -> bytes:
+    """total += x; y = total, with a variable; `start`: what CALL_ONCE puts into it."""
+    file = File()
+    main, init = Graph(file, "main"), Graph(file, "init")
+    x = main.tensor((1, 4))
+    main.inputs = (x,)
+    handle = main.tensor((1,), "RESOURCE")
+    before, total, y = (main.tensor((1, 4)) for _ in range(3))
+    if start is not None:
+        main.add("CALL_ONCE", (), (), CallOnceOptions(1))
+    main.add("VAR_HANDLE", (), (handle,), VarHandleOptions("", "total"))
+    main.add("READ_VARIABLE", (handle,), (before,))
+    main.add("ADD", (before, x), (total,), AddOptions())
+    main.add("ASSIGN_VARIABLE", (handle, total), ())
+    main.add("READ_VARIABLE", (handle,), (y,))
+    own = init.tensor((1,), "RESOURCE")
+    value = init.tensor((1, 4), "FLOAT32", np.zeros((1, 4), np.float32) if start is None else start)
+    init.add("VAR_HANDLE", (), (own,), VarHandleOptions("", "total"))
+    init.add("ASSIGN_VARIABLE", (own, value), ())
+    return file.write(main.done(y), init.done())
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("trips", [0, 1, 5])
+def test_a_counted_loop_is_unrolled(trips: int) -> None:
+    data = counted_loop(trips)
+    x = np.array([[1.0, -2.0, 0.25]], np.float32)
+    (ours,) = Session(read(data)).run({"main/0": x}).outputs.values()
+    assert np.array_equal(ours, x * np.float32(1.5) ** trips)
+    assert np.array_equal(ours, Tflm(data).run([x]).outputs[0])
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("condition", [True, False])
+def test_the_branch_that_is_taken_is_the_network(condition: bool) -> None:
+    data = branches(condition)
+    x = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
+    module = read(data)
+    (ours,) = Session(module).run({"main/1": x}).outputs.values()
+    assert np.array_equal(ours, Tflm(data).run([x]).outputs[0])
+    assert len(Canonicalize()(module).graphs["infer"].nodes) == 1
+
+
+def test_a_condition_of_run_time_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="condition is computed at run time"):
+        read(branches(None))
+
+
+def test_a_loop_that_does_not_end_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="loop does not end"):
+        read(counted_loop(1 << 30))
+
+
+def test_a_subgraph_that_calls_itself_is_refused() -> None:
+    file = File()
+    main, body = Graph(file, "main"), Graph(file, "body")
+    for graph in (main, body):
+        graph.inputs = (graph.tensor((1,)),)
+        c, y = graph.tensor((1,), "BOOL", np.array([True])), graph.tensor((1,))
+        graph.add("IF", (c, 0), (y,), IfOptions(1, 1))
+    with pytest.raises(FormatError, match="calls itself"):
+        read(file.write(main.done(2), body.done(2)))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("start", [None, np.array([[1, 2, 3, 4]], np.float32)])
+def test_a_variable_lives_across_calls(start: Array | None, host_compiler: Toolchain) -> None:
+    data = accumulator(start)
+    module = Canonicalize()(read(data))
+    assert list(module.states) == ["total"]
+    rng = np.random.default_rng(1)
+    xs = [rng.uniform(-1, 1, (1, 4)).astype(np.float32) for _ in range(3)]
+    session, theirs = Session(module), Tflm(data)
+    for x in xs:
+        (ours,) = session.run({"main/0": x}).outputs.values()
+        if start is not None:  # what is in a variable before CALL_ONCE is not defined there
+            assert np.array_equal(ours, theirs.run([x]).outputs[0])
+    calls = [Call("infer", {"main/0": x}) for x in xs]
+    proof = prove(module, plan(module, devices.load("cortex-m4")), calls, hosts=[host_compiler])
+    assert proof.exact, proof.difference
+
+
+def test_a_variable_that_nothing_assigns_is_a_constant() -> None:
+    data = accumulator(np.ones((1, 4), np.float32))
+    module = read(data)
+    assert module.states
+    file = File()
+    main, init = Graph(file, "main"), Graph(file, "init")
+    x, handle = main.tensor((1, 4)), main.tensor((1,), "RESOURCE")
+    w, y = main.tensor((1, 4)), main.tensor((1, 4))
+    main.inputs = (x,)
+    main.add("CALL_ONCE", (), (), CallOnceOptions(1))
+    main.add("VAR_HANDLE", (), (handle,), VarHandleOptions("", "w"))
+    main.add("READ_VARIABLE", (handle,), (w,))
+    main.add("MUL", (x, w), (y,), MulOptions())
+    own = init.tensor((1,), "RESOURCE")
+    value = init.tensor((1, 4), "FLOAT32", np.arange(4, dtype=np.float32))
+    init.add("VAR_HANDLE", (), (own,), VarHandleOptions("", "w"))
+    init.add("ASSIGN_VARIABLE", (own, value), ())
+    constant = Canonicalize()(read(file.write(main.done(y), init.done())))
+    assert not constant.states
+    assert [p.name for p in constant.params.values()] == ["w"]
+
+
+def test_damaged_subgraphs_are_refused_with_their_place() -> None:
+    file = File()
+    main, body = Graph(file, "main"), Graph(file, "body")
+    x, c = main.tensor((2,)), main.tensor((1,), "BOOL", np.array([True]))
+    main.inputs = (x,)
+    y = main.tensor((2,))
+    main.add("IF", (c, x), (y,), IfOptions(1, 1))
+    body.inputs = (body.tensor((2,)),)
+    body.tensor((2,))
+    body.add("NEG", (7,), (1,))
+    with pytest.raises(FormatError, match="node 0 of subgraph 1, inputs"):
+        read(file.write(main.done(y), body.done(1)))
+    wrong = replace(body.done(1), operators=(Operator(0, (), (), IfOptions(0, 0)),))
+    with pytest.raises(FormatError, match="wrong number of operands"):
+        read(file.write(main.done(y), wrong))
