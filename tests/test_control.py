@@ -6,11 +6,11 @@ are held against TFLite Micro over several calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.tflite_files import File, Graph
 from tests.tflm import Tflm
 
 from lilliput import devices
@@ -18,7 +18,6 @@ from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain
 from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.tflite import read
-from lilliput.frontends.tflite.flatbuf import encode
 from lilliput.frontends.tflite.options import (
     AddOptions,
     CallOnceOptions,
@@ -27,68 +26,10 @@ from lilliput.frontends.tflite.options import (
     VarHandleOptions,
     WhileOptions,
 )
-from lilliput.frontends.tflite.schema import (
-    CODES,
-    IDENTIFIER,
-    TENSOR_TYPES,
-    Buffer,
-    Model,
-    Operator,
-    OperatorCode,
-    SubGraph,
-    Tensor,
-)
+from lilliput.frontends.tflite.schema import Operator
 from lilliput.ir import Array, Session
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import plan
-
-TYPES = {name: code for code, name in TENSOR_TYPES.items()}
-
-
-@dataclass
-class Graph:
-    """A subgraph that is being written; `add` gives the index of the node's result."""
-
-    file: File
-    name: str
-    tensors: list[Tensor] = field(default_factory=list[Tensor])
-    operators: list[Operator] = field(default_factory=list[Operator])
-    inputs: tuple[int, ...] = ()
-
-    def tensor(
-        self, shape: Sequence[int] = (), kind: str = "FLOAT32", data: Array | None = None
-    ) -> int:
-        buffer = 0
-        if data is not None:
-            self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
-            buffer = len(self.file.buffers) - 1
-        name = f"{self.name}/{len(self.tensors)}"
-        self.tensors.append(Tensor(tuple(shape), TYPES[kind], buffer, name))
-        return len(self.tensors) - 1
-
-    def add(
-        self,
-        name: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        options: object | None = None,
-    ) -> None:
-        self.file.codes.setdefault(name, len(self.file.codes))
-        code = self.file.codes[name]
-        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), options))
-
-    def done(self, *outputs: int) -> SubGraph:
-        return SubGraph(tuple(self.tensors), self.inputs, outputs, tuple(self.operators), self.name)
-
-
-@dataclass
-class File:
-    buffers: list[Buffer] = field(default_factory=lambda: [Buffer()])
-    codes: dict[str, int] = field(default_factory=dict[str, int])
-
-    def write(self, *graphs: SubGraph) -> bytes:
-        codes = tuple(OperatorCode(min(CODES[n], 127), "", 1, CODES[n]) for n in self.codes)
-        return encode(Model(3, codes, graphs, "test", tuple(self.buffers)), IDENTIFIER)
 
 
 def counted_loop(trips: int) -> bytes:

@@ -180,6 +180,13 @@ class Call:
         """Adds the node of a result and, where the activation limits anything, a clamp."""
         type = type or self.result(result)
         origin = self.tensors.origin(self.outputs[result])
+        if activation and type.quant is not None and not type.quant.is_per_tensor:
+            raise self.refuse(
+                "fused activation of a result that is quantised per axis",
+                expected="one scale and zero point",
+                found=f"{len(type.quant.scale)} along axis {type.quant.axis}",
+                hint="convert again with activations quantised per tensor",
+            )
         try:
             bounds = activation_bounds(activation, type)
         except (KeyError, ValueError):

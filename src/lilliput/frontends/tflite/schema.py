@@ -58,6 +58,9 @@ DTYPES: dict[str, DType] = {
     "INT32": DType.S32,
     "INT64": DType.S64,
     "BOOL": DType.BOOL,
+    "UINT8": DType.U8,
+    "UINT16": DType.U16,
+    "UINT32": DType.U32,
 }
 TYPE_CODES: dict[DType, int] = {
     DTYPES[name]: code for code, name in TENSOR_TYPES.items() if name in DTYPES

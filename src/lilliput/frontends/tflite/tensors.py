@@ -9,23 +9,36 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lilliput.errors import FormatError, ModelError, UnsupportedError
 from lilliput.frontends.tflite.folding import Folding
-from lilliput.frontends.tflite.schema import DTYPES, TENSOR_TYPES, Model, SubGraph, Tensor
+from lilliput.frontends.tflite.schema import (
+    BUILTIN,
+    DTYPES,
+    TENSOR_TYPES,
+    Model,
+    SubGraph,
+    Tensor,
+)
+from lilliput.frontends.tflite.sparse import places
 from lilliput.ir import Array, Builder, DType, Quant, TensorType, Value
 from lilliput.ir.verify import MAX_ELEMENTS
 
 MAX_RANK = 8
 FIXED_SHAPE = "export the model with a fixed shape (batch 1, every other extent stated)"
 DTYPE_HINTS = {
-    "UINT8": "the legacy uint8 scheme is not read yet; convert again with int8 "
-    "(inference_input_type, inference_output_type = tf.int8)",
-    "FLOAT16": "convert again with float32 or int8 weights",
+    "FLOAT16": "only constants may be float16; convert again with float32 activations",
+    "BFLOAT16": "only constants may be bfloat16; convert again with float32 activations",
 }
+SHORT_FLOATS = frozenset({"FLOAT16", "BFLOAT16"})
+"""Types of constants that are float32 once they are read, with the same values."""
+SHIFT = 128
+"""uint8 with a scale is int8 less this: the same reals, and the rules of int8."""
+AS_STORED = frozenset({"CAST", "BITCAST"})
+"""Operators that take the stored number itself: a uint8 tensor that they touch stays one."""
 
 
 @dataclass
@@ -66,11 +79,22 @@ class Tensors:
         self._types: dict[int, TensorType | ModelError] = {}
         self._derived: dict[tuple[int, str], Value] = {}
         self._reported: set[int] = set()
+        self._dense = self._touched(model, frozenset({"DENSIFY"}))
+        self._as_stored = self._touched(model, AS_STORED)
         seen = Counter(t.name for t in graph.tensors)
         self.names: dict[int, str] = {
             i: t.name if t.name and seen[t.name] == 1 else f"{t.name or 'tensor'}:{i}"
             for i, t in enumerate(graph.tensors)
         }
+
+    def _touched(self, model: Model, names: frozenset[str]) -> frozenset[int]:
+        """Tensors that operators of these names read or write."""
+        return frozenset(
+            i
+            for op in self.graph.operators
+            if BUILTIN.get(model.codes[op.opcode].code) in names
+            for i in (*op.inputs, *op.outputs)
+        )
 
     def origin(self, index: int) -> str:
         """The tensor's name in the file, which the user knows."""
@@ -103,18 +127,15 @@ class Tensors:
 
     def _type(self, index: int) -> TensorType:
         tensor, where = self.graph.tensors[index], self.where(index)
-        kind = TENSOR_TYPES.get(tensor.type, f"type {tensor.type}")
-        if kind not in DTYPES:
+        kind = self.kind(index)
+        short = kind in SHORT_FLOATS and (self._is_constant(tensor) or index in self._dense)
+        if kind not in DTYPES and not short:
             raise UnsupportedError(
                 "element type is not supported",
                 where=where,
                 expected=", ".join(DTYPES),
                 found=kind,
                 hint=DTYPE_HINTS.get(kind, "convert the model again with int8 or float32 tensors"),
-            )
-        if tensor.sparsity:
-            raise UnsupportedError(
-                "sparse tensor", where=where, hint="export the model without sparse weights"
             )
         shape = tensor.shape
         if any(d < 1 for d in shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
@@ -125,10 +146,20 @@ class Tensors:
                 found=shape,
                 hint=FIXED_SHAPE,
             )
-        quant = _quant(tensor, DTYPES[kind], where)
+        dtype = DType.F32 if short else DTYPES[kind]
+        quant = _quant(tensor, dtype, where)
+        if kind == "UINT8" and quant is not None:
+            dtype, quant = (
+                (DType.U8, None) if index in self._as_stored else (DType.S8, _shifted(quant))
+            )
         if quant is not None and min(quant.scale) < 0 and not self._is_constant(tensor):
             raise FormatError("scale is not a positive number", where=where, found=quant.scale[:8])
-        return TensorType(shape, DTYPES[kind], quant)
+        return TensorType(shape, dtype, quant)
+
+    def kind(self, index: int) -> str:
+        """The element type that the file states, by its name in the schema."""
+        number = self.graph.tensors[index].type
+        return TENSOR_TYPES.get(number, f"type {number}")
 
     def _is_constant(self, tensor: Tensor) -> bool:
         return tensor.buffer < len(self._buffers) and len(self._buffers[tensor.buffer].data) > 0
@@ -148,21 +179,39 @@ class Tensors:
             raise UnsupportedError("data behind the FlatBuffer (a model over 2 GB)", where=where)
         if len(buffer.data) == 0:
             return None
-        type = self.type(index)
-        size = (type.size + 1) // 2 if type.dtype is DType.S4 else type.nbytes
-        if len(buffer.data) != size:
-            raise FormatError(
-                "constant is not as long as its type",
-                where=where,
-                expected=f"{size} bytes for {type}",
-                found=f"{len(buffer.data)} bytes",
-            )
+        type, sparsity = self.type(index), tensor.sparsity
         self._budget.left -= type.nbytes
         if self._budget.left < 0:
             raise FormatError("constants share their bytes too often for a real model", where=where)
+        if sparsity is None:
+            return self._decoded(index, buffer.data, type.size).reshape(type.shape)
+        at = places(sparsity, type.shape, where)
+        shifted = self.kind(index) == "UINT8" and type.dtype is DType.S8
+        dense = np.full(type.size, -SHIFT if shifted else 0, type.dtype.numpy)
+        dense[at] = self._decoded(index, buffer.data, len(at))
+        return dense.reshape(type.shape)
+
+    def _decoded(self, index: int, data: memoryview, count: int) -> Array:
+        """The `count` elements that a buffer holds, as they are in the tensor's type."""
+        type, kind = self.type(index), self.kind(index)
+        stored = np.dtype(_STORED.get(kind, type.dtype.numpy)).newbyteorder("<")
+        size = (count + 1) // 2 if type.dtype is DType.S4 else count * stored.itemsize
+        if len(data) != size:
+            raise FormatError(
+                "constant is not as long as its type",
+                where=self.where(index),
+                expected=f"{size} bytes for {count} of {type}",
+                found=f"{len(data)} bytes",
+            )
         if type.dtype is DType.S4:
-            return _nibbles(np.frombuffer(buffer.data, np.uint8), type)
-        array = np.frombuffer(buffer.data, type.dtype.numpy.newbyteorder("<")).reshape(type.shape)
+            return _nibbles(np.frombuffer(data, np.uint8), count)
+        array = np.frombuffer(data, stored)
+        if kind == "BFLOAT16":
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        if kind == "UINT8" and type.dtype is DType.S8:
+            return (array.astype(np.int16) - SHIFT).astype(np.int8)
+        if type.dtype is DType.BOOL and array.view(np.uint8).max(initial=0) > 1:
+            raise FormatError("booleans other than 0 and 1", where=self.where(index))
         return array.astype(type.dtype.numpy)
 
     def known(self, index: int) -> Array | None:
@@ -186,7 +235,8 @@ class Tensors:
         type = self.type(index)
         if operand is None:
             operand = Value(self.builder.fresh(self.names[index]), type)
-        if (operand.type.shape, operand.type.dtype) != (type.shape, type.dtype):
+        stated = type.shape or operand.type.shape  # custom operators leave their shapes out
+        if (operand.type.shape, operand.type.dtype) != (stated, type.dtype):
             raise FormatError(
                 "value of another type", where=self.where(index), expected=type, found=operand
             )
@@ -237,12 +287,12 @@ class Tensors:
         """A parameter computed from a constant at import, once for all its readers."""
         key = index, how
         if key not in self._derived:
-            data = self.data(index)
+            data = self.known(index)
             assert data is not None
             array, quant = make(data)
             dtype = DType.S4 if self.type(index).dtype is DType.S4 and quant else None
             self._derived[key] = self.builder.param(
-                self.names[index], np.ascontiguousarray(array), quant, dtype
+                self.names[index], np.asarray(array, order="C"), quant, dtype
             )
         return self._derived[key]
 
@@ -277,7 +327,16 @@ def _quant(tensor: Tensor, dtype: DType, where: str) -> Quant | None:
     return Quant(q.scale, q.zero_point, axis)
 
 
-def _nibbles(data: Array, type: TensorType) -> Array:
-    """Two 4-bit integers a byte, the low half first, as int8 of the shape of `type`."""
+def _shifted(quant: Quant) -> Quant:
+    """The quantisation of uint8 numbers once `SHIFT` is taken from them."""
+    return replace(quant, zero_point=tuple(z - SHIFT for z in quant.zero_point))
+
+
+def _nibbles(data: Array, count: int) -> Array:
+    """Two 4-bit integers a byte, the low half first, as `count` int8."""
     pairs = np.stack((data & 15, data >> 4), axis=-1).astype(np.int8).reshape(-1)
-    return ((pairs ^ 8) - 8).astype(np.int8)[: type.size].reshape(type.shape)
+    return ((pairs ^ 8) - 8).astype(np.int8)[:count]
+
+
+_STORED = {"UINT8": "uint8", "FLOAT16": "float16", "BFLOAT16": "uint16"}
+"""How the elements of a constant lie in the file, where its type does not say it."""

@@ -33,10 +33,26 @@ from lilliput.ops.numeric import Rounding
 
 RANGES = (Activation.RELU, Activation.RELU6, Activation.RELU_N1_TO_1)
 VERSIONS = {
+    "ADD_N": 1,
+    "BITWISE_XOR": 1,
     "CONV_2D": 3,
+    "CUMSUM": 1,
     "DEPTHWISE_CONV_2D": 3,
+    "DEPTH_TO_SPACE": 1,
     "FULLY_CONNECTED": 4,
+    "ONE_HOT": 1,
+    "POW": 1,
+    "REDUCE_ALL": 1,
+    "REDUCE_ANY": 1,
+    "RESHAPE": 1,
     "RESIZE_NEAREST_NEIGHBOR": 3,
+    "REVERSE_SEQUENCE": 1,
+    "RIGHT_SHIFT": 1,
+    "SCATTER_ND": 1,
+    "NEG": 1,
+    "PRELU": 1,
+    "RELU_N1_TO_1": 1,
+    "RELU_0_TO_1": 1,
 }
 """Versions that a reader of the format may ask for; 2, the first with int8, where unlisted."""
 

@@ -65,9 +65,13 @@ def check_row(call: Call, row: Row) -> None:
             expected=", ".join(sorted(d.value for d in row.dtypes)),
             found=call.out.dtype.value,
         )
-    if not row.quantised:
-        return
-    names = [(f"operand {k}", call.type(k)) for k in row.quantised if call.has(k)]
+    if row.quantised:
+        check_scales(call, row.quantised)
+
+
+def check_scales(call: Call, quantised: Sequence[int]) -> None:
+    """Raises UnsupportedError where one of these operands, or the result, has no scale."""
+    names = [(f"operand {k}", call.type(k)) for k in quantised if call.has(k)]
     for what, type in (*names, ("the result", call.out)):
         stated = type.dtype in (DType.S8, DType.S16) or what != "the result"
         if (

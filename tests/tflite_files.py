@@ -1,0 +1,78 @@
+"""Files of the .tflite format, table by table, for what the writer of the project cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lilliput.frontends.tflite.flatbuf import encode
+from lilliput.frontends.tflite.schema import (
+    CODES,
+    IDENTIFIER,
+    TENSOR_TYPES,
+    Buffer,
+    Model,
+    Operator,
+    OperatorCode,
+    SubGraph,
+    Tensor,
+)
+from lilliput.ir import Array
+
+TYPES = {name: code for code, name in TENSOR_TYPES.items()}
+
+
+def _code(name: str) -> OperatorCode:
+    custom = "" if name in CODES else name
+    number = CODES.get(name, CODES["CUSTOM"])
+    return OperatorCode(min(number, 127), custom, 1, number)
+
+
+@dataclass
+class Graph:
+    """A subgraph that is being written; `add` gives the index of the node's result."""
+
+    file: File
+    name: str
+    tensors: list[Tensor] = field(default_factory=list[Tensor])
+    operators: list[Operator] = field(default_factory=list[Operator])
+    inputs: tuple[int, ...] = ()
+
+    def tensor(
+        self, shape: Sequence[int] = (), kind: str = "FLOAT32", data: Array | None = None
+    ) -> int:
+        buffer = 0
+        if data is not None:
+            self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
+            buffer = len(self.file.buffers) - 1
+        name = f"{self.name}/{len(self.tensors)}"
+        self.tensors.append(Tensor(tuple(shape), TYPES[kind], buffer, name))
+        return len(self.tensors) - 1
+
+    def add(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: object | None = None,
+        custom: bytes = b"",
+    ) -> None:
+        self.file.codes.setdefault(name, len(self.file.codes))
+        code = self.file.codes[name]
+        data = memoryview(custom)
+        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), options, data))
+
+    def done(self, *outputs: int) -> SubGraph:
+        return SubGraph(tuple(self.tensors), self.inputs, outputs, tuple(self.operators), self.name)
+
+
+@dataclass
+class File:
+    buffers: list[Buffer] = field(default_factory=lambda: [Buffer()])
+    codes: dict[str, int] = field(default_factory=dict[str, int])
+
+    def write(self, *graphs: SubGraph) -> bytes:
+        codes = tuple(_code(name) for name in self.codes)
+        return encode(Model(3, codes, graphs, "test", tuple(self.buffers)), IDENTIFIER)
