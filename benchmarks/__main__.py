@@ -1,8 +1,9 @@
 """Whole networks on an emulated core, beside other engines' figures: `python -m benchmarks`.
 
-One idea: what is deterministic (bytes, instructions, estimated and predicted cycles) goes into
-`results.json` and is compared exactly; what is not (seconds of this machine) is only printed.
-`--compare` measures again, writes nothing, and fails where RAM, flash or instructions grew.
+One idea: what is deterministic (bytes, instructions, estimated and predicted cycles) is
+measured by `lilliput.bench`, goes into `results.json` and is compared exactly; what is not
+(seconds of this machine) is only printed.  `--compare` measures again, writes nothing, and fails
+where RAM, flash or instructions grew.
 
 The network of the demo is always measured; the published ones where LILLIPUT_SHARED names the
 folder that holds `models/`.  Not a test of correctness, although checking is timed on the way.
@@ -16,17 +17,16 @@ import os
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lilliput import compiler
+from lilliput.bench import Measurement, measure, page, peers_table, table
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import Device, load
 from lilliput.errors import LilliputError
-from lilliput.report import FlashBytes, RamBytes, columns
+from lilliput.report import columns
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -50,32 +50,6 @@ GUARDED = ("ram_bytes", "flash_bytes", "instructions")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Result:
-    """One network; sizes in bytes, counts of one inference."""
-
-    macs: int
-    ram_bytes: RamBytes
-    flash_bytes: FlashBytes
-    instructions: int
-    instructions_per_mac: float
-    estimated_cycles: float | None
-    predicted_cycles: float
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """What this machine took; `check` is None where checking was left out."""
-
-    compile: float
-    profile: float
-    check: float | None
-    exact: bool | None
-
-
 def networks() -> Iterator[tuple[str, Path]]:
     """Name and file of every network that is there."""
     yield "digits", digits_model()
@@ -91,30 +65,18 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.perf_counter() - start
 
 
-def measure(
-    path: Path, device: Device, options: compiler.Options, *, check: bool
-) -> tuple[Result, Seconds, str]:
-    """One network's result, this machine's seconds, and the compiler."""
+def seconds(path: Path, device: Device, options: compiler.Options, *, check: bool) -> list[float]:
+    """What this machine takes to compile and, where asked for, to check."""
     compiled, compile_s = timed(lambda: compiler.compile(compiler.load(path), device, options))
-    model, summary = compiled.model, compiled.summary
-    profile, profile_s = timed(lambda: compiler.profile(model, device, options=options))
-    seconds = Seconds(compile_s, profile_s, None, None)
-    if check and profile.macs <= CHECK_MACS:
-        checked, check_s = timed(
-            lambda: compiler.check(model, device, samples=CHECK_SAMPLES, options=options)
-        )
-        seconds = Seconds(compile_s, profile_s, check_s, checked.ok)
-    cycles = profile.estimated_cycles
-    result = Result(
-        profile.macs,
-        summary.ram_bytes,
-        summary.flash_bytes,
-        profile.instructions,
-        round(profile.instructions / profile.macs, 4),
-        None if cycles is None else round(cycles),
-        round(profile.predicted_cycles),
+    if not check or sum(x.macs for x in compiled.summary.layers) > CHECK_MACS:
+        return [compile_s]
+    model = compiled.model
+    checked, check_s = timed(
+        lambda: compiler.check(model, device, samples=CHECK_SAMPLES, options=options)
     )
-    return result, seconds, profile.compiler
+    if not checked.ok:
+        raise LilliputError("the check does not hold", where=str(path))
+    return [compile_s, check_s]
 
 
 def start_seconds() -> float:
@@ -139,6 +101,13 @@ def _git(*arguments: str) -> str:
 
 
 # Comparing --------------------------------------------------------------------------------
+
+
+def stored(m: Measurement) -> dict[str, Any]:
+    """What is kept of a measurement: what is the same wherever it is measured."""
+    kept = {k: v for k, v in m.to_json().items() if k not in ("name", "ways", "exact", "compiler")}
+    flash = {k: v for k, v in kept["flash_bytes"].items() if k != "functions"}
+    return {**kept, "flash_bytes": flash}
 
 
 def sizes(result: Mapping[str, Any]) -> dict[str, int]:
@@ -166,71 +135,32 @@ def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 # Printing ---------------------------------------------------------------------------------
 
 
-def table(results: Mapping[str, Result]) -> str:
-    head = ("network", "MACs", "RAM", "= arena", "+ states", "+ static", "+ stack", "flash")
-    head += ("= constants", "+ code", "instructions", "/MAC", "est. cycles", "predicted", "error")
+def prediction(results: Sequence[Measurement]) -> str:
+    """How far the planner's cycles are from those of the core's model."""
     rows = [
         (
-            name,
-            *map(_number, (r.macs, r.ram_bytes.total, r.ram_bytes.activations)),
-            *map(_number, (r.ram_bytes.states, r.ram_bytes.static, r.ram_bytes.stack)),
-            *map(_number, (r.flash_bytes.total, r.flash_bytes.constants, r.flash_bytes.code)),
-            _number(r.instructions),
-            f"{r.instructions_per_mac:.2f}",
-            *map(_number, (r.estimated_cycles, r.predicted_cycles)),
-            f"{r.predicted_cycles / r.estimated_cycles - 1:+.0%}" if r.estimated_cycles else "-",
+            m.name,
+            f"{m.predicted_cycles:,.0f}",
+            f"{m.predicted_cycles / m.estimated_cycles - 1:+.0%}",
         )
-        for name, r in results.items()
+        for m in results
+        if m.estimated_cycles
     ]
-    return columns(head, rows)
+    return columns(("network", "predicted cycles", "error"), rows)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def peers_table(results: Mapping[str, Result]) -> str:
-    """Ours and the published figures, network by network, with their conditions."""
-    peers = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
-    conditions: Mapping[str, str] = peers.pop("conditions")
-    rows: list[tuple[str, ...]] = []
-    for name, engines in peers.items():
-        if name not in results:
-            continue
-        r = results[name]
-        ours = (r.instructions, r.estimated_cycles, r.ram_bytes.total, r.flash_bytes.total)
-        rows.append((name, "Lilliput", *map(_number, ours), ""))
-        keys = ("instructions", "cycles", "ram_bytes", "flash_bytes")
-        rows += [
-            ("", e["engine"], *(_number(e[key]) for key in keys), e.get("note", ""))
-            for e in engines
-        ]
-    if not rows:
-        return ""
-    head = ("network", "engine", "instructions", "est. cycles", "RAM", "flash", "note")
-    notes = [f"  {key}: {text}" for key, text in conditions.items()]
-    return "\n".join(["other engines' figures were taken under:", *notes, "", columns(head, rows)])
-
-
-def times(seconds: Mapping[str, Seconds]) -> str:
-    rows = [(n, f"{s.compile:.1f}", f"{s.profile:.1f}", _check_text(s)) for n, s in seconds.items()]
+def times(taken: Mapping[str, Sequence[float]]) -> str:
+    rows = [(n, *(f"{s:.1f}" for s in t), *["-"] * (2 - len(t))) for n, t in taken.items()]
     found = {"start": start_seconds()}
-    for name, s in seconds.items():
-        found |= {f"compile {name}": s.compile}
-        found |= {f"check {name}": s.check} if s.check is not None else {}
+    for name, t in taken.items():
+        found |= {f"{what} {name}": s for what, s in zip(("compile", "check"), t, strict=False)}
     verdicts = [
         f"{what}: {found[what]:.2f} s, target {limit:g} s"
         + (", met" if found[what] < limit else ", missed")
         for what, limit in TARGETS.items()
         if what in found
     ]
-    return "\n".join([columns(("network", "compile s", "profile s", "check s"), rows), *verdicts])
-
-
-def _check_text(s: Seconds) -> str:
-    if s.check is None:
-        return "-"
-    return f"{s.check:.1f}" + ("" if s.exact else ", DIFFERS")
+    return "\n".join([columns(("network", "compile s", "check s"), rows), *verdicts])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -239,28 +169,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-check", action="store_true", help="leave the timed checks out")
     parser.add_argument("--only", action="append", help="measure this network (repeatable)")
     parser.add_argument("--compiler", default="auto", help="auto, gcc, clang or zig")
+    parser.add_argument("--html", help="write a page with charts here")
     chosen = parser.parse_args(arguments)
     device, options = load(DEVICE), compiler.Options(compiler=chosen.compiler)
-    results: dict[str, Result] = {}
-    seconds: dict[str, Seconds] = {}
-    version = ""
+    results: list[Measurement] = []
+    taken: dict[str, Sequence[float]] = {}
     failed: list[str] = []
     for name, path in networks():
         if chosen.only and name not in chosen.only:
             continue
         print(f"measuring {name}", file=sys.stderr)
         try:
-            check = not chosen.no_check
-            results[name], seconds[name], version = measure(path, device, options, check=check)
+            results.append(measure(name, path, device, options=options, samples=0))
+            taken[name] = seconds(path, device, options, check=not chosen.no_check)
         except LilliputError as error:
             failed.append(f"{name}: {error}")
+    version = results[0].compiler if results else "no compiler"
     print(f"{DEVICE}, {version}\n")
-    print("\n\n".join(filter(None, [table(results), peers_table(results), times(seconds)])))
+    parts = [table(results), peers_table(results, DEVICE), prediction(results), times(taken)]
+    print("\n\n".join(filter(None, parts)))
+    if chosen.html:
+        Path(chosen.html).write_text(page(results, DEVICE, DEVICE), encoding="utf-8")
     new: dict[str, Any] = {
         "commit": commit(),
         "compiler": version,
         "device": DEVICE,
-        "networks": {name: r.to_json() for name, r in results.items()},
+        "networks": {m.name: stored(m) for m in results},
     }
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None
     if chosen.compare:

@@ -269,13 +269,3 @@ def test_the_committed_results_hold_no_time_and_no_place() -> None:
     assert {"digits", "kws", "ic", "vww", "ad"} <= set(data["networks"])
     assert "seconds" not in text
     assert str(Path.home()) not in text
-
-
-def test_every_published_figure_has_a_network_and_conditions() -> None:
-    peers = tomllib.loads((bench.HERE / "peers.toml").read_text(encoding="utf-8"))
-    assert set(peers) - {"conditions"} <= set(bench.PUBLISHED)
-    assert {"core", "compiler", "instructions", "cycles"} <= set(peers["conditions"])
-    for name in set(peers) - {"conditions"}:
-        for engine in peers[name]:
-            keys = {"engine", "instructions", "cycles", "ram_bytes", "flash_bytes"}
-            assert keys <= set(engine) <= keys | {"note"}

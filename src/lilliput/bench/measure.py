@@ -1,0 +1,101 @@
+"""One network, measured: what is deterministic only, bytes and counts and whether it is exact.
+
+Seconds of this machine are nobody's figure; they stay in `benchmarks/` of the repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lilliput import compiler, pull
+from lilliput.compiler import Log, Options
+from lilliput.compiler.pipeline import quiet
+from lilliput.demo_data import digits_model
+from lilliput.devices.device import Device
+from lilliput.report import FlashBytes, RamBytes
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network on one core; sizes in bytes, counts of one inference.
+
+    exact : whether every way of running it gave the same integers; None where not checked
+    estimated_cycles : from the core's cycle model; predicted_cycles: from the planner's
+    """
+
+    name: str
+    sha256: str
+    macs: int
+    ram_bytes: RamBytes
+    flash_bytes: FlashBytes
+    instructions: int
+    estimated_cycles: float | None
+    predicted_cycles: float
+    exact: bool | None
+    ways: tuple[str, ...]
+    compiler: str
+
+    @property
+    def instructions_per_mac(self) -> float | None:
+        return round(self.instructions / self.macs, 4) if self.macs else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "instructions_per_mac": self.instructions_per_mac}
+
+
+def networks() -> Iterator[tuple[str, Path]]:
+    """Name and file of the demo's network and of every public model that is on this machine."""
+    yield "digits", digits_model()
+    shared = os.environ.get(pull.SHARED_VARIABLE)
+    for name, entry in pull.models().items():
+        cached = pull.cache_folder() / f"{name}.tflite"
+        found = Path(shared) / "models" / entry.shared if shared else cached
+        for path in (cached, found):
+            if path.is_file():
+                yield name, path
+                break
+
+
+def measure(
+    name: str,
+    path: Path,
+    device: Device,
+    *,
+    options: Options | None = None,
+    samples: int = 4,
+    log: Log = quiet,
+) -> Measurement:
+    """Compiles, profiles and checks the network that a file holds.
+
+    samples : inputs of the check; 0 leaves it out
+    Raises what `compiler.load`, `compile`, `profile` and `check` raise.
+    """
+    options = options or Options()
+    model = compiler.load(path)
+    compiled = compiler.compile(model, device, options, log=log)
+    summary = compiled.summary
+    profile = compiler.profile(model, device, options=options, log=log)
+    exact: bool | None = None
+    ways: tuple[str, ...] = ()
+    if samples:
+        checked = compiler.check(model, device, samples=samples, options=options, log=log)
+        exact, ways = checked.ok, tuple(w.name for w in checked.ways)
+    cycles = profile.estimated_cycles
+    return Measurement(
+        name,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        profile.macs,
+        summary.ram_bytes,
+        summary.flash_bytes,
+        profile.instructions,
+        None if cycles is None else round(cycles),
+        round(profile.predicted_cycles),
+        exact,
+        ways,
+        profile.compiler,
+    )
