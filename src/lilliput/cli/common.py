@@ -36,6 +36,9 @@ optimize = click.option(
     show_default=True,
     help="One function a layer, or one shared by layers that use the same kernel.",
 )
+profile = click.option(
+    "--profile", "profiled", is_flag=True, help="Count the instructions for the report, too."
+)
 io = click.option(
     "--io",
     type=click.Choice(["int8", "float"]),

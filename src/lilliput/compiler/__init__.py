@@ -6,16 +6,21 @@ every stage.
     compile   Model -> Compiled         plan, C, linked image, summary       pipeline
     check     Model -> Check            every way of running it, compared    proof
     profile   Model -> Profile          instructions, estimated cycles       profiling
-    write     Compiled -> folder        C, CMake, manifest; all or nothing   folder
+    counted   Compiled -> Compiled      the same, in its summary             profiling
+    write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
+    project_files  Model -> files       a whole firmware, Arduino, Zephyr    firmware
 """
 
+from lilliput.compiler.firmware import FirmwareFolder, project_files, read_firmware
 from lilliput.compiler.folder import (
+    REPORT,
     Folder,
     FolderRun,
     manifest,
     output_files,
     read,
+    read_summary,
     require_free,
     run,
     write,
@@ -33,13 +38,15 @@ from lilliput.compiler.pipeline import (
     load,
     refuse_foreign_instructions,
 )
-from lilliput.compiler.profiling import Profile, ProfiledLayer, profile
+from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
 
 __all__ = [
     "PASSES",
+    "REPORT",
     "Check",
     "Compiled",
+    "FirmwareFolder",
     "Folder",
     "FolderRun",
     "Inspection",
@@ -50,6 +57,7 @@ __all__ = [
     "ProfiledLayer",
     "check",
     "compile",
+    "counted",
     "emit_options",
     "from_module",
     "inspect",
@@ -58,8 +66,11 @@ __all__ = [
     "manifest",
     "output_files",
     "profile",
+    "project_files",
     "random_calls",
     "read",
+    "read_firmware",
+    "read_summary",
     "refuse_foreign_instructions",
     "require_free",
     "run",

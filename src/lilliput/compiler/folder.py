@@ -27,8 +27,10 @@ from lilliput.emu.machine import Command, emulation_device, run_emulated
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import OutputExists, Problem, UsageError
 from lilliput.ir.types import Array, DType, TensorType
+from lilliput.report import Summary, from_json, page
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 FORMAT = "lilliput 1"
 _WHOLE = "write the folder again with `lilliput compile`"
 
@@ -65,7 +67,7 @@ def _port(name: str, type: TensorType) -> dict[str, object]:
 
 
 def output_files(compiled: Compiled) -> dict[str, str]:
-    """Everything that `lilliput compile -o` writes: C, CMake, manifest, harness header."""
+    """Everything that `lilliput compile -o` writes: C, CMake, report, manifest, harness header."""
     prefix = identifier(compiled.program.name)
     cmake = (
         f"add_library({prefix} STATIC ${{CMAKE_CURRENT_LIST_DIR}}/{prefix}.c)\n"
@@ -77,6 +79,7 @@ def output_files(compiled: Compiled) -> dict[str, str]:
         **compiled.files,
         "CMakeLists.txt": cmake,
         "harness_model.h": harness(compiled.program).header,
+        REPORT: page(compiled.summary),
         MANIFEST: json.dumps(manifest(compiled), indent=1) + "\n",
     }
 
@@ -104,8 +107,14 @@ def require_free(folder: Path, *, force: bool) -> None:
         )
 
 
-def write(compiled: Compiled, folder: str | Path, *, force: bool = False) -> None:
-    """Writes `output_files` into `folder`, which appears whole or not at all.
+def write(
+    compiled: Compiled,
+    folder: str | Path,
+    *,
+    force: bool = False,
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `files` (`output_files` where not given) into `folder`, whole or not at all.
 
     Files are written into a folder beside it that is then renamed.  `force` replaces a folder
     that Lilliput wrote.  Raises OutputExists.
@@ -116,7 +125,7 @@ def write(compiled: Compiled, folder: str | Path, *, force: bool = False) -> Non
     mark = secrets.token_hex(4)
     new, old = (target.with_name(f".{target.name}.{mark}.{end}") for end in ("new", "old"))
     try:
-        for name, text in output_files(compiled).items():
+        for name, text in (output_files(compiled) if files is None else files).items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
@@ -184,8 +193,39 @@ class FolderRun:
 def read(folder: str | Path) -> Folder:
     """Reads what `write` wrote.  Raises UsageError for a folder that is not whole."""
     path = Path(folder) / MANIFEST
+    data = _read_manifest(folder)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']!r}")
+        names = [str(name) for name in data["sources"]]
+        result = Folder(
+            str(data["summary"]["model"]),
+            str(data["core"]),
+            {name: _source(Path(folder) / _base(data), name) for name in names},
+            tuple(str(d) for d in data["defines"]),
+            {str(e["name"]): (_ports(e["inputs"]), _ports(e["outputs"])) for e in data["entries"]},
+        )
+        if result.core not in cores() or not result.entries:
+            raise ValueError(f"core {result.core!r} with {len(result.entries)} entries")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    return result
+
+
+def read_summary(folder: str | Path) -> Summary:
+    """The summary of what `write` wrote.  Raises UsageError as `read` does."""
+    data = _read_manifest(folder)
+    try:
+        return from_json(data["summary"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(Path(folder) / MANIFEST, error) from error
+
+
+def _read_manifest(folder: str | Path) -> Any:
+    """The JSON of the manifest, whatever it holds."""
+    path = Path(folder) / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
             "not a folder that `lilliput compile` wrote",
@@ -194,28 +234,24 @@ def read(folder: str | Path) -> Folder:
             found=getattr(error, "strerror", None) or str(error),
             hint=_WHOLE,
         ) from error
-    try:
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']!r}")
-        names = [str(name) for name in data["sources"]]
-        result = Folder(
-            str(data["summary"]["model"]),
-            str(data["core"]),
-            {name: _source(Path(folder), name) for name in names},
-            tuple(str(d) for d in data["defines"]),
-            {str(e["name"]): (_ports(e["inputs"]), _ports(e["outputs"])) for e in data["entries"]},
-        )
-        if result.core not in cores() or not result.entries:
-            raise ValueError(f"core {result.core!r} with {len(result.entries)} entries")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            "the manifest is damaged",
-            where=str(path),
-            expected=f"format {FORMAT!r} with core, sources, defines and entries",
-            found=f"{type(error).__name__}: {error}",
-            hint=_WHOLE,
-        ) from error
-    return result
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        "the manifest is damaged",
+        where=str(path),
+        expected=f"format {FORMAT!r} with summary, core, sources, defines and entries",
+        found=f"{type(error).__name__}: {error}",
+        hint=_WHOLE,
+    )
+
+
+def _base(data: Mapping[str, Any]) -> str:
+    """The folder of the emitted C: projects of other build systems have one."""
+    base = str(data.get("base", ""))
+    if Path(base).is_absolute() or ".." in Path(base).parts:
+        raise ValueError(f"base {base!r} outside the folder")
+    return base
 
 
 def _source(folder: Path, name: str) -> str:

@@ -80,7 +80,8 @@ class Compiled:
     def to_json(self) -> dict[str, object]:
         """The summary, with what the planner decided under `plan`."""
         value = self.summary.to_json()
-        return {**value, "plan": {key: value.pop(key) for key in ("arenas", "peak", "layers")}}
+        planned = ("arenas", "peak", "layers", "timelines", "constants")
+        return {**value, "plan": {key: value.pop(key) for key in planned}}
 
 
 def load(path: str | Path, *, io: str = "int8") -> Model:
@@ -103,11 +104,17 @@ def from_module(module: Module) -> Model:
 
 
 def compile(
-    model: Model, device: Device, options: Options | None = None, log: Log = quiet
+    model: Model,
+    device: Device,
+    options: Options | None = None,
+    log: Log = quiet,
+    *,
+    must_fit: bool = True,
 ) -> Compiled:
     """Plans, writes C, and links it for `device` where a toolchain exists.
 
-    Raises DoesNotFit naming every memory that is too small and what would help.
+    Raises DoesNotFit naming every memory that is too small and what would help, unless
+    `must_fit` is False: then the summary says so.
     """
     options = options or Options()
     log("planning")
@@ -115,8 +122,9 @@ def compile(
     log("writing C")
     files = emit(program, emit_options(device, options))
     linked, missing = _link(program, device, files, options, log)
-    summary = summarize(program, device, linked, missing)
-    require_fit(program, device, summary)
+    summary = summarize(program, device, linked, missing, options.optimize.value)
+    if must_fit:
+        require_fit(summary)
     return Compiled(model, device, program, files, summary)
 
 
@@ -150,7 +158,9 @@ def _link(
         stack = max(stack_bound(image, name) for name in functions)
         refuse_foreign_instructions(image, device)
         static = max(image.ram_static_bytes - arenas, 0)
-        return Linked(toolchain.version, image.flash_bytes - constants, static, stack), ""
+        code = image.flash_bytes - constants
+        sizes = tuple((name, symbol.size) for name, symbol in image.functions.items())
+        return Linked(toolchain.version, code, static, stack, sizes), ""
 
 
 def _with_room(device: Device) -> Device:

@@ -6,12 +6,10 @@ never mixed.  Beside them stands what the planner had predicted.  No millisecond
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from lilliput import report
-from lilliput.codegen.names import leaf_steps, step_ids
-from lilliput.compiler.pipeline import Log, Model, Options, emit_options, quiet
+from lilliput.compiler.pipeline import Compiled, Log, Model, Options, emit_options, quiet
 from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device
 from lilliput.emu import prove
@@ -20,8 +18,7 @@ from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import find
 from lilliput.errors import LilliputError
 from lilliput.plan.build import plan
-from lilliput.plan.cost import PredictionError, predict, prediction_error
-from lilliput.plan.program import Call, Program
+from lilliput.plan.cost import PredictionError, prediction_error
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,10 @@ class ProfiledLayer:
     layer: report.Layer
     instructions: int
     estimated_cycles: float | None
-    predicted_cycles: float
+
+    @property
+    def predicted_cycles(self) -> float:
+        return self.layer.predicted_cycles
 
     @property
     def per_mac(self) -> float | None:
@@ -119,8 +119,7 @@ def profile(
     if run.instructions is None:
         raise LilliputError("this emulator does not count instructions", where=device.core.name)
     timing = cycle_model(device.core)
-    layers = [x for x in report.layers(program) if x.entry == entry]
-    predicted = _predicted(program, device.core.name)
+    layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]
     return Profile(
         program.name,
         device.name,
@@ -134,19 +133,32 @@ def profile(
                 x,
                 run.step_instructions.get(x.step, 0),
                 run.step_cycles.get(x.step),
-                predicted[x.step],
             )
             for x in layers
         ),
     )
 
 
-def _predicted(program: Program, core: str) -> Mapping[int, float]:
-    """Step -> predicted cycles of its kernel on the whole node, epilogue included."""
-    ids = step_ids(program)
-    return {
-        ids[entry.name, index]: predict(step.kernel, step.node, core, step.fused)
-        for entry in program.entries
-        for index, step in enumerate(leaf_steps(entry))
-        if isinstance(step, Call)
-    }
+def counted(compiled: Compiled, options: Options | None = None, log: Log = quiet) -> Compiled:
+    """`compiled` with a profile of its first entry in its summary.
+
+    Counting needs room enough, so its plan may have other steps: layers meet in their order.
+    Where even their kernels differ, the summary stays as it is.  Raises what `profile` raises.
+    """
+    found = profile(compiled.model, compiled.device, options=options, log=log)
+    entry = compiled.model.module.entry
+    mine = [x for x in compiled.summary.layers if x.entry == entry]
+    if [x.kernel for x in mine] != [p.layer.kernel for p in found.layers]:
+        return compiled
+    timing = report.Timing(
+        entry,
+        found.compiler,
+        found.instructions,
+        found.estimated_cycles,
+        found.cycle_model,
+        tuple(
+            report.TimedStep(x.step, p.instructions, p.estimated_cycles)
+            for x, p in zip(mine, found.layers, strict=True)
+        ),
+    )
+    return replace(compiled, summary=replace(compiled.summary, timing=timing))

@@ -1,0 +1,52 @@
+"""The report: a program into one `Summary`, and that into text and a page.
+
+summary   what the report knows: one value of plain numbers
+gather    a program, its board and its image -> Summary
+timeline  an arena over the steps of an entry
+fit       whether it fits, and what would help
+stored    Summary from JSON
+terminal  Summary -> text
+page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.css
+"""
+
+from lilliput.report.fit import Advice, advice, needs, require_fit
+from lilliput.report.gather import layers, summarize
+from lilliput.report.page import page
+from lilliput.report.stored import from_json
+from lilliput.report.summary import (
+    FlashBytes,
+    Layer,
+    Linked,
+    Peak,
+    RamBytes,
+    Summary,
+    TimedStep,
+    Timeline,
+    Timing,
+)
+from lilliput.report.terminal import report, text
+from lilliput.report.words import columns, short
+
+__all__ = [
+    "Advice",
+    "FlashBytes",
+    "Layer",
+    "Linked",
+    "Peak",
+    "RamBytes",
+    "Summary",
+    "TimedStep",
+    "Timeline",
+    "Timing",
+    "advice",
+    "columns",
+    "from_json",
+    "layers",
+    "needs",
+    "page",
+    "report",
+    "require_fit",
+    "short",
+    "summarize",
+    "text",
+]

@@ -1,0 +1,57 @@
+"""HTML and SVG as text that cannot be broken by what is put into it.
+
+One idea: `Markup` is text that is markup already; everything else is escaped when it becomes a
+child or an attribute.  Not a template language: a page is nested calls of `tag`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from lilliput.report.words import printable
+
+VOID = frozenset({"meta"})
+"""Elements that have no end tag."""
+
+
+class Markup(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+Child = str | int | None
+"""What an element holds; None is left out."""
+
+
+def tag(name: str, /, *children: Child, **attributes: str | int | float | None) -> Markup:
+    """An element.  `class_` is `class`, other underscores are hyphens; None is left out.
+
+    Control characters, which no document may hold, become U+FFFD.
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_text(_number(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in VOID:
+        return Markup(f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{join(*children)}</{name}>")
+
+
+def join(*children: Child) -> Markup:
+    """Children one behind the other, escaped where they are not markup."""
+    return Markup("".join(_text(c) for c in children if c is not None))
+
+
+def _text(child: str | int) -> str:
+    if isinstance(child, Markup):
+        return child
+    return escape(printable(str(child)), quote=True)
+
+
+def _number(value: str | int | float) -> str:
+    """Two decimals at most, so that the same picture is the same bytes."""
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return str(value)

@@ -1,0 +1,284 @@
+"""What a user is told of a compiled program: one `Summary`.
+
+One idea: everything that is printed, drawn or stored is a function of this one value, and every
+number in it can be traced: arena bytes come from the plan, code and constants from the linked
+image, the stack bound from its disassembly.  What could not be found out (no toolchain) is None,
+with the reason in `missing`.  Not here: how it is gathered (`gather`) or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class RamBytes:
+    """Everything in the default RAM: the arena (activations with inputs and outputs, states,
+    scratch), static data of the program, and the static stack bound of the deepest entry.
+
+    scratch : of the activations, what kernels use as scratch at the fullest step
+    """
+
+    activations: int
+    scratch: int
+    states: int
+    static: int | None
+    stack: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class FlashBytes:
+    """Code and constants of the linked image; `functions` are the largest parts of the code."""
+
+    constants: int
+    code: int | None
+    total: int | None
+    functions: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory of the board; `size` is None where it is room to work in and not a promise."""
+
+    name: str
+    kind: str
+    size: int | None
+    default: bool
+
+
+@dataclass(frozen=True)
+class Board:
+    """What the program was planned for."""
+
+    title: str
+    core: str
+    clock_hz: int | None
+    memories: tuple[Memory, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output as the emitted C gives it; a scale only where there is one."""
+
+    name: str
+    type: str
+    c_type: str
+    function: str
+    count: int
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """One function of the emitted code."""
+
+    name: str
+    function: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a firmware calls; `resets` where states have to be put to their first values."""
+
+    prefix: str
+    resets: bool
+    entries: tuple[EntryPoint, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One kernel call.
+
+    scratch_bytes : what the kernel needs beside its operands while it runs
+    times : how often it runs in one call of the entry: more than once where it streams
+    rejected : the kernels that lost, and why
+    predicted_cycles : by the planner, of the whole layer
+    """
+
+    step: int
+    entry: str
+    name: str
+    operator: str
+    fused: tuple[str, ...]
+    kernel: str
+    output: str
+    macs: int
+    predicted_cycles: float
+    weight_bytes: int
+    scratch_bytes: int
+    live_bytes: int
+    times: int
+    rejected: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The step that decides how large the arena is, and what is alive then."""
+
+    entry: str
+    layer: str
+    nbytes: int
+    buffers: tuple[tuple[str, int], ...]
+    lower_bound: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """One step of an entry on the time axis; a loop is one step.
+
+    step : the number that the hook is called with first
+    leaves : steps in it, more than one in a loop
+    alive : bytes of all that is alive; need : what of it any placement needs, states included
+    """
+
+    step: int
+    leaves: int
+    what: str
+    alive: int
+    need: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """A buffer in an arena, alive in the columns [first, last] (-1: written by the caller;
+    the number of columns: read by the caller).
+
+    role : input, output, state, scratch, ring, staged or activation
+    """
+
+    name: str
+    role: str
+    offset: int
+    nbytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """An arena over the steps of an entry; `peak` is the column that decides its size.
+
+    arena : bytes of the whole arena; used : of them by this entry, states included
+    """
+
+    entry: str
+    memory: str
+    arena: int
+    used: int
+    states: int
+    lower_bound: int
+    peak: int
+    columns: tuple[Column, ...]
+    lives: tuple[Life, ...]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Read-only data as it is stored, and the first layer that reads it."""
+
+    name: str
+    memory: str
+    nbytes: int
+    dtype: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class TimedStep:
+    """What one step cost on the emulated core."""
+
+    step: int
+    instructions: int
+    estimated_cycles: float | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One call of an entry on the emulated core: instructions counted, cycles estimated."""
+
+    entry: str
+    compiler: str
+    instructions: int
+    estimated_cycles: float | None
+    cycle_model: str
+    steps: tuple[TimedStep, ...]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A board of the list whose default memories hold what was found for this one."""
+
+    name: str
+    title: str
+    core: str
+    ram: int
+    flash: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`missing` says why numbers are None.
+
+    arenas : bytes of each memory that the plan uses; fits : in every memory of the device
+    prediction : what is known of the error of `predicted_cycles`
+    alternatives : other boards that would do, the smallest first
+    """
+
+    model: str
+    device: str
+    compiler: str | None
+    optimize: str
+    ram_bytes: RamBytes
+    flash_bytes: FlashBytes
+    arenas: Mapping[str, int]
+    fits: bool | None
+    peak: Peak
+    layers: tuple[Layer, ...]
+    timelines: tuple[Timeline, ...]
+    constants: tuple[Constant, ...]
+    board: Board
+    api: Api
+    prediction: str
+    alternatives: tuple[Alternative, ...]
+    missing: str
+    timing: Timing | None = None
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def predicted_cycles(self) -> float:
+        """Of one call of the first entry."""
+        first = self.api.entries[0].name
+        return sum(layer.predicted_cycles for layer in self.layers if layer.entry == first)
+
+    @property
+    def ram(self) -> Memory:
+        """The default RAM: arena, static data and stack."""
+        return next(m for m in self.board.memories if m.kind == "ram" and m.default)
+
+    @property
+    def flash(self) -> Memory:
+        """The default flash: code and constants."""
+        return next(m for m in self.board.memories if m.kind == "flash" and m.default)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; `stored.from_json` reads them back."""
+        return {**asdict(self), "macs": self.macs}
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What linking adds to a plan; sizes in bytes, `functions` those of the image."""
+
+    compiler: str
+    code: int
+    static: int
+    stack: int
+    functions: tuple[tuple[str, int], ...] = ()

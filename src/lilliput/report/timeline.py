@@ -1,0 +1,150 @@
+"""An arena over time: which buffer lies where, in which steps, and which step decides.
+
+One idea: a step *needs* what is alive in it, less what may lie over one another because a kernel
+has no more use for an input row.  No placement can do with less than the largest need, so the
+step of the largest need is the one to look at when memory is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from lilliput.plan import arena
+from lilliput.plan.lifetimes import distances, lifetimes
+from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Step
+from lilliput.report.summary import Column, Life, Peak, Timeline
+
+
+def timelines(program: Program) -> list[Timeline]:
+    """One for each entry and each memory in which it has buffers."""
+    return [
+        line
+        for entry in program.entries
+        for memory in program.arenas
+        if (line := _timeline(program, entry, memory)) is not None
+    ]
+
+
+def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
+    buffers = program.buffers
+    blocks = [b for b in lifetimes(entry, buffers) if buffers[b.name].memory == memory]
+    kept = [b for b in buffers.values() if b.kind is Kind.STATE and b.memory == memory]
+    if not blocks and not kept:
+        return None
+    far = distances(entry, buffers, blocks)
+    states = max((_end(b.offset, b.nbytes) for b in kept), default=0)
+    columns: list[Column] = []
+    number = first_step(program, entry)
+    for t, step in enumerate(entry.steps):
+        alive = [replace(b, first=t, last=t) for b in blocks if b.first <= t <= b.last]
+        count = len(leaves(step))
+        total = sum(b.nbytes for b in alive)
+        need = arena.lower_bound(alive, far)
+        columns.append(Column(number, count, describe(step), states + total, states + need))
+        number += count
+    roles = _roles(program, entry)
+    end = len(entry.steps)
+    lives = [
+        Life(b.name, "state", _offset(b.offset), b.nbytes, -1, end)
+        for b in sorted(kept, key=lambda b: _offset(b.offset))
+    ]
+    lives += [
+        Life(
+            b.name.removeprefix(f"{entry.name}/"),
+            roles.get(b.name, "activation"),
+            _offset(buffers[b.name].offset),
+            b.nbytes,
+            b.first,
+            b.last,
+        )
+        for b in sorted(blocks, key=lambda b: (b.first, b.last, b.name))
+    ]
+    peak = max(range(end), key=lambda t: (columns[t].need, columns[t].alive, -t), default=0)
+    bound = states + arena.lower_bound(blocks, far)
+    return Timeline(
+        entry.name,
+        memory,
+        program.arenas[memory],
+        max(b.offset + b.nbytes for b in lives),
+        states,
+        bound,
+        peak,
+        tuple(columns),
+        tuple(lives),
+    )
+
+
+def peak(lines: Sequence[Timeline], memory: str) -> Peak:
+    """Where `memory` is fullest over all entries."""
+    mine = [x for x in lines if x.memory == memory and x.columns]
+    if not mine:
+        return Peak("", "", 0, (), 0)
+    line = max(mine, key=lambda x: x.columns[x.peak].need)
+    alive = [b for b in line.lives if b.role != "state" and b.first <= line.peak <= b.last]
+    return Peak(
+        line.entry,
+        line.columns[line.peak].what,
+        line.columns[line.peak].alive - line.states,
+        tuple((b.name, b.nbytes) for b in sorted(alive, key=lambda b: (-b.nbytes, b.name))),
+        line.lower_bound - line.states,
+    )
+
+
+def scratch(lines: Sequence[Timeline], memory: str) -> int:
+    """Bytes of scratch in the step that decides about `memory`."""
+    mine = [x for x in lines if x.memory == memory and x.columns]
+    if not mine:
+        return 0
+    line = max(mine, key=lambda x: x.columns[x.peak].need)
+    alive = [b for b in line.lives if b.first <= line.peak <= b.last]
+    return sum(b.nbytes for b in alive if b.role == "scratch")
+
+
+def first_step(program: Program, entry: Entry) -> int:
+    """The number of the first step of `entry`: steps are counted over all entries."""
+    before = program.entries[: program.entries.index(entry)]
+    return sum(len(leaves(step)) for e in before for step in e.steps)
+
+
+def leaves(step: Step) -> list[Step]:
+    """The step itself, or what a loop repeats."""
+    return [t.step for t in step.body] if isinstance(step, Loop) else [step]
+
+
+def describe(step: Step) -> str:
+    """A step in words: the operators of a loop joined, a copy by what it moves."""
+    calls = [s for s in leaves(step) if isinstance(s, Call)]
+    if isinstance(step, Loop):
+        return f"{step.count} times: " + ", ".join(c.node.describe() for c in calls)
+    if calls:
+        return calls[0].node.describe()
+    return f"copy of {step.source.root}" if isinstance(step, Copy) else type(step).__name__.lower()
+
+
+def _roles(program: Program, entry: Entry) -> Mapping[str, str]:
+    """Buffer -> what it is for; where it is several things, the first of the list below."""
+    found: dict[str, str] = {}
+    for buffer, role in _said(program, entry):
+        found.setdefault(buffer, role)
+    return found
+
+
+def _said(program: Program, entry: Entry) -> Iterator[tuple[str, str]]:
+    yield from ((v.buffer, "input") for _, v in entry.inputs)
+    yield from ((v.buffer, "output") for _, v in entry.outputs)
+    for step in (leaf for s in entry.steps for leaf in leaves(s)):
+        if isinstance(step, Call):
+            if step.scratch:
+                yield step.scratch.buffer, "scratch"
+            yield from ((v.buffer, "ring") for _, v in step.results() if v.ring is not None)
+        elif isinstance(step, Copy) and program.buffers[step.source.buffer].kind is Kind.CONST:
+            yield step.target.buffer, "staged"
+
+
+def _offset(offset: int | None) -> int:
+    return 0 if offset is None else offset
+
+
+def _end(offset: int | None, nbytes: int) -> int:
+    return _offset(offset) + nbytes
