@@ -11,6 +11,7 @@ from lilliput import devices, errors
 BOARDS = (
     *("stm32f412", "stm32f446", "stm32f746", "stm32f765", "stm32h743", "stm32l4r5"),
     *("stm32u575", "stm32g0b1", "nrf52840", "rp2040", "esp32-c3", "corstone-300"),
+    *("stm32f405", "mps2-an386", "mps2-an500", "mps3-an547"),
 )
 
 GOOD = """
@@ -41,7 +42,8 @@ def test_every_device_loads(name: str) -> None:
     assert device.limits == (name in BOARDS)
     assert (device.clock_hz is None) != device.limits
     if device.limits:
-        assert set(device.sources) == {"clock_hz", *(m.name for m in device.memories)}
+        start = {"start"} if device.start else set[str]()
+        assert set(device.sources) == {"clock_hz", *(m.name for m in device.memories), *start}
         assert all(len(text) > 10 for text in device.sources.values())
 
 

@@ -128,6 +128,10 @@ class BuildError(LilliputError):
     """A compiler refused the generated C."""
 
 
+class FlashError(LilliputError):
+    """An image was not written to a board: no probe, no board, or the tool refused."""
+
+
 class AnalysisError(LilliputError):
     """An image cannot be analysed: recursion, an indirect call, a function of unknown size."""
 

@@ -20,9 +20,12 @@ from typing import NoReturn
 import click
 
 from lilliput import __version__
+from lilliput.cli.bench import bench
 from lilliput.cli.build import check, compile_, inspect, profile
+from lilliput.cli.flash import flash
 from lilliput.cli.lists import devices, ops, pull
 from lilliput.cli.program import demo, run
+from lilliput.cli.report import report
 from lilliput.errors import LilliputError, Problem
 
 OK, FAILED, MISTYPED, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
@@ -46,7 +49,22 @@ def lilliput() -> None:
     """Turns a trained network into C for a microcontroller, proven bit for bit."""
 
 
-for _command in (demo, inspect, compile_, check, profile, run, devices, ops, pull):
+COMMANDS = (
+    demo,
+    inspect,
+    compile_,
+    check,
+    profile,
+    bench,
+    report,
+    run,
+    flash,
+    devices,
+    ops,
+    pull,
+)
+
+for _command in COMMANDS:
     lilliput.add_command(_command)
 
 

@@ -14,6 +14,7 @@ from lilliput.cli import common
 
 if TYPE_CHECKING:
     from lilliput.compiler import Check, Profile
+    from lilliput.project import Kind
 
 
 @click.command(epilog=common.example("lilliput inspect model.tflite"))
@@ -37,7 +38,15 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.optimize
 @common.compiler("none")
 @common.io
+@click.option(
+    "--project",
+    type=click.Choice(["bare-metal", "arduino", "zephyr"]),
+    is_flag=False,
+    flag_value="bare-metal",
+    help="Write a whole project around the C; alone it means bare-metal, an image that boots.",
+)
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
+@common.profile
 @common.json
 def compile_(
     model: str,
@@ -46,21 +55,29 @@ def compile_(
     optimize: str,
     compiler: str,
     io: str,
+    project: Kind | None,
     force: bool,
+    profiled: bool,
     as_json: bool,
 ) -> None:
     """Writes C for a device, with its RAM and flash to the byte."""
     from lilliput import compiler as pipeline
     from lilliput import devices, report
+    from lilliput.project import require_start
 
     board = devices.load(device)
+    if project == "bare-metal":
+        require_start(board)
     pipeline.require_free(Path(out), force=force)
-    compiled = pipeline.compile(
-        pipeline.load(model, io=io), board, common.options(compiler, optimize), common.log
-    )
-    pipeline.write(compiled, out, force=force)
+    options = common.options(compiler, optimize)
+    compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
+    if profiled:
+        compiled = pipeline.counted(compiled, options, common.log)
+    files = pipeline.project_files(compiled, project, options, common.log) if project else None
+    pipeline.write(compiled, out, force=force, files=files)
     text = f"{report.text(compiled.summary)}\n{'written to':<16}{out}"
-    common.show(as_json, {**compiled.to_json(), "out": out}, text)
+    text += f"\n{'look at':<16}{Path(out) / pipeline.REPORT}"
+    common.show(as_json, {**compiled.to_json(), "out": out, "project": project}, text)
 
 
 @click.command(epilog=common.example("lilliput check model.tflite --device cortex-m4"))

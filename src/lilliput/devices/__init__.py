@@ -5,5 +5,6 @@ This package does not know how code is compiled, placed or run.
 """
 
 from lilliput.devices.device import Core, Device, Memory, QemuMachine, cores, load, names
+from lilliput.devices.start import Start, Uart
 
-__all__ = ["Core", "Device", "Memory", "QemuMachine", "cores", "load", "names"]
+__all__ = ["Core", "Device", "Memory", "QemuMachine", "Start", "Uart", "cores", "load", "names"]

@@ -5,7 +5,8 @@ later stage meets a missing memory or an unknown core.  Problems of one file are
 reported together.  To add a board, write one file like those under `boards/` into a folder of
 your own and name that folder in `LILLIPUT_BOARDS` or pass it as `folders`.
 
-This module is not a description of peripherals: only cores, clocks and memories matter here.
+This module is not a description of peripherals: only cores, clocks and memories matter here, and in
+`start` what a whole firmware needs to begin and to be heard.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from lilliput import errors
+from lilliput.devices.start import START_KEYS, Start, read_start, start_problems
 
 Arch = Literal["arm", "riscv"]
 Kind = Literal["ram", "flash"]
@@ -83,6 +85,7 @@ class Device:
     """A board: a core, its clock, its memories, and where each number was found.
 
     `limits=False` marks generic boards, whose sizes are room to work in and not a promise.
+    `start` is None where no whole firmware can be written for the board.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Device:
     memories: tuple[Memory, ...]
     limits: bool
     sources: Mapping[str, str]
+    start: Start | None = None
 
     @property
     def ram(self) -> Memory:
@@ -231,6 +235,7 @@ _BOARD_KEYS: Final[Mapping[str, tuple[type, str, bool]]] = {
     "clock_hz": (int, "a whole number", True),
     "sources": (dict, "a table", True),
     "memory": (dict, "a table", True),
+    "start": (dict, "a table", False),
 }
 _MEMORY_KEYS: Final[Mapping[str, tuple[type, str, bool]]] = {
     "kind": (str, "text", True),
@@ -256,6 +261,7 @@ def _read(path: Path) -> Device:
     if problems:
         raise errors.UsageError(problems)
     memories = cast(dict[str, dict[str, object]], table["memory"])
+    start = cast("dict[str, object] | None", table.get("start"))
     return Device(
         name=path.stem.lower(),
         title=cast(str, table["title"]),
@@ -264,6 +270,7 @@ def _read(path: Path) -> Device:
         memories=tuple(_memory(name, row) for name, row in memories.items()),
         limits=True,
         sources=cast(dict[str, str], table["sources"]),
+        start=None if start is None else read_start(start),
     )
 
 
@@ -288,6 +295,9 @@ def _problems(path: Path, table: Mapping[str, object]) -> list[errors.Problem]:
         )
     sources = table.get("sources")
     memory = table.get("memory")
+    start = table.get("start")
+    if isinstance(start, dict):
+        found += _wrong_start(path, cast(dict[str, object], start), sources)
     if not isinstance(memory, dict):
         return found
     rows: list[Memory] = []
@@ -310,6 +320,16 @@ def _problems(path: Path, table: Mapping[str, object]) -> list[errors.Problem]:
     return found + (
         _wrong_map(path, rows) if len(rows) == len(cast(dict[str, object], memory)) else []
     )
+
+
+def _wrong_start(path: Path, row: Mapping[str, object], sources: object) -> list[errors.Problem]:
+    found = _wrong_keys(path, "start", row, START_KEYS)
+    if not found:
+        found = start_problems(f"{path}: start", row)
+    if isinstance(sources, dict) and "start" not in sources:
+        where = f"{path}: sources.start"
+        found.append(errors.Problem("missing source", where, "a document and section"))
+    return found
 
 
 def _wrong_keys(

@@ -34,7 +34,7 @@ _SECTIONS: Final = ("-ffunction-sections", "-fdata-sections", "-g")
 _BARE: Final = ("-ffreestanding", "-fno-common", "-fno-pic")
 # The runtime's loops must stay loops: memcpy must not call memcpy, the harness must not add
 # library code to what is counted.
-_RUNTIME: Final[Mapping[Kind, tuple[str, ...]]] = {
+RUNTIME_FLAGS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "gcc": ("-fno-strict-aliasing", "-fno-tree-loop-distribute-patterns"),
     "clang": ("-fno-strict-aliasing", "-fno-builtin"),
     "zig": ("-fno-strict-aliasing", "-fno-builtin"),
@@ -161,9 +161,29 @@ def forget() -> None:
         cached.cache_clear()
 
 
-def linker_script(device: Device) -> str:
+def firmware_flags(kind: Kind) -> tuple[str, ...]:
+    """What every file of an image is compiled with, but for the core and the optimisation."""
+    return (*_STRICT, *_SECTIONS, *_BARE, *_KIND_FLAGS[kind])
+
+
+def link_flags(script: str) -> tuple[str, ...]:
+    """What an image is linked with, but for the core and the compiler's own library."""
+    where = (f"-Wl,-T,{script}", "-Wl,--gc-sections", "-Wl,--entry=ll_start")
+    return (*where, "-Wl,--build-id=none", "-g")
+
+
+_HARNESS_TEXT: Final = """        ll_harness_start = .;
+        *ll_rt_harness.o(.text .text.*)
+        *ll_rt_port_target.o(.text .text.*)
+        *ll_rt_startup_*.o(.text .text.*)
+        ll_harness_end = .;
+"""
+
+
+def linker_script(device: Device, *, harness: bool = True) -> str:
     """The script that places an image in the device's memories.
 
+    With `harness`, the harness's code lies together, so that its instructions can be told apart.
     `.ll_const_<memory>` and `.ll_arena_<memory>` go where they say.  The stack takes what is left
     at the end of the default RAM.  A flash memory named `vectors` receives the vector table.
     """
@@ -196,12 +216,7 @@ SECTIONS
     .vectors : {{ KEEP(*(.vectors)) }} > {vectors}
     .text : ALIGN(16)
     {{
-        ll_harness_start = .;
-        *ll_rt_harness.o(.text .text.*)
-        *ll_rt_port_target.o(.text .text.*)
-        *ll_rt_startup_*.o(.text .text.*)
-        ll_harness_end = .;
-        *(.text .text.*)
+{_HARNESS_TEXT if harness else ""}        *(.text .text.*)
     }} > {flash}
     .rodata : ALIGN(16)
     {{
@@ -258,15 +273,15 @@ def build_firmware(
     runtime = [f"startup_{device.core.arch}.c", "freestanding.c"]
     if include_harness:
         runtime += ["harness.c", "port_target.c"]
-    base = (*_STRICT, *_SECTIONS, *_BARE, *_KIND_FLAGS[toolchain.kind], optimize)
+    base = (*firmware_flags(toolchain.kind), optimize)
     objects = _compile(toolchain, sources, runtime, workdir, (*base, *_defines(defines)))
     script, elf = workdir / "firmware.ld", workdir / "firmware.elf"
     script.write_text(linker_script(device), encoding="utf-8")
     libraries = ("-lgcc",) if "-nostdlib" in toolchain.link else ()
     _run(
         [
-            *(*toolchain.link, *map(str, objects), f"-Wl,-T,{script}", "-Wl,--gc-sections"),
-            *("-Wl,--entry=ll_start", "-Wl,--build-id=none", "-g", *libraries, "-o", str(elf)),
+            *(*toolchain.link, *map(str, objects), *link_flags(str(script))),
+            *(*libraries, "-o", str(elf)),
         ],
         f"linking for {device.name}",
     )
@@ -332,7 +347,7 @@ def _compile(
         for name in sorted(sources)
         if name.endswith(".c")
     ]
-    jobs += [(own / n, out / f"ll_rt_{n[:-2]}.o", _RUNTIME[toolchain.kind]) for n in runtime]
+    jobs += [(own / n, out / f"ll_rt_{n[:-2]}.o", RUNTIME_FLAGS[toolchain.kind]) for n in runtime]
     for source, target, extra in jobs:
         command = [*toolchain.command, *flags, *extra, *includes, "-c", str(source)]
         _run([*command, "-o", str(target)], f"compiling {source.name}")

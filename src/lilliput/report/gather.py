@@ -11,6 +11,7 @@ from dataclasses import replace
 from lilliput.codegen.c import identifier
 from lilliput.codegen.names import entry_function, port_function
 from lilliput.devices.device import Device, load, names
+from lilliput.errors import UsageError
 from lilliput.ops.common import c_type
 from lilliput.plan.cost import predict, prediction_error
 from lilliput.plan.program import Call, Entry, Kind, Loop, Program, Step
@@ -225,8 +226,16 @@ def _alternatives(
         return ()
     need = sum(arenas.values()) + (ram.static or 0) + (ram.stack or 0)
     stored = flash.constants if flash.total is None else flash.total
-    boards = (load(name) for name in names() if name != device.name)
+    boards = [b for name in names() if name != device.name and (b := _board(name))]
     return tuple(_smallest([b for b in boards if b.limits], need, stored))
+
+
+def _board(name: str) -> Device | None:
+    """A board, or None where a file of the user's is damaged: nobody asked for that one."""
+    try:
+        return load(name)
+    except UsageError:
+        return None
 
 
 def _smallest(boards: Sequence[Device], ram: int, flash: int) -> Iterator[Alternative]:
