@@ -2,8 +2,8 @@
 
 Operands broadcast as in NumPy.  int8 and int16 are rescaled to a common scale with 20 or
 15 extra bits (add, sub) or multiplied and rescaled once (mul), exactly as TFLite's
-reference kernels do; unquantised int32 wraps; float32 is one IEEE operation.  Fused
-activations are not here: they are `clamp` nodes, which the compiler fuses.
+reference kernels do; unquantised int32 and int64 wrap; float32 is one IEEE operation.
+Fused activations are not here: they are `clamp` nodes, which the compiler fuses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from lilliput.ops.common import REQUANT_C, check
 from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
 
-BINARY_DTYPES = (DType.F32, DType.S8, DType.S16, DType.S32)
+BINARY_DTYPES = (DType.F32, DType.S8, DType.S16, DType.S32, DType.S64)
+CLAMP_DTYPES = (DType.F32, DType.S8, DType.U8, DType.S16, DType.S32)
+QUANTIZED = (DType.S8, DType.S16)
 
 
 @dataclass(frozen=True)
@@ -93,21 +95,47 @@ def c_float(value: float) -> str:
     return repr(float(np.float32(value))) + "f"
 
 
-def _binary_infer(_: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+def pair(
+    types: Sequence[TensorType], dtypes: Sequence[DType], quantised: Sequence[DType] = QUANTIZED
+) -> TensorType:
+    """The type that two operands of one of `dtypes` broadcast to; a's quantisation.
+
+    quantised : types that need a scale.  Raises TypeMismatch with what is wrong.
+    """
     check(len(types) == 2, "wrong number of operands", "a, b", len(types))
-    a_type, b_type = types
-    check(
-        a_type.dtype in BINARY_DTYPES,
-        "operands of this type",
-        ", ".join(d.value for d in BINARY_DTYPES),
-        a_type.dtype.value,
-    )
-    check(a_type.dtype is b_type.dtype, "operand types differ", a_type.dtype, b_type.dtype)
-    if a_type.dtype in (DType.S8, DType.S16):
-        check_quantised(a_type)
-        check_quantised(b_type)
-    shape = broadcast_shape((a_type.shape, b_type.shape))
-    return (TensorType(shape, a_type.dtype, a_type.quant),)
+    a, b = types
+    names = ", ".join(d.value for d in dtypes)
+    check(a.dtype in dtypes, "operands of this type", names, a.dtype.value)
+    check(a.dtype is b.dtype, "operand types differ", a.dtype, b.dtype)
+    if a.dtype in quantised:
+        check_quantised(a)
+        check_quantised(b)
+    return TensorType(broadcast_shape((a.shape, b.shape)), a.dtype, a.quant)
+
+
+def _binary_infer(_: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    return (pair(types, BINARY_DTYPES),)
+
+
+def symmetric(types: Sequence[TensorType]) -> None:
+    """Raises TypeMismatch where an int16 operand has a zero point: those rules have none."""
+    for t in types:
+        check(
+            t.dtype is not DType.S16 or t.zero_point == 0,
+            "int16 operand has a zero point",
+            0,
+            t.zero_point,
+        )
+
+
+def unscaled(t: TensorType) -> bool:
+    """Integers that are numbers themselves: they wrap."""
+    return t.dtype in (DType.S32, DType.S64)
+
+
+def wide(t: TensorType) -> str:
+    """What the names of C functions on 64-bit integers end with."""
+    return "_s64" if t.dtype is DType.S64 else ""
 
 
 # add and sub ------------------------------------------------------------------------------
@@ -144,13 +172,14 @@ def _sum_ref(sign: int) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
         if y.dtype.is_float:
             with np.errstate(over="ignore", invalid="ignore"):
                 return (np.add(a, b) if sign > 0 else np.subtract(a, b),)
-        wide = [v.astype(np.int64) for v in operands]
-        if y.dtype is DType.S32:
-            return (wrap32(wide[0] + sign * wide[1]).astype(np.int32),)
+        if unscaled(y):
+            with np.errstate(over="ignore"):
+                return (np.asarray(np.add(a, b) if sign > 0 else np.subtract(a, b)),)
+        exact = [v.astype(np.int64) for v in operands]
         p, rounding = _rescale(node), _rounding(node)
         left, right = (
-            requant((x - v.type.zero_point) << p.left, *pair, rounding)
-            for x, v, pair in zip(wide, node.inputs, (p.a, p.b), strict=True)
+            requant((x - v.type.zero_point) << p.left, *scale, rounding)
+            for x, v, scale in zip(exact, node.inputs, (p.a, p.b), strict=True)
         )
         total = requant(left + sign * right, *p.y, rounding)
         return (saturate(total + y.zero_point, y),)
@@ -165,15 +194,15 @@ def _sum_c(sign: int) -> Callable[[Node, Sequence[str]], str]:
         y = node.output.type
         if y.dtype.is_float:
             return f"({args[0]} {symbol} {args[1]})"
-        if y.dtype is DType.S32:
-            return f"{wrap}({args[0]}, {args[1]})"
+        if unscaled(y):
+            return f"{wrap}{wide(y)}({args[0]}, {args[1]})"
         p, requant_c = _rescale(node), REQUANT_C[_rounding(node)]
         scaled = [
-            f"{requant_c}(ll_wrap_shl({_less(x, v.type.zero_point)}, {p.left}), {m}, {s})"
+            f"{requant_c}(ll_wrap_shl({less(x, v.type.zero_point)}, {p.left}), {m}, {s})"
             for x, v, (m, s) in zip(args, node.inputs, (p.a, p.b), strict=True)
         ]
         total = f"{requant_c}({scaled[0]} {symbol} {scaled[1]}, {p.y[0]}, {p.y[1]})"
-        return clamped(_less(total, -y.zero_point), y)
+        return clamped(less(total, -y.zero_point), y)
 
     return c
 
@@ -183,7 +212,7 @@ def _rounding(node: Node) -> Rounding:
     return node.attrs.rounding
 
 
-def _less(x: str, offset: int) -> str:
+def less(x: str, offset: int) -> str:
     """`x - offset`, for integers that cannot overflow."""
     return x if offset == 0 else f"({x} {'-' if offset > 0 else '+'} {abs(offset)})"
 
@@ -198,13 +227,7 @@ def clamped(x: str, t: TensorType) -> str:
 
 
 def _mul_infer(a: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    for t in types:
-        check(
-            t.dtype is not DType.S16 or t.zero_point == 0,
-            "int16 operand of mul has a zero point",
-            0,
-            t.zero_point,
-        )
+    symmetric(types)
     return _binary_infer(a, types)
 
 
@@ -218,8 +241,9 @@ def _mul_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     if y.dtype.is_float:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return (np.multiply(*operands),)
-    if y.dtype is DType.S32:
-        return (np.multiply(*operands, dtype=np.int32),)
+    if unscaled(y):
+        with np.errstate(over="ignore"):
+            return (np.asarray(np.multiply(*operands)),)
     a, b = (
         x.astype(np.int64) - v.type.zero_point for x, v in zip(operands, node.inputs, strict=True)
     )
@@ -235,9 +259,9 @@ def _mul_c(node: Node, args: Sequence[str]) -> str:
     y = node.output.type
     if y.dtype.is_float:
         return f"({args[0]} * {args[1]})"
-    if y.dtype is DType.S32:
-        return f"ll_wrap_mul({args[0]}, {args[1]})"
-    a, b = (_less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
+    if unscaled(y):
+        return f"ll_wrap_mul{wide(y)}({args[0]}, {args[1]})"
+    a, b = (less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
     mult, shift = _product_scale(node)
     scaled = f"{REQUANT_C[_rounding(node)]}({a} * {b}, {mult}, {shift})"
     return clamped(f"ll_wrap_add({scaled}, {y.zero_point})" if y.zero_point else scaled, y)
@@ -253,8 +277,7 @@ def _clamp_attrs(node: Node) -> Clamp:
 
 def _clamp_infer(a: Clamp, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 1, "wrong number of operands", "x", len(types))
-    dtypes = (*BINARY_DTYPES, DType.U8)
-    check(types[0].dtype in dtypes, "operand of this type", dtypes, types[0].dtype)
+    check(types[0].dtype in CLAMP_DTYPES, "operand of this type", CLAMP_DTYPES, types[0].dtype)
     check(a.low <= a.high, "empty range", "low <= high", (a.low, a.high))
     return (types[0],)
 
@@ -306,6 +329,8 @@ def _pairs(mul: bool) -> tuple[Sample, ...]:
         Sample((s16(4, 3, scale=0.1, zero_point=zero), s16(1, scale=0.3)), _ONCE,
                (s16(4, 3, scale=0.4),)),
         Sample((s32(3, 5), s32(3, 5)), Binary()),
+        Sample((s32(), s32(4, 1)), Binary()),
+        Sample((TensorType((3, 4), DType.S64), TensorType((4,), DType.S64)), Binary()),
         Sample((f32(1, 4, 4, 3), f32(3)), Binary(), low=-3.0, high=3.0),
         Sample((f32(2, 1, 3), f32(5, 1)), Binary(), low=-1e30, high=1e30),
     )  # fmt: skip
@@ -329,7 +354,8 @@ def _binary(
             scalar=Scalar(c),
             samples=_pairs(mul),
             dtypes=BINARY_DTYPES,
-            oracle=f"TFLM {name.upper()}",
+            oracle={d: f"TFLM {name.upper()}" for d in BINARY_DTYPES}
+            | {DType.S64: f"LiteRT {name.upper()}"},
         )
     )
 
@@ -355,7 +381,7 @@ clamp = register(
             Sample((f32(2, 5),), Clamp(0.0, 6.0), low=-20.0, high=20.0),
             Sample((f32(2, 5),), Clamp(low=-1.1), low=-5.0, high=5.0),
         ),
-        dtypes=(*BINARY_DTYPES, DType.U8),
+        dtypes=CLAMP_DTYPES,
         oracle="fused activations of TFLM",
     )
 )

@@ -46,7 +46,7 @@ class Requantize(Attrs):
 
 QUANTIZED = (DType.S8, DType.U8, DType.S16)
 INTEGERS = (*QUANTIZED, DType.S32)
-CASTS = (DType.F32, *INTEGERS, DType.BOOL)
+CASTS = (DType.F32, *INTEGERS, DType.S64, DType.BOOL)
 
 
 def _one(types: Sequence[TensorType], dtypes: tuple[DType, ...]) -> TensorType:
@@ -153,7 +153,7 @@ dequantize = register(
             Sample((TensorType((6,), DType.U8, Quant.per_tensor(0.3, 200)),)),
         ),
         dtypes=INTEGERS,
-        oracle="TFLM DEQUANTIZE",
+        oracle=dict.fromkeys(QUANTIZED, "TFLM DEQUANTIZE") | {DType.S32: "docs/numerics.md"},
     )
 )
 
@@ -252,7 +252,9 @@ def _cast_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     if x.dtype == np.float32 and y.is_integer:
         low, high = y.bounds
         whole = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0))
-        return (np.clip(whole, low, high).astype(np.int64).astype(y.numpy),)
+        # the largest double below 2^63 is no bound: what reaches it is set by itself
+        inside = np.where(whole >= high, 0.0, np.maximum(whole, low)).astype(np.int64)
+        return (np.where(whole >= high, high, inside).astype(y.numpy),)
     return (x.astype(y.numpy),)
 
 
@@ -264,14 +266,19 @@ def _cast_c(node: Node, args: Sequence[str]) -> str:
         return f"({args[0]} != 0)"
     if y.is_float:
         return f"((float)({args[0]}))"
+    if y is DType.S64:
+        return f"ll_truncate_s64({args[0]})" if x.is_float else f"((int64_t){args[0]})"
     if x.is_float:
         low, high = y.bounds
         return f"ll_truncate({args[0]}, {c_int(low)}, {c_int(high)})"
     return f"((int32_t)({c_type(y)})({args[0]}))"
 
 
-def _cast_sample(x: TensorType, to: DType) -> Sample:
-    return Sample((x,), To(to), low=-40000.0, high=40000.0)
+def _cast_sample(dtype: DType, to: DType, *shape: int) -> Sample:
+    """Numbers that both types hold, where floats are cut to integers: else others differ."""
+    most = 100.0 if dtype.is_float and to.itemsize == 1 else 30000.0
+    low = 0.0 if dtype.is_float and to is DType.U8 else -most
+    return Sample((TensorType(shape, dtype),), To(to), low=low, high=most)
 
 
 cast = register(
@@ -284,15 +291,11 @@ cast = register(
         regions=broadcast_regions,
         scalar=Scalar(_cast_c),
         samples=(
-            _cast_sample(f32(3, 5), DType.S8),
-            _cast_sample(f32(9), DType.S32),
-            _cast_sample(s32(2, 9), DType.S8),
-            _cast_sample(s32(9), DType.F32),
-            _cast_sample(TensorType((9,), DType.S16), DType.U8),
-            _cast_sample(f32(9), DType.BOOL),
-            _cast_sample(TensorType((9,), DType.BOOL), DType.F32),
+            *(_cast_sample(a, b, 3, 5) for a in CASTS for b in CASTS if a is not b),
+            _cast_sample(DType.F32, DType.S8),
+            _cast_sample(DType.S32, DType.S32, 9),
         ),
         dtypes=CASTS,
-        oracle="TFLM CAST",
+        oracle="LiteRT CAST",
     )
 )

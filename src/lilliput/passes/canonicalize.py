@@ -2,6 +2,7 @@
 
 constant nodes are folded; dead nodes and parameters are gone
 a slice moves along one axis (several become a chain, the largest saving first)
+operands of an element-wise node are there along an axis of its frame, or repeated
 an output is made by a node of its own graph: a parameter, an input, or a value that is
 returned twice gets a copy
 """
@@ -18,6 +19,7 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import NoAttrs
 from lilliput.ir.rewrite import drop_dead, fold
 from lilliput.ops.shape import Slice, copy, slice_
+from lilliput.passes.broadcast import fit_frames
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Canonicalize:
         for entry, graph in module.graphs.items():
             fresh = partial(fresh_name, names)
             folded = fold(drop_dead(graph), module.params)
+            # constants that get another shape there are folded once more
+            folded = fold(fit_frames(folded.graph, fresh), {**module.params, **folded.params})
             split = _split_slices(folded.graph, fresh)
             own = _own_outputs(split, fresh)
             params |= folded.params
@@ -73,7 +77,7 @@ def _one_axis_each(node: Node, fresh: Fresh) -> list[Node]:
         value = (
             target
             if last
-            else Value(fresh(f"{target.name}/axis{axis}"), replace(target.type, shape=tuple(size)))
+            else Value(fresh(f"{target.name}/axis{axis}"), replace(source.type, shape=tuple(size)))
         )
         part = Slice(tuple(begin), tuple(size))
         chain.append(Node(slice_, (source,), (value,), part, node.origin))

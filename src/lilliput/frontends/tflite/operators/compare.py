@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lilliput.frontends.tflite.call import Call
-from lilliput.frontends.tflite.operators.elementwise import plain, scaled, values, writes
-from lilliput.frontends.tflite.operators.table import ANY, Row, Rule, check_scales
+from lilliput.frontends.tflite.operators.elementwise import plain, values, writes
+from lilliput.frontends.tflite.operators.table import Row, Rule
 from lilliput.ir import DType, Op, Value
-from lilliput.ops.compare import NUMBERS, comparisons, maximum, minimum, select
+from lilliput.ops.compare import NUMBERS, SELECTED, comparisons, maximum, minimum, select
 from lilliput.ops.logical import (
     BITS,
     bitwise_xor,
@@ -25,15 +25,6 @@ from lilliput.ops.quantize import Requantize, requantize
 from lilliput.ops.shape import Reshape, reshape
 
 BOOL = frozenset({DType.BOOL})
-
-
-def _comparison(op: Op) -> Row:
-    def build(call: Call) -> Value:
-        if call.type(0).dtype in (DType.S8, DType.S16):
-            check_scales(call, (0, 1))
-        return call.emit(op, values(call))
-
-    return Row(build, (2, 2), BOOL, ())
 
 
 def _alike(call: Call, operands: Sequence[Value]) -> list[Value]:
@@ -62,7 +53,7 @@ def _extreme(op: Op) -> Row:
     def build(call: Call) -> Value:
         return call.emit(op, _alike(call, values(call)))
 
-    return Row(scaled(build), (2, 2), frozenset(NUMBERS), ())
+    return Row(build, (2, 2), frozenset(NUMBERS), ())
 
 
 def _select(call: Call) -> Value:
@@ -75,10 +66,10 @@ def _select(call: Call) -> Value:
     return call.emit(select, (condition, *_alike(call, operands)))
 
 
-_SELECT = Row(scaled(_select), (3, 3), ANY - {DType.S4}, ())
+_SELECT = Row(_select, (3, 3), frozenset(SELECTED), ())
 
 READ: dict[str, Row] = {
-    **{name.upper(): _comparison(op) for name, op in comparisons.items()},
+    **{name.upper(): Row(plain(op), (2, 2), BOOL, ()) for name, op in comparisons.items()},
     "BITWISE_XOR": Row(plain(bitwise_xor), (2, 2), frozenset(BITS), ()),
     "LOGICAL_AND": Row(plain(logical_and), (2, 2), BOOL, ()),
     "LOGICAL_NOT": Row(plain(logical_not), (1, 1), BOOL, ()),
