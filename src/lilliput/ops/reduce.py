@@ -1,9 +1,10 @@
-"""Reductions over axes: mean.
+"""Reductions over axes: mean, sum, reduce_max, reduce_min, reduce_prod.
 
-Integers are summed exactly, then scaled once by x.scale / (y.scale * n); floats are summed
-from zero in row-major order of the reduced axes and divided by n.  Means over (H) or (H,W)
-of a map are consumed row by row (`mean`: an accumulator is carried across pieces of the
-input); any other set of axes is read where it lies (`mean_dense`).
+One idea: all of them are one operator with another row of `folds.KINDS`.  Elements are folded in
+row-major order of the reduced axes.  Reductions over (H) or (H,W) of a map are consumed row by
+row (`reduce`: accumulators are carried across pieces of the input); any other set of axes is
+read where it lies (`reduce_dense`).  Logical any and all are the largest and smallest of bools.
+Searches for a place (arg max) are in `search`.
 """
 
 from __future__ import annotations
@@ -12,83 +13,74 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import c_type, check
-from lilliput.ops.move import element_strides
-from lilliput.ops.numeric import quantize_multiplier, requant, saturate
+from lilliput.ops.folds import (
+    ACTIVATIONS,
+    KINDS,
+    NUMBERS,
+    Kind,
+    accumulator,
+    count,
+    is_quantised,
+)
+from lilliput.ops.index import bools, s64
+from lilliput.ops.move import element_strides, oracles
 from lilliput.ops.registry import register
 
-DTYPES = (DType.S8, DType.S16, DType.F32)
 MAX_RANK = 6
 
 
 @dataclass(frozen=True)
-class Mean(Attrs):
-    """axes: what is averaged, ascending, not negative; keepdims leaves them with extent 1."""
+class Reduction(Attrs):
+    """axes: what is reduced, ascending, not negative; keepdims leaves them with extent 1."""
 
     axes: tuple[int, ...]
     keepdims: bool = True
 
 
-def _attrs(node: Node) -> Mean:
-    assert isinstance(node.attrs, Mean)
+Mean = Reduction
+
+
+def _attrs(node: Node) -> Reduction:
+    assert isinstance(node.attrs, Reduction)
     return node.attrs
 
 
-def _infer(a: Mean, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+def _infer(kind: Kind, a: Reduction, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 1, "wrong number of operands", "x", len(types))
     x, rank = types[0], len(types[0].shape)
-    check(x.dtype in DTYPES, "element type", "f32, s8 or s16", x.dtype.value)
+    allowed = " ".join(d.value for d in kind.dtypes)
+    check(x.dtype in kind.dtypes, "element type", allowed, x.dtype.value)
     check(1 <= rank <= MAX_RANK, "rank", f"1 to {MAX_RANK}", rank)
     ascending = a.axes == tuple(sorted(set(a.axes))) and len(a.axes) > 0
     check(ascending, "axes", "ascending, each once, at least one", a.axes)
     check(min(a.axes) >= 0 and max(a.axes) < rank, "axes", f"0 to {rank - 1}", a.axes)
-    count = math.prod(x.shape[i] for i in a.axes)
-    if x.dtype.is_integer:
+    folded = math.prod(x.shape[i] for i in a.axes)
+    if kind.summed and x.dtype in ACTIVATIONS and x.dtype.is_integer:
         limit = (1 << 31) // (1 << (8 * x.dtype.itemsize))
-        check(count < limit, "too many elements for a 32-bit sum", f"< {limit}", count)
+        check(folded < limit, "too many elements for a 32-bit sum", f"< {limit}", folded)
     kept = [d for i, d in enumerate(x.shape) if i not in a.axes]
     every = [1 if i in a.axes else d for i, d in enumerate(x.shape)]
     return (x.with_shape(*(every if a.keepdims else kept)),)
 
 
-def _count(node: Node) -> int:
-    return node.inputs[0].type.size // node.output.type.size
-
-
-def scaling(node: Node) -> tuple[int, int]:
-    """(mult, shift) of an integer mean: the multiplier of the scales, divided by the count.
-
-    As TFLite's QuantizedMeanOrSum: the mantissa is moved up by the whole part of log2(n)
-    before the division, no further than shift -31 allows.
-    """
-    x, y, n = node.inputs[0].type, node.output.type, _count(node)
-    mult, shift = quantize_multiplier(x.scale / y.scale)
-    up = min(n.bit_length() - 1, 32, 31 + shift)
-    return (mult << up) // n, shift - up
-
-
-def _ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    (x,), y, axes, n = operands, node.output.type, _attrs(node).axes, _count(node)
+def _ref(kind: Kind, node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    (x,), y, axes = operands, node.output.type, _attrs(node).axes
     kept = [i for i in range(x.ndim) if i not in axes]
-    rows = x.transpose(*kept, *axes).reshape(-1, n)
-    if y.dtype.is_float:
-        zero = np.zeros((rows.shape[0], 1), np.float32)
-        sums = np.add.accumulate(np.concatenate([zero, rows], 1), axis=1, dtype=np.float32)
-        return ((sums[:, -1] / np.float32(n)).reshape(y.shape),)
-    mult, shift = scaling(node)
-    acc = rows.astype(np.int64).sum(1) - node.inputs[0].type.zero_point * n
-    return (saturate(requant(acc, mult, shift) + y.zero_point, y).reshape(y.shape),)
+    acc = kind.rows(node, x.transpose(*kept, *axes).reshape(-1, count(node)))
+    return (kind.finish(node, acc).reshape(y.shape).astype(y.dtype.numpy, copy=False),)
+
+
+# Regions ----------------------------------------------------------------------------------
 
 
 def _streams(node: Node) -> bool:
-    """Whether the rows of a map can be averaged as they come."""
+    """Whether the rows of a map can be reduced as they come."""
     return len(node.inputs[0].type.shape) == 4 and _attrs(node).axes in ((1,), (1, 2))
 
 
@@ -109,28 +101,26 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
 # Kernels ----------------------------------------------------------------------------------
 
 
-def _types(node: Node) -> Mapping[str, str]:
-    x = node.inputs[0].type.dtype
-    return {"LL_X": c_type(x), "LL_ACC": "float" if x.is_float else "int32_t"}
+def _types(kind: Kind, node: Node) -> Mapping[str, str]:
+    acc = accumulator(node)
+    quantised = kind.fold == "prod" and is_quantised(node)
+    fold = "prod_quantised" if quantised else f"{kind.fold}_{acc.value}"
+    return {"LL_X": c_type(node.inputs[0].type.dtype), "LL_ACC": c_type(acc), "LL_FOLD": fold}
 
 
 def _operands(_: Builder, node: Node) -> tuple[Operand, ...]:
     return (Operand(node.inputs[0], 0),)
 
 
-def _finish(_: Builder, node: Node) -> Finish:
-    x, y, n = node.inputs[0].type, node.output.type, _count(node)
-    if y.dtype.is_float:
-        return Finish(lambda acc, _: f"{acc} / {float(n)!r}f")
-    mult, shift = scaling(node)
-    offset = x.zero_point * n
-    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
-
+def _finish(kind: Kind, node: Node) -> Finish:
     def c(acc: str, _: Callable[[Value], str]) -> str:
-        scaled = f"ll_requant({acc} - ({offset}), {mult}, {shift})"
-        return f"ll_clamp({scaled}, {low}, {high}) + ({y.zero_point})"
+        return kind.c(node, acc)
 
     return Finish(c)
+
+
+def _rescale_params(kind: Kind, node: Node) -> Mapping[str, int]:
+    return dict(zip(("zero", "mult", "shift"), kind.rescale(node), strict=True))
 
 
 def _params(node: Node) -> Mapping[str, int]:
@@ -147,7 +137,8 @@ def _params(node: Node) -> Mapping[str, int]:
 def _carry(node: Node) -> int:
     """One accumulator for each output pixel and channel of one image."""
     x = node.inputs[0].type
-    return 4 * x.shape[3] * (1 if 2 in _attrs(node).axes else x.shape[2])
+    pixels = 1 if 2 in _attrs(node).axes else x.shape[2]
+    return accumulator(node).itemsize * x.shape[3] * pixels
 
 
 def _dense_params(node: Node) -> Mapping[str, int]:
@@ -176,92 +167,194 @@ def _merge(axes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _work(node: Node) -> Work:
-    """Inner: elements summed; set-ups: pixels of the operand."""
+    """Inner: elements folded; set-ups: pixels of the operand."""
     x = node.inputs[0].type
     return Work(x.size, node.output.type.size, math.prod(x.shape[:-1]))
 
 
-mean = register(
-    Op(
-        name="mean",
-        doc="y = mean of x over `axes`; x of rank 1 to 6 -> y without them, or with extent 1",
-        attrs=Mean,
-        infer=_infer,
-        ref=_ref,
-        regions=_regions,
-        cost=lambda node: Cost(ops=node.inputs[0].type.size),
-        kernels=(
-            Kernel(
-                name="mean",
-                source="mean.c",
-                accepts=lambda node: (
-                    None if _streams(node) else "not over (H) or (H,W) of a map of rank 4"
-                ),
-                types=_types,
-                params=_params,
-                specialise=("reduce_w", "flat", "channels", "in_w", "in_h"),
-                operands=_operands,
-                finish=_finish,
-                carry=_carry,
-                work=_work,
+ROWS_PARAMS = ("reduce_w", "flat", "channels", "in_w", "in_h")
+RESCALE_PARAMS = ("zero", "mult", "shift")
+
+
+def _kernels(kind: Kind) -> tuple[Kernel, ...]:
+    rescaled = RESCALE_PARAMS if kind.fold == "prod" else ()
+    return (
+        Kernel(
+            name="reduce",
+            source="reduce.c",
+            accepts=lambda node: (
+                None if _streams(node) else "not over (H) or (H,W) of a map of rank 4"
             ),
-            Kernel(
-                name="mean_dense",
-                source="mean_dense.c",
-                accepts=lambda node: (
-                    "its rows are the result's, those of a mean over (H) or (H,W) the operand's"
-                    if _streams(node)
-                    else None
-                ),
-                types=_types,
-                params=_dense_params,
-                operands=_operands,
-                finish=_finish,
-                work=_work,
-                dense=True,
-            ),
+            types=lambda node: _types(kind, node),
+            params=lambda node: {**_params(node), **_rescale_params(kind, node)},
+            specialise=(*ROWS_PARAMS, *rescaled),
+            operands=_operands,
+            finish=lambda _, node: _finish(kind, node),
+            carry=_carry,
+            work=_work,
         ),
-        samples=(
-            Sample(
-                (s8(1, 5, 7, 6, scale=0.05, zero_point=-3),),
-                Mean((1, 2)),
-                (s8(1, 1, 1, 6, scale=0.05, zero_point=-3),),
+        Kernel(
+            name="reduce_dense",
+            source="reduce_dense.c",
+            accepts=lambda node: (
+                "its rows are the result's, those of a reduction over (H) or (H,W) the operand's"
+                if _streams(node)
+                else None
             ),
-            Sample(
-                (s8(2, 4, 3, 5, scale=0.1, zero_point=127),),
-                Mean((1, 2), keepdims=False),
-                (s8(2, 5, scale=0.03, zero_point=-128),),
-            ),
-            Sample(
-                (s8(2, 9, 3, 4, scale=0.1, zero_point=5),),
-                Mean((1,)),
-                (s8(2, 1, 3, 4, scale=0.2, zero_point=9),),
-            ),
-            Sample(
-                (s8(1, 3, 8, 3, scale=1e-4, zero_point=-128),),
-                Mean((2,), keepdims=False),
-                (s8(1, 3, 3, scale=5.0, zero_point=0),),
-            ),
-            Sample(
-                (s8(3, 4, 2, 33, scale=0.7, zero_point=-1),),
-                Mean((3,), keepdims=False),
-                (s8(3, 4, 2, scale=0.01, zero_point=2),),
-            ),
-            Sample(
-                (s16(2, 5, 6, 3, scale=0.001),),
-                Mean((1, 2)),
-                (s16(2, 1, 1, 3, scale=0.0005),),
-            ),
-            Sample(
-                (s16(2, 3, 4, 5, scale=0.01, zero_point=-77),),
-                Mean((0, 2)),
-                (s16(1, 3, 1, 5, scale=0.011, zero_point=32767),),
-            ),
-            Sample((f32(2, 5, 3, 4),), Mean((1, 2), keepdims=False), low=-3.0, high=3.0),
-            Sample((f32(1, 6, 5, 3),), Mean((1,)), low=-3.0, high=3.0),
-            Sample((f32(2, 3, 2, 5),), Mean((1, 3)), low=-1e4, high=1e4),
+            types=lambda node: _types(kind, node),
+            params=lambda node: {**_dense_params(node), **_rescale_params(kind, node)},
+            specialise=rescaled,
+            operands=_operands,
+            finish=lambda _, node: _finish(kind, node),
+            work=_work,
+            dense=True,
         ),
-        dtypes=DTYPES,
-        oracle="TFLM MEAN",
     )
+
+
+def _reduction(name: str, doc: str, samples: tuple[Sample, ...], oracle: Mapping[DType, str]) -> Op:
+    kind = KINDS[name]
+    return register(
+        Op(
+            name=name,
+            doc=f"{doc} over `axes`; x of rank 1 to 6 -> y without them, or with extent 1",
+            attrs=Reduction,
+            infer=lambda a, types: _infer(kind, a, types),
+            ref=lambda node, operands: _ref(kind, node, operands),
+            constants=lambda node: kind.c(node, "acc"),
+            regions=_regions,
+            cost=lambda node: Cost(ops=node.inputs[0].type.size),
+            kernels=_kernels(kind),
+            samples=samples,
+            dtypes=kind.dtypes,
+            oracle=oracle,
+        )
+    )
+
+
+WIDE = (DType.S32, DType.S64)
+
+MEANS = (
+    Sample(
+        (s8(1, 5, 7, 6, scale=0.05, zero_point=-3),),
+        Reduction((1, 2)),
+        (s8(1, 1, 1, 6, scale=0.05, zero_point=-3),),
+    ),
+    Sample(
+        (s8(2, 4, 3, 5, scale=0.1, zero_point=127),),
+        Reduction((1, 2), keepdims=False),
+        (s8(2, 5, scale=0.03, zero_point=-128),),
+    ),
+    Sample(
+        (s8(2, 9, 3, 4, scale=0.1, zero_point=5),),
+        Reduction((1,)),
+        (s8(2, 1, 3, 4, scale=0.2, zero_point=9),),
+    ),
+    Sample(
+        (s8(1, 3, 8, 3, scale=1e-4, zero_point=-128),),
+        Reduction((2,), keepdims=False),
+        (s8(1, 3, 3, scale=5.0, zero_point=0),),
+    ),
+    Sample(
+        (s8(3, 4, 2, 33, scale=0.7, zero_point=-1),),
+        Reduction((3,), keepdims=False),
+        (s8(3, 4, 2, scale=0.01, zero_point=2),),
+    ),
+    Sample(
+        (s16(2, 5, 6, 3, scale=0.001),),
+        Reduction((1, 2)),
+        (s16(2, 1, 1, 3, scale=0.0005),),
+    ),
+    Sample(
+        (s16(2, 3, 4, 5, scale=0.01, zero_point=-77),),
+        Reduction((0, 2)),
+        (s16(1, 3, 1, 5, scale=0.011, zero_point=32767),),
+    ),
+    Sample((f32(2, 5, 3, 4),), Reduction((1, 2), keepdims=False), low=-3.0, high=3.0),
+    Sample((f32(1, 6, 5, 3),), Reduction((1,)), low=-3.0, high=3.0),
+    Sample((f32(2, 3, 2, 5),), Reduction((1, 3)), low=-1e4, high=1e4),
+    Sample((s32(2, 4, 3, 5),), Reduction((1, 2))),
+    Sample((s32(3, 7, 2),), Reduction((1,), keepdims=False), low=-9, high=9),
+    Sample((s64(5, 6),), Reduction((0,))),
+)
+
+mean = _reduction("mean", "y = mean of x", MEANS, oracles("MEAN", ACTIVATIONS, WIDE))
+
+SUMS = (
+    Sample(
+        (s8(2, 5, 7, 6, scale=0.05, zero_point=-3),),
+        Reduction((1, 2)),
+        (s8(2, 1, 1, 6, scale=1.1, zero_point=-128),),
+    ),
+    Sample(
+        (s8(2, 4, 3, 5, scale=0.1, zero_point=127),),
+        Reduction((1,), keepdims=False),
+        (s8(2, 3, 5, scale=0.03, zero_point=9),),
+    ),
+    Sample(
+        (s8(3, 4, 2, 33, scale=0.7, zero_point=-1),),
+        Reduction((3,), keepdims=False),
+        (s8(3, 4, 2, scale=9.0, zero_point=127),),
+    ),
+    Sample((s16(2, 5, 6, 3, scale=0.001),), Reduction((1, 2)), (s16(2, 1, 1, 3, scale=0.02),)),
+    Sample((s16(2, 3, 4, 5, scale=0.01),), Reduction((0, 2)), (s16(1, 3, 1, 5, scale=3.0),)),
+    Sample((f32(2, 5, 3, 4),), Reduction((1, 2), keepdims=False), low=-3.0, high=3.0),
+    Sample((f32(2, 3, 2, 5),), Reduction((1, 3)), low=-1e4, high=1e4),
+    Sample((s32(2, 4, 3, 5),), Reduction((1, 2))),
+    Sample((s32(3, 7, 2),), Reduction((0, 2), keepdims=False)),
+    Sample((s64(2, 3, 2),), Reduction((1,))),
+)
+sum_ = _reduction("sum", "y = sum of x", SUMS, oracles("SUM", ACTIVATIONS, WIDE))
+
+EXTREMES = (
+    Sample((s8(2, 5, 7, 6, scale=0.05, zero_point=-3),), Reduction((1, 2))),
+    Sample((s8(2, 4, 3, 5, scale=0.1, zero_point=127),), Reduction((1,), keepdims=False)),
+    Sample((s8(3, 4, 2, 33, scale=0.7, zero_point=-1),), Reduction((3,), keepdims=False)),
+    Sample((s8(2, 3, 2, 3, 4, 2),), Reduction((0, 2, 4))),
+    Sample((s16(2, 5, 6, 3, scale=0.001),), Reduction((1, 2), keepdims=False)),
+    Sample((s16(4, 5, scale=0.001),), Reduction((0, 1))),
+    Sample((f32(2, 5, 3, 4),), Reduction((1, 2)), low=-3.0, high=3.0),
+    Sample((f32(7, 9),), Reduction((1,), keepdims=False), low=-1e6, high=-1.0),
+    Sample((s32(2, 4, 3, 5),), Reduction((1, 2))),
+    Sample((s64(2, 3, 2),), Reduction((1,))),
+    Sample((bools(2, 3, 4, 3),), Reduction((1, 2))),
+    Sample((bools(5, 3),), Reduction((1,), keepdims=False)),
+)
+_IN_TFLM = (DType.F32, DType.S8)
+_IN_LITERT = (DType.S16, *WIDE)
+reduce_max = _reduction(
+    "reduce_max",
+    "y = largest of x (any of bools)",
+    EXTREMES,
+    {**oracles("REDUCE_MAX", _IN_TFLM, _IN_LITERT), DType.BOOL: "LiteRT REDUCE_ANY"},
+)
+reduce_min = _reduction(
+    "reduce_min",
+    "y = smallest of x (all of bools)",
+    EXTREMES,
+    {**oracles("REDUCE_MIN", _IN_TFLM, _IN_LITERT), DType.BOOL: "TFLM REDUCE_ALL"},
+)
+
+PRODS = (
+    Sample(
+        (s8(2, 2, 3, 6, scale=0.05, zero_point=-3),),
+        Reduction((1, 2)),
+        (s8(2, 1, 1, 6, scale=0.5, zero_point=-128),),
+    ),
+    Sample(
+        (s8(2, 4, 3, 5, scale=0.02, zero_point=127),),
+        Reduction((1,), keepdims=False),
+        (s8(2, 3, 5, scale=2.0, zero_point=9),),
+    ),
+    Sample((s8(9, 5, scale=0.01),), Reduction((0,)), (s8(1, 5, scale=1e-9, zero_point=-7),)),
+    Sample((s16(2, 3, 2, 3, scale=1e-4),), Reduction((1, 2)), (s16(2, 1, 1, 3, scale=0.01),)),
+    Sample((s16(7, 3, scale=1e-4),), Reduction((1,)), (s16(7, 1, scale=0.002),)),
+    Sample((f32(2, 3, 3, 4),), Reduction((1, 2), keepdims=False), low=-3.0, high=3.0),
+    Sample((f32(5, 4, 2),), Reduction((0, 2)), low=-2.0, high=2.0),
+    Sample((s32(2, 4, 3, 5),), Reduction((1, 2)), low=-9, high=9),
+    Sample((s32(3, 7, 2),), Reduction((0, 2), keepdims=False)),
+    Sample((s64(2, 3, 2),), Reduction((1,))),
+)
+reduce_prod = _reduction(
+    "reduce_prod", "y = product of x", PRODS, oracles("REDUCE_PROD", (), NUMBERS)
 )

@@ -169,6 +169,8 @@ def _gather_nd(call: Call) -> Value:
 def _embedding_lookup(call: Call) -> Value:
     """Rows of a table; those of an integer table of a float result are dequantised behind."""
     table, k = call.type(1), call.type(0).size
+    if not table.shape:
+        raise FormatError("table", where=call.where, expected="rows", found=str(table))
     _check_constant(call, 0, (table.shape[0],))
     n, c = table.shape[0], math.prod(table.shape[1:])
     data = _view(call, call.value(1), (1, 1, n, c), "/table")

@@ -1,0 +1,54 @@
+/* A reduction over the rows of a map, or over its rows and pixels; input rows come in pieces.
+ *
+ * in[0]  x (N*H, W, C)
+ * then the epilogue's operands
+ *
+ * The region's rows are input rows: y is what is reduced.  `scratch` holds the accumulators
+ * between pieces, one LL_ACC for each pixel that stays and each channel.  The first row of an
+ * image starts them; the last one writes output row `image` (pixel `image` of row 0 with
+ * `flat`).  LL_FOLD names the reduction, as in fold.h.
+ */
+#include "../fold.h"
+#ifndef LL_REDUCE_PARAMS
+#define LL_REDUCE_PARAMS
+typedef struct {
+    int32_t in_h, in_w, channels, reduce_w, flat, zero, mult, shift;
+} ll_reduce_params;
+#endif
+
+LL_INLINE void LL_NAME(reduce)(const ll_reduce_params *p, const ll_in *in, const ll_out *out,
+                               const ll_region *r, void *scratch, const ll_in *operands,
+                               int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
+    const ll_rescale scale = {p->zero, p->mult, p->shift};
+    LL_ACC *held = (LL_ACC *)scratch;
+    const int32_t x0 = p->reduce_w ? 0 : r->x0;
+    const int32_t x1 = p->reduce_w ? p->in_w : r->x1;
+    ll_at at;
+    for (int32_t y = r->y0; y < r->y1; ++y) {
+        const int32_t image = y / p->in_h;
+        const uint8_t *row = ll_in_row(&in[0], y);
+        for (int32_t x = x0; x < x1; ++x) {
+            const LL_X *v = (const LL_X *)(const void *)(row + x * in[0].pixel);
+            LL_ACC *acc = held + (p->reduce_w ? 0 : x * p->channels);
+            const int32_t start = y == image * p->in_h && (!p->reduce_w || x == 0);
+            for (int32_t c = r->c0; c < r->c1; ++c) {
+                acc[c] =
+                    start ? LL_FIRST((LL_ACC)v[c], &scale) : LL_NEXT(acc[c], (LL_ACC)v[c], &scale);
+            }
+        }
+        if (y + 1 < (image + 1) * p->in_h) {
+            continue;
+        }
+        const int32_t out_y = p->flat ? 0 : image;
+        uint8_t *out_row = ll_out_row(out, out_y);
+        ll_at_row(&at, operands, count, out_y);
+        for (int32_t x = p->reduce_w ? 0 : x0; x < (p->reduce_w ? 1 : x1); ++x) {
+            at.x = p->flat ? image : x;
+            LL_Y *y_out = (LL_Y *)(void *)(out_row + at.x * out->pixel);
+            for (int32_t c = r->c0; c < r->c1; ++c) {
+                at.c = c;
+                y_out[c] = (LL_Y)store(&at, held[x * p->channels + c]);
+            }
+        }
+    }
+}
