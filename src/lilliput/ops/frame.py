@@ -1,7 +1,8 @@
-"""Operators that put a map into another frame: pad and resize_nearest.
+"""Operators that put a map into another frame: pad, mirror_pad and resize_nearest.
 
 They move elements, compute nothing, and keep the quantisation; what a margin holds is a
-stored value, so that the zero point is the model's business.
+stored value, so that the zero point is the model's business.  A resize that interpolates is
+in `resize`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
-from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole
-from lilliput.ir.types import Array, TensorType, f32, s8, s16, s32
+from lilliput.ir.region import OperandRule, Pointwise, Shift
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one
+from lilliput.ops.move import ACTIVATIONS, DTYPES, element_types, moved, moved_work, one, oracles
+from lilliput.ops.pick import OUTSIDE, per_tensor, pick_kernel, picked
 from lilliput.ops.registry import register
 
 
@@ -29,6 +31,15 @@ class Pad(Attrs):
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float = 0
+
+
+@dataclass(frozen=True)
+class MirrorPad(Attrs):
+    """before, after: elements added to each axis; reflect: without the edge itself."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    reflect: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,19 @@ def _pad_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     return (Operand(node.inputs[0], 0), Operand(value))
 
 
+def _pad_maps(node: Node) -> tuple[Array, ...]:
+    """Each place's own index, or OUTSIDE in the margin."""
+    places = zip(
+        _pad_attrs(node).before, node.inputs[0].type.shape, node.output.type.shape, strict=True
+    )
+    indices = ((np.arange(n) - before, d) for before, d, n in places)
+    return tuple(np.where((i >= 0) & (i < d), i, OUTSIDE) for i, d in indices)
+
+
+def _needs_tables(node: Node) -> str | None:
+    return None if _pad_accepts(node) else "the kernel pad does it without tables"
+
+
 pad = register(
     Op(
         name="pad",
@@ -134,6 +158,7 @@ pad = register(
                 operands=_pad_operands,
                 work=moved_work,
             ),
+            pick_kernel(_pad_maps, _pad_value, _needs_tables),
         ),
         samples=(
             Sample((s8(1, 3, 5, 2),), Pad((0, 1, 2, 0), (0, 2, 1, 0), -128)),
@@ -142,19 +167,72 @@ pad = register(
             Sample((f32(2, 2, 3),), Pad((1, 0, 1), (1, 1, 0), -1.5), low=-1.0, high=1.0),
             Sample((s8(2, 1, 2, 3, 1),), Pad((0, 0, 1, 1, 0), (0, 0, 1, 0, 4), 7)),
             Sample((s32(5),), Pad((0,), (3,), -1)),
+            Sample((TensorType((2, 3), DType.S64),), Pad((1, 0), (0, 2), 7)),
+            Sample((TensorType((2, 3), DType.BOOL),), Pad((1, 0), (0, 2), 0)),
+            Sample((s8(2, 3, 1, 2, 2),), Pad((1, 0, 1, 0, 0), (0, 1, 0, 0, 0), -3)),
+            Sample(
+                (f32(2, 2, 2, 2, 2, 2),),
+                Pad((0, 1, 0, 1, 0, 1), (1, 0, 1, 0, 1, 0), 0.5),
+                low=-1.0,
+                high=1.0,
+            ),
         ),
         dtypes=DTYPES,
-        oracle="TFLM PAD, PADV2",
+        oracle=oracles("PAD, PADV2", (*ACTIVATIONS, DType.S32), (DType.S64, DType.BOOL)),
     )
 )
 
 
+# mirror_pad -------------------------------------------------------------------------------
+
+
+def _mirror_infer(a: MirrorPad, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x = per_tensor(one(types))
+    check(len(a.before) == len(a.after) == len(x.shape), "axes", len(x.shape), len(a.before))
+    limits = tuple(d - int(a.reflect) for d in x.shape)
+    fits = all(
+        min(b, e) >= 0 and max(b, e) <= limit
+        for b, e, limit in zip(a.before, a.after, limits, strict=True)
+    )
+    check(fits, "margin", f"0 to {limits}", f"{a.before} and {a.after}")
+    extents = zip(a.before, x.shape, a.after, strict=True)
+    return (x.with_shape(*(sum(parts) for parts in extents)),)
+
+
+def _mirror_maps(node: Node) -> tuple[Array, ...]:
+    a = node.attrs
+    assert isinstance(a, MirrorPad)
+    skip = int(a.reflect)
+
+    def index(before: int, extent: int, out: int) -> Array:
+        i = np.arange(out) - before
+        i = np.where(i < 0, -i - 1 + skip, i)
+        return np.where(i >= extent, 2 * extent - 1 - skip - i, i)
+
+    shapes = zip(a.before, node.inputs[0].type.shape, node.output.type.shape, strict=True)
+    return tuple(index(*axis) for axis in shapes)
+
+
+mirror_pad = picked(
+    name="mirror_pad",
+    doc="y = x inside a margin of its own mirror image, with (symmetric) or without the edge",
+    attrs=MirrorPad,
+    infer=_mirror_infer,
+    maps=_mirror_maps,
+    samples=(
+        Sample((s8(1, 13, 5, 2),), MirrorPad((0, 1, 2, 0), (0, 2, 1, 0))),
+        Sample((s8(2, 3, 4, 3),), MirrorPad((1, 0, 4, 1), (0, 3, 0, 3), reflect=False)),
+        Sample((s16(3, 4),), MirrorPad((2, 1), (0, 3))),
+        Sample((f32(2, 2, 3),), MirrorPad((1, 0, 2), (1, 1, 0)), low=-1.0, high=1.0),
+        Sample((s8(2, 1, 2, 3, 2),), MirrorPad((0, 0, 1, 1, 0), (1, 0, 0, 2, 1))),
+        Sample((s32(5),), MirrorPad((0,), (5,), reflect=False)),
+        Sample((TensorType((2, 3), DType.S64),), MirrorPad((1, 0), (0, 2))),
+    ),
+    oracle=oracles("MIRROR_PAD", (DType.F32, DType.S8), (DType.S16, DType.S32, DType.S64)),
+)
+
+
 # resize_nearest ---------------------------------------------------------------------------
-
-
-def _resize_attrs(node: Node) -> ResizeNearest:
-    assert isinstance(node.attrs, ResizeNearest)
-    return node.attrs
 
 
 def _resize_infer(a: ResizeNearest, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -175,79 +253,30 @@ def nearest(size: int, out: int, align_corners: bool, half_pixel_centers: bool) 
     offset = np.float32(0.5 if half_pixel_centers else 0.0)
     place = (np.arange(out, dtype=np.float32) + offset) * scale
     index = np.floor(place + np.float32(0.5)) if align_corners else np.floor(place)
-    return np.clip(index.astype(np.int32), 0, size - 1)
+    return np.clip(index.astype(np.int64), 0, size - 1)
 
 
-def resize_indices(node: Node) -> tuple[Array, Array]:
-    """(rows, columns) of the operand that the rows and columns of the result read."""
-    a, shape = _resize_attrs(node), node.inputs[0].type.shape
+def _resize_maps(node: Node) -> tuple[Array, ...]:
+    a, shape = node.attrs, node.inputs[0].type.shape
+    assert isinstance(a, ResizeNearest)
     flags = a.align_corners, a.half_pixel_centers
-    return nearest(shape[1], a.height, *flags), nearest(shape[2], a.width, *flags)
+    rows, columns = nearest(shape[1], a.height, *flags), nearest(shape[2], a.width, *flags)
+    return np.arange(shape[0]), rows, columns, np.arange(shape[3])
 
 
-def _resize_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    rows, columns = resize_indices(node)
-    return (operands[0][:, rows][:, :, columns],)
-
-
-def _resize_regions(node: Node) -> tuple[OperandRule, ...]:
-    shape = node.inputs[0].type.shape
-    rows, columns = resize_indices(node)
-    return (
-        (
-            Pointwise(0),
-            _scale_rule(1, shape[1], rows),
-            _scale_rule(2, shape[2], columns),
-            Pointwise(3),
-        ),
-    )
-
-
-def _scale_rule(axis: int, size: int, index: Array) -> AxisRule:
-    """i * size // out where that is what the indices are, else everything."""
-    out = len(index)
-    plain = np.arange(out, dtype=np.int64) * size // out
-    return Scale(axis, size, out) if np.array_equal(plain, index) else Whole()
-
-
-def _resize_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    named = zip(("rows", "columns"), resize_indices(node), strict=True)
-    tables = (b.param(f"{node.output.name}/{name}", data) for name, data in named)
-    return (Operand(node.inputs[0], 0), *(Operand(table) for table in tables))
-
-
-resize_nearest = register(
-    Op(
-        name="resize_nearest",
-        doc="y[n,p,q,c] = x[n, row(p), column(q), c]; x (N,H,W,C) -> y (N,height,width,C)",
-        attrs=ResizeNearest,
-        infer=_resize_infer,
-        ref=_resize_ref,
-        regions=_resize_regions,
-        cost=moved,
-        kernels=(
-            Kernel(
-                name="resize_nearest",
-                source="resize_nearest.c",
-                accepts=lambda _: None,
-                types=element_types,
-                params=lambda node: {
-                    "in_h": node.inputs[0].type.shape[1],
-                    "out_h": node.output.type.shape[1],
-                },
-                operands=_resize_operands,
-                work=moved_work,
-            ),
-        ),
-        samples=(
-            Sample((s8(1, 3, 5, 2),), ResizeNearest(6, 10)),
-            Sample((s8(2, 5, 4, 3),), ResizeNearest(3, 7)),
-            Sample((s8(1, 7, 3, 1),), ResizeNearest(13, 2, align_corners=True)),
-            Sample((s16(1, 4, 4, 3),), ResizeNearest(8, 12, half_pixel_centers=True)),
-            Sample((f32(2, 3, 3, 2),), ResizeNearest(7, 5), low=-1.0, high=1.0),
-            Sample((s8(1, 1, 9, 2),), ResizeNearest(4, 4, half_pixel_centers=True)),
-        ),
-        dtypes=DTYPES,
-        oracle="TFLM RESIZE_NEAREST_NEIGHBOR",
-    )
+resize_nearest = picked(
+    name="resize_nearest",
+    doc="y[n,p,q,c] = x[n, row(p), column(q), c]; x (N,H,W,C) -> y (N,height,width,C)",
+    attrs=ResizeNearest,
+    infer=_resize_infer,
+    maps=_resize_maps,
+    samples=(
+        Sample((s8(1, 3, 5, 2),), ResizeNearest(6, 10)),
+        Sample((s8(2, 5, 4, 3),), ResizeNearest(3, 7)),
+        Sample((s8(1, 7, 3, 1),), ResizeNearest(13, 2, align_corners=True)),
+        Sample((s16(1, 4, 4, 3),), ResizeNearest(8, 12, half_pixel_centers=True)),
+        Sample((f32(2, 3, 3, 2),), ResizeNearest(7, 5), low=-1.0, high=1.0),
+        Sample((s8(1, 1, 9, 2),), ResizeNearest(4, 4, half_pixel_centers=True)),
+    ),
+    oracle=oracles("RESIZE_NEAREST_NEIGHBOR", ACTIVATIONS),
 )

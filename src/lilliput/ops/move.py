@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Cost, Work
@@ -11,6 +11,18 @@ from lilliput.ir.types import DType, TensorType
 from lilliput.ops.common import c_type, check
 
 DTYPES = tuple(d for d in DType if d is not DType.S4)
+ACTIVATIONS = (DType.F32, DType.S8, DType.S16)
+
+
+def oracles(name: str, micro: Iterable[DType], lite: Iterable[DType] = ()) -> dict[DType, str]:
+    """`Op.oracle` of the operator `name` of TFLite.
+
+    micro : types that TFLite Micro's kernel takes; lite : those that only LiteRT's takes.
+    Of all others the elements move in the same way.
+    """
+    ours = dict.fromkeys(DTYPES, "docs/numerics.md")
+    held = dict.fromkeys(lite, f"LiteRT {name}") | dict.fromkeys(micro, f"TFLM {name}")
+    return ours | held
 
 
 def one(types: Sequence[TensorType]) -> TensorType:

@@ -1,6 +1,7 @@
 """Operators that move elements and compute nothing.
 
-reshape, transpose, broadcast, concat, slice, copy (pad and resize_nearest are in `frame`).
+reshape, transpose, broadcast, concat, slice, copy (those that pick elements are in `pick` and
+`frame`, those that trade pixels for channels in `blocks`).
 None of them changes a quantisation: concat refuses operands that differ in it.  concat and
 slice have no kernel: the planner places their operands as views, or copies boxes with the
 kernel `copy`.
@@ -28,7 +29,16 @@ from lilliput.ir.region import (
 )
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES, element_strides, element_types, moved, moved_work, one
+from lilliput.ops.move import (
+    ACTIVATIONS,
+    DTYPES,
+    element_strides,
+    element_types,
+    moved,
+    moved_work,
+    one,
+    oracles,
+)
 from lilliput.ops.registry import register
 
 MAX_RANK = 6
@@ -206,9 +216,11 @@ transpose = register(
             Sample((f32(2, 1, 3, 2, 5),), Transpose((4, 3, 2, 1, 0)), low=-1.0, high=1.0),
             Sample((s8(2, 3, 2, 3, 2, 3),), Transpose((5, 1, 3, 0, 4, 2))),
             Sample((s32(3, 4),), Transpose((0, 1))),
+            Sample((TensorType((2, 1, 3), DType.S64),), Transpose((2, 0, 1))),
+            Sample((TensorType((4, 3), DType.BOOL),), Transpose((1, 0))),
         ),
         dtypes=DTYPES,
-        oracle="TFLM TRANSPOSE (rank up to 5)",
+        oracle=oracles("TRANSPOSE", ACTIVATIONS, (DType.S32, DType.S64, DType.BOOL)),
     )
 )
 
@@ -251,9 +263,12 @@ broadcast = register(
             Sample((s16(1, 4, 1),), Broadcast((3, 4, 2))),
             Sample((f32(5),), Broadcast((2, 5)), low=-1.0, high=1.0),
             Sample((s32(2, 1, 3, 1, 2, 1),), Broadcast((2, 2, 3, 2, 2, 3))),
+            Sample((s32(1, 3),), Broadcast((4, 2, 3))),
+            Sample((TensorType((2, 1), DType.S64),), Broadcast((2, 3))),
+            Sample((TensorType((1,), DType.BOOL),), Broadcast((3,))),
         ),
         dtypes=DTYPES,
-        oracle="TFLM BROADCAST_TO",
+        oracle=oracles("BROADCAST_TO", (*ACTIVATIONS, DType.S32, DType.S64, DType.BOOL)),
     )
 )
 
@@ -266,6 +281,7 @@ def _concat_infer(a: Concat, types: Sequence[TensorType]) -> tuple[TensorType, .
     first = types[0]
     check(0 <= a.axis < len(first.shape), "axis", f"0 to {len(first.shape) - 1}", a.axis)
     for t in types:
+        check(len(t.shape) == len(first.shape), "rank", len(first.shape), t.shape)
         across = (*t.shape[: a.axis], *t.shape[a.axis + 1 :])
         wanted = (*first.shape[: a.axis], *first.shape[a.axis + 1 :])
         check(across == wanted, "extents across the axis", wanted, across)
@@ -307,9 +323,11 @@ concat = register(
             Sample((f32(2, 7), f32(1, 7)), Concat(0), low=-1.0, high=1.0),
             Sample((s32(3),), Concat(0)),
             Sample((s8(2, 3, 2, 2, scale=0.1, zero_point=9),) * 2, Concat(1)),
+            Sample((TensorType((2, 3), DType.S64), TensorType((2, 2), DType.S64)), Concat(1)),
+            Sample((TensorType((2, 3), DType.BOOL),) * 2, Concat(0)),
         ),
         dtypes=DTYPES,
-        oracle="TFLM CONCATENATION",
+        oracle=oracles("CONCATENATION", (*ACTIVATIONS, DType.S32, DType.S64, DType.BOOL)),
     )
 )
 
@@ -357,8 +375,10 @@ slice_ = register(
             Sample((s16(9, 3),), Slice((4, 0), (5, 3))),
             Sample((f32(2, 8),), Slice((0, 3), (2, 4)), low=-1.0, high=1.0),
             Sample((s32(7),), Slice((6,), (1,))),
+            Sample((TensorType((2, 5), DType.S64),), Slice((0, 1), (2, 3))),
+            Sample((TensorType((4, 2), DType.BOOL),), Slice((1, 1), (2, 1))),
         ),
         dtypes=DTYPES,
-        oracle="TFLM SLICE",
+        oracle=oracles("SLICE", (*ACTIVATIONS, DType.S32, DType.BOOL), (DType.S64,)),
     )
 )

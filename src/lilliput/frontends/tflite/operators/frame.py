@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from lilliput.errors import FormatError
 from lilliput.frontends.tflite.call import Call
-from lilliput.frontends.tflite.operators.shape import reshaped
+from lilliput.frontends.tflite.operators.shape import origin, reshaped
 from lilliput.frontends.tflite.operators.table import ANY, Row, Rule
 from lilliput.frontends.tflite.options import (
     DepthToSpaceOptions,
@@ -18,7 +19,7 @@ from lilliput.frontends.tflite.options import (
     ResizeNearestOptions,
     SpaceToDepthOptions,
 )
-from lilliput.frontends.tflite.writing import Job, Writer
+from lilliput.frontends.tflite.writing import Job, Writer, fail
 from lilliput.ir import Op, Value
 from lilliput.ops.blocks import Blocks, depth_to_space, space_to_depth
 from lilliput.ops.frame import MirrorPad, Pad, ResizeNearest, mirror_pad, pad, resize_nearest
@@ -67,7 +68,10 @@ def _resize(
         if len(size) != 2:
             raise FormatError("size", where=call.where, expected="height, width", found=size)
         flags = o.align_corners, o.half_pixel_centers
-        return call.emit(op, (call.value(0),), attrs(size[0], size[1], *flags))
+        a = attrs(size[0], size[1], *flags)
+        if isinstance(a, ResizeBilinear):
+            a = replace(a, origin=origin(call, 0))
+        return call.emit(op, (call.value(0),), a)
 
     return build
 
@@ -78,6 +82,8 @@ def _write_resize(
     def write(w: Writer, job: Job) -> None:
         a = job.node.attrs
         assert isinstance(a, ResizeNearest | ResizeBilinear)
+        if isinstance(a, ResizeBilinear) and a.origin:
+            raise fail(job.node, "the format's int8 is mixed with integers")
         size = w.integers(job, "size", (a.height, a.width))
         w.emit(name, job, None, options(a.align_corners, a.half_pixel_centers), [size])
 

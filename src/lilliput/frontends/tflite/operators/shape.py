@@ -21,11 +21,12 @@ from lilliput.frontends.tflite.options import (
     UnpackOptions,
 )
 from lilliput.frontends.tflite.strides import dense
+from lilliput.frontends.tflite.tensors import SHIFT
 from lilliput.frontends.tflite.writing import Job, Writer, fail
 from lilliput.ir import DType, TensorType, Value
 from lilliput.ops.frame import Pad, pad
 from lilliput.ops.pick import StridedSlice, Tile, strided_slice, tile
-from lilliput.ops.quantize import Requantize, requantize
+from lilliput.ops.rescale import Rescale, rescale
 from lilliput.ops.shape import (
     Broadcast,
     Concat,
@@ -48,6 +49,12 @@ def reshaped(call: Call, x: Value, shape: Sequence[int], suffix: str) -> Value:
     if x.type.shape == tuple(shape):
         return x
     return call.between(reshape, (x,), Reshape(tuple(shape)), suffix)
+
+
+def origin(call: Call, k: int) -> int:
+    """The integer of the file that operand `k` stores as 0."""
+    older = call.tensors.kind(call.index(k)) == "UINT8" and call.type(k).dtype is DType.S8
+    return SHIFT if older else 0
 
 
 def _reshape(call: Call) -> Value:
@@ -76,7 +83,7 @@ def _matrix_diag(call: Call) -> Value:
     n = x.type.shape[-1]
     count = x.type.size // n
     cells = reshaped(call, x, (count, n, 1), "/cells")
-    rows = call.between(pad, (cells,), Pad((0, 0, 0), (0, 0, n), 0), "/rows")
+    rows = call.between(pad, (cells,), Pad((0, 0, 0), (0, 0, n), -origin(call, 0)), "/rows")
     flat = reshaped(call, rows, (count, n * (n + 1)), "/flat")
     cut = call.between(slice_, (flat,), Slice((0, 0), (count, n * n)), "/cut")
     return call.emit(reshape, (cut,), Reshape(y.shape))
@@ -85,17 +92,18 @@ def _matrix_diag(call: Call) -> Value:
 # Joining ----------------------------------------------------------------------------------
 
 
-def _of_one_scale(call: Call, x: Value, y: TensorType) -> Value:
-    """`x` as an operand of a concatenation that gives `y`.
+def _of_one_scale(call: Call, k: int, y: TensorType) -> Value:
+    """Operand `k` of a concatenation that gives `y`.
 
-    int8 of another scale, which TFLite refuses and older files in uint8 have, is requantised;
-    of other types TFLite takes the bytes.
+    uint8 of another scale is rescaled, as LiteRT does it; so is int8, which TFLite refuses.  Of
+    other types TFLite takes the bytes.
     """
+    x = call.value(k)
     if x.type.quant == y.quant:
         return x
     scaled = x.type.quant is not None and x.type.quant.is_per_tensor and y.quant is not None
     if x.type.dtype is y.dtype is DType.S8 and scaled:
-        op, attrs = requantize, Requantize(y.dtype)
+        op, attrs = rescale, Rescale(origin(call, k))
     else:
         op, attrs = reshape, Reshape(x.type.shape)
     type = y.with_shape(*x.type.shape)
@@ -105,7 +113,7 @@ def _of_one_scale(call: Call, x: Value, y: TensorType) -> Value:
 
 def _concatenation(call: Call) -> Value:
     o, y = call.options(ConcatenationOptions), call.out
-    values = [_of_one_scale(call, call.value(k), y) for k in range(len(call.inputs))]
+    values = [_of_one_scale(call, k, y) for k in range(len(call.inputs))]
     attrs = Concat(call.axis(o.axis, len(y.shape)))
     return call.emit(concat, values, attrs, o.activation)
 
@@ -114,7 +122,7 @@ def _pack(call: Call) -> Value:
     """Joined along the axis that the new one comes to lie before, so that one view is enough."""
     shape = call.type(0).shape
     axis = call.axis(call.options(PackOptions).axis, len(shape) + 1)
-    values = [_of_one_scale(call, call.value(k), call.out) for k in range(len(call.inputs))]
+    values = [_of_one_scale(call, k, call.out) for k in range(len(call.inputs))]
     if axis == len(shape):
         cells = [reshaped(call, v, (*v.type.shape, 1), "/cells") for v in values]
         return call.emit(concat, cells, Concat(axis))
