@@ -364,7 +364,11 @@ FAULTS: dict[str, tuple[bytes, type[ModelError], str]] = {
         UnsupportedError,
         "dynamic, empty or too large",
     ),
-    "uint8": (edited("int4", with_tensor("x", type=3)), UnsupportedError, "legacy uint8 scheme"),
+    "float16": (
+        edited("floats", with_tensor("x", type=1)),
+        UnsupportedError,
+        "only constants may be float16",
+    ),
     "no scale": (
         edited("int4", with_tensor("x", quantization=None)),
         UnsupportedError,

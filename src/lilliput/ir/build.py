@@ -24,11 +24,19 @@ from lilliput.ir.verify import check_node
 
 
 def fresh_name(taken: set[str], stem: str) -> str:
-    """`stem` if it is not `taken`, else `stem.1`, `stem.2` ...; it is taken from now on."""
-    name, k = stem, 0
-    while name in taken:
-        k += 1
-        name = f"{stem}.{k}"
+    """`stem` if it is not `taken`, else `stem.1`, `stem.2` ...; it is taken from now on.
+
+    The number is searched for by halves: a file may give one name to everything.
+    """
+    name = stem
+    if stem in taken:
+        low, high = 0, 1
+        while f"{stem}.{high}" in taken:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if f"{stem}.{middle}" in taken else (low, middle)
+        name = f"{stem}.{high}"
     taken.add(name)
     return name
 

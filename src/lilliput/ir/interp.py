@@ -18,14 +18,17 @@ from lilliput.ir.types import Array
 
 
 def evaluate(graph: Graph, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Every value of `graph` by name, from its inputs and parameters in `given`."""
+    """Every value of `graph` by name, from its inputs and parameters in `given`.
+
+    Floats overflow and become NaN silently, as they do on a device.
+    """
     values = dict(given)
     for node in graph.nodes:
-        results = node.op.ref(node, [values[v.name] for v in node.inputs])
+        with np.errstate(all="ignore"):
+            results = node.op.ref(node, [values[v.name] for v in node.inputs])
         for value, result in zip(node.outputs, results, strict=True):
-            values[value.name] = np.ascontiguousarray(
-                result.astype(value.type.dtype.numpy, copy=False).reshape(value.type.shape)
-            )
+            stored = result.astype(value.type.dtype.numpy, copy=False)
+            values[value.name] = np.asarray(stored.reshape(value.type.shape), order="C")
     return values
 
 

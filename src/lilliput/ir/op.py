@@ -217,6 +217,9 @@ class Op:
     oracle : whose kernel it equals, by the dtype of its first operand or for all of them:
         "TFLM NAME", "LiteRT NAME", or the page that defines it
     view : the result is the operand's bytes in the same order under another shape
+    constants : computes what the meaning takes from the types of a whole node, output
+        included, and raises TypeMismatch where nothing follows (scales too far apart); the
+        verifier calls it.  Not needed where `scalar` writes these constants.
     """
 
     name: str
@@ -233,6 +236,7 @@ class Op:
     dtypes: tuple[DType, ...] = ()
     oracle: str | Mapping[DType, str] = ""
     view: bool = False
+    constants: Callable[[Node], object] | None = None
 
     def held_against(self, dtype: DType) -> str:
         """Whose kernel it equals for a first operand of this type; "" where nothing is said."""

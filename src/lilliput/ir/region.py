@@ -8,6 +8,7 @@ else in the system knows what a convolution reads.
 
     Pointwise   the same interval
     Window      a sliding window: convolution, pooling
+    Spread      a window of results for each operand index: transposed convolution
     Scale       index * num // den: nearest-neighbour resize, upsampling
     Shift       index - by: padding, slicing, concatenation
     Whole       everything, whatever is asked for
@@ -58,6 +59,20 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Index i reads every j with i in j*stride - pad + [0, size)."""
+
+    axis: int
+    size: int
+    stride: int = 1
+    pad: int = 0
+
+    def needs(self, lo: int, hi: int) -> Interval:
+        first = -((self.size - 1 - self.pad - lo) // self.stride)
+        return first, (hi - 1 + self.pad) // self.stride + 1
+
+
+@dataclass(frozen=True)
 class Scale:
     """Index i reads i * num // den."""
 
@@ -99,7 +114,7 @@ class Reduce:
         return self.inner.needs(lo, hi)
 
 
-AxisRule = Pointwise | Window | Scale | Shift | Whole | Reduce
+AxisRule = Pointwise | Window | Spread | Scale | Shift | Whole | Reduce
 OperandRule = tuple[AxisRule, ...]
 
 

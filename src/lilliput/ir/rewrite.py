@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from lilliput.ir.graph import Graph, Node
 from lilliput.ir.module import Param
+
+MAX_WORK = 1 << 28
+MAX_MADE = 1 << 18
+"""Of one folded node: operations, and elements of its results (or twice what it reads)."""
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -23,14 +29,15 @@ def drop_dead(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class Folded:
-    """A graph without constant nodes, and the parameters that it reads."""
+    """A graph without cheap constant nodes, and the parameters that it reads."""
 
     graph: Graph
     params: dict[str, Param]
 
 
 def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
-    """Evaluates every node whose operands are all parameters with data.
+    """Evaluates every node whose operands are all parameters with data, unless that would
+    take long or fill the flash with what a loop can compute.
 
     Its results become parameters; the data of a folded node is what `Op.ref` gives.
     """
@@ -38,8 +45,9 @@ def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
     nodes: list[Node] = []
     for node in graph.nodes:
         data = [known[v.name].data if v.name in known else None for v in node.inputs]
-        if node.inputs and all(d is not None for d in data):
-            results = node.op.ref(node, [d for d in data if d is not None])
+        if node.inputs and all(d is not None for d in data) and _is_cheap(node):
+            with np.errstate(all="ignore"):
+                results = node.op.ref(node, [d for d in data if d is not None])
             for value, result in zip(node.outputs, results, strict=True):
                 shaped = result.astype(value.type.dtype.numpy, copy=False)
                 known[value.name] = Param(value, shaped.reshape(value.type.shape))
@@ -49,3 +57,10 @@ def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
         replace(graph, params=tuple(p.value for p in known.values()), nodes=tuple(nodes))
     )
     return Folded(folded, {v.name: known[v.name] for v in folded.params})
+
+
+def _is_cheap(node: Node) -> bool:
+    cost = node.op.cost(node)
+    read = sum(v.type.size for v in node.inputs)
+    made = sum(v.type.size for v in node.outputs)
+    return cost.macs + cost.ops <= MAX_WORK and made <= max(MAX_MADE, 2 * read)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lilliput.errors import TypeMismatch
+
 Array = npt.NDArray[Any]
 
 
@@ -121,9 +123,13 @@ class TensorType:
 
     @property
     def scale(self) -> float:
-        """The scale of a tensor quantised per tensor; asserts that it is one."""
-        assert self.quant is not None
-        assert self.quant.is_per_tensor
+        """The scale of a tensor quantised per tensor; raises TypeMismatch for any other."""
+        if self.quant is None or not self.quant.is_per_tensor:
+            raise TypeMismatch(
+                "a scale is needed",
+                expected="quantisation per tensor",
+                found=f"{self}, {self.quant or 'not quantised'}",
+            )
         return self.quant.scale[0]
 
     @property

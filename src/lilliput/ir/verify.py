@@ -1,7 +1,8 @@
 """The verifier of the graph level: what is legal, checked between stages.
 
 every operand is defined before it is read        names are unique
-every node's output types are what its operator infers (shape and dtype)
+every node's output types are what its operator infers (shape and dtype), and give it the
+constants that its meaning needs; scales along an axis are an operand's too
 quantisation has positive scales, as many as its axis is long, zero points in range
 params and states have data of their type; every state update has the state's type
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from lilliput.errors import GraphError, Problem, TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
@@ -20,14 +23,12 @@ MAX_ELEMENTS = 2**31 - 1
 
 
 def check_node(node: Node) -> None:
-    """Raises TypeMismatch where the recorded output types are not what the op infers."""
+    """Raises TypeMismatch where the recorded output types are not what the op infers, or where
+    no constants of its meaning follow from the types and attributes (scales too far apart)."""
     try:
         expected = node.op.infer(node.attrs, [v.type for v in node.inputs])
     except TypeMismatch as e:
-        p = e.problems[0]
-        raise TypeMismatch(
-            p.what, where=node.describe(), expected=p.expected, found=p.found, hint=p.hint
-        ) from None
+        raise _located(e, node) from None
     found = tuple(v.type for v in node.outputs)
     if [(t.shape, t.dtype) for t in expected] != [(t.shape, t.dtype) for t in found]:
         raise TypeMismatch(
@@ -36,6 +37,46 @@ def check_node(node: Node) -> None:
             expected=", ".join(map(str, expected)),
             found=", ".join(map(str, found)),
         )
+    _check_scales(node)
+    _check_constants(node)
+
+
+def _check_scales(node: Node) -> None:
+    """Scales along an axis come with parameters; no operator gives a result other ones."""
+    known = [v.type.quant for v in node.inputs]
+    for value in node.outputs:
+        quant = value.type.quant
+        if quant is not None and not quant.is_per_tensor and quant not in known:
+            raise TypeMismatch(
+                "result is quantised per axis",
+                where=node.describe(),
+                expected="one scale and zero point",
+                found=f"{len(quant.scale)} along axis {quant.axis}",
+                hint="convert again with activations quantised per tensor",
+            )
+
+
+def _located(error: TypeMismatch, node: Node) -> TypeMismatch:
+    p = error.problems[0]
+    return TypeMismatch(
+        p.what, where=node.describe(), expected=p.expected, found=p.found, hint=p.hint
+    )
+
+
+def _check_constants(node: Node) -> None:
+    """An expression in C has every constant of its operator in it: so it is written here."""
+    constants, scalar = node.op.constants, node.op.scalar
+    if any(_type_faults(v.type) for v in (*node.inputs, *node.outputs)):
+        return
+    try:
+        with np.errstate(all="ignore"):
+            if constants is not None:
+                constants(node)
+            elif scalar is not None:
+                scalar.tables(node)
+                scalar.c(node, ["x"] * len(node.inputs))
+    except TypeMismatch as e:
+        raise _located(e, node) from None
 
 
 def verify_graph(graph: Graph) -> None:
@@ -88,9 +129,17 @@ def _define(value: Value, defined: dict[str, Value], where: str) -> Iterator[Pro
 
 def _type_problems(value: Value) -> Iterator[Problem]:
     type = value.type
-    if any(d < 1 for d in type.shape) or math.prod(type.shape) > MAX_ELEMENTS:
+    if _shape_fault(type):
         yield Problem("shape is empty or too large", value.name, "1 to 2^31-1 elements", str(type))
     yield from (Problem(text, value.name, found=str(type.quant)) for text in _quant_faults(type))
+
+
+def _shape_fault(type: TensorType) -> bool:
+    return any(d < 1 for d in type.shape) or math.prod(type.shape) > MAX_ELEMENTS
+
+
+def _type_faults(type: TensorType) -> bool:
+    return _shape_fault(type) or any(_quant_faults(type))
 
 
 def _quant_faults(type: TensorType) -> Iterator[str]:

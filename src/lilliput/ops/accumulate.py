@@ -15,7 +15,7 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
-from lilliput.ir.region import Pointwise, Whole
+from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
 from lilliput.ir.types import Array, DType, TensorType, s8, s32
 from lilliput.ops.common import c_type, check
 from lilliput.ops.numeric import (
@@ -49,6 +49,29 @@ class Linear(Attrs):
     raw: bool = False
 
 
+@dataclass(frozen=True)
+class TransposeConv(Attrs):
+    """stride (rows, columns); pad (top, left): rows and columns cut off before the result;
+    size (rows, columns) of the result."""
+
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    size: tuple[int, int]
+    rounding: Rounding = Rounding.DOUBLE
+
+
+@dataclass(frozen=True)
+class MatMul(Attrs):
+    """adj_a, adj_b: the last two axes of an operand are swapped."""
+
+    adj_a: bool = False
+    adj_b: bool = False
+    rounding: Rounding = Rounding.DOUBLE
+
+
+Weighted = Conv2d | Linear | TransposeConv | MatMul
+
+
 def accumulator(x: DType, bias: DType | None) -> DType:
     """The type that products of activations `x` are summed in."""
     if x.is_float:
@@ -60,13 +83,13 @@ def multipliers(node: Node) -> tuple[list[int], list[int]]:
     """(mult, shift) of every output channel of a quantised convolution or product.
 
     Per channel the real multiplier is x.scale * w.scale[c] / y.scale in doubles.  Per
-    tensor a fully connected layer multiplies the two scales in float32 first, as TFLite's
+    tensor a matrix product multiplies the two scales in float32 first, as TFLite's
     GetQuantizedConvolutionMultipler does.
     """
     x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
     assert w.quant is not None
-    count = w.shape[0]
-    if isinstance(node.attrs, Linear) and w.quant.is_per_tensor:
+    count = y.shape[-1]
+    if isinstance(node.attrs, Linear | MatMul) and w.quant.is_per_tensor:
         product = float(np.float32(x.scale) * np.float32(w.quant.scale[0]))
         pairs = [quantize_multiplier(product / y.scale)] * count
     else:
@@ -80,10 +103,25 @@ def multipliers(node: Node) -> tuple[list[int], list[int]]:
     return [m for m, _ in pairs], [s for _, s in pairs]
 
 
+@np.errstate(all="ignore")
+def check_multipliers(node: Node) -> None:
+    """Raises TypeMismatch where the scales of a product have no ratio that can be applied."""
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    if is_raw(node) or not y.dtype.is_integer:
+        return
+    for what, type in (("activations", x), ("result", y)):
+        one = type.quant is not None and type.quant.is_per_tensor
+        check(one, f"scale of the {what}", "one", str(type.quant))
+    channels = y.shape[-1]
+    counts = len(w.quant.scale) if w.quant is not None else 0
+    check(counts in (1, channels), "scales of the weights", f"1 or {channels}", counts)
+    multipliers(node)
+
+
 def requantize(node: Node, acc: Array) -> Array:
     """Accumulators (..., O) of `node` as elements of its output type."""
     y, attrs = node.output.type, layer(node)
-    if attrs.raw or y.dtype.is_float:
+    if is_raw(node) or y.dtype.is_float:
         return acc.astype(y.dtype.numpy)
     mult, shift = multipliers(node)
     if acc_type(node) is DType.S64:
@@ -93,10 +131,20 @@ def requantize(node: Node, acc: Array) -> Array:
     return saturate(scaled + y.zero_point, y)
 
 
-def layer(node: Node) -> Conv2d | Linear:
+def layer(node: Node) -> Weighted:
     """The attributes of a convolution or matrix product."""
-    assert isinstance(node.attrs, Conv2d | Linear)
+    assert isinstance(node.attrs, Weighted)
     return node.attrs
+
+
+def is_raw(node: Node) -> bool:
+    """Whether the result is the accumulator."""
+    return isinstance(node.attrs, Conv2d | Linear) and node.attrs.raw
+
+
+def centred(data: Array, type: TensorType) -> Array:
+    """Integers less their zero point, in int64; floats as they are."""
+    return data if type.dtype.is_float else data.astype(np.int64) - type.zero_point
 
 
 def acc_type(node: Node) -> DType:
@@ -115,24 +163,40 @@ def macs(node: Node) -> int:
 
 @dataclass(frozen=True)
 class FoldBias(Attrs):
-    """zero_point: what the activations have instead of zero; wide: sums are int64."""
+    """zero_point, w_zero: what activations and weights have instead of zero; wide: sums are
+    int64; axes: how many of the first axes keep sums of their own."""
 
     zero_point: int
     wide: bool = False
+    w_zero: int = 0
+    axes: int = 1
 
 
 def _fold_bias_infer(a: FoldBias, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) in (1, 2), "wrong number of operands", "w[, bias]", len(types))
-    return (TensorType((types[0].shape[0],), DType.S64 if a.wide else DType.S32),)
+    check(types[0].dtype.is_integer, "weights of this type", "integers", types[0].dtype.value)
+    rank = len(types[0].shape)
+    check(1 <= a.axes <= rank, "axes", f"1 to {rank}", a.axes)
+    count = math.prod(types[0].shape[: a.axes])
+    for bias in types[1:]:
+        sound = bias.shape == (count,) and bias.dtype in (DType.S32, DType.S64)
+        check(sound, "bias of this type", f"s32[{count}] or s64[{count}]", str(bias))
+    return (TensorType((count,), DType.S64 if a.wide else DType.S32),)
 
 
 def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     assert isinstance(node.attrs, FoldBias)
-    w = operands[0].astype(np.int64)
-    sums = w.reshape(w.shape[0], -1).sum(1) * -node.attrs.zero_point
+    w = operands[0].astype(np.int64) - node.attrs.w_zero
+    sums = w.reshape(node.output.type.size, -1).sum(1) * -node.attrs.zero_point
     if len(operands) > 1:
         sums = sums + operands[1].astype(np.int64)
     return (sums.astype(node.output.type.dtype.numpy),)
+
+
+def _fold_bias_regions(node: Node) -> tuple[OperandRule, ...]:
+    rest = whole(len(node.inputs[0].type.shape) - 1)
+    first = Pointwise(0) if _fold_attrs(node).axes == 1 else Whole()
+    return ((first, *rest), (Pointwise(0),))[: len(node.inputs)]
 
 
 def _fold_bias_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
@@ -148,15 +212,13 @@ def _fold_work(node: Node) -> Work:
 fold_bias = register(
     Op(
         name="fold_bias",
-        doc="y[o] = bias[o] - zero_point * sum(w[o]); w (O, ...), bias (O) -> y (O)",
+        doc="y[o] = bias[o] - zero_point * sum(w[o] - w_zero); w (O, ...), bias (O) -> y (O); "
+        "with axes > 1 o counts through the first axes of w",
         attrs=FoldBias,
         infer=_fold_bias_infer,
         ref=_fold_bias_ref,
         grads=(None, None),
-        regions=lambda node: (
-            (Pointwise(0), *(Whole(),) * (len(node.inputs[0].type.shape) - 1)),
-            (Pointwise(0),),
-        )[: len(node.inputs)],
+        regions=_fold_bias_regions,
         cost=lambda node: Cost(ops=node.inputs[0].type.size),
         kernels=(
             Kernel(
@@ -172,6 +234,7 @@ fold_bias = register(
                     "count": node.inputs[0].type.size // node.output.type.size,
                     "zero_point": _fold_attrs(node).zero_point,
                     "has_bias": int(len(node.inputs) > 1),
+                    "w_zero": _fold_attrs(node).w_zero,
                 },
                 operands=_fold_bias_operands,
                 work=_fold_work,
@@ -181,6 +244,8 @@ fold_bias = register(
             Sample((s8(6, 3, 3, 5), s32(6)), FoldBias(-7)),
             Sample((s8(3, 11),), FoldBias(128)),
             Sample((s8(2, 4), TensorType((2,), DType.S64)), FoldBias(0, wide=True)),
+            Sample((s8(5, 2, 3), s32(5)), FoldBias(-128, w_zero=127)),
+            Sample((s8(3, 2, 3, 5),), FoldBias(-9, axes=3)),
         ),
         dtypes=(DType.S8,),
         oracle="docs/numerics.md",

@@ -17,9 +17,25 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Cost, Op, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
-from lilliput.ops.accumulate import Conv2d, Linear, acc_type, accumulator, layer, macs, requantize
+from lilliput.ops.accumulate import (
+    Conv2d,
+    Linear,
+    acc_type,
+    accumulator,
+    centred,
+    check_multipliers,
+    layer,
+    macs,
+    requantize,
+)
 from lilliput.ops.common import check
-from lilliput.ops.conv_kernels import CONV2D, DEPTHWISE, DEPTHWISE_PLANES, LINEAR, POINTWISE
+from lilliput.ops.conv_kernels import (
+    CONV2D,
+    DEPTHWISE,
+    DEPTHWISE_PLANES,
+    LINEAR,
+    POINTWISE,
+)
 from lilliput.ops.registry import register
 
 
@@ -30,7 +46,7 @@ def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, i
     return total // 2, total - total // 2
 
 
-def _check_operands(types: Sequence[TensorType], out: int) -> None:
+def check_operands(types: Sequence[TensorType], out: int) -> None:
     """Checks the types of x, w and bias against one another."""
     check(2 <= len(types) <= 4, "wrong number of operands", "x, w[, bias[, acc]]", len(types))
     x, w = types[0], types[1]
@@ -39,12 +55,17 @@ def _check_operands(types: Sequence[TensorType], out: int) -> None:
     check(w.dtype in weights[x.dtype], "weights of this type", weights[x.dtype], w.dtype.value)
     if len(types) > 2:
         check(types[2].shape == (out,), "bias has another length", (out,), types[2].shape)
-        check(
-            types[2].dtype in (DType.F32,) if x.dtype.is_float else True,
-            "bias of this type",
-            "f32",
-            types[2].dtype.value,
-        )
+        sums = {DType.F32: (DType.F32,), DType.S8: (DType.S32,), DType.S16: (DType.S32, DType.S64)}
+        names = " or ".join(d.value for d in sums[x.dtype])
+        check(types[2].dtype in sums[x.dtype], "bias of this type", names, types[2].dtype.value)
+    check_zero_points(x, w)
+
+
+def check_zero_points(x: TensorType, w: TensorType) -> None:
+    """Weights may have one zero point where both types are int8; others have 0."""
+    zeros = w.quant.zero_point if w.quant is not None else (0,)
+    one = x.dtype is w.dtype is DType.S8 and len(zeros) == 1
+    check(one or not any(zeros), "zero points of weights", "0, or one of int8", zeros[:8])
 
 
 def _conv2d_infer(a: Conv2d, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -57,7 +78,7 @@ def _conv2d_infer(a: Conv2d, types: Sequence[TensorType]) -> tuple[TensorType, .
         f"{x.shape} and {w.shape}",
     )
     out, kh, kw, group_in = w.shape
-    _check_operands(types, out)
+    check_operands(types, out)
     check(min(*a.stride, *a.dilation, a.groups) >= 1, "stride, dilation and groups", ">= 1", a)
     check(min(a.pad) >= 0, "padding", ">= 0", a.pad)
     check(x.shape[3] == group_in * a.groups, "input channels", group_in * a.groups, x.shape[3])
@@ -78,7 +99,7 @@ def _linear_infer(a: Linear, types: Sequence[TensorType]) -> tuple[TensorType, .
     check(len(w.shape) == 2, "weights of this rank", "(O,I)", w.shape)
     features = x.frame[2]
     check(features == w.shape[1], "input features", w.shape[1], features)
-    _check_operands(types, w.shape[0])
+    check_operands(types, w.shape[0])
     return (_result(types, (*x.shape[:-1], w.shape[0]), a.raw),)
 
 
@@ -95,7 +116,7 @@ def _result(types: Sequence[TensorType], shape: tuple[int, ...], raw: bool) -> T
 # Meaning ----------------------------------------------------------------------------------
 
 
-def _start(node: Node, operands: Sequence[Array], shape: tuple[int, ...]) -> Array:
+def start(node: Node, operands: Sequence[Array], shape: tuple[int, ...]) -> Array:
     """What the sums start from: the bias and the initial accumulators."""
     dtype = np.float32 if acc_type(node).is_float else np.int64
     acc = np.zeros(shape, dtype)
@@ -104,7 +125,7 @@ def _start(node: Node, operands: Sequence[Array], shape: tuple[int, ...]) -> Arr
     return acc
 
 
-def _dot(acc: Array, x: Array, w: Array) -> Array:
+def dot(acc: Array, x: Array, w: Array) -> Array:
     """acc + x (..., I) times w (O, I); floats one product after the other, in order."""
     if acc.dtype == np.float32:
         for i in range(w.shape[1]):
@@ -116,26 +137,24 @@ def _dot(acc: Array, x: Array, w: Array) -> Array:
 
 def _linear_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     x, w = operands[0], operands[1]
-    acc = _start(node, operands, node.output.type.shape)
-    if acc.dtype != np.float32:
-        x = x.astype(np.int64) - node.inputs[0].type.zero_point
-    return (requantize(node, _dot(acc, x, w)),)
+    acc = start(node, operands, node.output.type.shape)
+    x, w = centred(x, node.inputs[0].type), centred(w, node.inputs[1].type)
+    return (requantize(node, dot(acc, x, w)),)
 
 
 def _conv2d_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     a = layer(node)
     assert isinstance(a, Conv2d)
     x, w = operands[0], operands[1]
-    acc = _start(node, operands, node.output.type.shape)
-    if acc.dtype != np.float32:
-        x = x.astype(np.int64) - node.inputs[0].type.zero_point
+    acc = start(node, operands, node.output.type.shape)
+    x, w = centred(x, node.inputs[0].type), centred(w, node.inputs[1].type)
     x = np.pad(x, ((0, 0), a.pad[:2], a.pad[2:], (0, 0)))
     group_in, group_out = w.shape[3], w.shape[0] // a.groups
     for g in range(a.groups):
         xs = x[..., g * group_in : (g + 1) * group_in]
         out = slice(g * group_out, (g + 1) * group_out)
         for tap, window in windows(xs, w.shape[1:3], a.stride, a.dilation, acc.shape[1:3]):
-            acc[..., out] = _dot(acc[..., out], window, w[out, tap[0], tap[1]])
+            acc[..., out] = dot(acc[..., out], window, w[out, tap[0], tap[1]])
     return (requantize(node, acc),)
 
 
@@ -189,10 +208,15 @@ def _linear_regions(node: Node) -> tuple[OperandRule, ...]:
 # Operators --------------------------------------------------------------------------------
 
 
-def _w(*shape: int, channels: bool = False) -> TensorType:
+def _w4(*shape: int) -> TensorType:
+    """int4 weights for a sample."""
+    return TensorType(shape, DType.S4, Quant.per_tensor(0.15))
+
+
+def _w(*shape: int, channels: bool = False, zero_point: int = 0) -> TensorType:
     """int8 weights for a sample, quantised per tensor or per output channel."""
     if not channels:
-        return s8(*shape, scale=0.01)
+        return s8(*shape, scale=0.01, zero_point=zero_point)
     scales = tuple(float(np.float32(0.002 * (k + 1))) for k in range(shape[0]))
     return TensorType(shape, DType.S8, Quant(scales, (0,) * shape[0], 0))
 
@@ -205,6 +229,7 @@ conv2d = register(
         attrs=Conv2d,
         infer=_conv2d_infer,
         ref=_conv2d_ref,
+        constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_conv2d_regions,
         cost=lambda node: Cost(macs=macs(node)),
@@ -251,6 +276,30 @@ conv2d = register(
             ),
             Sample((f32(1, 6, 7, 3), f32(3, 3, 3, 1)), Conv2d(groups=3), params=(1,)),
             Sample(
+                (s8(1, 7, 6, 3, scale=0.1, zero_point=-9), _w4(5, 3, 3, 3), s32(5)),
+                Conv2d(stride=(1, 2), pad=(1, 1, 0, 1)),
+                (s8(1, 7, 3, 5, scale=0.8, zero_point=3),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 7, 5, 5, scale=0.1, zero_point=127), _w4(5, 3, 3, 1), s32(5)),
+                Conv2d(pad=(1, 1, 1, 1), groups=5),
+                (s8(1, 7, 5, 5, scale=0.5, zero_point=-100),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 6, 7, 2, scale=0.1, zero_point=4), _w(3, 3, 2, 2, zero_point=-128), s32(3)),
+                Conv2d(pad=(1, 1, 0, 1)),
+                (s8(1, 6, 7, 3, scale=3.0, zero_point=-5),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 6, 7, 3, scale=0.1, zero_point=-4), _w(6, 3, 3, 1, zero_point=127)),
+                Conv2d(pad=(1, 1, 1, 1), groups=3),
+                (s8(1, 6, 7, 6, scale=2.0, zero_point=-5),),
+                params=(1,),
+            ),
+            Sample(
                 (s8(1, 4, 4, 3, scale=0.1, zero_point=9), _w(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
                 Conv2d(pad=(1, 1, 1, 1), raw=True),
                 (s32(1, 4, 4, 2),),
@@ -269,6 +318,7 @@ linear = register(
         attrs=Linear,
         infer=_linear_infer,
         ref=_linear_ref,
+        constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_linear_regions,
         cost=lambda node: Cost(macs=macs(node)),
@@ -288,6 +338,17 @@ linear = register(
             ),
             Sample((f32(2, 33), f32(5, 33), f32(5)), Linear(), params=(1, 2)),
             Sample(
+                (s8(2, 11, scale=0.1, zero_point=-20), _w4(5, 11), s32(5)),
+                Linear(),
+                (s8(2, 5, scale=0.3, zero_point=9),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(2, 6, scale=0.1, zero_point=30), _w(4, 6, zero_point=-11), s32(4)),
+                Linear(),
+                (s8(2, 4, scale=0.9, zero_point=9),),
+            ),
+            Sample(
                 (s16(2, 9, scale=0.001), _w(4, 9), TensorType((4,), DType.S64)),
                 Linear(),
                 (s16(2, 4, scale=0.01),),
@@ -304,4 +365,14 @@ linear = register(
     )
 )
 
-__all__ = ["Conv2d", "Linear", "conv2d", "linear", "same_pad", "windows"]
+__all__ = [
+    "Conv2d",
+    "Linear",
+    "check_operands",
+    "conv2d",
+    "dot",
+    "linear",
+    "same_pad",
+    "start",
+    "windows",
+]

@@ -13,13 +13,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import EITHER, Finish, Kernel, Layout, Operand, Packing, Work
+from lilliput.ir.op import EITHER, PLAIN, Finish, Kernel, Layout, Operand, Packing, Work
 from lilliput.ir.types import Array, DType, TensorType
-from lilliput.ops.accumulate import Conv2d, FoldBias, acc_type, fold_bias, layer, macs, multipliers
+from lilliput.ops.accumulate import (
+    Conv2d,
+    FoldBias,
+    acc_type,
+    fold_bias,
+    is_raw,
+    layer,
+    macs,
+    multipliers,
+)
 from lilliput.ops.common import REQUANT_C, c_type
 
 
@@ -35,27 +43,84 @@ BY_TAP = Packing("by_tap", _depthwise_pack, _depthwise_unpack)
 """Depthwise weights (C*M,KH,KW,1) as (KH*KW, C*M): one row of channels for each tap."""
 
 
-def _types(node: Node) -> Mapping[str, str]:
-    x, w, acc = node.inputs[0].type.dtype, node.inputs[1].type.dtype, acc_type(node)
-    dot = {DType.F32: "ll_dot_f32", DType.S8: "ll_dot_s8", DType.S16: "ll_dot_s16"}[x]
-    if x is DType.S16 and acc is DType.S32:
-        dot = "ll_dot_s16_s32"
-    plus = {DType.F32: "ll_add_f32", DType.S32: "ll_wrap_add", DType.S64: "ll_wrap_add_s64"}[acc]
-    elements = {"LL_X": c_type(x), "LL_W": c_type(w), "LL_ACC": c_type(acc)}
-    return {**elements, "LL_DOT": dot, "LL_ADD": plus}
+def _halves(rows: Array) -> Array:
+    """int4 numbers (rows, n), two in a byte, the even one in the low half: (rows, ceil(n/2))."""
+    even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).astype(np.uint8) & 15
+    return np.ascontiguousarray(even[:, ::2] | even[:, 1::2] << 4)
 
 
-def _bias(b: Builder, node: Node) -> Value:
+def _wholes(packed: Array, columns: int) -> Array:
+    """`_halves` undone: int8 (rows, columns)."""
+    both = np.stack((packed & 15, packed >> 4), axis=-1).astype(np.int8)
+    return ((both.reshape(packed.shape[0], -1) ^ 8) - 8).astype(np.int8)[:, :columns]
+
+
+def _nibbles_unpack(packed: Array, type: TensorType) -> Array:
+    return _wholes(packed, type.size // type.shape[0]).reshape(type.shape)
+
+
+def _nibbles_by_tap_unpack(packed: Array, type: TensorType) -> Array:
+    return _depthwise_unpack(_wholes(packed, type.shape[0]), type)
+
+
+NIBBLES = Packing("nibbles", lambda w: _halves(w.reshape(w.shape[0], -1)), _nibbles_unpack)
+"""int4 weights (O, ...), two in a byte; every output channel begins a byte."""
+
+NIBBLES_BY_TAP = Packing(
+    "nibbles_by_tap", lambda w: _halves(_depthwise_pack(w)), _nibbles_by_tap_unpack
+)
+"""int4 depthwise weights as `BY_TAP`, two in a byte; every tap begins a byte."""
+
+
+_DOTS = {
+    ("int8_t", "int8_t", DType.S32): "ll_dot_s8",
+    ("int8_t", "ll_s8z", DType.S32): "ll_dot_s8_s8z",
+    ("int8_t", "ll_s4", DType.S32): "ll_dot_s8_s4",
+    ("int16_t", "int8_t", DType.S64): "ll_dot_s16",
+    ("int16_t", "int8_t", DType.S32): "ll_dot_s16_s32",
+    ("float", "float", DType.F32): "ll_dot_f32",
+}
+ADD_C = {DType.F32: "ll_add_f32", DType.S32: "ll_wrap_add", DType.S64: "ll_wrap_add_s64"}
+"""How accumulators of a type are added in C."""
+
+
+def _stored(w: TensorType) -> str:
+    """The C type of weights as they are stored."""
+    if w.dtype is DType.S4:
+        return "ll_s4"
+    return "ll_s8z" if w.zero_point else c_type(w.dtype)
+
+
+def types(node: Node) -> Mapping[str, str]:
+    """The type macros of a kernel of activations and weights."""
+    x, w, acc = c_type(node.inputs[0].type.dtype), _stored(node.inputs[1].type), acc_type(node)
+    elements = {"LL_X": x, "LL_W": w, "LL_ACC": c_type(acc)}
+    return {**elements, "LL_DOT": _DOTS[x, w, acc], "LL_ADD": ADD_C[acc]}
+
+
+def weight_params(w: TensorType, row: int) -> Mapping[str, int]:
+    """w_next: weights from one row of `row` to the next as they are stored; w_zero."""
+    return {"w_next": row + row % 2 if w.dtype is DType.S4 else row, "w_zero": w.zero_point}
+
+
+def weights(node: Node, packing: Packing = PLAIN, nibbles: Packing = NIBBLES) -> Operand:
+    """The weights as a kernel's operand."""
+    w = node.inputs[1]
+    return Operand(w, 1, nibbles if w.type.dtype is DType.S4 else packing)
+
+
+def folded_bias(b: Builder, node: Node) -> Value:
     """The bias as kernels want it: always there, in the accumulator's type, folded."""
     x, acc = node.inputs[0].type, acc_type(node)
     if acc.is_float:
-        return node.inputs[2] if len(node.inputs) > 2 else _zeros(b, node, np.float32)
-    attrs = FoldBias(x.zero_point, wide=acc is DType.S64)
+        return node.inputs[2] if len(node.inputs) > 2 else zeros(b, node, acc)
+    attrs = FoldBias(x.zero_point, acc is DType.S64, node.inputs[1].type.zero_point)
     return b.add(fold_bias, node.inputs[1:3], attrs, name=f"{node.output.name}/bias")
 
 
-def _zeros(b: Builder, node: Node, dtype: npt.DTypeLike) -> Value:
-    return b.param(f"{node.output.name}/zeros", np.zeros(node.output.type.shape[-1], dtype))
+def zeros(b: Builder, node: Node, dtype: DType) -> Value:
+    """The bias of a node that has none."""
+    return b.param(f"{node.output.name}/zeros", np.zeros(node.output.type.shape[-1], dtype.numpy))
 
 
 def _zero_points(b: Builder, node: Node, count: int) -> Operand:
@@ -69,8 +134,8 @@ def _resume(node: Node) -> tuple[Operand, ...]:
 
 
 def _linear_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
-    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), *_resume(node))
+    bias = Operand(folded_bias(b, node))
+    return (Operand(node.inputs[0], 0), weights(node), bias, *_resume(node))
 
 
 def _conv2d_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
@@ -80,25 +145,25 @@ def _conv2d_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
 
 
 def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
+    x = node.inputs[0]
     return (
         Operand(x, 0),
-        Operand(w, 1, BY_TAP),
-        Operand(_bias(b, node)),
+        weights(node, BY_TAP, NIBBLES_BY_TAP),
+        Operand(folded_bias(b, node)),
         _zero_points(b, node, x.type.shape[3]),
     )
 
 
 def _depthwise_planes_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    x, w = node.inputs[:2]
+    x = node.inputs[0]
     outside = _zero_points(b, node, x.type.shape[2])
-    return (Operand(x, 0), Operand(w, 1), Operand(_bias(b, node)), outside)
+    return (Operand(x, 0), weights(node), Operand(folded_bias(b, node)), outside)
 
 
 def finish(b: Builder, node: Node) -> Finish:
     """Requantisation of the accumulator, with literals where all channels agree."""
     y, attrs = node.output.type, layer(node)
-    if attrs.raw or y.dtype.is_float:
+    if is_raw(node) or y.dtype.is_float:
         return Finish(lambda acc, load: acc)
     mult, shift = multipliers(node)
     wide = acc_type(node) is DType.S64
@@ -138,22 +203,22 @@ def _conv2d_params(node: Node) -> Mapping[str, int]:
         "group_in": w.shape[3],
         "group_out": w.shape[0] // a.groups,
         "resume": int(len(node.inputs) > 3),
+        **weight_params(w, w.size // w.shape[0]),
     }
 
 
 def _depthwise_params(node: Node) -> Mapping[str, int]:
     every = dict(_conv2d_params(node))
-    every["out_c"] = node.output.type.shape[3]
     every["multiplier"] = node.output.type.shape[3] // node.inputs[0].type.shape[3]
+    every |= weight_params(node.inputs[1].type, node.output.type.shape[3])
     for name in ("in_c", "group_in", "group_out", "resume"):
         del every[name]
     return every
 
 
 def _depthwise_planes_params(node: Node) -> Mapping[str, int]:
-    every = dict(_depthwise_params(node))
-    del every["out_c"]
-    return every
+    w = node.inputs[1].type
+    return {**_depthwise_params(node), **weight_params(w, w.size // w.shape[0])}
 
 
 def _depthwise_accepts(node: Node) -> str | None:
@@ -205,12 +270,13 @@ LINEAR = Kernel(
     name="linear",
     source="linear.c",
     accepts=lambda node: None,
-    types=_types,
+    types=types,
     params=lambda node: {
-        "in_c": node.inputs[0].type.shape[-1],
+        "in_c": node.inputs[1].type.shape[-1],
         "resume": int(len(node.inputs) > 3),
+        **weight_params(node.inputs[1].type, node.inputs[1].type.shape[-1]),
     },
-    specialise=("resume", "in_c"),
+    specialise=("resume", "in_c", "w_next", "w_zero"),
     operands=_linear_operands,
     finish=finish,
     overlap="row",
@@ -237,9 +303,9 @@ DEPTHWISE = Kernel(
     name="depthwise",
     source="depthwise.c",
     accepts=_depthwise_accepts,
-    types=_types,
+    types=types,
     params=_depthwise_params,
-    specialise=("kh", "kw", "multiplier", "out_c", *WINDOW),
+    specialise=("kh", "kw", "multiplier", "w_next", "w_zero", *WINDOW),
     operands=_depthwise_operands,
     finish=finish,
     overlap="row",
@@ -252,9 +318,9 @@ DEPTHWISE_PLANES = Kernel(
     name="depthwise_planes",
     source="depthwise_planes.c",
     accepts=_depthwise_accepts,
-    types=_types,
+    types=types,
     params=_depthwise_planes_params,
-    specialise=("kh", "kw", "multiplier", *WINDOW),
+    specialise=("kh", "kw", "multiplier", "w_next", "w_zero", *WINDOW),
     operands=_depthwise_planes_operands,
     finish=finish,
     overlap="row",
@@ -268,9 +334,9 @@ CONV2D = Kernel(
     name="conv2d",
     source="conv2d.c",
     accepts=lambda node: None,
-    types=_types,
+    types=types,
     params=_conv2d_params,
-    specialise=("kh", "kw", "resume", "group_in", "group_out", "in_c", *WINDOW),
+    specialise=("kh", "kw", "resume", "group_in", "group_out", "in_c", "w_next", "w_zero", *WINDOW),
     operands=_conv2d_operands,
     finish=finish,
     overlap="row",

@@ -46,6 +46,7 @@ class PlanOptions:
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
 def plan(module: Module, device: Device, options: PlanOptions | None = None) -> Program:
     """Plans every entry of `module` for the memories of `device`, and checks the result.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lilliput.errors import Problem
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.op import EITHER, Kernel, Layout
+from lilliput.ir.types import DType
 from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict

@@ -12,7 +12,17 @@ import math
 from dataclasses import dataclass, replace
 
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Scale, Shift, Whole, Window
+from lilliput.ir.region import (
+    AxisRule,
+    OperandRule,
+    Pointwise,
+    Reduce,
+    Scale,
+    Shift,
+    Spread,
+    Whole,
+    Window,
+)
 from lilliput.ir.types import DType, TensorType
 from lilliput.plan.program import FrameRule
 
@@ -186,7 +196,7 @@ def pointwise_rule(operand: TensorType, frame: tuple[int, int, int]) -> FrameRul
     return FrameRule(axes[0], axes[1], axes[2], (frame[0], operand.frame[0]))
 
 
-def windowed(rule: AxisRule) -> Window | Pointwise | Scale | Shift | None:
+def windowed(rule: AxisRule) -> Window | Pointwise | Spread | Scale | Shift | None:
     """The rule that says how rows stream through it; None when it wants all of them."""
     if isinstance(rule, Reduce):
         return rule.inner

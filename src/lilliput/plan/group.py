@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lilliput.errors import PlanError
-from lilliput.ir.region import AxisRule, Reduce, Scale, Shift, Window
+from lilliput.ir.region import AxisRule, Reduce, Scale, Shift, Spread, Window
 from lilliput.plan.frames import windowed
 
 
@@ -69,6 +69,8 @@ def stride(rule: AxisRule) -> Fraction:
     inner = windowed(rule)
     if isinstance(inner, Window):
         return Fraction(inner.stride)
+    if isinstance(inner, Spread):
+        return Fraction(1, inner.stride)
     return Fraction(inner.num, inner.den) if isinstance(inner, Scale) else Fraction(1)
 
 
@@ -81,6 +83,8 @@ def last_row(rule: AxisRule, quantum: int) -> int:
         return quantum - 1 - inner.by
     if isinstance(inner, Scale):
         return (quantum - 1) * inner.num // inner.den
+    if isinstance(inner, Spread):  # rounded up: a later execution is no further ahead than that
+        return -(-(quantum - 1 + inner.pad) // inner.stride)
     return quantum - 1
 
 
@@ -91,6 +95,9 @@ def behind(rule: AxisRule) -> int:
         return inner.pad
     if isinstance(inner, Shift):
         return max(inner.by, 0)
+    if isinstance(inner, Spread):
+        between = inner.stride > 1  # the producer may be a row ahead of this one's own index
+        return between + max((inner.size - 1 - inner.pad) // inner.stride, 0)
     return 1 if isinstance(inner, Scale) else 0
 
 

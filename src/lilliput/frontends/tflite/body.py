@@ -22,7 +22,8 @@ from lilliput.ir import Builder, Value
 
 MAX_PROBLEMS = 100
 MAX_NODES = 50_000
-"""Of a whole file, loops unrolled."""
+MAX_DEPTH = 16
+"""Of a whole file, loops unrolled; calls of subgraphs inside of one another."""
 
 
 class File:
@@ -39,6 +40,7 @@ class File:
             Tensors(model, graph, self.builder, folding, shared) for graph in model.subgraphs
         ]
         self._open: list[int] = [0]
+        self._steps = 0
 
     def guard(self, step: Callable[[], object]) -> None:
         """Runs `step`, keeping its error for the end."""
@@ -69,9 +71,14 @@ class File:
                 expected=len(graph.inputs),
                 found=len(operands),
             )
+        self._spend()
         tensors.restart()
         for k, operand in zip(graph.inputs, operands, strict=True):
             tensors.define(k, operand)
+        if len(self._open) > MAX_DEPTH:
+            raise FormatError(
+                "subgraphs call one another too deeply", where=where, expected=f"{MAX_DEPTH} calls"
+            )
         self._open.append(index)
         try:
             self.walk(index, frozenset())
@@ -79,15 +86,20 @@ class File:
             self._open.pop()
         return [tensors.operand(k) for k in graph.outputs]
 
+    def _spend(self) -> None:
+        """Counts an operator or a call: calls of calls double with each level."""
+        self._steps += 1
+        if max(self._steps, len(self.builder.nodes)) > MAX_NODES:
+            raise FormatError(
+                "too many nodes once loops are unrolled", expected=MAX_NODES, found="more"
+            )
+
     def walk(self, index: int, skipped: frozenset[int]) -> None:
         """Adds the nodes of a subgraph, but those that are skipped."""
         for k, op in enumerate(self.model.subgraphs[index].operators):
             if k not in skipped:
                 self._node(index, k, op)
-            if len(self.builder.nodes) > MAX_NODES:
-                raise FormatError(
-                    "too many nodes once loops are unrolled", expected=MAX_NODES, found="more"
-                )
+            self._spend()
 
     def _node(self, index: int, k: int, op: Operator) -> None:
         tensors, code = self.tensors[index], self.model.codes[op.opcode]

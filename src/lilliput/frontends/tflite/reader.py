@@ -107,23 +107,25 @@ class _Reader:
                 users.setdefault(i, []).append(k)
             for i in op.outputs:
                 makers.setdefault(i, []).append(k)
+        given, wanted = frozenset(graph.inputs), frozenset(graph.outputs)
         skipped: set[int] = set()
         inputs: dict[int, int] = {}
         outputs: dict[int, int] = {}
         for t in graph.inputs:
             k = users.get(t, [])
-            if len(k) == 1 and self._is(k[0], "QUANTIZE") and t not in graph.outputs:
+            if len(k) == 1 and self._is(k[0], "QUANTIZE") and t not in wanted:
                 q = graph.operators[k[0]].outputs[0]
-                if len(makers[q]) == 1 and q not in graph.inputs and self._converts(t, q):
+                if len(makers[q]) == 1 and q not in given and self._converts(t, q):
                     inputs[t] = q
                     skipped.add(k[0])
+        taken = {*wanted, *inputs.values()}
         for t in dict.fromkeys(graph.outputs):
             k = makers.get(t, [])
             if len(k) == 1 and self._is(k[0], "DEQUANTIZE") and t not in users:
                 q = graph.operators[k[0]].inputs[0]
-                taken = q in graph.outputs or q in outputs.values() or q in inputs.values()
-                if q in makers and q not in graph.inputs and not taken and self._converts(t, q):
+                if q in makers and q not in given and q not in taken and self._converts(t, q):
                     outputs[t] = q
+                    taken.add(q)
                     skipped.add(k[0])
         for t, q in (*inputs.items(), *outputs.items()):
             tensors.names[q], tensors.names[t] = tensors.names[t], tensors.names[q]

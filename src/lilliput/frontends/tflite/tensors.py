@@ -75,6 +75,7 @@ class Tensors:
         self.variables: dict[int, Variable] = {}
         self._constants: dict[int, Value | None] = {}
         self._buffers = model.buffers
+        self._inputs = frozenset(graph.inputs)
         self._budget = budget
         self._types: dict[int, TensorType | ModelError] = {}
         self._derived: dict[tuple[int, str], Value] = {}
@@ -216,7 +217,7 @@ class Tensors:
 
     def known(self, index: int) -> Array | None:
         """The data of a tensor that is constant, or computed from constants alone."""
-        if index in self.graph.inputs:
+        if index in self._inputs:
             return None
         value = self.values.get(index)
         return self.data(index) if value is None else self.folding.array(value)
@@ -230,7 +231,7 @@ class Tensors:
         if isinstance(operand, Variable):
             self.variables[index] = operand
             return
-        if (index in self.graph.inputs and index in self.values) or self.data(index) is not None:
+        if (index in self._inputs and index in self.values) or self.data(index) is not None:
             raise FormatError("a node writes to an input or a constant", where=self.where(index))
         type = self.type(index)
         if operand is None:

@@ -22,32 +22,84 @@ LL_INLINE float ll_add_f32(float a, float b) {
     return a + b;
 }
 
-/* acc + sum of x[i] * w[i], i < n */
-LL_INLINE int32_t ll_dot_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t acc) {
-    for (int32_t i = 0; i < n; ++i) {
-        acc = ll_wrap_add(acc, x[i] * w[i]);
-    }
-    return acc;
+/* Weights as they are stored.  ll_s8z: int8 with a zero point; ll_s4: two in a byte, the even
+ * one in the low half, an even number of them in each row. */
+typedef int8_t ll_s8z;
+typedef uint8_t ll_s4;
+
+/* Weight i of w as a number; `zero` is the zero point of those types that have one. */
+LL_INLINE int32_t ll_weight_int8_t(const int8_t *w, int32_t i, int32_t zero) {
+    (void)zero;
+    return w[i];
 }
 
-LL_INLINE int64_t ll_dot_s16(const int16_t *x, const int8_t *w, int32_t n, int64_t acc) {
-    for (int32_t i = 0; i < n; ++i) {
-        acc = ll_wrap_add_s64(acc, x[i] * w[i]);
-    }
-    return acc;
+LL_INLINE int32_t ll_weight_ll_s8z(const ll_s8z *w, int32_t i, int32_t zero) {
+    return w[i] - zero;
 }
 
-LL_INLINE int32_t ll_dot_s16_s32(const int16_t *x, const int8_t *w, int32_t n, int32_t acc) {
-    for (int32_t i = 0; i < n; ++i) {
-        acc = ll_wrap_add(acc, x[i] * w[i]);
-    }
-    return acc;
+LL_INLINE int32_t ll_weight_ll_s4(const ll_s4 *w, int32_t i, int32_t zero) {
+    const int32_t half = (w[i >> 1] >> ((i & 1) * 4)) & 15;
+    (void)zero;
+    return (half ^ 8) - 8;
 }
 
-/* In this order, without contraction to fused multiply-add: the sum is defined to the bit. */
-LL_INLINE float ll_dot_f32(const float *x, const float *w, int32_t n, float acc) {
-    for (int32_t i = 0; i < n; ++i) {
-        acc += x[i] * w[i];
+LL_INLINE float ll_weight_float(const float *w, int32_t i, int32_t zero) {
+    (void)zero;
+    return w[i];
+}
+
+/* Where the row of weights that begins with weight i lies. */
+LL_INLINE const int8_t *ll_row_int8_t(const int8_t *w, int32_t i) {
+    return w + i;
+}
+
+LL_INLINE const ll_s8z *ll_row_ll_s8z(const ll_s8z *w, int32_t i) {
+    return w + i;
+}
+
+LL_INLINE const ll_s4 *ll_row_ll_s4(const ll_s4 *w, int32_t i) {
+    return w + i / 2;
+}
+
+LL_INLINE const float *ll_row_float(const float *w, int32_t i) {
+    return w + i;
+}
+
+/* Both for the weights of the kernel that is being included. */
+#define LL_ROW LL_CAT(ll_row, LL_W)
+#define LL_WEIGHT LL_CAT(ll_weight, LL_W)
+
+/* acc + sum of x[i] * weight at + i of w, i < n.  Floats are added in this order, without
+ * contraction to fused multiply-add: the sum is defined to the bit. */
+#define LL_DOT_OF(name, x_type, w_type, acc_type, add)                                             \
+    LL_INLINE acc_type name(const x_type *x, const w_type *w, int32_t at, int32_t zero, int32_t n, \
+                            acc_type acc) {                                                        \
+        for (int32_t i = 0; i < n; ++i) {                                                          \
+            acc = add(acc, x[i] * LL_CAT(ll_weight, w_type)(w, at + i, zero));                     \
+        }                                                                                          \
+        return acc;                                                                                \
+    }
+
+LL_DOT_OF(ll_dot_s8, int8_t, int8_t, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_s8_s8z, int8_t, ll_s8z, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
+LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
+
+/* The same for halves of bytes: those of one byte together. */
+LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
+                               int32_t acc) {
+    int32_t i = at & 1;
+    if (i && n > 0) {
+        acc = ll_wrap_add(acc, x[0] * ll_weight_ll_s4(w, at, zero));
+    }
+    for (; i + 1 < n; i += 2) {
+        const int32_t pair = (int8_t)w[(at + i) >> 1];
+        const int32_t low = ((pair & 15) ^ 8) - 8;
+        acc = ll_wrap_add(acc, x[i] * low + x[i + 1] * (pair >> 4));
+    }
+    if (i < n) {
+        acc = ll_wrap_add(acc, x[i] * ll_weight_ll_s4(w, at + i, zero));
     }
     return acc;
 }

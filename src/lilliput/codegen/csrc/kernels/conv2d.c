@@ -11,7 +11,7 @@
 #define LL_CONV2D_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, group_in, group_out, resume;
+    int32_t pad_top, pad_left, group_in, group_out, resume, w_next, w_zero;
 } ll_conv2d_params;
 #endif
 
@@ -42,7 +42,8 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                                    in[0].pixel == p->in_c * (int32_t)sizeof(LL_X);
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
-                const LL_W *w = weights + (c - in[1].first) * p->kh * window;
+                const LL_W *own = LL_ROW(weights, (c - in[1].first) * p->w_next);
+                int32_t w = 0;
                 const int32_t group = c / p->group_out * p->group_in;
                 LL_ACC acc = bias[c];
                 at.c = c;
@@ -52,10 +53,10 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                 }
                 for (int32_t k = 0; k < p->kh; ++k, w += window) {
                     if (!rows[k]) {
-                        acc = LL_DOT(zeros, w, window, acc);
+                        acc = LL_DOT(zeros, own, w, p->w_zero, window, acc);
                     } else if (inside) {
                         const LL_X *v = (const LL_X *)(const void *)(rows[k] + left * in[0].pixel);
-                        acc = LL_DOT(v, w, window, acc);
+                        acc = LL_DOT(v, own, w, p->w_zero, window, acc);
                     } else {
                         for (int32_t j = 0; j < p->kw; ++j) {
                             const int32_t ix = left + j * p->dilation_w;
@@ -64,7 +65,7 @@ LL_INLINE void LL_NAME(conv2d)(const ll_conv2d_params *p, const ll_in *in, const
                                 v = (const LL_X *)(const void *)(rows[k] + ix * in[0].pixel) +
                                     group;
                             }
-                            acc = LL_DOT(v, w + j * p->group_in, p->group_in, acc);
+                            acc = LL_DOT(v, own, w + j * p->group_in, p->w_zero, p->group_in, acc);
                         }
                     }
                 }

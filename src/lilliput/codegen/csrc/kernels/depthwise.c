@@ -1,14 +1,14 @@
 /* Depthwise convolution with a channel multiplier, channels last.
  *
- * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C*M)
+ * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C*M), taps w_next apart
  * in[2]  bias (C*M), zero point folded in      in[3]  one pixel of zero points
  * then the epilogue's operands
  */
 #ifndef LL_DEPTHWISE_PARAMS
 #define LL_DEPTHWISE_PARAMS
 typedef struct {
-    int32_t in_h, in_w, out_h, out_c, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, multiplier;
+    int32_t in_h, in_w, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
+    int32_t pad_top, pad_left, multiplier, w_next, w_zero;
 } ll_depthwise_params;
 #endif
 
@@ -44,11 +44,11 @@ LL_INLINE void LL_NAME(depthwise)(const ll_depthwise_params *p, const ll_in *in,
             }
             at.x = x;
             for (int32_t c = r->c0; c < r->c1; ++c) {
-                const LL_W *w = weights + c;
                 const int32_t channel = p->multiplier == 1 ? c : c / p->multiplier;
                 LL_ACC acc = bias[c];
-                for (int32_t t = 0; t < taps; ++t, w += p->out_c) {
-                    acc = LL_ADD(acc, (LL_ACC)tap[t][channel] * (LL_ACC)*w);
+                for (int32_t t = 0, w = c; t < taps; ++t, w += p->w_next) {
+                    const LL_ACC weight = LL_WEIGHT(weights, w, p->w_zero);
+                    acc = LL_ADD(acc, (LL_ACC)tap[t][channel] * weight);
                 }
                 at.c = c;
                 *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, acc);

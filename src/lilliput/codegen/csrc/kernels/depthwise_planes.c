@@ -11,7 +11,7 @@
 #define LL_DEPTHWISE_PLANES_PARAMS
 typedef struct {
     int32_t in_h, in_w, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, multiplier;
+    int32_t pad_top, pad_left, multiplier, w_next, w_zero;
 } ll_depthwise_planes_params;
 #endif
 
@@ -20,13 +20,14 @@ LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, co
                                          const ll_in *operands, int32_t count,
                                          LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *zeros = (const LL_X *)in[3].base;
+    const LL_W *weights = (const LL_W *)in[1].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
     const int32_t reach = (p->kw - 1) * p->dilation_w;
     const LL_X *rows[LL_ROWS];
     ll_at at;
     (void)scratch;
     for (int32_t c = r->c0; c < r->c1; ++c) {
-        const LL_W *w = (const LL_W *)in[1].base + c * p->kh * p->kw;
+        const LL_W *own = LL_ROW(weights, c * p->w_next);
         const int32_t plane = (p->multiplier == 1 ? c : c / p->multiplier) * in[0].plane;
         at.c = c;
         for (int32_t y = r->y0; y < r->y1; ++y) {
@@ -49,7 +50,7 @@ LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, co
                     for (int32_t k = 0; k < p->kh; ++k) {
                         for (int32_t j = 0; j < p->kw; ++j) {
                             const LL_X v = rows[k][left + j * p->dilation_w];
-                            acc = LL_ADD(acc, (LL_ACC)v * (LL_ACC)w[k * p->kw + j]);
+                            acc = LL_ADD(acc, (LL_ACC)v * LL_WEIGHT(own, k * p->kw + j, p->w_zero));
                         }
                     }
                 } else {
@@ -57,7 +58,7 @@ LL_INLINE void LL_NAME(depthwise_planes)(const ll_depthwise_planes_params *p, co
                         for (int32_t j = 0; j < p->kw; ++j) {
                             const int32_t ix = left + j * p->dilation_w;
                             const LL_X v = ix >= 0 && ix < p->in_w ? rows[k][ix] : zeros[0];
-                            acc = LL_ADD(acc, (LL_ACC)v * (LL_ACC)w[k * p->kw + j]);
+                            acc = LL_ADD(acc, (LL_ACC)v * LL_WEIGHT(own, k * p->kw + j, p->w_zero));
                         }
                     }
                 }

@@ -4,11 +4,13 @@
  * in[2]  bias (O), zero point folded in
  * in[3]  initial accumulators (rows, pixels, O), only with `resume`
  * then the epilogue's operands
+ *
+ * An output channel's weights begin w_next after those of the one before.
  */
 #ifndef LL_LINEAR_PARAMS
 #define LL_LINEAR_PARAMS
 typedef struct {
-    int32_t in_c, resume;
+    int32_t in_c, resume, w_next, w_zero;
 } ll_linear_params;
 #endif
 
@@ -33,8 +35,9 @@ LL_INLINE void LL_NAME(linear)(const ll_linear_params *p, const ll_in *in, const
                     acc = LL_ADD(acc, ((const LL_ACC *)(const void *)(row + x * in[3].pixel))[c]);
                 }
                 at.c = c;
-                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(
-                    &at, LL_DOT(v, weights + (c - in[1].first) * p->in_c, p->in_c, acc));
+                const LL_W *own = LL_ROW(weights, (c - in[1].first) * p->w_next);
+                acc = LL_DOT(v, own, 0, p->w_zero, p->in_c, acc);
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, acc);
             }
         }
     }
