@@ -16,6 +16,7 @@ from lilliput.frontends.tflite.schema import (
     Model,
     Operator,
     OperatorCode,
+    Quantization,
     SubGraph,
     Tensor,
 )
@@ -41,14 +42,24 @@ class Graph:
     inputs: tuple[int, ...] = ()
 
     def tensor(
-        self, shape: Sequence[int] = (), kind: str = "FLOAT32", data: Array | None = None
+        self,
+        shape: Sequence[int] = (),
+        kind: str = "FLOAT32",
+        data: Array | None = None,
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        variable: bool = False,
     ) -> int:
+        """A tensor; a constant where there is data, quantised where there is a scale."""
         buffer = 0
         if data is not None:
             self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
             buffer = len(self.file.buffers) - 1
         name = f"{self.name}/{len(self.tensors)}"
-        self.tensors.append(Tensor(tuple(shape), TYPES[kind], buffer, name))
+        quant = None if scale is None else Quantization((scale,), (zero_point,))
+        tensor = Tensor(tuple(shape), TYPES[kind], buffer, name, quant, variable)
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
     def add(
