@@ -44,6 +44,8 @@ def build(op: Op, sample: Sample) -> Node:
 def random_array(rng: np.random.Generator, t: TensorType, sample: Sample) -> Array:
     if t.dtype.is_float:
         return rng.uniform(sample.low or -1.0, sample.high or 1.0, t.shape).astype(np.float32)
+    if t.dtype is DType.BOOL:
+        return rng.integers(0, 2, t.shape).astype(bool)
     # sums of a convolution start from int32 values: they must not overflow
     low, high = t.dtype.bounds if t.dtype.itemsize < 4 else (-S32_RANGE, S32_RANGE)
     data = rng.integers(low, high, t.shape, endpoint=True)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from lilliput.errors import TypeMismatch
 from lilliput.ops.fixed_exp import exp_negative, shl_saturate, two_over_one_plus
 from lilliput.ops.numeric import INT32_MAX, Ints, shr_round, wrap32
 
@@ -57,6 +58,8 @@ def input_s16(scale: float, shifts: tuple[int, ...]) -> tuple[int, int]:
     while mult <= 32767.0 / 2.0 and shift <= 30:
         shift += 1
         mult *= 2.0
+    if mult > INT32_MAX:
+        raise TypeMismatch("scale of an int16 operand", expected="below 174,762", found=scale)
     return int(mult), shift
 
 

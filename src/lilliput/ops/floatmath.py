@@ -1,4 +1,4 @@
-"""exp, log, tanh, logistic, sqrt and 1/sqrt in float32, with every operation in a defined order.
+"""exp, log, sin, erf, sqrt ... in float32, with every operation in a defined order.
 
 The NumPy twin of `codegen/csrc/float.h`, bit for bit: both do the same float32 additions,
 multiplications and divisions one after the other, without fused multiply-add, so that a
@@ -40,6 +40,48 @@ LOG_POLY = (
     0.3333331048488617,
 )
 """(log(1+f) - f + f^2/2) / f^3 on sqrt(1/2) <= 1+f <= sqrt(2), highest power first."""
+
+SIN_POLY = (-0.0001951665326487273, 0.008332173340022564, -0.16666655242443085)
+"""(sin(r)/r - 1) / r^2 in r^2 on |r| <= pi/4, highest power first."""
+
+COS_POLY = (2.443875746394042e-05, -0.0013887372333556414, 0.04166664555668831)
+"""(cos(r) - 1 + r^2/2) / r^4 in r^2 on |r| <= pi/4, highest power first."""
+
+ERF_POLY = (
+    7.889120024628937e-05,
+    -0.0008020841632969677,
+    0.005189535208046436,
+    -0.026854444295167923,
+    0.11283600330352783,
+    -0.3761262595653534,
+    0.12837916612625122,
+)
+"""erf(x)/x - 1 in x^2 on |x| <= 1, highest power first."""
+
+LOG_ERFC_POLY = (
+    0.00018557517614681274,
+    -0.002939618658274412,
+    0.02180536277592182,
+    -0.10303746163845062,
+    -0.6382255554199219,
+    -1.127040147781372,
+    -0.0003537039738148451,
+)
+"""log(1 - erf(x)) on 1 <= x <= 4, highest power first; beyond, erf rounds to 1."""
+
+TWO_OVER_PI = np.array(
+    (0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB),
+    np.uint64,
+)
+"""2/pi as a binary fraction behind 32 zero bits, 32 bits a word."""
+
+QUARTER_PI = np.float32(0.7853981852531433)
+RADIANS_Q62 = np.float32(3.4061217e-19)
+"""pi/2 * 2^-62: a fraction of a quadrant, as an integer, in radians."""
+
+SQRT_HALF = np.float32(0.70710677)
+SQRT_2_OVER_PI = np.float32(0.7978846)
+GELU_CUBE = np.float32(0.044715)
 
 TANH_POLY = (
     -0.005709497258067131,
@@ -134,3 +176,76 @@ def rsqrt(x: npt.ArrayLike) -> F32:
     """1 / sqrt(x), two roundings; infinity at 0, NaN below."""
     with _quiet():
         return np.float32(1) / sqrt(x)
+
+
+def _quadrant(a: F32) -> tuple[F32, npt.NDArray[np.uint64]]:
+    """(radians from the nearest multiple of pi/2, that multiple modulo 4) of finite a >= 0.
+
+    a = m 2^e times 2/pi, kept modulo 4 with 62 bits of fraction: from the bits of 2/pi those
+    are left out that contribute whole turns, so that the reduction is exact for any a.
+    """
+    bits = a.view(np.uint32).astype(np.uint64)
+    m = (bits & np.uint64(0x007FFFFF)) | np.uint64(0x00800000)
+    start = np.maximum(bits >> np.uint64(23), np.uint64(126)) - np.uint64(120)
+    word, shift = (start >> np.uint64(5)).astype(np.int64), start & np.uint64(31)
+
+    def window(k: int) -> npt.NDArray[np.uint64]:
+        pair = (TWO_OVER_PI[word + k] << np.uint64(32)) | TWO_OVER_PI[word + k + 1]
+        return (pair << shift) >> np.uint64(32)
+
+    turns = ((m * window(0)) << np.uint64(32)) + m * window(1) + ((m * window(2)) >> np.uint64(32))
+    quadrant = (turns + np.uint64(1 << 61)) >> np.uint64(62)
+    fraction = (turns - (quadrant << np.uint64(62))).view(np.int64)
+    near = a <= QUARTER_PI
+    radians = np.where(near, a, fraction.astype(np.float32) * RADIANS_Q62)
+    return radians, np.where(near, np.uint64(0), quadrant)
+
+
+def _circular(x: npt.ArrayLike, ahead: int, odd: bool) -> F32:
+    """sin(x + ahead * pi/2), with the sign of x where the function is odd."""
+    x = np.asarray(x, np.float32)
+    finite = np.isfinite(x)
+    r, quadrant = _quadrant(np.abs(np.where(finite, x, np.float32(0))))
+    quadrant = quadrant + np.uint64(ahead)
+    z = r * r
+    sine = r + r * (z * _poly(z, SIN_POLY))
+    cosine = (np.float32(1) - np.float32(0.5) * z) + (z * z) * _poly(z, COS_POLY)
+    y = np.where(quadrant & np.uint64(1), cosine, sine)
+    negative = (quadrant & np.uint64(2)).astype(bool) ^ (odd & np.signbit(x))
+    return np.where(finite, np.where(negative, -y, y), np.float32(np.nan))
+
+
+def sin(x: npt.ArrayLike) -> F32:
+    """Within 3 ULP for every finite x; NaN at infinity."""
+    return _circular(x, 0, odd=True)
+
+
+def cos(x: npt.ArrayLike) -> F32:
+    """Within 3 ULP for every finite x; NaN at infinity."""
+    return _circular(x, 1, odd=False)
+
+
+def erf(x: npt.ArrayLike) -> F32:
+    """Within 2 ULP; odd, exactly +-1 from 4 on."""
+    x = np.asarray(x, np.float32)
+    a = np.abs(x)
+    near = a < np.float32(1)
+    with _quiet():
+        v = np.where(near, x, np.zeros_like(x))
+        small = v + v * _poly(v * v, ERF_POLY)
+        bounded = np.where(a > 4, np.float32(4), a)
+        large = np.float32(1) - exp(_poly(bounded, LOG_ERFC_POLY))
+    return np.where(near, small, np.where(x < 0, -large, large))
+
+
+def gelu(x: F32) -> F32:
+    """x times the normal distribution function at x, by erf."""
+    y = (x * np.float32(0.5)) * (erf(x * SQRT_HALF) + np.float32(1))
+    return y.astype(np.float32)
+
+
+def gelu_tanh(x: F32) -> F32:
+    """The usual approximation of gelu by tanh of a cubic."""
+    cubic = x + ((x * GELU_CUBE) * x) * x
+    y = (x * np.float32(0.5)) * (tanh(cubic * SQRT_2_OVER_PI) + np.float32(1))
+    return y.astype(np.float32)

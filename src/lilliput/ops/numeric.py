@@ -12,6 +12,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from lilliput.errors import TypeMismatch
 from lilliput.ir.types import TensorType
 
 Ints = npt.NDArray[np.int64]
@@ -30,7 +31,10 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     """`real` as (mult, shift): real = mult / 2^31 * 2^shift, mult in [2^30, 2^31) or 0.
 
     As TFLite's QuantizeMultiplier: too small becomes (0, 0); too large saturates.
+    Raises TypeMismatch for what is no number, or infinite: scales that are too far apart.
     """
+    if not math.isfinite(real):
+        raise TypeMismatch("scales have no finite ratio", expected="a number", found=real)
     if real == 0.0:
         return 0, 0
     fraction, shift = math.frexp(real)

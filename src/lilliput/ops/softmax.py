@@ -23,6 +23,7 @@ from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
 from lilliput.ops import floatmath
 from lilliput.ops.common import c_type, check
 from lilliput.ops.fixed_exp import exp_negative, lookup_513, reciprocal_q31, table_513
+from lilliput.ops.floatmath import F32
 from lilliput.ops.numeric import Ints, mulh_round, quantize_multiplier, requant, shr_round
 from lilliput.ops.registry import register
 
@@ -72,11 +73,16 @@ def _infer(a: Softmax, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
 # Meaning ----------------------------------------------------------------------------------
 
 
-def exp_table(scale: float, beta: float) -> Ints:
-    """exp(-k * scale * beta) in Q0.31 for k = 0..255; 0 where TFLite leaves the term out."""
+def exp_reach(scale: float, beta: float) -> tuple[int, int, int]:
+    """(mult, shift) from steps of the input to Q5.26, and how many steps exp is taken of."""
     real = min(float(np.float32(beta)) * scale * (1 << 26), 2.0**31 - 1.0)
     mult, shift = quantize_multiplier(real)
-    reach = math.floor(31.0 * (1 << 26) / (1 << shift))
+    return mult, shift, math.floor(31.0 * (1 << 26) / (1 << shift))
+
+
+def exp_table(scale: float, beta: float) -> Ints:
+    """exp(-k * scale * beta) in Q0.31 for k = 0..255; 0 where TFLite leaves the term out."""
+    mult, shift, reach = exp_reach(scale, beta)
     k = np.arange(256, dtype=np.int64)
     scaled = requant(-np.minimum(k, reach), mult, shift)
     return np.where(k <= reach, exp_negative(scaled, 5), 0)
@@ -95,12 +101,12 @@ def _ref_s8(node: Node, x: Array) -> Array:
     return np.clip(result, low, -low - 1)
 
 
-def _exp(x: np.float32) -> np.float32:
-    return np.float32(math.exp(float(x)))
+def _exp(x: F32) -> F32:
+    return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
-def _one_over(x: np.float32) -> np.float32:
-    return np.float32(np.float32(1) / np.float32(np.float32(1) + x))
+def _one_over(x: F32) -> F32:
+    return np.float32(1) / (np.float32(1) + x)
 
 
 EXP_TABLE = table_513(_exp, -10.0, 0.0)
@@ -188,7 +194,7 @@ def _params_s16(node: Node) -> Mapping[str, int]:
 
 def _params_f32(node: Node) -> Mapping[str, int | float]:
     beta = float(np.float32(_attrs(node).beta))
-    return {"channels": node.output.type.shape[-1], "beta": beta}
+    return {"channels": node.output.type.shape[-1], "beta": beta, "logarithm": 0}
 
 
 def _operands_s8(b: Builder, node: Node) -> tuple[Operand, ...]:
@@ -207,7 +213,7 @@ def _operands_f32(_: Builder, node: Node) -> tuple[Operand, ...]:
     return (Operand(node.inputs[0], 0),)
 
 
-def _work(node: Node) -> Work:
+def softmax_work(node: Node) -> Work:
     """Inner: exponentials; one set-up a row."""
     out = node.output.type
     return Work(out.size, out.size, math.prod(out.shape[:-1]))
@@ -233,7 +239,7 @@ softmax = register(
                 specialise=("bits", "channels"),
                 operands=_operands_s8,
                 overlap="row",
-                work=_work,
+                work=softmax_work,
             ),
             Kernel(
                 name="softmax_s16",
@@ -244,7 +250,7 @@ softmax = register(
                 specialise=("channels", "mult", "shift"),
                 operands=_operands_s16,
                 overlap="row",
-                work=_work,
+                work=softmax_work,
             ),
             Kernel(
                 name="softmax_f32",
@@ -252,10 +258,10 @@ softmax = register(
                 accepts=_accepts(DType.F32),
                 types=_types,
                 params=_params_f32,
-                specialise=("channels", "beta"),
+                specialise=("channels", "beta", "logarithm"),
                 operands=_operands_f32,
                 overlap="row",
-                work=_work,
+                work=softmax_work,
             ),
         ),
         samples=(

@@ -1,11 +1,13 @@
 /* Integer expressions of the element-wise operators, beyond those in isa/generic.h.
  *
  * Pure functions of one element; what depends on scales and zero points is an argument
- * that is a literal where they are called.  Twins: ops/{elementwise,quantize,fixed_point}.py.
+ * that is a literal where they are called.  Twins:
+ * ops/{elementwise,quantize,unary_rules,fixed_point}.py.
  */
 #ifndef LL_ELEMENTWISE_H
 #define LL_ELEMENTWISE_H
 
+#include "arithmetic.h"
 #include "ll.h"
 
 LL_INLINE int32_t ll_wrap_sub(int32_t a, int32_t b) {
@@ -14,6 +16,34 @@ LL_INLINE int32_t ll_wrap_sub(int32_t a, int32_t b) {
 
 LL_INLINE int32_t ll_wrap_mul(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a * (uint32_t)b);
+}
+
+/* |a|; of -2^31 itself */
+LL_INLINE int32_t ll_magnitude(int32_t a) {
+    return a < 0 ? ll_wrap_sub(0, a) : a;
+}
+
+/* `value`, or where it is negative `sloped`, each with its own multiplier; of a negative one the
+ * magnitude is taken, and the result negated. */
+LL_INLINE int32_t ll_slopes(int32_t value, int32_t sloped, int32_t mult, int32_t shift,
+                            int32_t mult_below, int32_t shift_below) {
+    if (value >= 0) {
+        return ll_requant(value, mult, shift);
+    }
+    const int32_t below = ll_requant(sloped, ll_magnitude(mult_below), shift_below);
+    return mult_below < 0 ? ll_wrap_sub(0, below) : below;
+}
+
+/* 1/sqrt(value) with 20 fraction bits, requantised; `high` where value is not positive. */
+LL_INLINE int32_t ll_rsqrt_int(int32_t value, int32_t mult, int32_t shift, int32_t zero_point,
+                               int32_t low, int32_t high) {
+    int32_t exponent;
+    if (value <= 0) {
+        return high;
+    }
+    const int32_t inverse = ll_inverse_sqrt(value, &exponent);
+    const int32_t root = ll_requant(1, inverse, exponent + 20);
+    return ll_clamp(ll_wrap_add(ll_requant(root, mult, shift), zero_point), low, high);
 }
 
 /* x / scale to the nearest integer, ties away from zero, plus zero point, clamped; NaN is 0. */

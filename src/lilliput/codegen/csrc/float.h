@@ -1,4 +1,4 @@
-/* exp, log, tanh, logistic, sqrt and 1/sqrt in float, without a library.
+/* exp, log, sin, erf, sqrt, floor ... in float, without a library.
  *
  * Every function is a fixed sequence of single-precision operations, the same as in
  * ops/floatmath.py: compile with -ffp-contract=off and the results agree bit for bit.
@@ -153,6 +153,135 @@ LL_INLINE float ll_sqrtf(float x) {
 
 LL_INLINE float ll_rsqrtf(float x) {
     return 1.0f / ll_sqrtf(x);
+}
+
+/* Radians from the nearest multiple of pi/2 to a >= 0, and that multiple modulo 4.
+ *
+ * a = m 2^e times 2/pi modulo 4 in Q2.62: bits of 2/pi that contribute whole turns are left
+ * out, so that the reduction is exact for any a.
+ */
+LL_INLINE float ll_quadrant(float a, uint32_t *quadrant) {
+    static const uint32_t two_over_pi[8] = {0U,          0xA2F9836EU, 0x4E441529U, 0xFC2757D1U,
+                                            0xF534DDC0U, 0xDB629599U, 0x3C439041U, 0xFE5163ABU};
+    const uint32_t bits = ll_bits_of(a);
+    const uint32_t start = (bits >> 23) - 120U;
+    const uint64_t m = (bits & 0x007FFFFFU) | 0x00800000U;
+    uint64_t window[3];
+    *quadrant = 0;
+    if (a <= 0.785398185f) {
+        return a;
+    }
+    for (uint32_t k = 0; k < 3U; ++k) {
+        const uint32_t *word = two_over_pi + (start >> 5) + k;
+        window[k] = ((((uint64_t)word[0] << 32) | word[1]) << (start & 31U)) >> 32;
+    }
+    const uint64_t turns = ((m * window[0]) << 32) + m * window[1] + ((m * window[2]) >> 32);
+    const uint64_t nearest = (turns + ((uint64_t)1 << 61)) >> 62;
+    *quadrant = (uint32_t)nearest;
+    return (float)(int64_t)(turns - (nearest << 62)) * 3.4061217e-19f;
+}
+
+/* sin of `quadrant` * pi/2 + r, |r| <= pi/4 */
+LL_INLINE float ll_sin_near(float r, uint32_t quadrant) {
+    const float z = r * r;
+    float p, y;
+    if (quadrant & 1U) {
+        p = 2.443875746394042e-05f;
+        p = p * z + -0.0013887372333556414f;
+        p = p * z + 0.04166664555668831f;
+        y = (1.0f - 0.5f * z) + (z * z) * p;
+    } else {
+        p = -0.0001951665326487273f;
+        p = p * z + 0.008332173340022564f;
+        p = p * z + -0.16666655242443085f;
+        y = r + r * (z * p);
+    }
+    return (quadrant & 2U) ? -y : y;
+}
+
+LL_INLINE float ll_sinf(float x) {
+    const float a = ll_abs_f32(x);
+    uint32_t quadrant;
+    if (!(a <= 3.40282347e+38f)) {
+        return ll_float_of(0x7FC00000U);
+    }
+    const float r = ll_quadrant(a, &quadrant);
+    const float y = ll_sin_near(r, quadrant);
+    return ll_bits_of(x) >> 31 ? -y : y;
+}
+
+LL_INLINE float ll_cosf(float x) {
+    const float a = ll_abs_f32(x);
+    uint32_t quadrant;
+    if (!(a <= 3.40282347e+38f)) {
+        return ll_float_of(0x7FC00000U);
+    }
+    const float r = ll_quadrant(a, &quadrant);
+    return ll_sin_near(r, quadrant + 1U);
+}
+
+/* A polynomial on |x| < 1, 1 - exp(another) up to 4, from where on it rounds to 1. */
+LL_INLINE float ll_erff(float x) {
+    const float a = ll_abs_f32(x);
+    float p;
+    if (a < 1.0f) {
+        const float z = x * x;
+        p = 7.889120024628937e-05f;
+        p = p * z + -0.0008020841632969677f;
+        p = p * z + 0.005189535208046436f;
+        p = p * z + -0.026854444295167923f;
+        p = p * z + 0.11283600330352783f;
+        p = p * z + -0.3761262595653534f;
+        p = p * z + 0.12837916612625122f;
+        return x + x * p;
+    }
+    const float t = ll_min_f32(a, 4.0f);
+    p = 0.00018557517614681274f;
+    p = p * t + -0.002939618658274412f;
+    p = p * t + 0.02180536277592182f;
+    p = p * t + -0.10303746163845062f;
+    p = p * t + -0.6382255554199219f;
+    p = p * t + -1.127040147781372f;
+    p = p * t + -0.0003537039738148451f;
+    const float y = 1.0f - ll_expf(p);
+    return x < 0.0f ? -y : y;
+}
+
+LL_INLINE float ll_geluf(float x) {
+    return (0.5f * x) * (1.0f + ll_erff(x * 0.70710677f));
+}
+
+LL_INLINE float ll_gelu_tanhf(float x) {
+    const float cubic = x + ((0.044715f * x) * x) * x;
+    return (0.5f * x) * (1.0f + ll_tanhf(0.7978846f * cubic));
+}
+
+/* The sign of x on a result that is 0 or has that sign already. */
+LL_INLINE float ll_signed_as(float y, float x) {
+    return ll_float_of(ll_bits_of(y) | (ll_bits_of(x) & 0x80000000U));
+}
+
+/* From 2^23 on every float is an integer. */
+LL_INLINE float ll_floorf(float x) {
+    if (!(ll_abs_f32(x) < 8388608.0f)) {
+        return x;
+    }
+    const float t = (float)(int32_t)x;
+    return ll_signed_as(t > x ? t - 1.0f : t, x);
+}
+
+LL_INLINE float ll_ceilf(float x) {
+    return -ll_floorf(-x);
+}
+
+/* To nearest, ties to even: the addition leaves no bits for a fraction. */
+LL_INLINE float ll_roundf(float x) {
+    const float a = ll_abs_f32(x);
+    return a < 8388608.0f ? ll_signed_as((a + 8388608.0f) - 8388608.0f, x) : x;
+}
+
+LL_INLINE float ll_signf(float x) {
+    return (float)((x > 0.0f) - (x < 0.0f));
 }
 
 LL_INLINE float ll_eluf(float x) {

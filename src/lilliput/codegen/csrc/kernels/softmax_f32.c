@@ -1,15 +1,15 @@
-/* softmax over the channels of float.
+/* softmax over the channels of float, or its logarithm.
  *
  * in[0]  x (rows, pixels, C)
  *
  * Needs whole pixels: r->c0 = 0, r->c1 = C.  The result's own elements hold the
- * exponentials in between.
+ * exponentials in between.  The logarithm is x - max - log(sum of exp(x - max)); beta is 1.
  */
 #include "../float.h"
 #ifndef LL_SOFTMAX_F32_PARAMS
 #define LL_SOFTMAX_F32_PARAMS
 typedef struct {
-    int32_t channels;
+    int32_t channels, logarithm;
     float beta;
 } ll_softmax_f32_params;
 #endif
@@ -33,6 +33,16 @@ LL_INLINE void LL_NAME(softmax_f32)(const ll_softmax_f32_params *p, const ll_in 
                 most = v[c] > most ? v[c] : most;
             }
             LL_ACC sum = 0;
+            if (p->logarithm) {
+                for (int32_t c = 0; c < p->channels; ++c) {
+                    sum += ll_expf(v[c] - most);
+                }
+                const LL_ACC log = ll_logf(sum);
+                for (int32_t c = 0; c < p->channels; ++c) {
+                    y_out[c] = (v[c] - most) - log;
+                }
+                continue;
+            }
             for (int32_t c = 0; c < p->channels; ++c) {
                 y_out[c] = ll_expf((v[c] - most) * p->beta);
                 sum += y_out[c];
