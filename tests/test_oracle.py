@@ -26,7 +26,7 @@ from lilliput.ir.op import Sample
 from lilliput.ops import all_ops
 from lilliput.ops.numeric import Rounding
 
-FOLDERS = ("mlperf_tiny", "mcunet", "tinyengine", "layers")
+FOLDERS = ("mlperf_tiny", "mcunet", "tinyengine", "layers", "tflm")
 HEAVY = ("mcunetv2_large",)
 HYBRID = ("kws_ref_model_float32",)
 """Float activations with int8 weights: TFLite Micro has no kernels for that, LiteRT has."""
@@ -113,9 +113,10 @@ def test_published_networks_equal_tflite_micro(path: Path) -> None:
     started = time.monotonic()
     arena = (96 if path.stem in HEAVY else 24) << 20
     tflm = Tflm(data, arena=arena, keep=True)
+    session = Session(module)
     for seed in range(1 if path.stem in HEAVY else 3):
         given = inputs_of(module, seed)
-        ours = Session(module).run(given)
+        ours = session.run(given)
         theirs = tflm.run(list(given.values()))
         compared = 0
         for name, tensor in theirs.tensors.items():

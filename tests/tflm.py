@@ -9,6 +9,7 @@ Both are used as black boxes, and both are optional (see the `oracle` marker).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,13 @@ class Tflm:
         graph = decode(data, IDENTIFIER, Model).subgraphs[0]
         self.inputs = [graph.tensors[i] for i in graph.inputs]
         self.count = len(graph.outputs)
-        self.made = {i: graph.tensors[i].name for op in graph.operators for i in op.outputs}
+        seen = Counter(t.name for t in graph.tensors)
+        names = (
+            t.name if t.name and seen[t.name] == 1 else f"{t.name or 'tensor'}:{i}"
+            for i, t in enumerate(graph.tensors)
+        )  # as the reader names what has no name of its own
+        named = dict(enumerate(names))
+        self.made = {i: named[i] for op in graph.operators for i in op.outputs}
         if not keep:
             self.made = {}
 
