@@ -132,7 +132,8 @@ def test_names_and_numbers_of_the_schema() -> None:
     theirs = pytest.importorskip("ai_edge_litert.schema_py_generated")
     for ours, enum in ((BUILTIN, theirs.BuiltinOperator), (TENSOR_TYPES, theirs.TensorType)):
         known = {name: code for code, name in ours.items()}
-        assert known == {name: code for name, code in vars(enum).items() if name in known}
+        stated: dict[str, int] = {name: getattr(enum, name) for name in known}
+        assert known == stated
         assert len(known) == len(ours)
 
 
