@@ -4,7 +4,7 @@
 #   LILLIPUT_SHARED=dir models and data for the tests that want them
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-models bench fit lock clean
+.PHONY: help setup demo check test test-all test-models fuzz bench fit lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -62,6 +62,10 @@ test-all: $(STAMP) ## every test but the full run of published networks: slow on
 
 test-models: $(STAMP) ## the published networks, bit for bit
 	$(BIN)/pytest -n 2 -m models $(ARGS)
+
+fuzz: $(STAMP) ## change files until something breaks, guided by coverage; ARGS="--seconds 3600"
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(INSTALL) "atheris>=3.0,<4"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMP) ## instructions, RAM and flash of the published networks
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.cli_case import Run, environment, runner
+from tests.test_fuzz import CORPUS, WORDS
 from tests.test_tflite import FAULTS, edited, rename, with_graph
 from tests.tflite_fuzz_cases import MODULES, model, mutate, rewrite
 
@@ -106,11 +107,11 @@ def test_a_huge_file_is_refused_at_once(run: Run, tmp_path: Path) -> None:
 def test_unsupported_operators_are_told_all_at_once(
     run: Run, save: Callable[[bytes], Path]
 ) -> None:
-    result = run("inspect", save(edited("convolutional", rename(CODES["SVDF"]))))
+    result = run("inspect", save(edited("convolutional", rename(CODES["LSH_PROJECTION"]))))
     assert result.code == 1
     assert result.err.count("operator is not supported") > 5
     assert result.err.count("help: `lilliput ops` lists what is") > 5
-    assert 'node 1 SVDF "stem": operator is not supported' in result.err
+    assert 'node 1 LSH_PROJECTION "stem": operator is not supported' in result.err
 
 
 def test_a_cycle(run: Run, save: Callable[[bytes], Path]) -> None:
@@ -136,6 +137,17 @@ def test_damaged_files_compile_or_are_refused(
         assert out.exists() == (result.code == 0)
         codes.add(result.code)
     assert codes <= {0, 1}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_the_fuzzer_found_is_told(run: Run, name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("compile", CORPUS / name, "-d", CORE, "--compiler", "none", "-o", out)
+    assert result.code == bool(WORDS[name]), result.text
+    assert out.exists() == (result.code == 0)
+    if WORDS[name]:
+        assert result.err.startswith("lilliput: ")
+        assert WORDS[name] in result.err
 
 
 # Devices, folders, tools ------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import cast
 
@@ -24,7 +24,7 @@ from lilliput.ops.elementwise import Clamp, add, clamp, mul, sub
 from lilliput.ops.frame import Pad, ResizeNearest, pad, resize_nearest
 from lilliput.ops.pool import Pool, avg_pool2d, max_pool2d
 from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requantize
-from lilliput.ops.reduce import Mean, mean
+from lilliput.ops.reduce import Reduction, mean
 from lilliput.ops.shape import Concat, Reshape, Slice, Transpose, concat, reshape, slice_, transpose
 from lilliput.ops.softmax import Softmax, softmax
 from lilliput.ops.unary import UNARY, Slope
@@ -73,7 +73,7 @@ def shapes() -> Module:
     z = b.add(pad, (z,), Pad((0, 0, 1, 0), (0, 0, 0, 0), -9), name="filled")
     z = b.add(resize_nearest, (z,), ResizeNearest(8, 14), name="large")
     z = b.add(slice_, (z,), Slice((0, 1, 2, 0), (1, 3, 4, 2)), name="part")
-    m = b.add(mean, (z,), Mean((1, 2)), type=s8(1, 1, 1, 2, scale=0.2), name="mean")
+    m = b.add(mean, (z,), Reduction((1, 2)), type=s8(1, 1, 1, 2, scale=0.2), name="mean")
     p = b.add(mul, (z, m), type=s8(1, 3, 4, 2, scale=0.5), name="product")
     d = b.add(sub, (p, z), type=s8(1, 3, 4, 2, scale=0.4, zero_point=-1), name="difference")
     wide = s16(1, 3, 4, 2, scale=0.001)
@@ -187,14 +187,17 @@ def _rewritten(value: object, rng: np.random.Generator) -> object:
     return replace(value, **{name: changed})
 
 
-def random_inputs(types: dict[str, TensorType], seed: int = 0) -> dict[str, Array]:
+def random_inputs(types: Mapping[str, TensorType], seed: int = 0) -> dict[str, Array]:
     """Data for a module's inputs: the whole range of integers, floats in [-4, 4]."""
     rng = np.random.default_rng(seed)
     made: dict[str, Array] = {}
     for name, type in types.items():
         if type.dtype.is_float:
-            made[name] = rng.uniform(-4, 4, type.shape).astype(np.float32)
-        else:
+            made[name] = np.asarray(rng.uniform(-4, 4, type.shape), np.float32)
+        elif type.dtype.is_integer:
             low, high = type.dtype.bounds
-            made[name] = rng.integers(low, high + 1, type.shape).astype(type.dtype.numpy)
+            data = rng.integers(low, high, type.shape, endpoint=True, dtype=np.int64)
+            made[name] = np.asarray(data, type.dtype.numpy)
+        else:
+            made[name] = np.asarray(rng.integers(0, 2, type.shape), bool)
     return made

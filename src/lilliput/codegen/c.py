@@ -49,8 +49,10 @@ def table(data: Array) -> Iterator[str]:
 
 
 def comment(text: str) -> str:
-    """A one-line comment; what would end it early is defused."""
-    return f"/* {text.replace('*/', '* /').replace('/*', '/ *')} */"
+    """A one-line comment.  Names come from the model's file: what would end it early is
+    defused, and so is a line break, which behind a backslash joins `*` and `/` of two lines."""
+    line = "".join(c if c.isprintable() else "?" for c in text)
+    return f"/* {line.replace('*/', '* /').replace('/*', '/ *')} */"
 
 
 class Text:

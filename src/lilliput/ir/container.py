@@ -4,6 +4,8 @@
     header    JSON: {"__metadata__": {key: text}, name: {dtype, shape, data_offsets}, ...}
     data      the arrays, widest elements first, then by name: each is aligned to its size
 
+A tensor called __metadata__ has another underscore in the header.
+
 Bytes depend on the contents alone.  Nothing in the file is trusted: offsets, shapes and
 sizes are compared with the bytes that are there before an array is made.
 """
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
-from lilliput.errors import FormatError, GraphError
+from lilliput.errors import FormatError
 from lilliput.ir.types import Array
 
 METADATA = "__metadata__"
@@ -38,8 +41,6 @@ _NAMES = {numpy: name for name, numpy in _DTYPES.items()}
 
 def pack(key: str, text: str, arrays: Mapping[str, Array]) -> bytes:
     """The file of `arrays` with `text` under `key` in its metadata."""
-    if METADATA in arrays:
-        raise GraphError("a tensor cannot have this name in a file", found=METADATA)
     header: dict[str, object] = {METADATA: {key: text}}
     order = sorted(arrays, key=lambda n: (-arrays[n].dtype.itemsize, n))
     blobs: list[bytes] = []
@@ -47,7 +48,7 @@ def pack(key: str, text: str, arrays: Mapping[str, Array]) -> bytes:
     for name in order:
         array = arrays[name]
         blob = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        header[name] = {
+        header[_key(name)] = {
             "dtype": _NAMES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [end, end + len(blob)],
@@ -68,6 +69,7 @@ def unpack(key: str, data: bytes) -> tuple[str, dict[str, Array]]:
         )
     try:
         header: object = json.loads(data[8 : 8 + size].decode())
+        json.dumps(header, ensure_ascii=False).encode()  # fails for halves of surrogate pairs
     except (ValueError, RecursionError) as e:
         raise FormatError("the header is not JSON", where="header", found=str(e)) from None
     if not isinstance(header, dict):
@@ -88,8 +90,18 @@ def unpack(key: str, data: bytes) -> tuple[str, dict[str, Array]]:
         array = np.frombuffer(body, entry.dtype, entry.count, entry.start)
         if entry.dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
             raise FormatError("booleans other than 0 and 1", where=f"tensor {name!r}")
-        arrays[name] = array.reshape(entry.shape).astype(entry.dtype.newbyteorder("="))
+        arrays[_name(name)] = array.reshape(entry.shape).astype(entry.dtype.newbyteorder("="))
     return text, arrays
+
+
+def _key(name: str) -> str:
+    """Where a tensor is in the header: not where the metadata are, whatever it is called."""
+    return f"{name}_" if re.fullmatch(METADATA + "_*", name) else name
+
+
+def _name(key: str) -> str:
+    """The tensor that `_key` has put there."""
+    return key[:-1] if re.fullmatch(METADATA + "_+", key) else key
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ def _entry(name: str, field: object, size: int) -> _Entry:
     kind, shape, span = got.get("dtype"), _integers(got, "shape"), _integers(got, "data_offsets")
     if not isinstance(kind, str) or kind not in _DTYPES:
         raise FormatError("element type", where=where, expected=", ".join(_DTYPES), found=kind)
-    if shape is None or span is None or len(shape) > 32 or len(span) != 2:
+    if shape is None or span is None or len(shape) > 32 or 0 in shape or len(span) != 2:
         raise FormatError("shape or offsets are damaged", where=where, found=str(got)[:200])
     dtype = np.dtype(_DTYPES[kind]).newbyteorder("<")
     begin, end = span

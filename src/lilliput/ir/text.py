@@ -213,11 +213,12 @@ class _Parser:
         if not token.startswith('"'):
             raise self.error("not a quoted text", '"..."', token)
         try:
-            value: object = json.loads(token)
+            value = str(json.loads(token))
+            value.encode()  # fails for halves of surrogate pairs
         except ValueError:
             raise self.error("damaged text", found=token) from None
         self.column += len(token)
-        return str(value)
+        return value
 
     def name(self) -> str:
         """A value's name, plain or quoted."""

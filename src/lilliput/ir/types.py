@@ -165,6 +165,14 @@ def s32(*shape: int) -> TensorType:
     return TensorType(tuple(shape), DType.S32)
 
 
+def s64(*shape: int) -> TensorType:
+    return TensorType(tuple(shape), DType.S64)
+
+
+def bools(*shape: int) -> TensorType:
+    return TensorType(tuple(shape), DType.BOOL)
+
+
 def s8(*shape: int, scale: float = 1.0, zero_point: int = 0) -> TensorType:
     return TensorType(tuple(shape), DType.S8, Quant.per_tensor(scale, zero_point))
 

@@ -1,6 +1,7 @@
 """Canonical form: what every later stage may rely on.
 
 constant nodes are folded; dead nodes and parameters are gone
+a view is of no view, and not of the shape and scale of what it shows unless it is an output
 a slice moves along one axis (several become a chain, the largest saving first)
 operands of an element-wise node are there along an axis of its frame, or repeated
 an output is made by a node of its own graph: a parameter, an input, or a value that is
@@ -36,7 +37,7 @@ class Canonicalize:
             folded = fold(drop_dead(graph), module.params)
             # constants that get another shape there are folded once more
             folded = fold(fit_frames(folded.graph, fresh), {**module.params, **folded.params})
-            split = _split_slices(folded.graph, fresh)
+            split = _split_slices(_merge_views(folded.graph), fresh)
             own = _own_outputs(split, fresh)
             params |= folded.params
             graphs[entry] = own
@@ -51,6 +52,24 @@ class Canonicalize:
 
 
 Fresh = Callable[[str], str]
+
+
+def _merge_views(graph: Graph) -> Graph:
+    kept = {v.name for v in graph.outputs}
+    source: dict[str, Value] = {}  # of a view: what it shows
+    same: dict[str, Value] = {}  # of a value that is left out: what stands for it
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = tuple(same.get(v.name, v) for v in node.inputs)
+        if node.op.view:
+            (first,), y = inputs, node.output
+            shows = source[y.name] = source.get(first.name, first)
+            inputs = (shows,)
+            if shows.type == y.type and y.name not in kept:
+                same[y.name] = shows
+                continue
+        nodes.append(replace(node, inputs=inputs))
+    return drop_dead(replace(graph, nodes=tuple(nodes)))
 
 
 def _split_slices(graph: Graph, fresh: Fresh) -> Graph:

@@ -16,9 +16,10 @@ from lilliput.frontends.tflite.folding import Folding
 from lilliput.frontends.tflite.operators import READ
 from lilliput.frontends.tflite.operators.table import check_row
 from lilliput.frontends.tflite.schema import BUILTIN, Model, Operator
+from lilliput.frontends.tflite.shapes import settle
 from lilliput.frontends.tflite.tensors import Budget, Operand, Tensors, Unavailable
 from lilliput.frontends.tflite.variables import Variables
-from lilliput.ir import Builder, Value
+from lilliput.ir import Builder
 
 MAX_PROBLEMS = 100
 MAX_NODES = 50_000
@@ -132,11 +133,12 @@ class File:
         row = READ.get(call.name)
         if row is None:
             raise self._unknown(call)
+        settle(call)
         check_row(call, row)
         if len(set(call.outputs)) < len(call.outputs):
             raise FormatError("a result is listed twice", where=call.where, found=call.outputs)
         made = row.build(call)
-        return (made,) if isinstance(made, Value) else made
+        return made if isinstance(made, Sequence) else (made,)
 
     def _unknown(self, call: Call) -> UnsupportedError:
         if call.name not in BUILTIN.values():

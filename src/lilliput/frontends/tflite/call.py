@@ -18,6 +18,7 @@ from lilliput.frontends.tflite.schema import Activation
 from lilliput.frontends.tflite.tensors import Operand, Tensors
 from lilliput.frontends.tflite.variables import Variables
 from lilliput.ir import Array, Attrs, DType, Op, Quant, TensorType, Value
+from lilliput.ir.build import infer
 from lilliput.ops.elementwise import Clamp, clamp
 
 T = TypeVar("T")
@@ -43,7 +44,8 @@ def activation_bounds(activation: int, type: TensorType) -> tuple[float, float] 
     floor, ceiling = type.dtype.bounds
 
     def stored(real: float) -> int:
-        ratio = float(np.float32(real) / np.float32(type.scale))
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(real) / np.float32(type.scale))
         whole = (
             math.copysign(math.floor(abs(ratio) + 0.5), ratio) if math.isfinite(ratio) else ratio
         )
@@ -178,7 +180,7 @@ class Call:
         result: int = 0,
     ) -> Value:
         """Adds the node of a result and, where the activation limits anything, a clamp."""
-        type = type or self.result(result)
+        type = type or self._settled(op, inputs, attrs, result)
         origin = self.tensors.origin(self.outputs[result])
         if activation and type.quant is not None and not type.quant.is_per_tensor:
             raise self.refuse(
@@ -201,6 +203,17 @@ class Call:
             return add(op, inputs, attrs, type=type, name=name, origin=origin)
         inner = add(op, inputs, attrs, type=type, name=f"{name}/linear", origin=origin)
         return add(clamp, (inner,), Clamp(*bounds), type=type, name=name, origin=origin)
+
+    def _settled(
+        self, op: Op, inputs: Sequence[Value], attrs: Attrs | None, result: int
+    ) -> TensorType:
+        """The type of a result, whose shape is what `op` gives where the file leaves it open."""
+        index = self.outputs[result]
+        if self.tensors.is_open(index):
+            types = [v.type for v in inputs]
+            (inferred,) = infer(op, attrs or op.attrs(), types, self.origin)
+            self.tensors.settle(index, inferred.shape)
+        return self.result(result)
 
     def emit_all(
         self, op: Op, inputs: Sequence[Value], attrs: Attrs | None = None

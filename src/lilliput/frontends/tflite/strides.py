@@ -26,7 +26,10 @@ class StridedBox(NamedTuple):
 
 
 def dense(o: StridedSliceOptions, shape: tuple[int, ...], ranges: Ranges, where: str) -> StridedBox:
-    """The box of an operand of `shape`; raises FormatError where the ranges make none."""
+    """The box of an operand of `shape`, without elements where a size is 0.
+
+    Raises FormatError where the ranges make no box.
+    """
     if len({len(part) for part in ranges}) != 1:
         raise FormatError(
             "begin, end and strides", where=where, expected="one length", found=ranges
@@ -40,8 +43,6 @@ def dense(o: StridedSliceOptions, shape: tuple[int, ...], ranges: Ranges, where:
         begins.append(begin)
         sizes.append(size)
         strides.append(stride)
-    if min(sizes, default=1) < 1:
-        raise FormatError("slice is empty", where=where, expected="elements", found=sizes)
     return StridedBox(tuple(begins), tuple(sizes), tuple(strides))
 
 
@@ -84,4 +85,21 @@ def _one(
     last = min(max(end + extent if end < 0 else end, low), high)
     if o.end_mask >> k & 1:
         last = high if stride > 0 else low
-    return first, -((first - last) // stride), stride
+    return first, max(-((first - last) // stride), 0), stride
+
+
+def result_shape(o: StridedSliceOptions, size: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The shape of a box of `size` that `count` ranges make: axes dropped, new ones put in."""
+    axes, shape = iter(size), list[int]()
+    ellipses = [k for k in range(count) if o.ellipsis_mask >> k & 1]
+    for k in range(count):
+        if k in ellipses:
+            rest = [n for n in range(k + 1, count) if not o.new_axis_mask >> n & 1]
+            taken = sum(1 for n in range(k) if not o.new_axis_mask >> n & 1)
+            shape += [next(axes) for _ in range(len(size) - taken - len(rest))]
+        elif o.new_axis_mask >> k & 1:
+            shape.append(1)
+        else:
+            extent = next(axes)
+            shape += [] if o.shrink_axis_mask >> k & 1 else [extent]
+    return (*shape, *axes)

@@ -55,7 +55,14 @@ class Variable:
     name: str
 
 
-Operand = Value | Variable
+@dataclass(frozen=True)
+class Empty:
+    """What a tensor without elements stands for, as loops over lists make them: nothing."""
+
+    type: TensorType
+
+
+Operand = Value | Variable | Empty
 
 
 class Unavailable(Exception):
@@ -72,7 +79,8 @@ class Tensors:
         self.builder = builder
         self.folding = folding
         self.values: dict[int, Value | None] = {}
-        self.variables: dict[int, Variable] = {}
+        self.others: dict[int, Variable | Empty] = {}
+        self._settled: dict[int, tuple[int, ...]] = {}
         self._constants: dict[int, Value | None] = {}
         self._buffers = model.buffers
         self._inputs = frozenset(graph.inputs)
@@ -113,11 +121,26 @@ class Tensors:
                 self._types[index] = e
         found = self._types[index]
         if isinstance(found, TensorType):
-            return found
+            shape = self._settled.get(index)
+            return found if shape is None else found.with_shape(*shape)
         if index in self._reported:
             raise Unavailable
         self._reported.add(index)
         raise found
+
+    def is_open(self, index: int) -> bool:
+        """Whether the file leaves extents of a tensor open; it states 1 for each."""
+        return any(d < 0 for d in self.graph.tensors[index].shape_signature)
+
+    def settle(self, index: int, shape: tuple[int, ...]) -> None:
+        """Fills in the extents of an open tensor; other tensors stay as they are stated."""
+        signature = self.graph.tensors[index].shape_signature
+        stated = self.type(index).shape
+        if not self.is_open(index) or not len(signature) == len(shape) == len(stated):
+            return
+        fits = all(s in (-1, d) and d >= 0 for s, d in zip(signature, shape, strict=True))
+        if fits and math.prod(shape) <= MAX_ELEMENTS:
+            self._settled[index] = shape
 
     def peek(self, index: int) -> TensorType | None:
         """The type of a tensor, or None where it has none; reports nothing."""
@@ -217,20 +240,25 @@ class Tensors:
 
     def known(self, index: int) -> Array | None:
         """The data of a tensor that is constant, or computed from constants alone."""
-        if index in self._inputs:
+        if index in self._inputs and index not in self.others:
             return None
+        other = self.others.get(index)
+        if isinstance(other, Empty):
+            return np.zeros(other.type.shape, other.type.dtype.numpy)
         value = self.values.get(index)
         return self.data(index) if value is None else self.folding.array(value)
 
     def operand(self, index: int) -> Operand:
-        """The value of a tensor, or the variable that it stands for."""
-        return self.variables.get(index) or self.value(index)
+        """The value of a tensor, or what else it stands for."""
+        return self.others.get(index) or self.value(index)
 
     def define(self, index: int, operand: Operand | None) -> None:
         """Defines a tensor; None: an earlier problem has left it without a value."""
         if isinstance(operand, Variable):
-            self.variables[index] = operand
+            self.others[index] = operand
             return
+        if operand is not None:
+            self.settle(index, operand.type.shape)
         if (index in self._inputs and index in self.values) or self.data(index) is not None:
             raise FormatError("a node writes to an input or a constant", where=self.where(index))
         type = self.type(index)
@@ -241,12 +269,16 @@ class Tensors:
             raise FormatError(
                 "value of another type", where=self.where(index), expected=type, found=operand
             )
-        self.bind(index, operand)
+        if isinstance(operand, Empty):
+            self.others[index] = operand
+        else:
+            self.bind(index, operand)
 
     def restart(self) -> None:
         """Forgets what nodes have made; constants stay the parameters that they are."""
         self.values = dict(self._constants)
-        self.variables = {}
+        self.others = {}
+        self._settled = {}
 
     def value(self, index: int) -> Value:
         """The value of a tensor; constants become parameters when they are first read.
@@ -260,6 +292,10 @@ class Tensors:
             if value is None:
                 raise Unavailable
             return value
+        if index in self.others:
+            raise UnsupportedError(
+                "tensor has no elements, or is a variable", where=self.where(index)
+            )
         data, type = self.data(index), self.type(index)
         if data is None:
             raise FormatError(

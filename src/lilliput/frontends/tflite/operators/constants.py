@@ -79,16 +79,18 @@ def _steps(start: Array, limit: Array, delta: Array) -> int:
 
 def _range(call: Call) -> Value:
     """start, start + delta ...: each the one before plus delta, rounded to the type."""
-    y = call.out
     parts = [part for k in range(3) if (part := _number(call, k)) is not None]
     if len(parts) < 3:
         raise call.refuse("range is computed at run time", expected="constant operands")
     start, limit, delta = parts
-    if y.size != _steps(start, limit, delta) or y.nbytes > MAX_BYTES:
+    steps = _steps(start, limit, delta)
+    call.tensors.settle(call.outputs[0], (steps,))
+    y = call.out
+    if y.size != steps or y.nbytes > MAX_BYTES:
         found = f"{start} to {limit} by {delta}"
         raise FormatError("range", where=call.where, expected=str(y), found=found)
     terms = np.full(y.size, delta, y.dtype.numpy)
-    terms[0] = start
+    terms[:1] = start
     with np.errstate(all="ignore"):
         data = np.cumsum(terms, dtype=terms.dtype)
     return _constant(call, data)

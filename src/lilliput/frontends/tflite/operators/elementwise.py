@@ -19,7 +19,14 @@ from lilliput.frontends.tflite.operators.table import (
     Rule,
     check_scales,
 )
-from lilliput.frontends.tflite.options import AddOptions, DivOptions, MulOptions, SubOptions
+from lilliput.frontends.tflite.options import (
+    AddOptions,
+    DivOptions,
+    MulOptions,
+    ReshapeOptions,
+    SubOptions,
+)
+from lilliput.frontends.tflite.schema import Activation
 from lilliput.frontends.tflite.writing import Job, Writer, activation_of, fail
 from lilliput.ir import DType, NoAttrs, Op, Quant, Value
 from lilliput.ops.arithmetic import (
@@ -138,10 +145,18 @@ def _write_binary(name: str, options: Options) -> Rule:
 
 def _write_clamp(w: Writer, job: Job) -> None:
     assert isinstance(job.node.attrs, Clamp)
-    activation = activation_of(job.node.attrs, job.out.type)
-    if job.node.inputs[0].type != job.out.type or not activation:
+    a, y = job.node.attrs, job.out.type
+    activation = activation_of(a, y)
+    if activation is Activation.NONE:
+        shape = w.integers(job, "shape", y.shape)
+        w.emit("RESHAPE", job, None, ReshapeOptions(y.shape), [shape])
+        return
+    name = activation.name if activation else ""
+    if y.dtype.is_float and (a.low, a.high) == (0, 1):
+        name = "RELU_0_TO_1"  # a node only: nothing fuses it
+    if job.node.inputs[0].type != y or not name:
         raise fail(job.node, "bounds are those of no activation of the format")
-    w.emit(activation.name, job)
+    w.emit(name, job)
 
 
 READ = {

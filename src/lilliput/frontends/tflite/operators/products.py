@@ -148,7 +148,8 @@ def _dequantised(data: Array, quant: Quant) -> Array:
     if quant.axis is not None:
         along = [-1 if k == quant.axis else 1 for k in range(data.ndim)]
         scale, zero = scale.reshape(along), zero.reshape(along)
-    return (data.astype(np.float32) - zero) * scale
+    with np.errstate(over="ignore"):
+        return (data.astype(np.float32) - zero) * scale
 
 
 def _with_bias(call: Call, at: _Places, weights: Value) -> tuple[Value, ...]:

@@ -20,8 +20,8 @@ from lilliput.frontends.tflite.options import (
     StridedSliceOptions,
     UnpackOptions,
 )
-from lilliput.frontends.tflite.strides import dense
-from lilliput.frontends.tflite.tensors import SHIFT
+from lilliput.frontends.tflite.strides import dense, result_shape
+from lilliput.frontends.tflite.tensors import SHIFT, Empty, Operand
 from lilliput.frontends.tflite.writing import Job, Writer, fail
 from lilliput.ir import DType, TensorType, Value
 from lilliput.ops.frame import Pad, pad
@@ -113,7 +113,8 @@ def _of_one_scale(call: Call, k: int, y: TensorType) -> Value:
 
 def _concatenation(call: Call) -> Value:
     o, y = call.options(ConcatenationOptions), call.out
-    values = [_of_one_scale(call, k, y) for k in range(len(call.inputs))]
+    joined = [k for k in range(len(call.inputs)) if not isinstance(call.operand(k), Empty)]
+    values = [_of_one_scale(call, k, y) for k in joined]
     attrs = Concat(call.axis(o.axis, len(y.shape)))
     return call.emit(concat, values, attrs, o.activation)
 
@@ -133,17 +134,22 @@ def _pack(call: Call) -> Value:
 # Dividing ---------------------------------------------------------------------------------
 
 
-def _slice(call: Call) -> Value:
+def _slice(call: Call) -> Value | Empty:
     x, begin, size = call.type(0), call.ints(1), call.ints(2)
     if not len(begin) == len(size) == len(x.shape):
         raise FormatError("begin and size", where=call.where, expected=len(x.shape), found=size)
     size = tuple(d - b if s == -1 else s for d, b, s in zip(x.shape, begin, size, strict=True))
+    if 0 in size:
+        return Empty(call.out.with_shape(*size))
     return call.emit(slice_, (call.value(0),), Slice(begin, size))
 
 
-def _strided_slice(call: Call) -> Value:
-    o, x, y = call.options(StridedSliceOptions), call.value(0), call.out
-    box = dense(o, x.type.shape, (call.ints(1), call.ints(2), call.ints(3)), call.where)
+def _strided_slice(call: Call) -> Value | Empty:
+    o, y = call.options(StridedSliceOptions), call.out
+    box = dense(o, call.type(0).shape, (call.ints(1), call.ints(2), call.ints(3)), call.where)
+    if 0 in box.size:
+        return Empty(y.with_shape(*result_shape(o, box.size, len(call.ints(1)))))
+    x = call.value(0)
     if math.prod(box.size) != y.size:
         raise FormatError("slice", where=call.where, expected=str(y), found=box.size)
     plain = all(s == 1 for s in box.stride)
@@ -157,30 +163,29 @@ def _strided_slice(call: Call) -> Value:
     return call.emit(reshape, (part,), Reshape(y.shape))
 
 
-def _parts(call: Call, x: Value, axis: int) -> tuple[Value, ...]:
+def _parts(call: Call, x: Value, axis: int) -> tuple[Operand, ...]:
     """Results that lie one after another along `axis` of `x`; their types say how wide."""
     shape, begin = x.type.shape, 0
-    made: list[Value] = []
+    made: list[Operand] = []
     for k in range(len(call.outputs)):
         size = call.result(k).shape[axis : axis + 1]
         width = size[0] if size else 0
-        box = Slice(
-            tuple(begin if i == axis else 0 for i in range(len(shape))),
-            tuple(width if i == axis else d for i, d in enumerate(shape)),
-        )
-        made.append(call.emit(slice_, (x,), box, result=k))
+        size = tuple(width if i == axis else d for i, d in enumerate(shape))
+        box = Slice(tuple(begin if i == axis else 0 for i in range(len(shape))), size)
+        empty = Empty(call.result(k).with_shape(*size))
+        made.append(call.emit(slice_, (x,), box, result=k) if width else empty)
         begin += width
     if begin != shape[axis]:
         raise FormatError("parts", where=call.where, expected=shape[axis], found=begin)
     return tuple(made)
 
 
-def _split(call: Call) -> tuple[Value, ...]:
+def _split(call: Call) -> tuple[Operand, ...]:
     x = call.value(1)
     return _parts(call, x, _split_axis(call, 0, x))
 
 
-def _split_v(call: Call) -> tuple[Value, ...]:
+def _split_v(call: Call) -> tuple[Operand, ...]:
     x = call.value(0)
     axis, sizes = _split_axis(call, 2, x), call.ints(1)
     widths = [call.result(k).shape[axis : axis + 1] for k in range(len(call.outputs))]
@@ -197,7 +202,7 @@ def _split_axis(call: Call, k: int, x: Value) -> int:
     return call.axis(axes[0], len(x.type.shape))
 
 
-def _unpack(call: Call) -> tuple[Value, ...]:
+def _unpack(call: Call) -> tuple[Operand, ...]:
     """The axis is merged with the one behind it, whose parts are the results."""
     x = call.value(0)
     shape, rank = x.type.shape, len(x.type.shape)
@@ -230,9 +235,8 @@ def _write_concat(w: Writer, job: Job) -> None:
     w.emit("CONCATENATION", job, None, ConcatenationOptions(job.node.attrs.axis))
 
 
-def _write_reshape(w: Writer, job: Job) -> None:
-    assert isinstance(job.node.attrs, Reshape)
-    shape = job.node.attrs.shape
+def _write_view(w: Writer, job: Job) -> None:
+    shape = job.out.type.shape
     w.emit("RESHAPE", job, None, ReshapeOptions(shape), [w.integers(job, "shape", shape)])
 
 
@@ -291,7 +295,8 @@ READ = {
 WRITE = {
     "broadcast": Rule(_write_broadcast),
     "concat": Rule(_write_concat),
-    "reshape": Rule(_write_reshape),
+    "copy": Rule(_write_view),
+    "reshape": Rule(_write_view),
     "slice": Rule(_write_slice),
     "strided_slice": Rule(_write_strided_slice),
     "tile": Rule(_write_tile),

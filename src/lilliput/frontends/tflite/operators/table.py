@@ -14,7 +14,7 @@ from lilliput.errors import FormatError
 from lilliput.frontends.tflite.call import Call
 from lilliput.frontends.tflite.tensors import Operand
 from lilliput.frontends.tflite.writing import Job, Writer
-from lilliput.ir import DType, Value
+from lilliput.ir import DType
 
 ACTIVATIONS = frozenset({DType.F32, DType.S8, DType.S16})
 INTEGERS = frozenset({DType.S8, DType.S16, DType.S32})
@@ -31,7 +31,7 @@ class Row:
     quantised : operands that, where they are integers, need a scale; the results then too
     """
 
-    build: Callable[[Call], Value | Sequence[Operand]]
+    build: Callable[[Call], Operand | Sequence[Operand]]
     inputs: tuple[int, int] = (1, 1)
     dtypes: frozenset[DType] = ACTIVATIONS
     quantised: tuple[int, ...] = (0,)
