@@ -14,10 +14,12 @@ import click
 import numpy as np
 import pytest
 from tests.cli_case import Run, environment, runner
+from tests.tflite_files import File, Graph
 from tests.tflite_fuzz_cases import model
 
 from lilliput import cli, compiler
 from lilliput.demo_data import digits_model
+from lilliput.frontends.tflite.options import GatherOptions
 
 DIGITS = str(digits_model())
 CORE = "cortex-m4"
@@ -165,6 +167,41 @@ def test_check_gives_float_ends_to_the_oracle_as_reals(run: Run, tmp_path: Path)
     assert result.json["ways"]["run"]["TFLite Micro"] is True
 
 
+@pytest.mark.oracle
+def test_check_gives_uint8_ends_to_the_oracle_as_they_are(run: Run, tmp_path: Path) -> None:
+    file = File()
+    g = Graph(file, "g")
+    x = g.tensor((1, 6), "UINT8", scale=0.1, zero_point=120)
+    inner = g.tensor((1, 6), "INT8", scale=0.1, zero_point=-8)
+    made = g.tensor((1, 6), "INT8", scale=1 / 256, zero_point=-128)
+    y = g.tensor((1, 6), "UINT8", scale=1 / 256)
+    g.inputs = (x,)
+    g.add("QUANTIZE", (x,), (inner,))
+    g.add("LOGISTIC", (inner,), (made,))
+    g.add("QUANTIZE", (made,), (y,))
+    path = tmp_path / "bytes.tflite"
+    path.write_bytes(file.write(g.done(y)))
+    result = run("check", path, "-d", CORE, "--samples", "5", "--json")
+    assert result.code == 0, result.text
+    assert result.json["exact"] is True
+    assert result.json["ways"]["run"]["TFLite Micro"] is True
+
+
+@pytest.mark.oracle
+def test_check_looks_up_rows_that_a_table_has(run: Run, tmp_path: Path) -> None:
+    file = File()
+    g = Graph(file, "g")
+    places, y = g.tensor((1, 4), "INT32"), g.tensor((1, 4, 2))
+    table = g.tensor((5, 2), "FLOAT32", np.arange(10, dtype=np.float32))
+    g.inputs = (places,)
+    g.add("GATHER", (table, places), (y,), GatherOptions(0))
+    path = tmp_path / "table.tflite"
+    path.write_bytes(file.write(g.done(y)))
+    result = run("check", path, "-d", CORE, "--samples", "8", "--json")
+    assert result.code == 0, result.text
+    assert result.json["ways"]["run"]["TFLite Micro"] is True
+
+
 def test_check_names_the_tensor_where_the_oracle_differs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +284,9 @@ def test_devices(run: Run) -> None:
 def test_ops(run: Run) -> None:
     found = {op["name"]: op for op in run("ops", "--json").json["operators"]}
     assert "s8" in found["conv2d"]["dtypes"]
-    assert "TFLM CONV_2D" in run("ops").out
+    assert found["conv2d"]["oracle"]["s8"].startswith("TFLM CONV_2D")
+    rows = {line.split()[0]: line.split() for line in run("ops").out.splitlines() if line}
+    assert "TFLM" in rows["conv2d"]
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def bench(
     optimize: str,
     as_json: bool,
 ) -> int:
-    """Measures networks: RAM, flash, instructions, exactness; others' figures beside them.
+    """Measures networks beside the figures of other engines.
 
     Without MODEL: the demo's network, and the public ones that `lilliput pull` has fetched.
     """

@@ -79,7 +79,7 @@ def _device_json(device: Device) -> dict[str, object]:
 @click.command(epilog=common.example("lilliput ops"))
 @common.json
 def ops(as_json: bool) -> None:
-    """Lists the operators: for each element type, whose results they equal."""
+    """Lists the operators and whose results each type equals."""
     from lilliput.ir.types import DType
     from lilliput.ops import all_ops
 
