@@ -17,7 +17,7 @@ import itertools
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from lilliput.errors import EmulationError
 from lilliput.ir.op import Work
 from lilliput.plan.build import plan
 from lilliput.plan.cost import DEFAULT, row_name
+from lilliput.plan.draft import MAP
 from lilliput.plan.program import Call, Program
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
@@ -77,11 +78,29 @@ class Table:
     observations: int
 
 
+def dealt(cases: Sequence[grid.Case]) -> Iterator[Sequence[grid.Case]]:
+    """`cases` in groups of at most `ENTRIES`, none with two that are fitted by the same row.
+
+    Two calls of one kernel may share a function, which then knows neither's shape, and copies a
+    pixel of unknown size at several times the cost: a network rarely has two such layers.
+    """
+    rounds: list[list[grid.Case]] = []
+    taken: Counter[str] = Counter()
+    for case in cases:
+        row = row_name(next(iter(case.op.kernels), MAP), case.node())
+        if taken[row] == len(rounds):
+            rounds.append([])
+        rounds[taken[row]].append(case)
+        taken[row] += 1
+    for chosen in rounds:
+        for at in range(0, len(chosen), ENTRIES):
+            yield chosen[at : at + ENTRIES]
+
+
 def observe(core: Core, toolchain: Toolchain, cases: Sequence[grid.Case]) -> Iterator[Observation]:
-    """Runs `cases`, `ENTRIES` in a firmware, and gives every kernel call that was counted."""
+    """Runs `cases`, a firmware of `dealt` at a time, and gives every call that was counted."""
     room = emulation_device(core, "unicorn")
-    for at in range(0, len(cases), ENTRIES):
-        chosen = cases[at : at + ENTRIES]
+    for chosen in dealt(cases):
         module = grid.module(chosen)
         program = plan(module, room)
         commands = [Command("reset")]

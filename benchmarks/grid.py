@@ -1,34 +1,52 @@
 """The shapes that the cost model is fitted on: one case is one operator, one kernel, one sample.
 
-One idea: what is fitted has the sizes that networks have; an operator's own samples, which
-are corners, only stand in for element types without larger shapes.  A case forces its kernel,
-so that those that selection would not take are measured too.  To give an operator larger
-shapes, add a row to `LARGER`; those whose result has the operands' shape get them from `FRAMES`.
+One idea: what is fitted has the sizes that networks have.  A row of `LARGER` gives an operator's
+attributes and the shapes of its operands; element types, scales, constants and ranges are those
+of the operator's own sample, which is grown to these shapes.  Operators without a row are
+grown to `FRAMES`, and measured on their samples as they are where they cannot be.  A case
+forces its kernel, so that those that selection would not take are measured too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lilliput.errors import LilliputError
 from lilliput.ir.build import Builder
-from lilliput.ir.graph import Graph
+from lilliput.ir.graph import Graph, Node
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Sample
-from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ops import all_ops
-from lilliput.ops.accumulate import Conv2d, FoldBias, Linear
-from lilliput.ops.frame import Pad, ResizeNearest
+from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, TransposeConv
+from lilliput.ops.blocks import Blocks
+from lilliput.ops.detection import Detection
+from lilliput.ops.frame import MirrorPad, Pad, ResizeNearest
+from lilliput.ops.index import OneHot, Scatter
+from lilliput.ops.lstm import LSTM
+from lilliput.ops.pick import StridedSlice, Tile
 from lilliput.ops.pool import Pool
-from lilliput.ops.reduce import Mean
-from lilliput.ops.shape import Transpose
+from lilliput.ops.reduce import Reduction
+from lilliput.ops.resize import ResizeBilinear
+from lilliput.ops.reverse import ReverseSequence
+from lilliput.ops.search import Arg, Cumsum, TopK
+from lilliput.ops.shape import Broadcast, Transpose
 from lilliput.ops.softmax import Softmax
+from lilliput.ops.time_filter import TimeFilter
 from lilliput.ops.training import ConvGrad
 
-FRAMES = ((1, 1, 1, 256), (1, 8, 8, 4), (1, 4, 5, 32), (1, 16, 16, 3), (1, 6, 6, 16))
+Shape = tuple[int, ...]
+Grown = tuple[Attrs, tuple[Shape, ...]]
+"""Attributes of a node, and the shapes of its operands."""
+
+DTYPES = (DType.S8, DType.S16, DType.F32, DType.S32)
+"""Element types that are measured, and bool where an operator takes none of them; `plan.cost`
+predicts the others as one of their size."""
+
+FRAMES: Sequence[Shape] = ((1, 1, 1, 256), (1, 8, 8, 4), (1, 4, 5, 32), (1, 16, 16, 3))
 """Shapes for operators whose operands and result have one shape."""
 
 # height, width, channels in, channels out, kernel, stride, pad
@@ -56,7 +74,21 @@ DEPTHWISE = (
     (8, 8, 8, 7, 1, 3),
     (16, 16, 8, 3, 1, 1),
 )
+# height, width, channels in, channels out, kernel, stride
+TRANSPOSED = (
+    (4, 4, 8, 8, 2, 2),
+    (3, 3, 24, 8, 3, 2),
+    (5, 5, 4, 16, 4, 2),
+    (6, 6, 8, 4, 3, 1),
+    (2, 3, 32, 12, 3, 3),
+    (4, 5, 16, 6, 2, 1),
+    (3, 4, 6, 20, 5, 2),
+    (6, 6, 12, 2, 2, 2),
+)
+# rows, inputs, outputs
 LINEARS = ((1, 320, 32), (1, 128, 64), (4, 32, 16), (1, 64, 10), (8, 16, 24))
+# matrices, rows, depth, columns
+PRODUCTS = ((1, 4, 64, 8), (2, 8, 16, 16), (1, 16, 32, 4), (4, 6, 8, 20), (1, 12, 12, 12))
 # height, width, channels, kernel, stride
 POOLS = (
     (8, 8, 8, 2, 2),
@@ -67,8 +99,11 @@ POOLS = (
     (4, 4, 64, 4, 4),
     (9, 9, 8, 3, 3),
 )
-MAPS = ((1, 6, 6, 32), (1, 12, 12, 8), (1, 3, 3, 64), (1, 10, 5, 16), (1, 16, 16, 4), (1, 8, 8, 24))
+MAPS = ((1, 6, 6, 32), (1, 12, 12, 8), (1, 2, 4, 64), (1, 10, 4, 16), (1, 16, 16, 4), (1, 8, 8, 24))
+FEW_MAPS = MAPS[:5]
 ROWS = ((1, 10), (1, 64), (16, 8), (8, 32), (64, 2))
+LINES = ((2, 32, 8), (1, 100, 4), (16, 12, 3), (4, 20, 16), (1, 16, 40))
+"""Rows, pixels and channels, for operators along the pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,128 +113,205 @@ class Case:
     op: Op
     sample: Sample
 
-
-def _x(dtype: DType, *shape: int) -> TensorType:
-    quantised = {DType.S8: s8, DType.S16: s16}
-    return quantised[dtype](*shape, scale=0.02) if dtype in quantised else f32(*shape)
-
-
-def _weights(dtype: DType, *shape: int) -> TensorType:
-    if dtype is DType.F32:
-        return f32(*shape)
-    channels = shape[0]
-    return TensorType(shape, DType.S8, Quant((0.01,) * channels, (0,) * channels, 0))
+    def node(self) -> Node:
+        """The node alone; raises LilliputError where the type rule does not take it."""
+        return module([self]).graphs["case0"].nodes[0]
 
 
-def _convs(dtype: DType) -> Iterator[Sample]:
+def _convs() -> Iterator[Grown]:
     for h, w, i, o, k, stride, pad in CONVS:
         attrs = Conv2d(stride=(stride, stride), pad=(pad, pad, pad, pad))
-        inputs = (_x(dtype, 1, h, w, i), _weights(dtype, o, k, k, i))
-        yield _quantised(dtype, inputs, attrs, (1, *_out(h, w, k, stride, pad), o))
+        yield attrs, ((1, h, w, i), (o, k, k, i))
     for h, w, c, k, stride, pad in DEPTHWISE:
         attrs = Conv2d(stride=(stride, stride), pad=(pad, pad, pad, pad), groups=c)
-        inputs = (_x(dtype, 1, h, w, c), _weights(dtype, c, k, k, 1))
-        yield _quantised(dtype, inputs, attrs, (1, *_out(h, w, k, stride, pad), c))
+        yield attrs, ((1, h, w, c), (c, k, k, 1))
 
 
-def _out(h: int, w: int, k: int, stride: int, pad: int) -> tuple[int, int]:
-    return (h + 2 * pad - k) // stride + 1, (w + 2 * pad - k) // stride + 1
+def _transposed() -> Iterator[Grown]:
+    for h, w, i, o, k, stride in TRANSPOSED:
+        attrs = TransposeConv((stride, stride), (0, 0), (h * stride, w * stride))
+        yield attrs, ((1, h, w, i), (o, k, k, i))
 
 
-def _quantised(
-    dtype: DType, inputs: tuple[TensorType, ...], attrs: Attrs, shape: tuple[int, ...]
-) -> Sample:
-    return _sample(dtype, inputs, attrs, (_x(dtype, *shape),), (1,))
-
-
-def _sample(
-    dtype: DType,
-    inputs: tuple[TensorType, ...],
-    attrs: Attrs,
-    outputs: tuple[TensorType, ...] = (),
-    params: tuple[int, ...] = (),
-) -> Sample:
-    """Floats stay within [-1, 1], integers take their whole range."""
-    low, high = (-1.0, 1.0) if dtype is DType.F32 else (None, None)
-    return Sample(inputs, attrs, outputs, params, low, high)
-
-
-def _linears(dtype: DType) -> Iterator[Sample]:
-    for m, i, o in LINEARS:
-        yield _quantised(dtype, (_x(dtype, m, i), _weights(dtype, o, i)), Linear(), (m, o))
-
-
-def _pools(dtype: DType) -> Iterator[Sample]:
-    for h, w, c, k, stride in POOLS:
-        yield _sample(dtype, (_x(dtype, 1, h, w, c),), Pool((k, k), (stride, stride)))
-
-
-def _grads(_: DType) -> Iterator[Sample]:
-    for h, i, o, k in ((6, 4, 8, 3), (8, 3, 4, 3), (5, 16, 8, 1), (4, 8, 8, 3)):
-        p = k // 2
-        inputs = (f32(1, h, h, i), f32(1, h, h, o))
-        yield Sample(inputs, ConvGrad((k, k), pad=(p, p, p, p)), low=-1.0, high=1.0)
-
-
-def _each(attrs: Attrs, shapes: Sequence[tuple[int, ...]], dtype: DType) -> Iterator[Sample]:
-    for shape in shapes:
-        yield _sample(dtype, (_x(dtype, *shape),), attrs)
-
-
-def _losses(_: DType) -> Iterator[Sample]:
-    for shape in ROWS:
-        yield Sample((f32(*shape),) * 2, low=0.0, high=1.0)
-
-
-def _folds(_: DType) -> Iterator[Sample]:
-    for shape in ((16, 3, 3, 8), (32, 64), (64, 16), (8, 5, 5, 3)):
-        yield Sample((s8(*shape), s32(shape[0])), FoldBias(-7))
-
-
-def _resizes(dtype: DType) -> Iterator[Sample]:
-    for _, h, w, c in MAPS:
-        yield from _each(ResizeNearest(2 * h, 2 * w), ((1, h, w, c),), dtype)
-
-
-def _transposes(dtype: DType) -> Iterator[Sample]:
-    yield from _each(Transpose((0, 2, 1, 3)), MAPS, dtype)
-    yield from _each(Transpose((0, 3, 1, 2)), MAPS[:2], dtype)
-
-
-def _means(dtype: DType) -> Iterator[Sample]:
+def _means() -> Iterator[Grown]:
     for axes in ((1, 2), (2,), (3,)):
-        yield from _each(Mean(axes), MAPS, dtype)
+        yield from ((Reduction(axes), (shape,)) for shape in FEW_MAPS)
 
 
-LARGER: Mapping[str, Callable[[DType], Iterator[Sample]]] = {
-    "conv2d": _convs,
-    "linear": _linears,
-    "avg_pool2d": _pools,
-    "max_pool2d": _pools,
-    "mean": _means,
-    "softmax": lambda dtype: _each(Softmax(), ROWS, dtype),
-    "softmax_cross_entropy": _losses,
-    "conv2d_grad_w": _grads,
-    "fold_bias": _folds,
-    "resize_nearest": _resizes,
-    "pad": lambda dtype: _each(Pad((0, 1, 1, 0), (0, 1, 1, 0)), MAPS, dtype),
-    "transpose": _transposes,
+def _picked_slices() -> Iterator[Grown]:
+    for n, h, w, c in FEW_MAPS:
+        yield StridedSlice((0, 0, 1, 0), (n, h // 2, w // 2, c), (1, 2, 2, 1)), ((n, h, w, c),)
+        yield StridedSlice((0, 0, 0, 1), (n, h, w, c // 2), (1, 1, 1, 2)), ((n, h, w, c),)
+
+
+def _lstms() -> Iterator[Grown]:
+    for frames, depth, units in ((4, 8, 8), (8, 20, 4), (2, 6, 24), (1, 32, 16), (5, 12, 12)):
+        state = (1, units)
+        gates = ((4 * units, depth), (4 * units, units), (4 * units,))
+        yield LSTM(), ((1, frames, depth), *gates, state, state)
+
+
+def _detections() -> Iterator[Grown]:
+    for boxes, classes in ((20, 3), (60, 3), (40, 10), (100, 5), (60, 20)):
+        yield Detection(5, classes, 0.3, 0.5), ((1, boxes, 4), (1, boxes, classes + 1), (boxes, 4))
+
+
+def _frames(frames: Sequence[tuple[int, int, int]]) -> Iterator[Grown]:
+    for t, c, rank in frames:
+        yield TimeFilter(rank), ((t, 1, c), (t, c), (c // rank,))
+
+
+def _each(attrs: Attrs, shapes: Sequence[Shape], operands: int = 1) -> Iterator[Grown]:
+    return ((attrs, (shape,) * operands) for shape in shapes)
+
+
+LARGER: Mapping[str, Sequence[Grown]] = {
+    "conv2d": [*_convs()],
+    "linear": [(Linear(), ((m, i), (o, i))) for m, i, o in LINEARS],
+    "matmul": [(MatMul(), ((b, m, k), (b, k, n))) for b, m, k, n in PRODUCTS],
+    "transpose_conv": [*_transposed()],
+    "lstm": [*_lstms()],
+    "time_filter": [
+        *_frames(((10, 32, 1), (8, 64, 2), (40, 16, 4), (24, 24, 1), (64, 8, 2), (16, 48, 3)))
+    ],
+    "detection": [*_detections()],
+    "avg_pool2d": [(Pool((k, k), (s, s)), ((1, h, w, c),)) for h, w, c, k, s in POOLS],
+    "max_pool2d": [(Pool((k, k), (s, s)), ((1, h, w, c),)) for h, w, c, k, s in POOLS],
+    "mean": [*_means()],
+    "reduce_max": [*_means()],
+    # the others are folded by the kernels that these two are measured with
+    "sum": [],
+    "reduce_min": [],
+    "reduce_prod": [],
+    "softmax": [*_each(Softmax(), ROWS)],
+    "log_softmax": [*_each(NoAttrs(), ROWS)],
+    "l2_normalize": [*_each(NoAttrs(), ROWS)],
+    "softmax_cross_entropy": [*_each(NoAttrs(), ROWS, 2)],
+    "conv2d_grad_w": [
+        (ConvGrad((k, k), pad=(k // 2, k // 2, k // 2, k // 2)), ((1, h, h, i), (1, h, h, o)))
+        for h, i, o, k in (
+            (6, 4, 8, 3),
+            (8, 3, 4, 3),
+            (5, 16, 8, 1),
+            (4, 8, 8, 3),
+            (7, 8, 6, 3),
+            (5, 12, 6, 3),
+        )
+    ],
+    "fold_bias": [
+        (FoldBias(-7), (shape, shape[:1]))
+        for shape in ((16, 3, 3, 8), (32, 64), (64, 16), (8, 5, 5, 3))
+    ],
+    "prelu": [(NoAttrs(), (shape, shape[-1:])) for shape in FRAMES],
+    "resize_nearest": [(ResizeNearest(2 * s[1], 2 * s[2]), (s,)) for s in FEW_MAPS],
+    "resize_bilinear": [(ResizeBilinear(2 * s[1], 2 * s[2]), (s,)) for s in FEW_MAPS],
+    "pad": [*_each(Pad((0, 1, 1, 0), (0, 1, 1, 0)), FEW_MAPS)],
+    "mirror_pad": [*_each(MirrorPad((0, 1, 1, 0), (0, 1, 1, 0)), FEW_MAPS)],
+    "tile": [*_each(Tile((1, 2, 1, 1)), FEW_MAPS), *_each(Tile((1, 1, 1, 2)), FEW_MAPS)],
+    "strided_slice": [*_picked_slices()],
+    "space_to_depth": [*_each(Blocks(2), FEW_MAPS)],
+    "depth_to_space": [*_each(Blocks(2), FEW_MAPS)],
+    "transpose": [
+        *_each(Transpose((0, 2, 1, 3)), MAPS),
+        *_each(Transpose((0, 3, 1, 2)), MAPS[:2]),
+    ],
+    "broadcast": [(Broadcast((4, *s[1:])), ((1, *s[1:]),)) for s in FRAMES],
+    "gather": [
+        (NoAttrs(), (shape, (shape[0], count)))
+        for shape, count in zip(
+            ((1, 1, 20, 16), (2, 8, 16, 4), (1, 1, 64, 32), (1, 16, 10, 1), (1, 4, 12, 8)),
+            (8, 12, 24, 30, 20),
+            strict=True,
+        )
+    ],
+    "gather_nd": [
+        (NoAttrs(), (shape, (count, len(shape) - 1)))
+        for shape, count in zip(
+            ((8, 8, 16), (20, 32), (4, 4, 4, 8), (12, 12, 1)), (32, 20, 40, 64), strict=True
+        )
+    ],
+    "scatter_nd": [
+        (Scatter(shape), ((count, len(shape)), (count, channels)))
+        for shape, count, channels in (
+            ((4, 8), 16, 8),
+            ((40,), 10, 16),
+            ((3, 4, 5), 60, 4),
+            ((100,), 80, 1),
+            ((6, 6), 30, 12),
+            ((10, 10), 40, 3),
+            ((16,), 24, 20),
+            ((4, 4, 4), 12, 8),
+        )
+    ],
+    "update_slice": [
+        (NoAttrs(), (shape, (1, shape[1] // 2, shape[2], shape[3]), (4,))) for shape in FEW_MAPS
+    ],
+    "one_hot": [
+        (OneHot(depth), ((rows, channels), (), ()))
+        for rows, channels, depth in (
+            (8, 1, 10),
+            (1, 40, 10),
+            (16, 4, 20),
+            (2, 16, 32),
+            (64, 1, 6),
+            (4, 10, 12),
+            (20, 2, 16),
+            (1, 100, 4),
+        )
+    ],
+    "arg_max": [*_each(Arg(), LINES)],
+    "arg_min": [*_each(Arg(), LINES[:2])],
+    "top_k": [*_each(TopK(3), LINES), *_each(TopK(1), LINES[:2])],
+    "cumsum": [*_each(Cumsum(), LINES)],
+    "reverse": [*_each(NoAttrs(), LINES)],
+    "reverse_sequence": [
+        (ReverseSequence(), (shape, shape[:1]))
+        for shape in ((3, 2, 16, 4), (2, 1, 40, 8), (4, 4, 6, 16), (1, 8, 20, 3))
+    ],
 }
-"""Operator -> larger samples of one element type, where `FRAMES` alone would not do."""
+"""Operator -> larger nodes, where `FRAMES` alone would not do."""
 
 
-def _same_shape(op: Op, dtype: DType) -> Iterator[Sample]:
-    """The operator's own sample of this dtype, in `FRAMES`."""
-    for sample in op.samples:
-        first = sample.inputs[0]
-        alike = all(t.shape == first.shape for t in (*sample.inputs, *sample.outputs))
-        plain = all(t.quant is None or t.quant.is_per_tensor for t in sample.inputs)
-        if first.dtype is dtype and alike and plain:
-            for shape in FRAMES:
-                inputs = tuple(replace(t, shape=shape) for t in sample.inputs)
-                outputs = tuple(replace(t, shape=shape) for t in sample.outputs)
-                yield replace(sample, inputs=inputs, outputs=outputs)
-            return
+def _like(op: Op, dtype: DType, operands: int) -> Sample | None:
+    """The operator's first sample of this type with as many operands, or with more of them."""
+    enough = (s for s in op.samples if s.inputs[0].dtype is dtype and len(s.inputs) >= operands)
+    return min(enough, key=lambda s: len(s.inputs) > operands, default=None)
+
+
+def _grow(type: TensorType, shape: Shape) -> TensorType:
+    """The type in another shape; every channel gets the first one's scale."""
+    quant = type.quant
+    if quant is not None and quant.axis is not None:
+        extent = shape[quant.axis]
+        quant = Quant(quant.scale[:1] * extent, quant.zero_point[:1] * extent, quant.axis)
+    return TensorType(shape, type.dtype, quant)
+
+
+def grown(op: Op, like: Sample, attrs: Attrs, shapes: Sequence[Shape]) -> Sample:
+    """`like` with these attributes and operands of these shapes, those beyond them left out.
+
+    Raises LilliputError where the operator's type rule does not take them.
+    """
+    inputs = tuple(_grow(t, s) for t, s in zip(like.inputs, shapes, strict=False))
+    made = op.infer(op.attrs() if type(attrs) is NoAttrs else attrs, inputs)
+    outputs = tuple(_grow(t, m.shape) for t, m in zip(like.outputs, made, strict=False))
+    params = tuple(i for i in like.params if i < len(inputs))
+    return replace(like, inputs=inputs, attrs=attrs, outputs=outputs, params=params)
+
+
+def _larger(op: Op, dtype: DType) -> Iterator[Sample]:
+    """Samples of one element type: the rows of `LARGER`, or the operator's sample in `FRAMES`."""
+    own = next((s for s in op.samples if s.inputs[0].dtype is dtype), None)
+    if own is None:
+        return
+    everywhere = [(own.attrs, (frame,) * len(own.inputs)) for frame in FRAMES]
+    for attrs, shapes in LARGER.get(op.name, everywhere):
+        like = _like(op, dtype, len(shapes))
+        if like is not None:
+            try:
+                yield grown(op, like, attrs, shapes)
+            except (LilliputError, IndexError):
+                continue
 
 
 def cases() -> list[Case]:
@@ -211,32 +323,22 @@ def cases_of(op: Op) -> list[Case]:
     """The cases of one operator; none for one that computes nothing."""
     if op.view or not (op.kernels or op.scalar):
         return []
-    larger = [s for d in _dtypes(op) for s in _larger(op, d)]
-    covered = {s.inputs[0].dtype for s in larger}
-    samples = [*larger, *(s for s in op.samples if s.inputs[0].dtype not in covered)]
     forced = [replace(op, kernels=(k,)) for k in op.kernels] or [op]
-    return [Case(f, s) for s in samples for f in forced if takes(f, s)]
-
-
-def _larger(op: Op, dtype: DType) -> Iterator[Sample]:
-    make = LARGER.get(op.name)
-    return make(dtype) if make else _same_shape(op, dtype)
-
-
-def _dtypes(op: Op) -> tuple[DType, ...]:
-    """The element types of networks that the operator's samples have, in a fixed order."""
-    found = {s.inputs[0].dtype for s in op.samples}
-    return tuple(d for d in (DType.S8, DType.S16, DType.F32, DType.S32) if d in found)
+    samples = [s for d in DTYPES for s in _larger(op, d)] or [*_larger(op, DType.BOOL)]
+    cases = [Case(f, s) for s in samples for f in forced if takes(f, s)]
+    if cases or op.name in LARGER:
+        return cases
+    return [Case(f, s) for s in op.samples for f in forced if takes(f, s)]
 
 
 def takes(op: Op, sample: Sample) -> bool:
     """Whether the type rule and the kernel accept the case."""
     try:
-        graph = module([Case(op, sample)]).graphs["case0"]
+        node = Case(op, sample).node()
     except LilliputError:
         return False
     kernel: Kernel | None = next(iter(op.kernels), None)
-    return kernel is None or kernel.accepts(graph.nodes[0]) is None
+    return kernel is None or kernel.accepts(node) is None
 
 
 def module(chosen: Sequence[Case], seed: int = 0) -> Module:

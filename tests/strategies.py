@@ -25,7 +25,7 @@ from lilliput.ops.elementwise import Binary, Clamp, add, clamp, mul, sub
 from lilliput.ops.frame import Pad, ResizeNearest, pad, resize_nearest
 from lilliput.ops.pool import Pool, avg_pool2d, max_pool2d
 from lilliput.ops.quantize import Requantize, requantize
-from lilliput.ops.reduce import Mean, mean
+from lilliput.ops.reduce import Reduction, mean
 from lilliput.ops.shape import Concat, Reshape, Slice, Transpose, concat, reshape, slice_, transpose
 from lilliput.ops.softmax import Softmax, softmax
 from lilliput.ops.unary import UNARY, Slope
@@ -255,7 +255,7 @@ def _mean(g: Grower) -> None:
     rank = len(x.type.shape)
     axes = (1, 2) if rank == 4 and g.integer(0, 2) else (g.integer(0, rank - 1),)
     if rank > 1 or g.rigid is False:
-        g.node(mean, (x,), Mean(axes, g.draw(st.booleans()) or rank == 1), _scale(x))
+        g.node(mean, (x,), Reduction(axes, g.draw(st.booleans()) or rank == 1), _scale(x))
 
 
 def _requantize(g: Grower) -> None:

@@ -15,8 +15,8 @@ from lilliput.devices.device import load
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain
 from lilliput.ir import Builder, Module, Session, Value, verify
-from lilliput.ir.types import Array, DType, f32, s8
-from lilliput.ops.compare import bools, comparisons, select
+from lilliput.ir.types import Array, DType, bools, f32, s8
+from lilliput.ops.compare import comparisons, select
 from lilliput.ops.elementwise import Clamp, add, clamp, mul
 from lilliput.passes.broadcast import merged
 from lilliput.passes.canonicalize import Canonicalize

@@ -25,7 +25,7 @@ from lilliput.ops import all_ops, get
 from lilliput.ops.conv import Conv2d
 from lilliput.plan import cost
 from lilliput.plan.build import plan
-from lilliput.plan.cost import Coefficients, predict, prediction_error, read_tables
+from lilliput.plan.cost import Coefficients, predict, prediction_error, read_tables, row_name
 
 HELD_OUT = (
     Conv2d(pad=(1, 1, 1, 1)),
@@ -90,6 +90,37 @@ def test_a_kernel_without_a_row_takes_the_default_row() -> None:
     work = kernel.work(node)
     expected = row.call + row.inner * work.inner + row.element * work.elements
     assert predict(stranger, node, "cortex-m4") == pytest.approx(expected + row.setup * work.setups)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "row"),
+    [("s8", "s8"), ("bool", "s8"), ("u32", "f32"), ("s64", "f32"), ("s16", cost.DEFAULT)],
+)
+def test_an_element_type_without_a_row_takes_that_of_a_like_one(dtype: str, row: str) -> None:
+    rows = {"move/s8": (1, 0, 0, 0), "move/f32": (2, 0, 0, 0), cost.DEFAULT: (3, 0, 0, 0)}
+    table = cost.CostTable("cycles", {k: Coefficients(*v) for k, v in rows.items()}, None)
+    assert table.row(f"move/{dtype}") is table.rows[row if row in rows else f"move/{row}"]
+
+
+def test_no_firmware_of_the_fit_holds_two_cases_of_one_row() -> None:
+    cases = grid.cases_of(get("gather")) + grid.cases_of(get("gather_nd"))
+    rows = [[row_name(c.op.kernels[0], c.node()) for c in group] for group in fit.dealt(cases)]
+    assert sum(map(len, rows)) == len(cases)
+    assert all(len(set(group)) == len(group) <= fit.ENTRIES for group in rows)
+
+
+def test_a_grown_sample_keeps_all_but_its_extents() -> None:
+    op = get("conv2d")
+    like = next(s for s in op.samples if len(s.inputs) == 3 and s.outputs)
+    shapes = ((1, 9, 9, 4), (6, 3, 3, 4))
+    made = grid.grown(op, like, Conv2d(), shapes)
+    assert tuple(t.shape for t in made.inputs) == shapes
+    assert made.outputs[0].shape == (1, 7, 7, 6)
+    assert made.outputs[0].quant == like.outputs[0].quant
+    assert [t.dtype for t in made.inputs] == [t.dtype for t in like.inputs[:2]]
+    weights = made.inputs[1].quant
+    assert weights is not None
+    assert weights.axis is None or len(weights.scale) == 6
 
 
 def test_a_core_without_a_table_ranks_kernels_as_its_stand_in_does() -> None:

@@ -24,7 +24,7 @@ from lilliput.ops.conv import Conv2d, Linear, conv2d, linear
 from lilliput.ops.elementwise import add, mul, sub
 from lilliput.ops.frame import ResizeNearest, resize_nearest
 from lilliput.ops.recurrent import Push, push
-from lilliput.ops.reduce import Mean, mean
+from lilliput.ops.reduce import Reduction, mean
 from lilliput.ops.shape import (
     Broadcast,
     Concat,
@@ -185,7 +185,7 @@ def test_rates_that_rise_again_and_a_reduction_stream(host_compiler: Toolchain) 
         type=s8(1, 12, 10, 4, scale=0.1),
         name="d",
     )
-    y = b.add(mean, (d,), Mean((1, 2), keepdims=False), type=s8(1, 4, scale=0.05), name="y")
+    y = b.add(mean, (d,), Reduction((1, 2), keepdims=False), type=s8(1, 4, scale=0.05), name="y")
     module = b.module([y], name="rates")
     program = plan(module, load(CORE), PlanOptions(streams=(("a", "s", "u", "d", "y"),)))
     (loop,) = program.entries[0].steps
@@ -236,7 +236,7 @@ def classifier(
     frozen = b.add(conv2d, (x, w_frozen), conv, name="frozen")
     trained = b.add(conv2d, (x, w_trained), conv, name="trained")
     both = b.add(concat, (frozen, trained), Concat(3), name="map")
-    features = b.add(mean, (both,), Mean((1, 2), keepdims=False), name="features")
+    features = b.add(mean, (both,), Reduction((1, 2), keepdims=False), name="features")
     logits = b.add(linear, (features, v), Linear(), name="logits")
     return both, features, logits
 

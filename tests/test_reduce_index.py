@@ -25,12 +25,12 @@ from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.tflite import read
 from lilliput.ir import Array, Builder, Module, Op, Session
 from lilliput.ir.op import Attrs
-from lilliput.ir.types import DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import DType, Quant, TensorType, bools, f32, s8, s16, s32, s64
 from lilliput.ops import all_ops
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.folds import KINDS
 from lilliput.ops.index import Scatter as ScatterShape
-from lilliput.ops.index import bools, gather, gather_nd, s64, scatter_nd, update_slice
+from lilliput.ops.index import gather, gather_nd, scatter_nd, update_slice
 from lilliput.ops.reduce import Reduction
 from lilliput.ops.reverse import ReverseSequence, reverse_sequence
 from lilliput.plan.build import PlanOptions, plan

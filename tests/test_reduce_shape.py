@@ -97,8 +97,8 @@ def test_what_a_region_leaves_out_does_not_matter(op: Op, sample: Sample) -> Non
     [
         (pool.avg_pool2d, (s8(1, 3, 3, 1),), pool.Pool((2, 2), pad=(2, 0, 0, 0)), "padding"),
         (pool.max_pool2d, (s8(1, 3, 3, 1),), pool.Pool((4, 2)), "larger"),
-        (reduce.mean, (s8(2, 3),), reduce.Mean((2,)), "axes"),
-        (reduce.mean, (s16(1, 300, 300, 2),), reduce.Mean((1, 2)), "32-bit"),
+        (reduce.mean, (s8(2, 3),), reduce.Reduction((2,)), "axes"),
+        (reduce.mean, (s16(1, 300, 300, 2),), reduce.Reduction((1, 2)), "32-bit"),
         (softmax.softmax, (s8(1, 5000),), softmax.Softmax(), "channels"),
         (softmax.softmax, (s16(1, 5),), softmax.Softmax(wide=True), "wide"),
         (shape.reshape, (s8(6),), shape.Reshape((4,)), "number of elements"),
@@ -276,8 +276,8 @@ def random_case(rng: np.random.Generator) -> tuple[Op, Sample]:
     size = [int(v) for v in rng.integers(1, 20, 2)]
     choices: list[tuple[Op, Attrs, Quant | None]] = [
         (pool.avg_pool2d, pool.Pool((kernel, kernel), (stride, stride), pad), x_quant),
-        (reduce.mean, reduce.Mean(axes, bool(rng.integers(2))), y_quant),
-        (reduce.mean, reduce.Mean(axes[:1]), x_quant),
+        (reduce.mean, reduce.Reduction(axes, bool(rng.integers(2))), y_quant),
+        (reduce.mean, reduce.Reduction(axes[:1]), x_quant),
         (softmax.softmax, softmax.Softmax(10 ** rng.uniform(-1, 1)), None),
         (frame.resize_nearest, frame.ResizeNearest(size[0], size[1], corners, half), x_quant),
     ]

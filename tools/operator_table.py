@@ -45,7 +45,7 @@ int8.
 def render() -> str:
     """The whole page."""
     read = (
-        f"| {name} | {' '.join(d.value for d in DType if d in row.dtypes)} |\n"
+        f"| {name} | {' '.join(d.value for d in DType if d in row.dtypes) or '-'} |\n"
         for name, row in sorted(READ.items())
     )
     return HEAD + "".join(row(op) for op in all_ops()) + TFLITE + "".join(read)

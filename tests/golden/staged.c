@@ -82,6 +82,8 @@ LL_NOINLINE void staged_conv2d0(const ll_conv2d_params *p, const ll_in *in, cons
     q.group_in = 4;
     q.group_out = 10;
     q.in_c = 4;
+    q.w_next = 36;
+    q.w_zero = 0;
     q.stride_h = 1;
     q.stride_w = 1;
     q.dilation_h = 1;
@@ -91,9 +93,10 @@ LL_NOINLINE void staged_conv2d0(const ll_conv2d_params *p, const ll_in *in, cons
     q.in_h = 6;
     q.in_w = 5;
     q.out_h = 6;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(int8_t);
-    ll_conv2d_int32_3_9_int8_int8_int8(&q, in, &to, r, scratch, in + 4, 2, staged_store0);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(int8_t);
+    ll_conv2d_int32_3_9_int8_int8_int8(&q, in, to, r, scratch, in + 4, 2, staged_store0);
     LL_STEP_END();
 }
 
@@ -109,9 +112,12 @@ LL_NOINLINE void staged_linear1(const ll_linear_params *p, const ll_in *in, cons
     ll_linear_params q = *p;
     q.resume = 0;
     q.in_c = 300;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(int8_t);
-    ll_linear_int32_int8_int8_int8(&q, in, &to, r, scratch, in + 3, 2, staged_store1);
+    q.w_next = 300;
+    q.w_zero = 0;
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(int8_t);
+    ll_linear_int32_int8_int8_int8(&q, in, to, r, scratch, in + 3, 2, staged_store1);
     LL_STEP_END();
 }
 
@@ -134,7 +140,7 @@ void staged_run(void)
 {
     {
         /* step 0: conv2d "y" (s8[1,6,5,4], s8[10,3,3,4], s32[10]) -> s8[1,6,5,10]; kernel conv2d; ram+220, staged_w1, staged_y_bias, staged_y_outside, staged_y_mult, staged_y_shift -> ram+0 */
-        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 4, .group_out = 10, .resume = 0};
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 4, .group_out = 10, .resume = 0, .w_next = 36, .w_zero = 0};
         static const ll_in in[6] = {
             {staged_arena_ram + 220, 20, 4, LL_WHOLE, 0, 1},
             {(const uint8_t *)staged_w1, 0, 36, LL_WHOLE, 0, 1},
@@ -143,9 +149,11 @@ void staged_run(void)
             {(const uint8_t *)staged_y_mult, 0, 40, LL_WHOLE, 0, 4},
             {(const uint8_t *)staged_y_shift, 0, 10, LL_WHOLE, 0, 1},
         };
-        static const ll_out out = {staged_arena_ram + 0, 50, 10, LL_WHOLE, 0, 1};
+        static const ll_out out[1] = {
+            {staged_arena_ram + 0, 50, 10, LL_WHOLE, 0, 1},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 10};
-        staged_conv2d0(&p, in, &out, &r, 0);
+        staged_conv2d0(&p, in, out, &r, 0);
     }
     staged_on_step(0u);
     /* step 1: bring infer/y/near from ram+0 */
@@ -174,7 +182,7 @@ void staged_run(void)
             const int32_t k = t - 1;
             {
                 /* step 7: linear "z" (s8[1,300], s8[14,300], s32[14]) -> s8[1,14]; kernel linear; ram+2400, ram+0, staged_z_bias, staged_z_mult, staged_z_shift -> ram+2700 */
-                static const ll_linear_params p = {.in_c = 300, .resume = 0};
+                static const ll_linear_params p = {.in_c = 300, .resume = 0, .w_next = 300, .w_zero = 0};
                 ll_in in[5] = {
                     {staged_arena_ram + 2400, 300, 300, LL_WHOLE, 0, 1},
                     {staged_arena_ram + 0, 4200, 300, LL_WHOLE, 0, 1},
@@ -182,11 +190,13 @@ void staged_run(void)
                     {(const uint8_t *)staged_z_mult, 56, 56, LL_WHOLE, 0, 4},
                     {(const uint8_t *)staged_z_shift, 14, 14, LL_WHOLE, 0, 1},
                 };
-                ll_out out = {staged_arena_ram + 2700, 14, 14, LL_WHOLE, 0, 1};
+                ll_out out[1] = {
+                    {staged_arena_ram + 2700, 14, 14, LL_WHOLE, 0, 1},
+                };
                 in[1].base = staged_arena_ram + 0 + k % 2 * 1200;
                 in[1].first = k * 4;
                 const ll_region r = {0, 1, 0, 1, ll_clamp(0 + k * 4, 0, 14), ll_clamp(4 + k * 4, 0, 14)};
-                staged_linear1(&p, in, &out, &r, 0);
+                staged_linear1(&p, in, out, &r, 0);
             }
             staged_on_step(7u);
         }

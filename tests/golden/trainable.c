@@ -38,14 +38,16 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 #undef LL_X
 #undef LL_Y
 
-#define LL_NAME(kernel) ll_##kernel##_float_float_float
+#define LL_NAME(kernel) ll_##kernel##_float_sum_f32_float_float
 #define LL_ACC float
+#define LL_FOLD sum_f32
 #define LL_R float
 #define LL_X float
 #define LL_Y float
-#include "lilliput/kernels/mean.inc"
+#include "lilliput/kernels/reduce.inc"
 #undef LL_NAME
 #undef LL_ACC
+#undef LL_FOLD
 #undef LL_R
 #undef LL_X
 #undef LL_Y
@@ -141,13 +143,14 @@ LL_INLINE float trainable_store0(const ll_at *at, float acc)
 LL_NOINLINE void trainable_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_conv2d_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_conv2d_float_3_9_float_float_float(&q, in, &to, r, scratch, in + 4, 0, trainable_store0);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_conv2d_float_3_9_float_float_float(&q, in, to, r, scratch, in + 4, 0, trainable_store0);
     LL_STEP_END();
 }
 
-/* mean of steps 2, 7 */
+/* reduce of steps 2, 7 */
 LL_INLINE float trainable_store1(const ll_at *at, float acc)
 {
     (void)at;
@@ -155,12 +158,13 @@ LL_INLINE float trainable_store1(const ll_at *at, float acc)
     return v0;
 }
 
-LL_NOINLINE void trainable_mean1(const ll_mean_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_reduce1(const ll_reduce_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
-    ll_mean_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_mean_float_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store1);
+    ll_reduce_params q = *p;
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_reduce_float_sum_f32_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store1);
     LL_STEP_END();
 }
 
@@ -175,9 +179,10 @@ LL_INLINE float trainable_store2(const ll_at *at, float acc)
 LL_NOINLINE void trainable_linear2(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_linear_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_linear_float_float_float_float(&q, in, &to, r, scratch, in + 3, 0, trainable_store2);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_linear_float_float_float_float(&q, in, to, r, scratch, in + 3, 0, trainable_store2);
     LL_STEP_END();
 }
 
@@ -191,9 +196,10 @@ LL_INLINE float trainable_store3(const ll_at *at, float acc)
 LL_NOINLINE void trainable_softmax_f323(const ll_softmax_f32_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_softmax_f32_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_softmax_f32_float_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store3);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_softmax_f32_float_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store3);
     LL_STEP_END();
 }
 
@@ -207,9 +213,10 @@ LL_INLINE float trainable_store4(const ll_at *at, float acc)
 LL_NOINLINE void trainable_cross_entropy4(const ll_cross_entropy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_cross_entropy_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_cross_entropy_float_float_float(&q, in, &to, r, scratch, in + 2, 0, trainable_store4);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_cross_entropy_float_float_float(&q, in, to, r, scratch, in + 2, 0, trainable_store4);
     LL_STEP_END();
 }
 
@@ -224,9 +231,10 @@ LL_INLINE float trainable_store5(const ll_at *at, int32_t acc)
 LL_NOINLINE void trainable_map5(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 2, trainable_store5);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 2, trainable_store5);
     LL_STEP_END();
 }
 
@@ -240,9 +248,10 @@ LL_INLINE float trainable_store6(const ll_at *at, int32_t acc)
 LL_NOINLINE void trainable_strided6(const ll_strided_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_strided_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_strided_int32_float_float(&q, in, &to, r, scratch, in + 1, 0, trainable_store6);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_strided_int32_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store6);
     LL_STEP_END();
 }
 
@@ -257,9 +266,10 @@ LL_INLINE float trainable_store7(const ll_at *at, int32_t acc)
 LL_NOINLINE void trainable_map7(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 2, trainable_store7);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 2, trainable_store7);
     LL_STEP_END();
 }
 
@@ -273,9 +283,10 @@ LL_INLINE float trainable_store8(const ll_at *at, float acc)
 LL_NOINLINE void trainable_conv2d_grad_w8(const ll_conv2d_grad_w_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_conv2d_grad_w_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_conv2d_grad_w_float_3_9_float_float(&q, in, &to, r, scratch, in + 2, 0, trainable_store8);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_conv2d_grad_w_float_3_9_float_float(&q, in, to, r, scratch, in + 2, 0, trainable_store8);
     LL_STEP_END();
 }
 
@@ -291,9 +302,10 @@ LL_INLINE float trainable_store9(const ll_at *at, int32_t acc)
 LL_NOINLINE void trainable_map9(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to = *out;
-    to.plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, &to, r, scratch, in + 0, 3, trainable_store9);
+    ll_out to[1];
+    to[0] = out[0];
+    to[0].plane = (int32_t)sizeof(float);
+    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 3, trainable_store9);
     LL_STEP_END();
 }
 
@@ -311,65 +323,75 @@ void trainable_run(void)
 {
     {
         /* step 0: conv2d "frozen" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+816, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+216 */
-        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0};
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 3};
-        trainable_conv2d0(&p, in, &out, &r, 0);
+        trainable_conv2d0(&p, in, out, &r, 0);
     }
     trainable_on_step(0u);
     {
         /* step 1: conv2d "trained" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+816, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+228 */
-        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_conv2d0(&p, in, &out, &r, 0);
+        trainable_conv2d0(&p, in, out, &r, 0);
     }
     trainable_on_step(1u);
     {
-        /* step 2: mean "features" (f32[1,6,5,5]) -> f32[1,5]; kernel mean; ram+216 -> ram+816 */
-        static const ll_mean_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1};
+        /* step 2: mean "features" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+216 -> ram+816 */
+        static const ll_reduce_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1, .zero = 0, .mult = 0, .shift = 0};
         static const ll_in in[1] = {
             {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 840);
+        trainable_reduce1(&p, in, out, &r, trainable_arena_ram + 840);
     }
     trainable_on_step(2u);
     {
         /* step 3: linear "logits" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+816, trainable_v, trainable_logits_zeros -> ram+216 */
-        static const ll_linear_params p = {.in_c = 5, .resume = 0};
+        static const ll_linear_params p = {.in_c = 5, .resume = 0, .w_next = 5, .w_zero = 0};
         static const ll_in in[3] = {
             {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_linear2(&p, in, &out, &r, 0);
+        trainable_linear2(&p, in, out, &r, 0);
     }
     trainable_on_step(3u);
     {
         /* step 4: softmax "probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+216 -> ram+232 */
-        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f};
+        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
             {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_softmax_f323(&p, in, &out, &r, 0);
+        trainable_softmax_f323(&p, in, out, &r, 0);
     }
     trainable_on_step(4u);
 }
@@ -388,54 +410,62 @@ void trainable_train(void)
 {
     {
         /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+576 */
-        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0};
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 3};
-        trainable_conv2d0(&p, in, &out, &r, 0);
+        trainable_conv2d0(&p, in, out, &r, 0);
     }
     trainable_on_step(5u);
     {
         /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+588 */
-        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0};
+        static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
             {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_conv2d0(&p, in, &out, &r, 0);
+        trainable_conv2d0(&p, in, out, &r, 0);
     }
     trainable_on_step(6u);
     {
-        /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel mean; ram+576 -> ram+1192 */
-        static const ll_mean_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1};
+        /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+576 -> ram+1192 */
+        static const ll_reduce_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1, .zero = 0, .mult = 0, .shift = 0};
         static const ll_in in[1] = {
             {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_mean1(&p, in, &out, &r, trainable_arena_ram + 1216);
+        trainable_reduce1(&p, in, out, &r, trainable_arena_ram + 1216);
     }
     trainable_on_step(7u);
     {
         /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_zeros -> ram+576 */
-        static const ll_linear_params p = {.in_c = 5, .resume = 0};
+        static const ll_linear_params p = {.in_c = 5, .resume = 0, .w_next = 5, .w_zero = 0};
         static const ll_in in[3] = {
             {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_linear2(&p, in, &out, &r, 0);
+        trainable_linear2(&p, in, out, &r, 0);
     }
     trainable_on_step(8u);
     {
@@ -445,20 +475,24 @@ void trainable_train(void)
             {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
-        trainable_cross_entropy4(&p, in, &out, &r, 0);
+        trainable_cross_entropy4(&p, in, out, &r, 0);
     }
     trainable_on_step(9u);
     {
         /* step 10: softmax "train/probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+576 -> ram+592 */
-        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f};
+        static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
             {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_softmax_f323(&p, in, &out, &r, 0);
+        trainable_softmax_f323(&p, in, out, &r, 0);
     }
     trainable_on_step(10u);
     {
@@ -468,9 +502,11 @@ void trainable_train(void)
             {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_map5(&p, in, &out, &r, 0);
+        trainable_map5(&p, in, out, &r, 0);
     }
     trainable_on_step(11u);
     {
@@ -479,22 +515,26 @@ void trainable_train(void)
         static const ll_in in[1] = {
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 5, 0, 4};
-        trainable_strided6(&p, in, &out, &r, 0);
+        trainable_strided6(&p, in, out, &r, 0);
     }
     trainable_on_step(12u);
     {
         /* step 13: linear "d_features" (f32[1,4], f32[5,4]) -> f32[1,5]; kernel linear; ram+656, ram+576, trainable_d_features_zeros -> ram+672 */
-        static const ll_linear_params p = {.in_c = 4, .resume = 0};
+        static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
         static const ll_in in[3] = {
             {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_d_features_zeros, 20, 20, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 5};
-        trainable_linear2(&p, in, &out, &r, 0);
+        trainable_linear2(&p, in, out, &r, 0);
     }
     trainable_on_step(13u);
     {
@@ -504,9 +544,11 @@ void trainable_train(void)
             {trainable_arena_ram + 672 + 12, 8, 8, LL_WHOLE, 0, 4},
             {(const uint8_t *)trainable_share, 4, 4, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 1, 0, 1, 0, 2};
-        trainable_map7(&p, in, &out, &r, 0);
+        trainable_map7(&p, in, out, &r, 0);
     }
     trainable_on_step(14u);
     {
@@ -515,9 +557,11 @@ void trainable_train(void)
         static const ll_in in[1] = {
             {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_strided6(&p, in, &out, &r, 0);
+        trainable_strided6(&p, in, out, &r, 0);
     }
     trainable_on_step(15u);
     {
@@ -527,9 +571,11 @@ void trainable_train(void)
             {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_conv2d_grad_w8(&p, in, &out, &r, trainable_arena_ram + 1032);
+        trainable_conv2d_grad_w8(&p, in, out, &r, trainable_arena_ram + 1032);
     }
     trainable_on_step(16u);
     {
@@ -540,9 +586,11 @@ void trainable_train(void)
             {(const uint8_t *)trainable_rate, 0, 4, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
         };
-        static const ll_out out = {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4};
+        static const ll_out out[1] = {
+            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
+        };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_map9(&p, in, &out, &r, 0);
+        trainable_map9(&p, in, out, &r, 0);
     }
     trainable_on_step(17u);
 }

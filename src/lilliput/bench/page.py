@@ -6,12 +6,11 @@ Self-contained like the report, and made of the same parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import resources
 
 from lilliput.bench.measure import Measurement
 from lilliput.bench.peers import Figures, conditions, peers_of
 from lilliput.bench.tables import EXACT, number
-from lilliput.report.markup import Markup, join, tag
+from lilliput.report.markup import Markup, document, join, tag
 
 _GRID = "display: grid; grid-template-columns: minmax(6rem, 15rem) 1fr; gap: 0.25rem 0.6rem"
 _NAME = "text-align: right"
@@ -29,16 +28,7 @@ QUANTITIES: tuple[
 
 def page(found: Sequence[Measurement], device: str, core: str) -> str:
     """The HTML document; the same measurements give the same bytes."""
-    style = (resources.files("lilliput.report") / "page.css").read_text(encoding="utf-8")
     compilers = ", ".join(dict.fromkeys(m.compiler for m in found))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"Benchmarks on {device}"),
-        tag("style", Markup(style)),
-    )
     main = tag(
         "main",
         tag("header", tag("h1", "Benchmarks"), tag("p", f"{device}, {compilers}")),
@@ -46,7 +36,7 @@ def page(found: Sequence[Measurement], device: str, core: str) -> str:
         *(_network(m, core) for m in found if peers_of(m.sha256, core)),
         _conditions(found, core),
     )
-    return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+    return document(f"Benchmarks on {device}", main)
 
 
 def _table(found: Sequence[Measurement]) -> Markup:

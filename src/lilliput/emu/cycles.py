@@ -60,7 +60,8 @@ def cycle_model(core: Core) -> CycleModel | None:
 def classify(instruction: Instruction, arch: str) -> str:
     """The class of an instruction in the cycle tables."""
     name = instruction.mnemonic.removesuffix(".w").removesuffix(".n")
-    return _classify_arm(name, instruction) if arch == "arm" else _classify_riscv(name)
+    kinds = _classify_arm if arch == "arm" else _classify_riscv
+    return kinds(name, instruction)
 
 
 def _classify_arm(name: str, instruction: Instruction) -> str:
@@ -97,29 +98,11 @@ _RISCV_CLASSES: Final[Mapping[str, str]] = {
     **dict.fromkeys(["div", "divu", "rem", "remu"], "div"),
     **dict.fromkeys(["jal", "c.jal", "jalr", "c.jalr"], "call"),
     **dict.fromkeys(["ret", "c.jr"], "return"),
-    **dict.fromkeys(
-        [
-            "j",
-            "c.j",
-            "beq",
-            "bne",
-            "blt",
-            "bge",
-            "bltu",
-            "bgeu",
-            "beqz",
-            "bnez",
-            "c.beqz",
-            "c.bnez",
-        ],
-        "branch",
-    ),
-    **dict.fromkeys(["blez", "bgez", "bltz", "bgtz", "bgt", "ble", "bgtu", "bleu", "jr"], "branch"),
 }
 
 
-def _classify_riscv(name: str) -> str:
-    return _RISCV_CLASSES.get(name, "alu")
+def _classify_riscv(name: str, instruction: Instruction) -> str:
+    return _RISCV_CLASSES.get(name) or ("branch" if instruction.is_branch else "alu")
 
 
 @dataclass(frozen=True)

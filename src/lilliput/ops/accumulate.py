@@ -16,7 +16,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
-from lilliput.ir.types import Array, DType, TensorType, s8, s32
+from lilliput.ir.types import Array, DType, TensorType, s8, s32, s64
 from lilliput.ops.common import c_type, check
 from lilliput.ops.numeric import (
     Rounding,
@@ -243,7 +243,7 @@ fold_bias = register(
         samples=(
             Sample((s8(6, 3, 3, 5), s32(6)), FoldBias(-7)),
             Sample((s8(3, 11),), FoldBias(128)),
-            Sample((s8(2, 4), TensorType((2,), DType.S64)), FoldBias(0, wide=True)),
+            Sample((s8(2, 4), s64(2)), FoldBias(0, wide=True)),
             Sample((s8(5, 2, 3), s32(5)), FoldBias(-128, w_zero=127)),
             Sample((s8(3, 2, 3, 5),), FoldBias(-9, axes=3)),
         ),

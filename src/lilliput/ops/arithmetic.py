@@ -14,7 +14,7 @@ import numpy as np
 
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, NoAttrs, Op, Sample, Scalar
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops import floatpair
 from lilliput.ops.common import c_type, check
 from lilliput.ops.elementwise import (
@@ -375,7 +375,7 @@ floor_mod = _register(
     _floored_c("ll_floor_mod"),
     (
         *_FLOORED,
-        _sample(TensorType((3, 2), DType.S64), TensorType((2,), DType.S64), None, 1, 90000),
+        _sample(s64(3, 2), s64(2), None, 1, 90000),
     ),
     dict.fromkeys((*DTYPES, DType.S64), "LiteRT FLOOR_MOD") | {DType.F32: "TFLM FLOOR_MOD"},
     (*DTYPES, DType.S64),

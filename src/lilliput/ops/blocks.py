@@ -8,15 +8,16 @@ between two reshapes would not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Scale, Whole, Window
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops.common import check
-from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
+from lilliput.ops.move import DTYPES, element_types, moved, one, oracles
 from lilliput.ops.pick import per_tensor
 from lilliput.ops.registry import register
 
@@ -40,6 +41,12 @@ def _map(a: Blocks, types: Sequence[TensorType]) -> TensorType:
     return x
 
 
+def _work(node: Node) -> Work:
+    """Set-ups: chunks that are copied, one a pixel of the side that has more of them."""
+    x, y = node.inputs[0].type, node.output.type
+    return Work(0, y.size, max(math.prod(t.shape[:-1]) for t in (x, y)))
+
+
 def _kernel(params: Callable[[Node], Mapping[str, int]]) -> Kernel:
     return Kernel(
         name="blocks",
@@ -49,7 +56,7 @@ def _kernel(params: Callable[[Node], Mapping[str, int]]) -> Kernel:
         params=params,
         specialise=("fold", "spread"),
         operands=lambda _, node: (Operand(node.inputs[0], 0),),
-        work=moved_work,
+        work=_work,
     )
 
 
@@ -99,7 +106,7 @@ space_to_depth = register(
             Sample((s16(1, 2, 4, 5),), Blocks(2)),
             Sample((f32(2, 4, 2, 2),), Blocks(2), low=-1.0, high=1.0),
             Sample((s32(1, 2, 3, 4),), Blocks(1)),
-            Sample((TensorType((1, 2, 2, 4), DType.S64),), Blocks(2)),
+            Sample((s64(1, 2, 2, 4),), Blocks(2)),
         ),
         dtypes=DTYPES,
         oracle=oracles("SPACE_TO_DEPTH", (DType.F32, DType.S8), (DType.S32, DType.S64)),
@@ -153,7 +160,7 @@ depth_to_space = register(
             Sample((s16(1, 1, 2, 20),), Blocks(2)),
             Sample((f32(2, 2, 1, 8),), Blocks(2), low=-1.0, high=1.0),
             Sample((s32(1, 2, 3, 4),), Blocks(1)),
-            Sample((TensorType((1, 2, 2, 4), DType.S64),), Blocks(2)),
+            Sample((s64(1, 2, 2, 4),), Blocks(2)),
         ),
         dtypes=DTYPES,
         oracle=oracles("DEPTH_TO_SPACE", (DType.F32, DType.S8), (DType.S32, DType.S64)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lilliput.errors import TypeMismatch
-from lilliput.ir.types import DType
+from lilliput.ir.types import DType, TensorType
 from lilliput.ops.numeric import Rounding
 
 _C = {
@@ -19,6 +19,8 @@ _C = {
     DType.BOOL: "uint8_t",
 }
 
+ACTIVATIONS = (DType.F32, DType.S8, DType.S16)
+"""Element types of the values between a network's layers."""
 
 REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
 """The primitive that scales an int32."""
@@ -33,3 +35,9 @@ def check(ok: bool, what: str, expected: object, found: object) -> None:
     """Raises TypeMismatch unless `ok`; the builder adds which node it was."""
     if not ok:
         raise TypeMismatch(what, expected=expected, found=found)
+
+
+def check_activations(type: TensorType) -> None:
+    """Raises TypeMismatch unless the elements are of `ACTIVATIONS`."""
+    names = ", ".join(d.value for d in ACTIVATIONS)
+    check(type.dtype in ACTIVATIONS, "element type", names, type.dtype.value)

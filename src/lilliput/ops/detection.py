@@ -194,6 +194,6 @@ detection = register(
             Sample(_OPERANDS, Detection(9, 3, 2.0, 0.5), params=(2,), low=0.0, high=1.0),
         ),
         dtypes=(DType.F32,),
-        oracle="docs/numerics.md",
+        oracle="TFLM TFLite_Detection_PostProcess",
     )
 )

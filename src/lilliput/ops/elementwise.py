@@ -18,7 +18,7 @@ from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops.common import REQUANT_C, check
 from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
@@ -330,7 +330,7 @@ def _pairs(mul: bool) -> tuple[Sample, ...]:
                (s16(4, 3, scale=0.4),)),
         Sample((s32(3, 5), s32(3, 5)), Binary()),
         Sample((s32(), s32(4, 1)), Binary()),
-        Sample((TensorType((3, 4), DType.S64), TensorType((4,), DType.S64)), Binary()),
+        Sample((s64(3, 4), s64(4)), Binary()),
         Sample((f32(1, 4, 4, 3), f32(3)), Binary(), low=-3.0, high=3.0),
         Sample((f32(2, 1, 3), f32(5, 1)), Binary(), low=-1e30, high=1e30),
     )  # fmt: skip

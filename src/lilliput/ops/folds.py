@@ -16,9 +16,9 @@ import numpy as np
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
 from lilliput.ir.types import Array, DType
+from lilliput.ops.common import ACTIVATIONS
 from lilliput.ops.numeric import quantize_multiplier, requant, requant_s64, saturate
 
-ACTIVATIONS = (DType.S8, DType.S16, DType.F32)
 NUMBERS = (*ACTIVATIONS, DType.S32, DType.S64)
 ORDERED = (*NUMBERS, DType.BOOL)
 PROD_SHIFTS = range(-31, 8)

@@ -17,9 +17,9 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Shift
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import check
-from lilliput.ops.move import ACTIVATIONS, DTYPES, element_types, moved, moved_work, one, oracles
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.common import ACTIVATIONS, check
+from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.pick import OUTSIDE, per_tensor, pick_kernel, picked
 from lilliput.ops.registry import register
 
@@ -167,8 +167,8 @@ pad = register(
             Sample((f32(2, 2, 3),), Pad((1, 0, 1), (1, 1, 0), -1.5), low=-1.0, high=1.0),
             Sample((s8(2, 1, 2, 3, 1),), Pad((0, 0, 1, 1, 0), (0, 0, 1, 0, 4), 7)),
             Sample((s32(5),), Pad((0,), (3,), -1)),
-            Sample((TensorType((2, 3), DType.S64),), Pad((1, 0), (0, 2), 7)),
-            Sample((TensorType((2, 3), DType.BOOL),), Pad((1, 0), (0, 2), 0)),
+            Sample((s64(2, 3),), Pad((1, 0), (0, 2), 7)),
+            Sample((bools(2, 3),), Pad((1, 0), (0, 2), 0)),
             Sample((s8(2, 3, 1, 2, 2),), Pad((1, 0, 1, 0, 0), (0, 1, 0, 0, 0), -3)),
             Sample(
                 (f32(2, 2, 2, 2, 2, 2),),
@@ -226,7 +226,7 @@ mirror_pad = picked(
         Sample((f32(2, 2, 3),), MirrorPad((1, 0, 2), (1, 1, 0)), low=-1.0, high=1.0),
         Sample((s8(2, 1, 2, 3, 2),), MirrorPad((0, 0, 1, 1, 0), (1, 0, 0, 2, 1))),
         Sample((s32(5),), MirrorPad((0,), (5,), reflect=False)),
-        Sample((TensorType((2, 3), DType.S64),), MirrorPad((1, 0), (0, 2))),
+        Sample((s64(2, 3),), MirrorPad((1, 0), (0, 2))),
     ),
     oracle=oracles("MIRROR_PAD", (DType.F32, DType.S8), (DType.S16, DType.S32, DType.S64)),
 )

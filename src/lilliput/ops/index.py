@@ -17,9 +17,9 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample, Work
 from lilliput.ir.region import Pointwise, Whole, pointwise, whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import c_type, check
-from lilliput.ops.move import ACTIVATIONS, DTYPES, moved, moved_work, oracles
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.common import ACTIVATIONS, c_type, check
+from lilliput.ops.move import DTYPES, moved, moved_work, oracles
 from lilliput.ops.registry import register
 
 INDICES = (DType.S32, DType.S64)
@@ -40,14 +40,6 @@ class OneHot(Attrs):
     """depth: extent of the new axis."""
 
     depth: int
-
-
-def s64(*shape: int) -> TensorType:
-    return TensorType(tuple(shape), DType.S64)
-
-
-def bools(*shape: int) -> TensorType:
-    return TensorType(tuple(shape), DType.BOOL)
 
 
 def index_check(type: TensorType, rank: int, letters: str) -> None:
@@ -228,6 +220,12 @@ def _scatter_params(node: Node) -> Mapping[str, int]:
     return {"number": number, "pixels": shape[-1], "depth": len(shape)} | _extents(shape)
 
 
+def _scatter_work(node: Node) -> Work:
+    """Inner: elements added; set-ups: places that are looked up, one an axis of each index."""
+    index, x = (v.type for v in node.inputs)
+    return Work(x.size, node.output.type.size, index.size)
+
+
 SCATTERED = (DType.S8, DType.F32, DType.S32, DType.S64)
 
 scatter_nd = register(
@@ -249,7 +247,7 @@ scatter_nd = register(
                 params=_scatter_params,
                 specialise=("depth",),
                 operands=lambda _, node: (Operand(node.inputs[0]), Operand(node.inputs[1])),
-                work=lambda node: Work(node.inputs[1].type.size, node.output.type.size, 0),
+                work=_scatter_work,
             ),
         ),
         samples=(
@@ -390,8 +388,8 @@ one_hot = register(
             ),
         ),
         samples=(
-            Sample((s32(7, 1), s8(), s8()), OneHot(5), params=(1, 2), low=-1, high=5),
             Sample((s32(3, 4), f32(), f32()), OneHot(6), params=(1, 2), low=-1, high=6),
+            Sample((s32(7, 1), s8(), s8()), OneHot(5), params=(1, 2), low=-1, high=5),
             Sample((s64(1, 9), s32(), s32()), OneHot(3), params=(1, 2), low=0, high=2),
             Sample((s32(2, 3), bools(), bools()), OneHot(4), low=0, high=3),
             Sample((s32(2, 3), s64(), s64()), OneHot(2), params=(1,), low=0, high=1),

@@ -12,9 +12,8 @@ import numpy as np
 
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
-from lilliput.ir.types import Array, DType, TensorType, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, bools, s8, s16, s32
 from lilliput.ops.common import check
-from lilliput.ops.compare import bools
 from lilliput.ops.elementwise import broadcast_regions, pair
 from lilliput.ops.registry import register
 

@@ -23,7 +23,7 @@ from lilliput.ir.region import OperandRule, whole
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
 from lilliput.ops import fixed_point, floatmath
 from lilliput.ops.accumulate import FoldBias, fold_bias
-from lilliput.ops.common import c_type, check
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.numeric import (
     Ints,
     quantize_multiplier,
@@ -34,7 +34,6 @@ from lilliput.ops.numeric import (
 )
 from lilliput.ops.registry import register
 
-DTYPES = (DType.F32, DType.S8, DType.S16)
 MAX_DEPTH = 1 << 16
 """Of a product in int32: so many products of int8 and int8 stay within it."""
 
@@ -53,8 +52,8 @@ def _clip(node: Node) -> float:
 
 def _infer(_: LSTM, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 6, "wrong number of operands", "x, w, r, bias, h, c", len(types))
-    x, w, r, _, h, c = types
-    check(x.dtype in DTYPES, "element type", "f32, s8 or s16", x.dtype.value)
+    x, w, r, _bias, h, c = types
+    check_activations(x)
     check(len(x.shape) == 3 and len(h.shape) == 2, "ranks of x and h", "(N,T,I), (N,H)", x.shape)
     (batch, frames, depth), units = x.shape, h.shape[1]
     shapes = ((4 * units, depth), (4 * units, units), (4 * units,), (batch, units), (batch, units))
@@ -317,7 +316,7 @@ lstm = register(
                 params=(1, 2, 3),
             ),
         ),
-        dtypes=DTYPES,
-        oracle="docs/numerics.md",
+        dtypes=ACTIVATIONS,
+        oracle="TFLM UNIDIRECTIONAL_SEQUENCE_LSTM",
     )
 )

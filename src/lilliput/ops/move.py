@@ -11,7 +11,6 @@ from lilliput.ir.types import DType, TensorType
 from lilliput.ops.common import c_type, check
 
 DTYPES = tuple(d for d in DType if d is not DType.S4)
-ACTIVATIONS = (DType.F32, DType.S8, DType.S16)
 
 
 def oracles(name: str, micro: Iterable[DType], lite: Iterable[DType] = ()) -> dict[DType, str]:

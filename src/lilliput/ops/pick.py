@@ -17,11 +17,11 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole, Window
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import check
-from lilliput.ops.move import ACTIVATIONS, DTYPES, element_types, moved, moved_work, one, oracles
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.common import ACTIVATIONS, check
+from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.registry import register
 
 OUTSIDE = -1
@@ -150,6 +150,11 @@ def pick_kernel(
         made = (b.param(f"{node.output.name}/{name}", array) for name, array in named.items())
         return (Operand(node.inputs[0], 0), *(Operand(value) for value in made))
 
+    def work(node: Node) -> Work:
+        """Inner: channels that are looked up one by one; set-ups: pixels."""
+        whole = moved_work(node)
+        return whole._replace(inner=0 if _tables(node, maps).together else whole.elements)
+
     return Kernel(
         name="pick",
         source="pick.c",
@@ -158,7 +163,7 @@ def pick_kernel(
         params=params,
         specialise=("together", "filled"),
         operands=operands,
-        work=moved_work,
+        work=work,
     )
 
 
@@ -253,8 +258,8 @@ strided_slice = picked(
         Sample((f32(1, 5, 4),), StridedSlice((0, 4, 0), (1, 3, 2), (1, -2, 3))),
         Sample((s32(10),), StridedSlice((9,), (4,), (-3,))),
         Sample((s8(2, 12, 3),), StridedSlice((0, 3, 0), (2, 2, 3), (1, 4, 1))),
-        Sample((TensorType((4, 3), DType.BOOL),), StridedSlice((0, 0), (2, 2), (2, 2))),
-        Sample((TensorType((5, 3), DType.S64),), StridedSlice((4, 0), (3, 3), (-2, 1))),
+        Sample((bools(4, 3),), StridedSlice((0, 0), (2, 2), (2, 2))),
+        Sample((s64(5, 3),), StridedSlice((4, 0), (3, 3), (-2, 1))),
     ),
     oracle=oracles("STRIDED_SLICE", (*ACTIVATIONS, DType.S32, DType.BOOL), (DType.S64,)),
 )
@@ -284,8 +289,8 @@ tile = picked(
         Sample((s16(1, 4, 1),), Tile((2, 1, 5))),
         Sample((f32(2, 1, 3, 2, 2),), Tile((2, 3, 1, 2, 1)), low=-1.0, high=1.0),
         Sample((s32(5),), Tile((4,))),
-        Sample((TensorType((3, 2), DType.S64),), Tile((2, 2))),
-        Sample((TensorType((3, 2), DType.BOOL),), Tile((1, 2))),
+        Sample((s64(3, 2),), Tile((2, 2))),
+        Sample((bools(3, 2),), Tile((1, 2))),
     ),
     oracle=oracles("TILE", (), (*ACTIVATIONS, DType.S32, DType.S64, DType.BOOL)),
 )

@@ -7,7 +7,7 @@ a TFLite node carries is a `clamp` node behind it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,9 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Window
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
-from lilliput.ops.common import c_type, check
+from lilliput.ir.types import Array, TensorType, f32, s8, s16
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.registry import register
-
-DTYPES = (DType.S8, DType.S16, DType.F32)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def _infer(a: Pool, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 1, "wrong number of operands", "x", len(types))
     x = types[0]
     check(len(x.shape) == 4, "operand is not of rank 4", "(N,H,W,C)", x.shape)
-    check(x.dtype in DTYPES, "element type", "f32, s8 or s16", x.dtype.value)
+    check_activations(x)
     check(min(*a.kernel, *a.stride) >= 1, "kernel and stride", ">= 1", a)
     check(a.kernel[0] * a.kernel[1] < 1 << 15, "window", "fewer than 32768 taps", a.kernel)
     inside = max(a.pad[:2]) < a.kernel[0] and max(a.pad[2:]) < a.kernel[1]
@@ -162,6 +160,21 @@ def _kernel_work(node: Node) -> Work:
     return Work(_work(node), size, size * _attrs(node).kernel[0])
 
 
+def _kernel(name: str, types: Callable[[Node], Mapping[str, str]]) -> Kernel:
+    return Kernel(
+        name=name,
+        source=f"{name}.c",
+        accepts=lambda _: None,
+        types=types,
+        params=_params,
+        specialise=SPECIALISE,
+        operands=_operands,
+        finish=_finish,
+        overlap="row",
+        work=_kernel_work,
+    )
+
+
 SAMPLES = (
     Sample((s8(1, 7, 9, 3, scale=0.05, zero_point=-3),), Pool((2, 2), (2, 2))),
     Sample((s8(2, 5, 6, 5, scale=0.1, zero_point=127),), Pool((3, 3), (1, 1), (1, 1, 1, 1))),
@@ -183,22 +196,9 @@ avg_pool2d = register(
         ref=_avg_ref,
         regions=_regions,
         cost=lambda node: Cost(ops=_work(node)),
-        kernels=(
-            Kernel(
-                name="avg_pool2d",
-                source="avg_pool2d.c",
-                accepts=lambda _: None,
-                types=_types,
-                params=_params,
-                specialise=SPECIALISE,
-                operands=_operands,
-                finish=_finish,
-                overlap="row",
-                work=_kernel_work,
-            ),
-        ),
+        kernels=(_kernel("avg_pool2d", _types),),
         samples=SAMPLES,
-        dtypes=DTYPES,
+        dtypes=ACTIVATIONS,
         oracle="TFLM AVERAGE_POOL_2D",
     )
 )
@@ -213,22 +213,9 @@ max_pool2d = register(
         ref=_max_ref,
         regions=_regions,
         cost=lambda node: Cost(ops=_work(node)),
-        kernels=(
-            Kernel(
-                name="max_pool2d",
-                source="max_pool2d.c",
-                accepts=lambda _: None,
-                types=_max_types,
-                params=_params,
-                specialise=SPECIALISE,
-                operands=_operands,
-                finish=_finish,
-                overlap="row",
-                work=_kernel_work,
-            ),
-        ),
+        kernels=(_kernel("max_pool2d", _max_types),),
         samples=SAMPLES,
-        dtypes=DTYPES,
+        dtypes=ACTIVATIONS,
         oracle="TFLM MAX_POOL_2D",
     )
 )

@@ -17,10 +17,9 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import c_type, check
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.common import ACTIVATIONS, c_type, check
 from lilliput.ops.folds import (
-    ACTIVATIONS,
     KINDS,
     NUMBERS,
     Kind,
@@ -28,7 +27,6 @@ from lilliput.ops.folds import (
     count,
     is_quantised,
 )
-from lilliput.ops.index import bools, s64
 from lilliput.ops.move import element_strides, oracles
 from lilliput.ops.registry import register
 
@@ -41,9 +39,6 @@ class Reduction(Attrs):
 
     axes: tuple[int, ...]
     keepdims: bool = True
-
-
-Mean = Reduction
 
 
 def _attrs(node: Node) -> Reduction:

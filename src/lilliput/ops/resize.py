@@ -19,7 +19,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
-from lilliput.ops.common import c_type, check
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.move import one
 from lilliput.ops.pick import axis_rule, per_tensor
 from lilliput.ops.registry import register
@@ -95,8 +95,7 @@ def _mixes(node: Node) -> tuple[Mix, Mix]:
 
 def _infer(a: ResizeBilinear, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     x = per_tensor(one(types))
-    names = ", ".join(d.value for d in DTYPES)
-    check(x.dtype in DTYPES, "operand of this type", names, x.dtype.value)
+    check_activations(x)
     check(len(x.shape) == 4, "operand is not of rank 4", "(N,H,W,C)", x.shape)
     check(min(a.height, a.width) >= 1, "height and width", ">= 1", (a.height, a.width))
     both = a.align_corners and a.half_pixel_centers
@@ -177,8 +176,6 @@ def _work(node: Node) -> Work:
     return Work(4 * size, size, size // node.output.type.shape[3])
 
 
-DTYPES = (DType.F32, DType.S8, DType.S16)
-
 resize_bilinear = register(
     Op(
         name="resize_bilinear",
@@ -215,7 +212,7 @@ resize_bilinear = register(
             Sample((f32(1, 4, 3, 2),), ResizeBilinear(8, 6, half_pixel_centers=True)),
             Sample((f32(1, 5, 1, 3),), ResizeBilinear(9, 4, align_corners=True)),
         ),
-        dtypes=DTYPES,
+        dtypes=ACTIVATIONS,
         oracle={
             DType.F32: "TFLM RESIZE_BILINEAR",
             DType.S8: "TFLM RESIZE_BILINEAR",

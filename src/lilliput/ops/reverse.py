@@ -14,9 +14,9 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
 from lilliput.ops.common import check
-from lilliput.ops.index import bools, check_count, index_check, indexed_types, s64
+from lilliput.ops.index import check_count, index_check, indexed_types
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.registry import register
 

@@ -16,7 +16,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Whole
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
 from lilliput.ops.common import c_type, check
 from lilliput.ops.move import one
 from lilliput.ops.numeric import quantize_multiplier, requant, saturate
@@ -138,7 +138,7 @@ def _arg(name: str, doc: str, smallest: bool) -> Op:
                 Sample((f32(1, 6, 7),), Arg("s64"), low=-1e6, high=1e6),
                 Sample((s16(3, 11, 2),), Arg()),
                 Sample((s32(2, 5, 3),), Arg(), low=-3, high=3),
-                Sample((TensorType((2, 4, 3), DType.BOOL),), Arg()),
+                Sample((bools(2, 4, 3),), Arg()),
             ),
             dtypes=(*ORDERED, DType.BOOL),
             oracle={
@@ -174,7 +174,7 @@ top_k = register(
             Sample((f32(3, 9, 1),), TopK(2), low=-3.0, high=3.0),
             Sample((s16(3, 11, 1),), TopK(1)),
             Sample((s32(1, 20, 1),), TopK(4), low=-3, high=3),
-            Sample((TensorType((2, 5, 1), DType.S64),), TopK(3)),
+            Sample((s64(2, 5, 1),), TopK(3)),
         ),
         dtypes=ORDERED,
         oracle="LiteRT TOPK_V2",
@@ -291,7 +291,7 @@ cumsum = register(
             Sample((f32(2, 9, 3),), Cumsum(), low=-3.0, high=3.0),
             Sample((f32(1, 8, 2),), Cumsum(exclusive=True, reverse=True), low=-1e4, high=1e4),
             Sample((s32(2, 6, 3),), Cumsum(reverse=True)),
-            Sample((TensorType((1, 5, 2), DType.S64),), Cumsum(exclusive=True)),
+            Sample((s64(1, 5, 2),), Cumsum(exclusive=True)),
         ),
         dtypes=SUMMED,
         oracle={

@@ -21,13 +21,12 @@ from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
 from lilliput.ops import floatmath
-from lilliput.ops.common import c_type, check
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.fixed_exp import exp_negative, lookup_513, reciprocal_q31, table_513
 from lilliput.ops.floatmath import F32
 from lilliput.ops.numeric import Ints, mulh_round, quantize_multiplier, requant, shr_round
 from lilliput.ops.registry import register
 
-DTYPES = (DType.S8, DType.S16, DType.F32)
 MAX_CHANNELS_S8 = 4095
 MAX_CHANNELS_S16 = 65535
 
@@ -57,7 +56,7 @@ def output_quant(x: DType, wide: bool) -> Quant | None:
 def _infer(a: Softmax, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 1, "wrong number of operands", "x", len(types))
     x = types[0]
-    check(x.dtype in DTYPES, "element type", "f32, s8 or s16", x.dtype.value)
+    check_activations(x)
     check(len(x.shape) >= 1, "rank", ">= 1", x.shape)
     check(a.beta > 0 and math.isfinite(a.beta), "beta", "> 0", a.beta)
     check(not a.wide or x.dtype is DType.S8, "wide results", "from s8", x.dtype.value)
@@ -276,7 +275,7 @@ softmax = register(
             Sample((f32(2, 11),), Softmax(), low=-8.0, high=8.0),
             Sample((f32(1, 3, 2, 5),), Softmax(beta=3.0), low=-100.0, high=100.0),
         ),
-        dtypes=DTYPES,
+        dtypes=ACTIVATIONS,
         oracle="TFLM SOFTMAX",
     )
 )

@@ -17,12 +17,10 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
-from lilliput.ops.common import REQUANT_C, c_type, check
+from lilliput.ops.common import ACTIVATIONS, REQUANT_C, c_type, check, check_activations
 from lilliput.ops.elementwise import clamped
 from lilliput.ops.numeric import Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
-
-DTYPES = (DType.F32, DType.S8, DType.S16)
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def _rank(node: Node) -> int:
 def _infer(a: TimeFilter, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 3, "wrong number of operands", "x, w, bias", len(types))
     x, w, bias = types
-    check(x.dtype in DTYPES, "element type", "f32, s8 or s16", x.dtype.value)
+    check_activations(x)
     check(len(x.shape) == 3, "rank of x", "(T,N,C)", x.shape)
     check(a.rank >= 1 and x.shape[2] % a.rank == 0, "channels", f"a multiple of {a.rank}", x.shape)
     check(w.shape == (x.shape[0], x.shape[2]), "weights", (x.shape[0], x.shape[2]), w.shape)
@@ -158,7 +156,7 @@ time_filter = register(
             ),
             Sample((f32(4, 2, 6), f32(4, 6), f32(3)), TimeFilter(2), params=(1, 2)),
         ),
-        dtypes=DTYPES,
-        oracle="docs/numerics.md",
+        dtypes=ACTIVATIONS,
+        oracle="TFLM SVDF",
     )
 )

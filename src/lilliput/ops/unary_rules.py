@@ -334,10 +334,12 @@ def _in_q27(node: Node, q: Ints) -> tuple[Ints, Ints]:
     """(x less its zero point, the same in Q4.27), and where that leaves +-15: the first, 0."""
     x = node.inputs[0].type
     value = q - x.zero_point
-    mult, shift = quantize_multiplier(x.scale * (1 << 27))
-    radius = math.floor(15 * 2**27 / 2.0**shift)
+    real = x.scale * (1 << 27)
+    mult, shift = quantize_multiplier(real)
+    # of the shift before it saturates: no step of a large scale is inside, not even 0
+    radius = math.floor(15 * 2**27 / 2.0 ** max(shift, math.frexp(real)[1]))
     inside = np.abs(value) < radius
-    outside = np.where(inside, 0, np.where(value < 0, -1, 1))
+    outside = np.where(inside, 0, np.where(value <= 0, -1, 1))
     return outside, requant(np.where(inside, value, 0), mult, shift)
 
 

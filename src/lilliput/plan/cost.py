@@ -38,6 +38,17 @@ class Coefficients:
 STAND_IN: Final = "cortex-m33"
 """A core without a table is predicted as this one: counting needs an emulator that can."""
 
+ALIKE: Final[Mapping[str, Sequence[str]]] = {
+    "bool": ("s8",),
+    "u8": ("s8",),
+    "u16": ("s16",),
+    "s32": ("f32",),
+    "u32": ("s32", "f32"),
+    "s64": ("s32", "f32"),
+}
+"""Element types that are not measured for every kernel -> those whose rows stand in: of the same
+size where there is one, because such kernels move elements."""
+
 FALLBACK: Final = Coefficients(100.0, 6.0, 20.0, 15.0)
 """Where not even a default row is fitted: a portable kernel without special instructions."""
 
@@ -56,14 +67,17 @@ class PredictionError:
 
 @dataclass(frozen=True)
 class CostTable:
-    """One core's rows, by `row_name`; the row `default` stands in for those that lack."""
+    """One core's rows, by `row_name`; others stand in for those that lack."""
 
     unit: str
     rows: Mapping[str, Coefficients]
     error: PredictionError | None
 
     def row(self, name: str) -> Coefficients:
-        return self.rows.get(name) or self.rows.get(DEFAULT, FALLBACK)
+        """The row `kernel/dtype`, or of a type like it (`ALIKE`), or the default one."""
+        kernel, _, dtype = name.partition("/")
+        names = (name, *(f"{kernel}/{other}" for other in ALIKE.get(dtype, ())), DEFAULT)
+        return next((self.rows[n] for n in names if n in self.rows), FALLBACK)
 
 
 def row_name(kernel: Kernel, node: Node) -> str:
@@ -76,8 +90,8 @@ def row_name(kernel: Kernel, node: Node) -> str:
 def predict(kernel: Kernel, node: Node, core: str, fused: Sequence[Node] = ()) -> float:
     """Predicted cycles of one call of `kernel` for `node`, its epilogue of `fused` nodes included.
 
-    A kernel without a fitted row takes the core's `default` row, a core without a table those
-    of `STAND_IN`: a prediction always exists.
+    A kernel without a fitted row takes the row of a like element type or the core's `default`
+    row, a core without a table those of `STAND_IN`: a prediction always exists.
     """
     every = tables()
     table = every.get(core) or every.get(STAND_IN) or CostTable("cycles", {}, None)

@@ -7,6 +7,7 @@ child or an attribute.  Not a template language: a page is nested calls of `tag`
 from __future__ import annotations
 
 from html import escape
+from importlib import resources
 
 from lilliput.report.words import printable
 
@@ -37,6 +38,21 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | None) 
     if name in VOID:
         return Markup(f"<{name}{written}>")
     return Markup(f"<{name}{written}>{join(*children)}</{name}>")
+
+
+def document(title: str, main: Markup) -> str:
+    """A whole page in the style of `page.css`."""
+    style = (resources.files("lilliput.report") / "page.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    page = tag("html", head, "\n", tag("body", main), lang="en")
+    return f"<!doctype html>\n{page}\n"
 
 
 def join(*children: Child) -> Markup:

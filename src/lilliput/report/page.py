@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
 from lilliput.report import firmware, picture
 from lilliput.report.fit import Need, advice, needs
-from lilliput.report.markup import Child, Markup, join, tag
+from lilliput.report.markup import Child, Markup, document, join, tag
 from lilliput.report.summary import Layer, Summary
 from lilliput.report.words import middle
 
@@ -23,7 +22,6 @@ CONSTANTS = 16
 
 def page(summary: Summary) -> str:
     """The HTML document."""
-    style = (resources.files("lilliput.report") / "page.css").read_text(encoding="utf-8")
     urgent = summary.fits is False
     body = [
         _header(summary),
@@ -37,16 +35,7 @@ def page(summary: Summary) -> str:
         _firmware(summary),
         _footer(summary),
     ]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{summary.model} on {summary.device}"),
-        tag("style", Markup(style)),
-    )
-    document = tag("html", head, "\n", tag("body", tag("main", *_lines(body))), lang="en")
-    return f"<!doctype html>\n{document}\n"
+    return document(f"{summary.model} on {summary.device}", tag("main", *_lines(body)))
 
 
 def _lines(parts: Sequence[Markup | None]) -> Iterator[Child]:
