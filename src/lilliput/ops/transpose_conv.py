@@ -220,6 +220,11 @@ transpose_conv = register(
                 params=(1, 2),
             ),
             Sample((f32(2, 3, 3, 2), f32(3, 3, 2, 2)), TransposeConv((2, 1), (0, 0), (7, 4))),
+            Sample(
+                (f32(7, 1, 1, 1), f32(4, 1, 1, 1)),
+                TransposeConv((2, 2), (0, 0), (2, 2)),
+                params=(1,),
+            ),
         ),
         dtypes=(DType.S8, DType.S16, DType.F32),
         oracle="TFLM TRANSPOSE_CONV",

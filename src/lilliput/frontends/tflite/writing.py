@@ -131,7 +131,11 @@ class Writer:
                 activation = activation_of(node.attrs, node.output.type)
                 maker = producers.get(source.name)
                 alone = len(consumers[source.name]) == 1 and source.name not in kept
-                if activation is Activation.NONE and node.output.name not in kept:
+                returned = node.output.name in kept
+                own = maker is not None and source.name not in kept
+                if activation is Activation.NONE and (own or not returned):
+                    if returned:
+                        kept.add(source.name)  # a tensor is one output at most
                     self._alias[node.output.name] = source
                     continue
                 if maker and maker.op.name in self.fuses and alone and activation:

@@ -21,7 +21,8 @@ LL_INLINE void LL_NAME(transpose_conv)(const ll_transpose_conv_params *p, const 
     const LL_W *weights = (const LL_W *)in[1].base;
     const LL_ACC *bias = (const LL_ACC *)in[2].base;
     const LL_ACC *sums = p->tap_sums ? (const LL_ACC *)in[3].base : 0;
-    const uint8_t *rows[LL_ROWS];
+    /* set, because compilers do not see that what is read are the taps that reach the row */
+    const uint8_t *rows[LL_ROWS] = {0};
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {
