@@ -50,15 +50,21 @@ class Graph:
         scale: float | None = None,
         zero_point: int = 0,
         variable: bool = False,
+        signature: Sequence[int] = (),
     ) -> int:
-        """A tensor; a constant where there is data, quantised where there is a scale."""
+        """A tensor; a constant where there is data, quantised where there is a scale.
+
+        signature : its shape with -1 for extents that the file leaves open
+        """
         buffer = 0
         if data is not None:
             self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
             buffer = len(self.file.buffers) - 1
         name = f"{self.name}/{len(self.tensors)}"
         quant = None if scale is None else Quantization((scale,), (zero_point,))
-        tensor = Tensor(tuple(shape), TYPES[kind], buffer, name, quant, variable)
+        tensor = Tensor(
+            tuple(shape), TYPES[kind], buffer, name, quant, variable, None, tuple(signature)
+        )
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 

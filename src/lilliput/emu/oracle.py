@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -26,7 +28,7 @@ import numpy as np
 from lilliput import errors
 from lilliput.emu.prove import Difference, WayResult
 from lilliput.frontends.tflite.flatbuf import decode
-from lilliput.frontends.tflite.schema import IDENTIFIER, Model, SubGraph
+from lilliput.frontends.tflite.schema import CODES, IDENTIFIER, Model, SubGraph
 from lilliput.ir.graph import Graph, Value
 from lilliput.ir.interp import Run
 from lilliput.ir.types import Array, TensorType
@@ -52,15 +54,25 @@ def run(
     calls: Sequence[Sequence[Array]],
     *,
     floats: bool = False,
+    sizes: Mapping[str, int] | None = None,
     timeout: float = 300,
 ) -> OracleRun:
     """Runs the calls on a file; `types` are those of the inputs, in the file's order.
 
-    An input that the file has as float and we as integers is given as the reals that they stand
-    for.  floats : the network computes with floats, so LiteRT may stand in.
+    An input that the file has as float or uint8 and we as int8 is given as the reals, or the
+    bytes, that stand for the same.  floats : the network computes with floats, so LiteRT may
+    stand in.  sizes : elements of the tensors by name; where the file states another number for
+    one, it leaves extents open, which TFLite Micro takes for 1 and LiteRT works out.
     Raises MissingTool where nothing is installed, EmulationError where the file is refused.
     """
-    names = [n for n in (_TFLM, _LITERT)[: 2 if floats else 1] if util.find_spec(_MODULES[n])]
+    open_extents = _states_other_sizes(tflite, sizes or {})
+    kinds = ((_TFLM,) * (not open_extents)) + ((_LITERT,) * floats)
+    if not kinds:
+        raise errors.EmulationError(
+            "the file leaves extents open, which TFLite Micro takes for 1",
+            hint="convert the model with a fixed batch size",
+        )
+    names = [n for n in kinds if util.find_spec(_MODULES[n])]
     if not names:
         raise errors.MissingTool(
             "TFLite Micro is not installed",
@@ -129,13 +141,30 @@ def _comparable(value: Value, want: Array, found: Array) -> tuple[Array, Array] 
         return None
     if found.dtype.kind == "f" and want.dtype.kind in "iu" and value.type.quant is not None:
         want = _reals(want, value.type.scale, value.type.zero_point)
+    if found.dtype == np.uint8 and want.dtype == np.int8:
+        found = _flipped(found).view(np.int8)
     if found.dtype != want.dtype:
         return None
     return want, found.reshape(want.shape)
 
 
+def _flipped(stored: Array) -> Array:
+    """The same reals in the other of int8 and uint8, as bytes: they are 128 apart."""
+    return stored.view(np.uint8) ^ np.uint8(128)
+
+
 def _reals(stored: Array, scale: float, zero_point: int) -> Array:
     return (np.float64(scale) * (stored.astype(np.int64) - zero_point)).astype(np.float32)
+
+
+def _states_other_sizes(tflite: bytes, sizes: Mapping[str, int]) -> bool:
+    """Of the entry, whose tensors have their names; loops may give theirs many sizes."""
+    entry, *called = (
+        [t for t in graph.tensors if min(t.shape_signature, default=0) < 0]
+        for graph in decode(tflite, IDENTIFIER, Model).subgraphs
+    )
+    stated = {t.name: math.prod(t.shape) for t in entry}
+    return any(called) or any(sizes.get(name, size) != size for name, size in stated.items())
 
 
 def _child(folder: Path, timeout: float) -> None:
@@ -178,6 +207,8 @@ Invoke = Callable[[Sequence[Array]], Found]
 def _given(array: Array, dtype: Any, quant: Sequence[float] | None) -> Array:
     if np.dtype(dtype).kind == "f" and array.dtype.kind in "iu" and quant:
         return _reals(array, quant[0], int(quant[1]))
+    if np.dtype(dtype) == np.uint8 and array.dtype == np.int8:
+        return _flipped(array)
     return array
 
 
@@ -207,12 +238,7 @@ def _micro(tflite: bytes, graph: SubGraph, quant: Sequence[Sequence[float] | Non
 
 
 def _litert(tflite: bytes, graph: SubGraph, quant: Sequence[Sequence[float] | None]) -> Invoke:
-    module = importlib.import_module("ai_edge_litert.interpreter")
-    interpreter: Any = module.Interpreter(
-        model_content=tflite,
-        experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
+    interpreter = _litert_interpreter(tflite)
     details = interpreter.get_input_details()
     results = [d["index"] for d in interpreter.get_output_details()][: len(graph.outputs)]
 
@@ -223,6 +249,25 @@ def _litert(tflite: bytes, graph: SubGraph, quant: Sequence[Sequence[float] | No
         return [np.array(interpreter.get_tensor(index)) for index in results], {}
 
     return invoke
+
+
+def _litert_interpreter(tflite: bytes) -> Any:
+    """With the reference kernels, but where there are none, or they are wrong: its SUM of int8
+    leaves the scale out."""
+    module = importlib.import_module("ai_edge_litert.interpreter")
+    kinds, codes = module.OpResolverType, decode(tflite, IDENTIFIER, Model).codes
+
+    def ready(resolver: Any) -> Any:
+        interpreter = module.Interpreter(
+            model_content=tflite, experimental_op_resolver_type=resolver, num_threads=1
+        )
+        interpreter.allocate_tensors()
+        return interpreter
+
+    if all(c.code != CODES["SUM"] for c in codes):
+        with suppress(RuntimeError, ValueError):
+            return ready(kinds.BUILTIN_REF)
+    return ready(kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
 
 
 _RUNTIMES = {_TFLM: _micro, _LITERT: _litert}

@@ -127,7 +127,10 @@ class File:
         except ModelError as e:
             self.errors.append(_located(e, where))
         for result, operand in zip_longest(dict.fromkeys(op.outputs), made[: len(op.outputs)]):
-            self.guard(lambda result=result, operand=operand: tensors.define(result, operand))
+            if operand is None:
+                tensors.abandon(result)
+            else:
+                self.guard(lambda result=result, operand=operand: tensors.define(result, operand))
 
     def _build(self, call: Call) -> Sequence[Operand]:
         row = READ.get(call.name)
@@ -141,6 +144,11 @@ class File:
         return made if isinstance(made, Sequence) else (made,)
 
     def _unknown(self, call: Call) -> UnsupportedError:
+        if call.name.startswith("Flex"):
+            return call.refuse(
+                f"operator of TensorFlow that TFLite does not have ({call.name[4:]})",
+                hint="convert without SELECT_TF_OPS; layers that loop need a fixed batch size",
+            )
         if call.name not in BUILTIN.values():
             return call.refuse(
                 f"custom operator ({call.name or 'unnamed'})",

@@ -94,6 +94,8 @@ class _Reader:
                 found=signature,
                 hint=FIXED_SHAPE,
             )
+        if 0 in shape:
+            raise UnsupportedError("input has no elements", where=tensors.where(index), found=shape)
         if tensors.data(index) is not None:
             raise FormatError("input of the model is a constant", where=tensors.where(index))
         tensors.bind(target, self.file.builder.input(tensors.names[target], tensors.type(target)))

@@ -37,6 +37,8 @@ SHORT_FLOATS = frozenset({"FLOAT16", "BFLOAT16"})
 """Types of constants that are float32 once they are read, with the same values."""
 SHIFT = 128
 """uint8 with a scale is int8 less this: the same reals, and the rules of int8."""
+SMALLEST = 2.0**-149
+"""The least scale that a float32 can be."""
 AS_STORED = frozenset({"CAST", "BITCAST"})
 """Operators that take the stored number itself: a uint8 tensor that they touch stays one."""
 
@@ -162,16 +164,16 @@ class Tensors:
                 hint=DTYPE_HINTS.get(kind, "convert the model again with int8 or float32 tensors"),
             )
         shape = tensor.shape
-        if any(d < 1 for d in shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
+        if any(d < 0 for d in shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
             raise UnsupportedError(
-                "shape is dynamic, empty or too large",
+                "shape is dynamic or too large",
                 where=where,
-                expected=f"up to {MAX_RANK} extents of at least 1, {MAX_ELEMENTS} elements",
+                expected=f"up to {MAX_RANK} extents, {MAX_ELEMENTS} elements",
                 found=shape,
                 hint=FIXED_SHAPE,
             )
         dtype = DType.F32 if short else DTYPES[kind]
-        quant = _quant(tensor, dtype, where)
+        quant = _quant(tensor, dtype, where, index in self._inputs)
         if kind == "UINT8" and quant is not None:
             dtype, quant = (
                 (DType.U8, None) if index in self._as_stored else (DType.S8, _shifted(quant))
@@ -242,28 +244,26 @@ class Tensors:
         """The data of a tensor that is constant, or computed from constants alone."""
         if index in self._inputs and index not in self.others:
             return None
-        other = self.others.get(index)
-        if isinstance(other, Empty):
-            return np.zeros(other.type.shape, other.type.dtype.numpy)
-        value = self.values.get(index)
+        value, type = self.values.get(index), self.type(index)
+        if type.size == 0:
+            return np.zeros(type.shape, type.dtype.numpy)
         return self.data(index) if value is None else self.folding.array(value)
 
     def operand(self, index: int) -> Operand:
         """The value of a tensor, or what else it stands for."""
+        if index not in self.others and self.type(index).size == 0:
+            return Empty(self.type(index))
         return self.others.get(index) or self.value(index)
 
-    def define(self, index: int, operand: Operand | None) -> None:
-        """Defines a tensor; None: an earlier problem has left it without a value."""
+    def define(self, index: int, operand: Operand) -> None:
+        """What a node has made of a tensor."""
         if isinstance(operand, Variable):
             self.others[index] = operand
             return
-        if operand is not None:
-            self.settle(index, operand.type.shape)
+        self.settle(index, operand.type.shape)
         if (index in self._inputs and index in self.values) or self.data(index) is not None:
             raise FormatError("a node writes to an input or a constant", where=self.where(index))
         type = self.type(index)
-        if operand is None:
-            operand = Value(self.builder.fresh(self.names[index]), type)
         stated = type.shape or operand.type.shape  # custom operators leave their shapes out
         if (operand.type.shape, operand.type.dtype) != (stated, type.dtype):
             raise FormatError(
@@ -273,6 +273,20 @@ class Tensors:
             self.others[index] = operand
         else:
             self.bind(index, operand)
+
+    def abandon(self, index: int) -> None:
+        """Leaves a tensor without a value, for a problem that has been reported.
+
+        Nodes behind it are still looked at where its type is beyond doubt.
+        """
+        self._reported.add(index)
+        type = self.peek(index)
+        if index in self.others or (index in self._inputs and index in self.values):
+            return
+        if type is None or self.is_open(index):
+            self.values[index] = None
+        else:
+            self.values[index] = Value(self.builder.fresh(self.names[index]), type)
 
     def restart(self) -> None:
         """Forgets what nodes have made; constants stay the parameters that they are."""
@@ -292,9 +306,12 @@ class Tensors:
             if value is None:
                 raise Unavailable
             return value
-        if index in self.others:
+        if index in self.others or self.type(index).size == 0:
             raise UnsupportedError(
-                "tensor has no elements, or is a variable", where=self.where(index)
+                "tensor has no elements, or is a variable",
+                where=self.where(index),
+                expected="a tensor of at least one element",
+                hint=FIXED_SHAPE,
             )
         data, type = self.data(index), self.type(index)
         if data is None:
@@ -334,14 +351,18 @@ class Tensors:
         return self._derived[key]
 
 
-def _quant(tensor: Tensor, dtype: DType, where: str) -> Quant | None:
-    """The quantisation of a tensor, checked; None where the file states none."""
+def _quant(tensor: Tensor, dtype: DType, where: str, given: bool) -> Quant | None:
+    """The quantisation of a tensor, checked; None where the file states none.
+
+    Converters give a scale of 0 to what was always 0: `SMALLEST` gives the same results.  What
+    is `given` (an input) needs a scale that says what its integers stand for.
+    """
     q = tensor.quantization
     if q is None or not q.scale or not dtype.is_integer:
         return None
     if q.details_type:
         raise UnsupportedError("custom quantisation", where=where, hint="use int8 per channel")
-    if any(not (math.isfinite(s) and s != 0) for s in q.scale):
+    if any(not math.isfinite(s) or (given and s == 0) for s in q.scale):
         raise FormatError("scale is zero or not a number", where=where, found=q.scale[:8])
     low, high = dtype.bounds
     if any(not low <= z <= high for z in q.zero_point):
@@ -361,7 +382,7 @@ def _quant(tensor: Tensor, dtype: DType, where: str) -> Quant | None:
             expected=count,
             found=f"{len(q.scale)} scales, {len(q.zero_point)} zero points",
         )
-    return Quant(q.scale, q.zero_point, axis)
+    return Quant(tuple(s or SMALLEST for s in q.scale), q.zero_point, axis)
 
 
 def _shifted(quant: Quant) -> Quant:

@@ -7,12 +7,14 @@ the end is the state's update.  A variable that nothing assigns is a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import numpy as np
 
-from lilliput.errors import FormatError
+from lilliput.errors import FormatError, UnsupportedError
 from lilliput.ir import Array, Builder, TensorType, Value
+from lilliput.ops.shape import Reshape, reshape
 
 Known = Callable[[Value], Array | None]
 
@@ -41,11 +43,32 @@ class Variables:
             self._states[name] = value.name
             self._now[name] = value
         value = self._now[name]
-        if value.type != type:
+        if (value.type.shape, value.type.dtype) != (type.shape, type.dtype):
             raise FormatError(
                 "variable is read as another type", where=where, expected=value, found=type
             )
-        return value
+        return self._as(value, type)
+
+    def _as(self, value: Value, type: TensorType) -> Value:
+        """The same bytes under another scale: a variable holds numbers, as in TFLite."""
+        if value.type == type:
+            return value
+        attrs = Reshape(type.shape)
+        return self._builder.add(reshape, (value,), attrs, type=type, name=f"{value.name}/read")
+
+    @contextmanager
+    def unchanged(self, where: str) -> Generator[None]:
+        """A stretch of the walk that may read variables, but assign none."""
+        before = {name: self._now[name] for name in self._assigned}
+        yield
+        changed = [n for n in sorted(self._assigned) if before.get(n) != self._now[n]]
+        if changed:
+            raise UnsupportedError(
+                "a branch that may not be taken assigns variables",
+                where=where,
+                found=", ".join(changed),
+                hint="assign behind the condition, what it has chosen",
+            )
 
     def assign(self, name: str, value: Value) -> None:
         if self.starting:
@@ -69,9 +92,23 @@ class Variables:
         return data
 
     def finish(self) -> dict[str, Value]:
-        """State -> the value that a call leaves in it."""
+        """State -> the value that a call leaves in it, under the state's own scale.
+
+        Raises FormatError with the variables that are only read: their values are not in the file.
+        """
+        unknown = sorted(self._states.keys() - self._assigned - self._start.keys())
+        if unknown:
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+            raise FormatError(
+                "variables are read, but nothing gives them a value",
+                expected="an initial value, or an assignment",
+                found=", ".join(unknown[:8]) + more,
+                hint="convert again from a saved model, which holds the weights",
+            )
         for name in self._states.keys() - self._assigned:
             self._builder.freeze(self._states[name])
         return {
-            state: self._now[name] for name, state in self._states.items() if name in self._assigned
+            state: self._as(self._now[name], self._builder.states[state].value.type)
+            for name, state in self._states.items()
+            if name in self._assigned
         }

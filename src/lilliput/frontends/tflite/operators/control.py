@@ -1,7 +1,8 @@
 """What decides which nodes there are, and what lives across calls.
 
-IF and WHILE are unrolled: their conditions have to follow from constants.  A variable is
-known by its name; `variables` says what it is at each point.
+WHILE is unrolled: its condition has to follow from constants.  So does IF where it can be;
+else both branches are computed and one is chosen, element by element.  A variable is known by
+its name; `variables` says what it is at each point.
 """
 
 from __future__ import annotations
@@ -21,16 +22,25 @@ from lilliput.frontends.tflite.options import (
 )
 from lilliput.frontends.tflite.tensors import Operand, Variable
 from lilliput.ir import Value
+from lilliput.ops.compare import select
+from lilliput.ops.shape import Reshape, reshape
 
 MAX_TRIPS = 4096
 _HINT = "export the model with loops and conditions that depend on shapes and constants alone"
 
 
-def _condition(call: Call, value: Operand) -> bool:
+def _known(call: Call, value: Operand) -> bool | None:
+    """A condition, where constants determine it."""
     data = call.tensors.folding.array(value) if isinstance(value, Value) else None
-    if data is None or data.size != 1:
-        raise call.refuse("condition is computed at run time", found=value, hint=_HINT)
-    return bool(np.asarray(data).reshape(()))
+    return None if data is None or data.size != 1 else bool(np.asarray(data).reshape(()))
+
+
+def _condition(call: Call, value: Operand) -> bool:
+    known = _known(call, value)
+    if known is None:
+        found = f'"{value.name}", {value.type}' if isinstance(value, Value) else value
+        raise call.refuse("condition is computed at run time", found=found, hint=_HINT)
+    return known
 
 
 def _operands(call: Call, first: int) -> list[Operand]:
@@ -38,9 +48,34 @@ def _operands(call: Call, first: int) -> list[Operand]:
 
 
 def _if(call: Call) -> Sequence[Operand]:
-    o = call.options(IfOptions)
-    branch = o.then_graph if _condition(call, call.operand(0)) else o.else_graph
-    return call.scope.inline(branch, _operands(call, 1), call.where)
+    o, condition, operands = call.options(IfOptions), call.operand(0), _operands(call, 1)
+    known = _known(call, condition)
+    if known is not None or not isinstance(condition, Value):
+        branch = o.then_graph if _condition(call, condition) else o.else_graph
+        return call.scope.inline(branch, operands, call.where)
+    with call.scope.variables.unchanged(call.where):
+        branches = [
+            call.scope.inline(graph, operands, call.where) for graph in (o.then_graph, o.else_graph)
+        ]
+    pairs = enumerate(zip(*branches, strict=True))
+    return [_chosen(call, condition, pair, k) for k, pair in pairs]
+
+
+def _chosen(call: Call, condition: Value, pair: Sequence[Operand], k: int) -> Operand:
+    """Result `k` of the branch that holds: both are computed, which nobody can tell."""
+    a, b = pair
+    if not isinstance(a, Value) or not isinstance(b, Value) or a.type != b.type:
+        if a == b:
+            return a
+        raise call.refuse(
+            "branches differ in what they give, and which holds is known at run time only",
+            expected=f"results of one type, result {k}",
+            found=f"{a} and {b}",
+            hint=_HINT,
+        )
+    call.tensors.settle(call.outputs[k], a.type.shape)
+    flag = call.between(reshape, (condition,), Reshape((1,) * len(a.type.shape)), f"/flag{k}")
+    return call.emit(select, (flag, a, b), None, type=a.type, result=k)
 
 
 def _while(call: Call) -> Sequence[Operand]:

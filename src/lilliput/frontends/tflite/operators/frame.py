@@ -43,7 +43,8 @@ def _pad(call: Call) -> Value:
     if call.has(2):
         data = call.constant(2)
         if data is None or data.size != 1 or call.type(2).dtype is not call.out.dtype:
-            raise call.refuse("padding value", expected="one constant of the result's type")
+            expected = f"one constant {call.out.dtype.value}, as the result"
+            raise call.refuse("padding value", expected=expected, found=str(call.type(2)))
         value = data.reshape(-1)[0].item() + 0  # a boolean becomes its number
         if call.out.quant is not None and call.type(2).quant != call.out.quant:
             raise call.refuse("padding value is quantised otherwise than the result")

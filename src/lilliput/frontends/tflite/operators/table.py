@@ -15,8 +15,9 @@ from lilliput.frontends.tflite.call import Call
 from lilliput.frontends.tflite.tensors import Operand
 from lilliput.frontends.tflite.writing import Job, Writer
 from lilliput.ir import DType
+from lilliput.ops import common
 
-ACTIVATIONS = frozenset({DType.F32, DType.S8, DType.S16})
+ACTIVATIONS = frozenset(common.ACTIVATIONS)
 INTEGERS = frozenset({DType.S8, DType.S16, DType.S32})
 ANY = frozenset({*ACTIVATIONS, DType.S32, DType.S64, DType.BOOL, DType.S4})
 
