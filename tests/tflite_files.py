@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from lilliput.frontends.tflite.schema import (
     Operator,
     OperatorCode,
     Quantization,
+    Sparsity,
     SubGraph,
     Tensor,
 )
@@ -25,10 +26,10 @@ from lilliput.ir import Array
 TYPES = {name: code for code, name in TENSOR_TYPES.items()}
 
 
-def _code(name: str) -> OperatorCode:
+def _code(name: str, version: int) -> OperatorCode:
     custom = "" if name in CODES else name
     number = CODES.get(name, CODES["CUSTOM"])
-    return OperatorCode(min(number, 127), custom, 1, number)
+    return OperatorCode(min(number, 127), custom, version, number)
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Graph:
         zero_point: int = 0,
         variable: bool = False,
         signature: Sequence[int] = (),
+        sparsity: Sparsity | None = None,
     ) -> int:
         """A tensor; a constant where there is data, quantised where there is a scale.
 
@@ -61,9 +63,11 @@ class Graph:
             self.file.buffers.append(Buffer(memoryview(np.ascontiguousarray(data).tobytes())))
             buffer = len(self.file.buffers) - 1
         name = f"{self.name}/{len(self.tensors)}"
-        quant = None if scale is None else Quantization((scale,), (zero_point,))
+        quant = None
+        if scale is not None:
+            quant = Quantization((float(np.float32(scale)),), (zero_point,))
         tensor = Tensor(
-            tuple(shape), TYPES[kind], buffer, name, quant, variable, None, tuple(signature)
+            tuple(shape), TYPES[kind], buffer, name, quant, variable, sparsity, tuple(signature)
         )
         self.tensors.append(tensor)
         return len(self.tensors) - 1
@@ -87,9 +91,13 @@ class Graph:
 
 @dataclass
 class File:
+    """version : of every operator that `versions` does not name."""
+
+    version: int = 1
+    versions: Mapping[str, int] = field(default_factory=dict[str, int])
     buffers: list[Buffer] = field(default_factory=lambda: [Buffer()])
     codes: dict[str, int] = field(default_factory=dict[str, int])
 
     def write(self, *graphs: SubGraph) -> bytes:
-        codes = tuple(_code(name) for name in self.codes)
+        codes = tuple(_code(n, self.versions.get(n, self.version)) for n in self.codes)
         return encode(Model(3, codes, graphs, "test", tuple(self.buffers)), IDENTIFIER)

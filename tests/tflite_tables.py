@@ -9,25 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tests.tflite_files import File, Graph
 
-from lilliput.frontends.tflite.flatbuf import encode
-from lilliput.frontends.tflite.schema import (
-    CODES,
-    IDENTIFIER,
-    TENSOR_TYPES,
-    Buffer,
-    Model,
-    Operator,
-    OperatorCode,
-    Quantization,
-    Sparsity,
-    SubGraph,
-    Tensor,
-)
+from lilliput.frontends.tflite.schema import Sparsity
 from lilliput.ir import Array, Module, Session
 
 VERSIONS = {"DENSIFY": 1, "HARD_SWISH": 1}
-KINDS = {name: code for code, name in TENSOR_TYPES.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,27 +40,17 @@ class N:
 
 def file(tensors: Sequence[T], nodes: Sequence[N]) -> bytes:
     """The file of nodes in order; tensors that no node makes and that have no data are inputs."""
-    buffers, made = [Buffer()], {n.output for n in nodes}
-    stored: list[Tensor] = []
-    for k, t in enumerate(tensors):
-        place = 0
-        if t.data is not None:
-            place = len(buffers)
-            buffers.append(Buffer(memoryview(np.ascontiguousarray(t.data).tobytes())))
-        quant = t.quant and Quantization((float(np.float32(t.quant[0])),), (t.quant[1],))
-        stored.append(
-            Tensor(t.shape, KINDS[t.kind], place, f"t{k}", quant or None, sparsity=t.sparsity)
+    graph = Graph(out := File(3, VERSIONS), "t")
+    for t in tensors:
+        scale, zero_point = t.quant or (None, 0)
+        graph.tensor(
+            t.shape, t.kind, t.data, scale=scale, zero_point=zero_point, sparsity=t.sparsity
         )
-    names = list(dict.fromkeys(n.name for n in nodes))
-    operators = tuple(
-        Operator(names.index(n.name), n.inputs, (n.output,), n.options) for n in nodes
-    )
-    given = tuple(k for k, t in enumerate(tensors) if t.data is None and k not in made)
-    read_by = {i for n in nodes for i in n.inputs}
-    results = tuple(n.output for n in nodes if n.output not in read_by)
-    codes = tuple(OperatorCode(min(CODES[n], 127), "", VERSIONS.get(n, 3), CODES[n]) for n in names)
-    graph = SubGraph(tuple(stored), given, results, operators, "main")
-    return encode(Model(3, codes, (graph,), "", tuple(buffers)), IDENTIFIER)
+    for n in nodes:
+        graph.add(n.name, n.inputs, (n.output,), n.options)
+    made, read_by = {n.output for n in nodes}, {i for n in nodes for i in n.inputs}
+    graph.inputs = tuple(k for k, t in enumerate(tensors) if t.data is None and k not in made)
+    return out.write(graph.done(*(n.output for n in nodes if n.output not in read_by)))
 
 
 def run(module: Module, inputs: Sequence[Array]) -> Array:
