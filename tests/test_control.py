@@ -25,6 +25,7 @@ from lilliput.frontends.tflite.options import (
     GatherOptions,
     IfOptions,
     MulOptions,
+    PackOptions,
     ReshapeOptions,
     VarHandleOptions,
     WhileOptions,
@@ -57,6 +58,32 @@ def counted_loop(trips: int) -> bytes:
     body.add("ADD", (0, one), (i,), AddOptions())
     body.add("MUL", (1, half), (scaled,), MulOptions())
     body.add("ADD", (1, scaled), (more,), AddOptions())
+    return file.write(main.done(y), test.done(answer), body.done(i, more))
+
+
+def gathering_loop() -> bytes:
+    """for (i = 0; i < 3; i += 1) x = x * row i of a table: the body slices by its counter."""
+    file = File()
+    main, test, body = (Graph(file, n) for n in ("main", "test", "body"))
+    x = main.tensor((1, 4))
+    zero = main.tensor((), "INT32", np.zeros((), np.int32))
+    after, y = main.tensor((), "INT32"), main.tensor((1, 4))
+    main.inputs = (x,)
+    main.add("WHILE", (zero, x), (after, y), WhileOptions(1, 2))
+    test.inputs = (test.tensor((), "INT32"), test.tensor((1, 4)))
+    limit, answer = test.tensor((), "INT32", np.array(3, np.int32)), test.tensor((), "BOOL")
+    test.add("LESS", (0, limit), (answer,))
+    body.inputs = (body.tensor((), "INT32"), body.tensor((1, 4)))
+    table = body.tensor((3, 4), "FLOAT32", np.arange(12, dtype=np.float32).reshape(3, 4))
+    column = body.tensor((), "INT32", np.zeros((), np.int32))
+    size = body.tensor((2,), "INT32", np.array([1, 4], np.int32))
+    one = body.tensor((), "INT32", np.array(1, np.int32))
+    begin, row = body.tensor((2,), "INT32"), body.tensor((1, 4))
+    i, more = body.tensor((), "INT32"), body.tensor((1, 4))
+    body.add("PACK", (0, column), (begin,), PackOptions(2, 0))
+    body.add("SLICE", (table, begin, size), (row,))
+    body.add("MUL", (1, row), (more,), MulOptions())
+    body.add("ADD", (0, one), (i,), AddOptions())
     return file.write(main.done(y), test.done(answer), body.done(i, more))
 
 
@@ -106,6 +133,13 @@ def test_a_counted_loop_is_unrolled(trips: int) -> None:
     (ours,) = Session(read(data)).run({"main/0": x}).outputs.values()
     assert np.array_equal(ours, x * np.float32(1.5) ** trips)
     assert np.array_equal(ours, Tflm(data).run([x]).outputs[0])
+
+
+def test_what_a_loop_counts_is_known_in_its_body() -> None:
+    x = np.array([[1.0, -2.0, 0.25, 3.0]], np.float32)
+    (ours,) = Session(read(gathering_loop())).run({"main/0": x}).outputs.values()
+    table = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert np.array_equal(ours, x * table[0] * table[1] * table[2])
 
 
 @pytest.mark.oracle

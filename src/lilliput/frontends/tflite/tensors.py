@@ -242,9 +242,10 @@ class Tensors:
 
     def known(self, index: int) -> Array | None:
         """The data of a tensor that is constant, or computed from constants alone."""
-        if index in self._inputs and index not in self.others:
+        value = self.values.get(index)
+        if value is None and index in self._inputs and index not in self.others:
             return None
-        value, type = self.values.get(index), self.type(index)
+        type = self.type(index)
         if type.size == 0:
             return np.zeros(type.shape, type.dtype.numpy)
         return self.data(index) if value is None else self.folding.array(value)
