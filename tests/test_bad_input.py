@@ -304,11 +304,19 @@ def test_an_interrupted_write_leaves_nothing(
     assert {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+"""A shell starts what runs in its background deaf to it, and children inherit that."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a child there")
 def test_ctrl_c_in_the_middle_of_a_command(tmp_path: Path) -> None:
     arguments = ["check", DIGITS, "-d", CORE, "--samples", "2000"]
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from lilliput.cli import main; main({arguments!r})"],
+        [
+            sys.executable,
+            "-c",
+            HEARS_CTRL_C + f"from lilliput.cli import main; main({arguments!r})",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(TMPDIR=str(tmp_path)),
