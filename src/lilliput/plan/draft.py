@@ -23,6 +23,9 @@ EPILOGUE_OPERANDS = 8
 MARGIN = 0.1
 """By how much a kernel must be predicted to win before values leave the layout "rows": small
 gains are within the prediction's error, and outputs in rows can run over their inputs."""
+GENERAL = 0.05
+"""By how much a kernel must be predicted to win over those that its operator lists before it,
+the most special first: about the median error of a prediction."""
 
 MAP = Kernel(
     name="map",
@@ -94,7 +97,9 @@ class _Drafter:
             return None
         chain = self._epilogue(node) if all(_stores(k) for k in kernels) else []
         self.fused.update(n.output.name for n in chain)
-        candidates = tuple(self._candidate(k, node, chain) for k in kernels)
+        candidates = tuple(
+            self._candidate(k, node, chain, special=k is kernels[0]) for k in kernels
+        )
         made = {n.output.name for n in (node, *chain)}
         free = [v for n in chain for v in n.inputs if v.name not in made]
         first = None
@@ -104,10 +109,12 @@ class _Drafter:
             first = node.inputs[0]
         return Draft(node, tuple(chain), candidates, first, tuple(free))
 
-    def _candidate(self, kernel: Kernel, node: Node, chain: Sequence[Node]) -> Candidate:
+    def _candidate(
+        self, kernel: Kernel, node: Node, chain: Sequence[Node], *, special: bool
+    ) -> Candidate:
         cycles = predict(kernel, node, self.core, chain)
-        odd = Layout.ROWS not in kernel.reads
-        return Candidate(kernel, cycles * (1 + MARGIN) if odd else cycles)
+        margin = MARGIN if Layout.ROWS not in kernel.reads else 0.0 if special else GENERAL
+        return Candidate(kernel, cycles * (1 + margin))
 
     def _kernels(self, node: Node) -> list[Kernel]:
         """The kernels that accept `node`; a problem when there is none."""
