@@ -41,6 +41,8 @@ WORDS: dict[str, str] = {
     "abs-without-scale.tflite": 'node 0 ABS "y0", abs "y0": a scale is needed\n'
     "  expected: quantisation per tensor\n  found: s16[1,999], not quantised",
     "bool-of-255.tflite": 'tensor 2 "y0": booleans other than 0 and 1',
+    "branches-of-different-results.tflite": 'node 0 IF "main/2": branches give different numbers '
+    "of results\n  expected: 1\n  found: 0",
     "conv-far-padding.tflite": COMPILED,
     "cumsum-per-axis.tflite": 'node 0 CUMSUM "y0", cumsum "y0": result is quantised per axis\n'
     "  expected: one scale and zero point\n"

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.grower import SCALED
 from tests.network_steps import STEPS
 from tests.networks import Network, networks
-from tests.tflm import Tflm, run_litert
+from tests.tflm import Tflm, isolated, run_litert
 from tests.tolerances import ONE_OPERATOR, check_near
 
 from lilliput.devices.device import Device, load
@@ -107,8 +107,12 @@ def test_written_and_read_it_is_the_same(network: Network) -> None:
 # Other implementations --------------------------------------------------------------------
 
 RUNNERS: dict[str, Callable[[bytes], Callable[[Sequence[Array]], list[Array]]]] = {
-    "TFLM": lambda data: lambda inputs: Tflm(data, arena=1 << 20).run(inputs).outputs,
-    "LiteRT": lambda data: lambda inputs: run_litert(data, inputs, reference=True),
+    "TFLM": lambda data: (
+        lambda inputs: isolated(lambda: Tflm(data, arena=1 << 20).run(inputs).outputs)
+    ),
+    "LiteRT": lambda data: (
+        lambda inputs: isolated(lambda: run_litert(data, inputs, reference=True))
+    ),
 }
 EXACT = (
     *("add", "sub", "mul", "div", "squared_difference", "square", "abs", "neg", "sign"),

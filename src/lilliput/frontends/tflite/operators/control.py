@@ -57,6 +57,14 @@ def _if(call: Call) -> Sequence[Operand]:
         branches = [
             call.scope.inline(graph, operands, call.where) for graph in (o.then_graph, o.else_graph)
         ]
+    counts = [len(branch) for branch in branches]
+    if counts[0] != counts[1]:
+        raise FormatError(
+            "branches give different numbers of results",
+            where=call.where,
+            expected=counts[0],
+            found=counts[1],
+        )
     pairs = enumerate(zip(*branches, strict=True))
     return [_chosen(call, condition, pair, k) for k, pair in pairs]
 
