@@ -43,6 +43,7 @@ WORDS: dict[str, str] = {
     "bool-of-255.tflite": 'tensor 2 "y0": booleans other than 0 and 1',
     "branches-of-different-results.tflite": 'node 0 IF "main/2": branches give different numbers '
     "of results\n  expected: 1\n  found: 0",
+    "variable-of-gigabytes.tflite": "variables are too large",
     "conv-far-padding.tflite": COMPILED,
     "cumsum-per-axis.tflite": 'node 0 CUMSUM "y0", cumsum "y0": result is quantised per axis\n'
     "  expected: one scale and zero point\n"

@@ -17,6 +17,8 @@ from lilliput.ir import Array, Builder, TensorType, Value
 from lilliput.ops.shape import Reshape, reshape
 
 Known = Callable[[Value], Array | None]
+MAX_BYTES = 1 << 26
+"""Of all variables that begin with zeros: a file of a few bytes may ask for any number."""
 
 
 class Variables:
@@ -29,6 +31,7 @@ class Variables:
         self._states: dict[str, str] = {}
         self._now: dict[str, Value] = {}
         self._assigned: set[str] = set()
+        self._left = MAX_BYTES
         self.starting = False
         """Assignments happen before the first call: they say what variables begin with."""
 
@@ -80,6 +83,14 @@ class Variables:
     def _initial(self, name: str, type: TensorType, where: str) -> Array:
         start = self._start.get(name)
         if start is None:
+            self._left -= type.nbytes
+            if self._left < 0:
+                raise UnsupportedError(
+                    "variables are too large",
+                    where=where,
+                    expected=f"at most {MAX_BYTES:,} bytes",
+                    found=type,
+                )
             return np.full(type.shape, type.zero_point, type.dtype.numpy)
         data = self._known(start)
         if data is None or start.type != type:
