@@ -10,6 +10,7 @@ Both are used as black boxes, and both are optional (see the `oracle` marker).
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import os
 import pickle
 from collections import Counter
@@ -33,6 +34,9 @@ def isolated(work: Callable[[], T]) -> T:
     """
     if not hasattr(os, "fork"):
         return work()
+    for name in ("tflite_micro", "ai_edge_litert.interpreter"):
+        if importlib.util.find_spec(name.partition(".")[0]):
+            importlib.import_module(name)  # once here, or every child imports it again
     answer, told = os.pipe()
     child = os.fork()
     if child == 0:
