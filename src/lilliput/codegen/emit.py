@@ -90,7 +90,8 @@ class _Emitter:
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
         headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h")
-        for path in sorted((*headers, f"isa/{self.options.isa}")):
+        isa = sorted({"isa/base.h", "isa/generic.h", f"isa/{self.options.isa}"})
+        for path in sorted((*headers, *isa)):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
             files[f"{SUPPORT}/{kernel_path(source)}"] = _resource(f"kernels/{source}")
@@ -246,7 +247,7 @@ class _Emitter:
     def call(self, text: Text, call: Call, *, looped: bool) -> None:
         tables = {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
         n = self.instances.add(call, self.next_step, tables)
-        kernel = call.kernel.name
+        kernel = call.kernel.function
         params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):
             text.add(comment(self.describe(call)))
@@ -255,7 +256,10 @@ class _Emitter:
             moving = [v for v in (*call.inputs, *results) if v.counter or v.block is not None]
             static = "" if moving else "static const "
             rows = call.output.rows
-            views = [self.view(v, rows) for v in call.inputs] or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
+            own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
+            views = [self.view(v, rows) for v in call.inputs[:own]]
+            views += [self.view(v, rows, call.output.pixels) for v in call.inputs[own:]]
+            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
             outputs = [self.view(v, v.rows) for v in results]
             self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
@@ -297,14 +301,16 @@ class _Emitter:
             return self.symbols[view.buffer]
         return f"{buffer.memory}+{(buffer.offset or 0) + view.start}"
 
-    def view(self, view: View, out_rows: int) -> str:
+    def view(self, view: View, out_rows: int, out_pixels: int = 1) -> str:
+        """The C value of a view; what is repeated along rows or pixels has a stride of 0."""
         row = 0 if view.rows == 1 and out_rows > 1 else view.row
+        pixel = 0 if view.pixels == 1 and out_pixels > 1 else view.pixel
         ring = "LL_WHOLE" if view.ring is None else str(view.ring)
         first = str(view.shift)
         if view.counter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
-        return f"{{{self.address(view)}, {row}, {view.pixel}, {ring}, {first}, {view.channel}}}"
+        return f"{{{self.address(view)}, {row}, {pixel}, {ring}, {first}, {view.channel}}}"
 
     def copy(self, text: Text, copy: Copy) -> None:
         source, target = copy.source, copy.target

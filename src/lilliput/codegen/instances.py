@@ -90,7 +90,7 @@ class Instances:
         if "kh" in params and "kw" in params:
             types["LL_ROWS"] = str(params["kh"])
             types["LL_TAPS"] = str(int(params["kh"]) * int(params["kw"]))
-        return Signature(call.kernel.name, call.kernel.source, tuple(sorted(types.items())))
+        return Signature(call.kernel.function, call.kernel.source, tuple(sorted(types.items())))
 
 
 def result_type(dtype: DType) -> str:

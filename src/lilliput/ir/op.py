@@ -47,6 +47,9 @@ Ref = Callable[[Node, Sequence[Array]], tuple[Array, ...]]
 Grad = Callable[["Builder", Node, Sequence[Value]], Value]
 """(builder, node, gradients of the outputs) -> gradient of one operand, as new nodes."""
 
+Proof = Callable[[Node, Mapping[str, Array]], str | None]
+"""(node, data of its constant operands by name) -> None, or what cannot be proven of them."""
+
 Regions = Callable[[Node], tuple[OperandRule, ...]]
 """node -> one rule for each operand, one entry for each axis of the operand."""
 
@@ -169,6 +172,8 @@ class Kernel:
     work : node -> the amounts of work that `plan.cost` predicts cycles from, for each core
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
+    proof : what has to hold of the constants for its arithmetic to be exact
+    feature : of the core that it is written for (`devices/cores.toml`), "" for every core
     reads, writes : layouts that it takes for its first operand and gives its output
     by_planes : it goes through the rows of one channel after the other
     """
@@ -189,9 +194,16 @@ class Kernel:
     carry: Callable[[Node], int] = lambda node: 0
     dense: bool = False
     packed: tuple[int, ...] = ()
+    proof: Proof | None = None
+    feature: str = ""
     reads: tuple[Layout, ...] = (Layout.ROWS,)
     writes: tuple[Layout, ...] = (Layout.ROWS,)
     by_planes: bool = False
+
+    @property
+    def function(self) -> str:
+        """The name of the C function in `source`; kernels of one source differ in its macros."""
+        return self.source.removesuffix(".c")
 
 
 @dataclass(frozen=True)

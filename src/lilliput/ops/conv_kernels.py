@@ -9,26 +9,25 @@ CONV2D            everything
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import EITHER, PLAIN, Finish, Kernel, Layout, Operand, Packing, Work
+from lilliput.ir.op import EITHER, PLAIN, Kernel, Layout, Operand, Packing, Work
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.accumulate import (
     Conv2d,
     FoldBias,
     acc_type,
     fold_bias,
-    is_raw,
     layer,
     macs,
-    multipliers,
 )
-from lilliput.ops.common import REQUANT_C, c_type
+from lilliput.ops.common import c_type
+from lilliput.ops.finish import finish
 
 
 def _depthwise_pack(w: Array) -> Array:
@@ -123,7 +122,7 @@ def zeros(b: Builder, node: Node, dtype: DType) -> Value:
     return b.param(f"{node.output.name}/zeros", np.zeros(node.output.type.shape[-1], dtype.numpy))
 
 
-def _zero_points(b: Builder, node: Node, count: int) -> Operand:
+def zero_points(b: Builder, node: Node, count: int) -> Operand:
     x = node.inputs[0].type
     data = np.full(count, x.zero_point, x.dtype.numpy)
     return Operand(b.param(f"{node.output.name}/outside", data))
@@ -141,7 +140,7 @@ def _linear_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
 def _conv2d_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     _, _, kw, group_in = node.inputs[1].type.shape
     first = _linear_operands(b, node)
-    return (*first[:3], _zero_points(b, node, kw * group_in), *first[3:])
+    return (*first[:3], zero_points(b, node, kw * group_in), *first[3:])
 
 
 def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
@@ -150,41 +149,17 @@ def _depthwise_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
         Operand(x, 0),
         weights(node, BY_TAP, NIBBLES_BY_TAP),
         Operand(folded_bias(b, node)),
-        _zero_points(b, node, x.type.shape[3]),
+        zero_points(b, node, x.type.shape[3]),
     )
 
 
 def _depthwise_planes_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     x = node.inputs[0]
-    outside = _zero_points(b, node, x.type.shape[2])
+    outside = zero_points(b, node, x.type.shape[2])
     return (Operand(x, 0), weights(node), Operand(folded_bias(b, node)), outside)
 
 
-def finish(b: Builder, node: Node) -> Finish:
-    """Requantisation of the accumulator, with literals where all channels agree."""
-    y, attrs = node.output.type, layer(node)
-    if is_raw(node) or y.dtype.is_float:
-        return Finish(lambda acc, load: acc)
-    mult, shift = multipliers(node)
-    wide = acc_type(node) is DType.S64
-    scale = "ll_requant_s64" if wide else REQUANT_C[attrs.rounding]
-    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
-    operands: tuple[Value, ...] = ()
-    if len(set(mult)) > 1 or len(set(shift)) > 1:
-        operands = (
-            b.param(f"{node.output.name}/mult", np.array(mult, np.int32)),
-            b.param(f"{node.output.name}/shift", np.array(shift, np.int8)),
-        )
-
-    def c(acc: str, load: Callable[[Value], str]) -> str:
-        m, s = map(load, operands) if operands else (str(mult[0]), str(shift[0]))
-        scaled = f"ll_clamp({scale}({acc}, {m}, {s}), {low}, {high})"
-        return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
-
-    return Finish(c, operands)
-
-
-def _conv2d_params(node: Node) -> Mapping[str, int]:
+def conv2d_params(node: Node) -> Mapping[str, int]:
     a, x, w, y = layer(node), node.inputs[0].type, node.inputs[1].type, node.output.type
     assert isinstance(a, Conv2d)
     return {
@@ -208,7 +183,7 @@ def _conv2d_params(node: Node) -> Mapping[str, int]:
 
 
 def _depthwise_params(node: Node) -> Mapping[str, int]:
-    every = dict(_conv2d_params(node))
+    every = dict(conv2d_params(node))
     every["multiplier"] = node.output.type.shape[3] // node.inputs[0].type.shape[3]
     every |= weight_params(node.inputs[1].type, node.output.type.shape[3])
     for name in ("in_c", "group_in", "group_out", "resume"):
@@ -221,7 +196,7 @@ def _depthwise_planes_params(node: Node) -> Mapping[str, int]:
     return {**_depthwise_params(node), **weight_params(w, w.size // w.shape[0])}
 
 
-def _depthwise_accepts(node: Node) -> str | None:
+def depthwise_accepts(node: Node) -> str | None:
     a = layer(node)
     assert isinstance(a, Conv2d)
     if a.groups != node.inputs[0].type.shape[3]:
@@ -302,7 +277,7 @@ WINDOW = (
 DEPTHWISE = Kernel(
     name="depthwise",
     source="depthwise.c",
-    accepts=_depthwise_accepts,
+    accepts=depthwise_accepts,
     types=types,
     params=_depthwise_params,
     specialise=("kh", "kw", "multiplier", "w_next", "w_zero", *WINDOW),
@@ -317,7 +292,7 @@ DEPTHWISE = Kernel(
 DEPTHWISE_PLANES = Kernel(
     name="depthwise_planes",
     source="depthwise_planes.c",
-    accepts=_depthwise_accepts,
+    accepts=depthwise_accepts,
     types=types,
     params=_depthwise_planes_params,
     specialise=("kh", "kw", "multiplier", "w_next", "w_zero", *WINDOW),
@@ -335,7 +310,7 @@ CONV2D = Kernel(
     source="conv2d.c",
     accepts=lambda node: None,
     types=types,
-    params=_conv2d_params,
+    params=conv2d_params,
     specialise=("kh", "kw", "resume", "group_in", "group_out", "in_c", "w_next", "w_zero", *WINDOW),
     operands=_conv2d_operands,
     finish=finish,

@@ -20,7 +20,8 @@ from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
 from lilliput.ops.accumulate import MatMul, acc_type, centred, check_multipliers, requantize
 from lilliput.ops.common import c_type, check
-from lilliput.ops.conv_kernels import ADD_C, finish
+from lilliput.ops.conv_kernels import ADD_C
+from lilliput.ops.finish import finish
 from lilliput.ops.registry import register
 
 

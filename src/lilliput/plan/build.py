@@ -96,7 +96,9 @@ class _Planner:
         turns, all others have to read as a ring."""
         graph = self.module.graphs[name]
         keep = frozenset(v.name for v in graph.outputs)
-        self.selections[name] = select(graph, self.module.params, keep, self.device.core.name)
+        sliced = frozenset(self.options.blocks)
+        core = self.device.core.name
+        self.selections[name] = select(graph, self.module.params, keep, core, sliced)
         self.turning |= self._storage(name).turning
 
     def _storage(self, name: str) -> Storage:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lilliput.devices.device import cores
 from lilliput.errors import Problem
 from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.module import Param
 from lilliput.ir.op import EITHER, Kernel, Layout
 from lilliput.ir.types import DType
 from lilliput.ops.move import moved_work
@@ -64,20 +66,31 @@ class Drafts:
     problems: tuple[Problem, ...]
 
 
-def draft(graph: Graph, params: frozenset[str], keep: frozenset[str], core: str) -> Drafts:
-    """params : names of constants; keep : values that must exist in memory in any case."""
-    drafter = _Drafter(graph, params, keep, core)
+def draft(
+    graph: Graph, params: Mapping[str, Param], keep: frozenset[str], core: str, sliced: frozenset[str]
+) -> Drafts:
+    """params : constants; keep : values that must exist in memory in any case; sliced : constants
+    that come in slices of output channels."""
+    drafter = _Drafter(graph, params, keep, core, sliced)
     for node in graph.nodes:
         drafter.add(node)
     return Drafts(tuple(drafter.items), drafter.lost, tuple(drafter.problems))
 
 
 class _Drafter:
-    def __init__(self, graph: Graph, params: frozenset[str], keep: frozenset[str], core: str):
-        self.params, self.core = params, core
+    def __init__(
+        self,
+        graph: Graph,
+        params: Mapping[str, Param],
+        keep: frozenset[str],
+        core: str,
+        sliced: frozenset[str],
+    ):
+        self.params, self.core, self.sliced = params, core, sliced
+        self.features = cores()[core].features
         self.kept = keep | {v.name for v in graph.outputs}
         self.users = graph.consumers()
-        self.ready = {v.name for v in graph.inputs} | params
+        self.ready = {v.name for v in graph.inputs} | set(params)
         self.fused: set[str] = set()
         self.items: list[Draft | Movement] = []
         self.lost: dict[str, tuple[tuple[str, str], ...]] = {}
@@ -121,7 +134,7 @@ class _Drafter:
         if node.op.scalar is not None:
             self._check_broadcast(node)
             return [MAP]
-        reasons = {k.name: k.accepts(node) or self._unpackable(node, k) for k in node.op.kernels}
+        reasons = {k.name: self._refusal(node, k) for k in node.op.kernels}
         lost = tuple((name, reason) for name, reason in reasons.items() if reason)
         self.lost[node.output.name] = lost
         found = [k for k in node.op.kernels if reasons[k.name] is None]
@@ -131,7 +144,20 @@ class _Drafter:
             self.problems.append(Problem(what, node.describe(), found=text))
         return found
 
+    def _refusal(self, node: Node, kernel: Kernel) -> str | None:
+        """Why `kernel` cannot compute `node` here."""
+        if kernel.feature and kernel.feature not in self.features:
+            return f"{self.core} lacks {kernel.feature}"
+        refused = kernel.accepts(node) or self._unpackable(node, kernel)
+        if refused or kernel.proof is None:
+            return refused
+        known = ((v.name, self.params.get(v.name)) for v in node.inputs)
+        data = {name: p.data for name, p in known if p is not None and p.data is not None}
+        return kernel.proof(node, data)
+
     def _unpackable(self, node: Node, kernel: Kernel) -> str | None:
+        if any(node.inputs[i].name in self.sliced for i in kernel.packed):
+            return "weights that come in slices are kept as they are, not packed"
         if any(v.type.dtype is DType.S4 and v.name not in self.params for v in node.inputs):
             return "int4 weights are two in a byte, hence constant"
         trained = any(node.inputs[i].name not in self.params for i in kernel.packed)

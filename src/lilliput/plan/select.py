@@ -78,14 +78,21 @@ class Selection:
     layouts: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
 
-def select(graph: Graph, params: Mapping[str, Param], keep: frozenset[str], core: str) -> Selection:
+def select(
+    graph: Graph,
+    params: Mapping[str, Param],
+    keep: frozenset[str],
+    core: str,
+    sliced: frozenset[str] = frozenset(),
+) -> Selection:
     """Tasks for `graph` in schedule order.
 
     core : name of the core whose predicted cycles decide between kernels
     keep : values that must exist in memory although only one task reads them
+    sliced : parameters that come in slices of output channels
     Raises UnsupportedError listing every node that no kernel accepts.
     """
-    drafts = draft(graph, frozenset(params), keep, core)
+    drafts = draft(graph, params, keep, core, sliced)
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
     computing = [d for d in drafts.items if isinstance(d, Draft)]

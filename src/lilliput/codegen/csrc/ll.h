@@ -65,6 +65,24 @@ LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
     return (uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
 }
 
+/* Pixels by which the first row grows when the rows of a region follow one another in every view,
+ * so that they can be taken as one; 0 where they do not. */
+LL_INLINE int32_t ll_merged(const ll_region *r, const ll_in *in, int32_t inputs, const ll_out *out,
+                            const ll_in *operands, int32_t count) {
+    const int32_t width = r->x1;
+    int32_t follow = r->x0 == 0 && out->ring == LL_WHOLE && out->row == width * out->pixel;
+    for (int32_t i = 0; i < inputs; ++i) {
+        follow = follow && in[i].ring == LL_WHOLE && in[i].row == width * in[i].pixel;
+    }
+    for (int32_t i = 0; i < count; ++i) {
+        const int32_t row = operands[i].row, pixel = operands[i].pixel;
+        const int32_t repeats = row == 0 && (pixel == 0 || width == 1);
+        follow = follow && operands[i].ring == LL_WHOLE &&
+                 (repeats || (width > 1 && row == width * pixel));
+    }
+    return follow ? (r->y1 - r->y0 - 1) * width : 0;
+}
+
 /* Where an epilogue is: the current row of each of its operands, the pixel, the channel. */
 #define LL_AT_MAX 8
 typedef struct {

@@ -1,151 +1,85 @@
-/* The primitives that kernels are written on, in portable C.
+/* What kernels gain from an instruction set, in portable C: the definition of every primitive
+ * that the other headers of this folder write in instructions of theirs.
  *
- * Another instruction set provides the same names in a header of its own; each has the
- * meaning written here, to the bit.
+ * Products of int8 go through a column: the numbers that one output pixel is made of, widened
+ * to int16, in groups of four.  A group of numbers (k0, k1, k2, k3) is stored as the pairs
+ * (k0, k2) and (k1, k3), which is the order in which an instruction widens every other byte of a
+ * word.  Four columns lie interleaved, a pair of each after the other, so that one walk through
+ * memory feeds four pixels; a single column is dense.
+ *
+ * Weights come as the kernel's packing has laid them out: output channels in twos (P, Q), for
+ * each group the bytes P.k0 Q.k0 P.k2 Q.k2 and P.k1 Q.k1 P.k3 Q.k3.  In the joined form the two
+ * bytes of P.k and Q.k are the 16-bit number 256 Q + P: half of the widening is saved, since
+ * the sum over 256 Q + P less the sum over P is 256 times the sum over Q.  That holds where
+ * sums fit in 24 bits, which is proven of the weights before the form is chosen.
  */
-#ifndef LL_ISA_H
-#define LL_ISA_H
+#ifndef LL_GENERIC_H
+#define LL_GENERIC_H
 
-#include "../ll.h"
+#include "base.h"
 
-/* Signed arithmetic that wraps, without undefined behaviour. */
-LL_INLINE int32_t ll_wrap_add(int32_t a, int32_t b) {
-    return (int32_t)((uint32_t)a + (uint32_t)b);
+/* c + the high 32 bits of 2ab for a that is doubled already, rounded to nearest (ties up). */
+LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
+    return ll_wrap_add((int32_t)(((int64_t)twice_a * b + ((int64_t)1 << 31)) >> 32), c);
 }
 
-/* Accumulators add by these: integers wrap, floats round. */
-LL_INLINE int64_t ll_wrap_add_s64(int64_t a, int64_t b) {
-    return (int64_t)((uint64_t)a + (uint64_t)b);
+LL_INLINE int32_t ll_sat8(int32_t v) {
+    return ll_clamp(v, -128, 127);
 }
 
-LL_INLINE float ll_add_f32(float a, float b) {
-    return a + b;
+/* Of v / 2^n, rounded down; n is a literal, 1 to 31. */
+#define LL_SAT8_SHR(v, n) ll_sat8((v) >> (n))
+
+/* Four columns from the groups of four bytes at `from`. */
+LL_INLINE void ll_columns_4(int16_t *to, const int8_t *const *from, int32_t groups) {
+    for (int32_t g = 0; g < groups; ++g) {
+        for (int32_t k = 0; k < 4; ++k) {
+            for (int32_t p = 0; p < 4; ++p) {
+                to[g * 16 + (k & 1) * 8 + p * 2 + (k >> 1)] = from[p][g * 4 + k];
+            }
+        }
+    }
 }
 
-/* Weights as they are stored.  ll_s8z: int8 with a zero point; ll_s4: two in a byte, the even
- * one in the low half, an even number of them in each row. */
-typedef int8_t ll_s8z;
-typedef uint8_t ll_s4;
-
-/* Weight i of w as a number; `zero` is the zero point of those types that have one. */
-LL_INLINE int32_t ll_weight_int8_t(const int8_t *w, int32_t i, int32_t zero) {
-    (void)zero;
-    return w[i];
+LL_INLINE void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
+    for (int32_t g = 0; g < groups; ++g) {
+        for (int32_t k = 0; k < 4; ++k) {
+            to[g * 4 + (k & 1) * 2 + (k >> 1)] = from[g * 4 + k];
+        }
+    }
 }
 
-LL_INLINE int32_t ll_weight_ll_s8z(const ll_s8z *w, int32_t i, int32_t zero) {
-    return w[i] - zero;
+/* sums[P, Q][pixel] = bias + sum of columns * weights, for `twos` twos of channels and `pixels`
+ * columns: the common definition of the four functions below it. */
+LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const int32_t *bias,
+                          int32_t *sums, int32_t groups, int32_t twos, int32_t pixels,
+                          int32_t joined) {
+    for (int32_t two = 0; two < twos; ++two, weights += groups * 8) {
+        for (int32_t p = 0; p < pixels; ++p) {
+            int32_t low = bias[two * 2], high = bias[two * 2 + 1];
+            for (int32_t i = 0; i < groups * 4; ++i) {
+                /* element i of the column: group, pair, half */
+                const int32_t at = (i >> 2) * 4 * pixels + ((i >> 1) & 1) * 2 * pixels + p * 2;
+                const int32_t x = columns[at + (i & 1)], a = weights[i * 2];
+                low = ll_wrap_add(low, x * a);
+                high = ll_wrap_add(high, x * (weights[i * 2 + 1] + (joined && a < 0)));
+            }
+            sums[two * 2 * pixels + p] = low;
+            sums[(two * 2 + 1) * pixels + p] = high;
+        }
+    }
 }
 
-LL_INLINE int32_t ll_weight_ll_s4(const ll_s4 *w, int32_t i, int32_t zero) {
-    const int32_t half = (w[i >> 1] >> ((i & 1) * 4)) & 15;
-    (void)zero;
-    return (half ^ 8) - 8;
-}
-
-LL_INLINE float ll_weight_float(const float *w, int32_t i, int32_t zero) {
-    (void)zero;
-    return w[i];
-}
-
-/* Where the row of weights that begins with weight i lies. */
-LL_INLINE const int8_t *ll_row_int8_t(const int8_t *w, int32_t i) {
-    return w + i;
-}
-
-LL_INLINE const ll_s8z *ll_row_ll_s8z(const ll_s8z *w, int32_t i) {
-    return w + i;
-}
-
-LL_INLINE const ll_s4 *ll_row_ll_s4(const ll_s4 *w, int32_t i) {
-    return w + i / 2;
-}
-
-LL_INLINE const float *ll_row_float(const float *w, int32_t i) {
-    return w + i;
-}
-
-/* Both for the weights of the kernel that is being included. */
-#define LL_ROW LL_CAT(ll_row, LL_W)
-#define LL_WEIGHT LL_CAT(ll_weight, LL_W)
-
-/* acc + sum of x[i] * weight at + i of w, i < n.  Floats are added in this order, without
- * contraction to fused multiply-add: the sum is defined to the bit. */
-#define LL_DOT_OF(name, x_type, w_type, acc_type, add)                                             \
-    LL_INLINE acc_type name(const x_type *x, const w_type *w, int32_t at, int32_t zero, int32_t n, \
-                            acc_type acc) {                                                        \
-        for (int32_t i = 0; i < n; ++i) {                                                          \
-            acc = add(acc, x[i] * LL_CAT(ll_weight, w_type)(w, at + i, zero));                     \
-        }                                                                                          \
-        return acc;                                                                                \
+/* `twos` >= 1, `groups` >= 1; columns, weights, bias and sums at addresses of whole words. */
+#define LL_SUMS_OF(name, pixels, joined)                                                              \
+    LL_INLINE void name(const int16_t *columns, const int8_t *weights, const int32_t *bias,        \
+                        int32_t *sums, int32_t groups, int32_t twos) {                             \
+        ll_sums_of(columns, weights, bias, sums, groups, twos, pixels, joined);                    \
     }
 
-LL_DOT_OF(ll_dot_s8, int8_t, int8_t, int32_t, ll_wrap_add)
-LL_DOT_OF(ll_dot_s8_s8z, int8_t, ll_s8z, int32_t, ll_wrap_add)
-LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
-LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
-LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
-
-/* The same for halves of bytes: those of one byte together. */
-LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
-                               int32_t acc) {
-    int32_t i = at & 1;
-    if (i && n > 0) {
-        acc = ll_wrap_add(acc, x[0] * ll_weight_ll_s4(w, at, zero));
-    }
-    for (; i + 1 < n; i += 2) {
-        const int32_t pair = (int8_t)w[(at + i) >> 1];
-        const int32_t low = ((pair & 15) ^ 8) - 8;
-        acc = ll_wrap_add(acc, x[i] * low + x[i + 1] * (pair >> 4));
-    }
-    if (i < n) {
-        acc = ll_wrap_add(acc, x[i] * ll_weight_ll_s4(w, at + i, zero));
-    }
-    return acc;
-}
-
-LL_INLINE int32_t ll_wrap_shl(int32_t a, int32_t n) {
-    return (int32_t)((uint32_t)a << (uint32_t)n);
-}
-
-/* The high 32 bits of 2ab, rounded to nearest (ties up), saturating for a = b = -2^31. */
-LL_INLINE int32_t ll_mulh_round(int32_t a, int32_t b) {
-    if (a == INT32_MIN && b == INT32_MIN) {
-        return INT32_MAX;
-    }
-    int64_t product = (int64_t)a * b;
-    int64_t nudge = product >= 0 ? (1 << 30) : (1 - (1 << 30));
-    return (int32_t)((product + nudge) / ((int64_t)1 << 31));
-}
-
-/* a / 2^n, rounded to nearest, ties away from zero; 0 <= n <= 31. */
-LL_INLINE int32_t ll_shr_round(int32_t a, int32_t n) {
-    int32_t mask = (int32_t)(((uint32_t)1 << (uint32_t)n) - 1U);
-    int32_t rest = a & mask;
-    int32_t half = (mask >> 1) + (a < 0 ? 1 : 0);
-    return (a >> n) + (rest > half ? 1 : 0);
-}
-
-/* a * mult / 2^31 * 2^shift with TFLite's double rounding.  -31 <= shift <= 30. */
-LL_INLINE int32_t ll_requant(int32_t a, int32_t mult, int32_t shift) {
-    int32_t left = ll_max(shift, 0);
-    int32_t right = ll_max(-shift, 0);
-    return ll_shr_round(ll_mulh_round(ll_wrap_shl(a, left), mult), right);
-}
-
-/* The same with one rounding (ties up), as LiteRT's single-rounding build has it. */
-LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
-    int32_t total = 31 - shift;
-    int64_t round = (int64_t)1 << (total - 1);
-    return (int32_t)(((int64_t)a * mult + round) >> total);
-}
-
-/* 64-bit accumulators (int16 activations): a multiplier of 15 bits, one rounding. */
-LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
-    int32_t reduced = mult < 0x7FFF0000 ? (mult + (1 << 15)) >> 16 : 0x7FFF;
-    int32_t total = 15 - shift;
-    int64_t round = (int64_t)1 << (total - 1);
-    return (int32_t)((a * reduced + round) >> total);
-}
+LL_SUMS_OF(ll_sums_4, 4, 0)
+LL_SUMS_OF(ll_sums_1, 1, 0)
+LL_SUMS_OF(ll_sums_joined_4, 4, 1)
+LL_SUMS_OF(ll_sums_joined_1, 1, 1)
 
 #endif

@@ -5,14 +5,14 @@
  * step0..5: elements from one index of an output axis (led by units to six) to the next, 0
  * to repeat; extent1..3: extents of the output axes inside a row's number.
  */
-#ifndef LL_STRIDED_PARAMS
-#define LL_STRIDED_PARAMS
+#ifndef LL_TRANSPOSE_PARAMS
+#define LL_TRANSPOSE_PARAMS
 typedef struct {
     int32_t step0, step1, step2, step3, step4, step5, extent1, extent2, extent3;
-} ll_strided_params;
+} ll_transpose_params;
 #endif
 
-LL_INLINE void LL_NAME(strided)(const ll_strided_params *p, const ll_in *in, const ll_out *out,
+LL_INLINE void LL_NAME(transpose)(const ll_transpose_params *p, const ll_in *in, const ll_out *out,
                                 const ll_region *r, void *scratch, const ll_in *operands,
                                 int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *base = (const LL_X *)in[0].base;

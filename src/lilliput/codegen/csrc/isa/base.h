@@ -1,0 +1,161 @@
+/* The primitives that are the same on every instruction set, in portable C.
+ *
+ * What an instruction set may do better is in `generic.h` and in the headers beside it, which
+ * provide the same names with the same meaning, to the bit.
+ */
+#ifndef LL_BASE_H
+#define LL_BASE_H
+
+#include "../ll.h"
+
+/* Signed arithmetic that wraps, without undefined behaviour. */
+LL_INLINE int32_t ll_wrap_add(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* Accumulators add by these: integers wrap, floats round. */
+LL_INLINE int64_t ll_wrap_add_s64(int64_t a, int64_t b) {
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+LL_INLINE float ll_add_f32(float a, float b) {
+    return a + b;
+}
+
+/* Weights as they are stored.  ll_s8z: int8 with a zero point; ll_s4: two in a byte, the even
+ * one in the low half, an even number of them in each row. */
+typedef int8_t ll_s8z;
+typedef uint8_t ll_s4;
+
+/* Weight i of w as a number; `zero` is the zero point of those types that have one. */
+LL_INLINE int32_t ll_weight_int8_t(const int8_t *w, int32_t i, int32_t zero) {
+    (void)zero;
+    return w[i];
+}
+
+LL_INLINE int32_t ll_weight_ll_s8z(const ll_s8z *w, int32_t i, int32_t zero) {
+    return w[i] - zero;
+}
+
+LL_INLINE int32_t ll_weight_ll_s4(const ll_s4 *w, int32_t i, int32_t zero) {
+    const int32_t half = (w[i >> 1] >> ((i & 1) * 4)) & 15;
+    (void)zero;
+    return (half ^ 8) - 8;
+}
+
+LL_INLINE float ll_weight_float(const float *w, int32_t i, int32_t zero) {
+    (void)zero;
+    return w[i];
+}
+
+/* Where the row of weights that begins with weight i lies. */
+LL_INLINE const int8_t *ll_row_int8_t(const int8_t *w, int32_t i) {
+    return w + i;
+}
+
+LL_INLINE const ll_s8z *ll_row_ll_s8z(const ll_s8z *w, int32_t i) {
+    return w + i;
+}
+
+LL_INLINE const ll_s4 *ll_row_ll_s4(const ll_s4 *w, int32_t i) {
+    return w + i / 2;
+}
+
+LL_INLINE const float *ll_row_float(const float *w, int32_t i) {
+    return w + i;
+}
+
+/* Both for the weights of the kernel that is being included. */
+#define LL_ROW LL_CAT(ll_row, LL_W)
+#define LL_WEIGHT LL_CAT(ll_weight, LL_W)
+
+/* acc + sum of x[i] * weight at + i of w, i < n.  Floats are added in this order, without
+ * contraction to fused multiply-add: the sum is defined to the bit. */
+#define LL_DOT_OF(name, x_type, w_type, acc_type, add)                                             \
+    LL_INLINE acc_type name(const x_type *x, const w_type *w, int32_t at, int32_t zero, int32_t n, \
+                            acc_type acc) {                                                        \
+        for (int32_t i = 0; i < n; ++i) {                                                          \
+            acc = add(acc, x[i] * LL_CAT(ll_weight, w_type)(w, at + i, zero));                     \
+        }                                                                                          \
+        return acc;                                                                                \
+    }
+
+LL_DOT_OF(ll_dot_s8, int8_t, int8_t, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_s8_s8z, int8_t, ll_s8z, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
+LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
+LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
+
+/* The same for halves of bytes: those of one byte together. */
+LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
+                               int32_t acc) {
+    int32_t i = at & 1;
+    if (i && n > 0) {
+        acc = ll_wrap_add(acc, x[0] * ll_weight_ll_s4(w, at, zero));
+    }
+    for (; i + 1 < n; i += 2) {
+        const int32_t pair = (int8_t)w[(at + i) >> 1];
+        const int32_t low = ((pair & 15) ^ 8) - 8;
+        acc = ll_wrap_add(acc, x[i] * low + x[i + 1] * (pair >> 4));
+    }
+    if (i < n) {
+        acc = ll_wrap_add(acc, x[i] * ll_weight_ll_s4(w, at + i, zero));
+    }
+    return acc;
+}
+
+LL_INLINE int32_t ll_wrap_shl(int32_t a, int32_t n) {
+    return (int32_t)((uint32_t)a << (uint32_t)n);
+}
+
+/* The high 32 bits of 2ab, rounded to nearest (ties up), saturating for a = b = -2^31. */
+LL_INLINE int32_t ll_mulh_round(int32_t a, int32_t b) {
+    if (a == INT32_MIN && b == INT32_MIN) {
+        return INT32_MAX;
+    }
+    int64_t product = (int64_t)a * b;
+    int64_t nudge = product >= 0 ? (1 << 30) : (1 - (1 << 30));
+    return (int32_t)((product + nudge) / ((int64_t)1 << 31));
+}
+
+/* a / 2^n, rounded to nearest, ties away from zero; 0 <= n <= 31. */
+LL_INLINE int32_t ll_shr_round(int32_t a, int32_t n) {
+    int32_t mask = (int32_t)(((uint32_t)1 << (uint32_t)n) - 1U);
+    int32_t rest = a & mask;
+    int32_t half = (mask >> 1) + (a < 0 ? 1 : 0);
+    return (a >> n) + (rest > half ? 1 : 0);
+}
+
+/* The same without the saturation, for b > -2^31. */
+LL_INLINE int32_t ll_mulh_near(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* a * mult / 2^31 * 2^shift with TFLite's double rounding.  -31 <= shift <= 30, mult >= 0. */
+LL_INLINE int32_t ll_requant(int32_t a, int32_t mult, int32_t shift) {
+    int32_t left = ll_max(shift, 0);
+    int32_t right = ll_max(-shift, 0);
+    return ll_shr_round(ll_mulh_near(ll_wrap_shl(a, left), mult), right);
+}
+
+/* Less one where a is negative: with half a unit added, a shift rounds ties away from zero. */
+LL_INLINE int32_t ll_away(int32_t a) {
+    return a + (a >> 31);
+}
+
+/* The same with one rounding (ties up), as LiteRT's single-rounding build has it. */
+LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
+    int32_t total = 31 - shift;
+    int64_t round = (int64_t)1 << (total - 1);
+    return (int32_t)(((int64_t)a * mult + round) >> total);
+}
+
+/* 64-bit accumulators (int16 activations): a multiplier of 15 bits, one rounding. */
+LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
+    int32_t reduced = mult < 0x7FFF0000 ? (mult + (1 << 15)) >> 16 : 0x7FFF;
+    int32_t total = 15 - shift;
+    int64_t round = (int64_t)1 << (total - 1);
+    return (int32_t)((a * reduced + round) >> total);
+}
+
+#endif

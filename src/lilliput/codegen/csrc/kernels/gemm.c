@@ -1,0 +1,191 @@
+/* Convolution in one group and matrix products of int8: four pixels times two channels at a time.
+ *
+ * in[0]  x (N*H, W, I)      in[1]  weights, see `isa/generic.h`; channels and groups padded
+ * in[2]  bias (O, even), zero point folded in      in[3]  one window row of zero points
+ * then the epilogue's operands
+ *
+ * The windows of four pixels become columns of int16 once; every two output channels stream
+ * their weights past them.  Sums go through a buffer of LL_CHUNK channels to the epilogue, so
+ * that the inner loop knows nothing of it.  `run` numbers of a window's row are neighbours in the
+ * map; where they are whole groups, or the window is one row, columns are made from the map
+ * itself, elsewhere and at the borders from patches of it.
+ *
+ * scratch: columns, sums, four patches
+ */
+#ifndef LL_GEMM_PARAMS
+#define LL_GEMM_PARAMS
+typedef struct {
+    int32_t in_h, in_w, in_c, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
+    int32_t pad_top, pad_left, groups;
+} ll_gemm_params;
+
+/* Copies the taps of one window row at column `left` to `to`; outside the map is `zeros`. */
+LL_INLINE void ll_gemm_patch(const ll_gemm_params *p, int8_t *to, const uint8_t *row, int32_t left,
+                             int32_t pixel, const int8_t *zeros) {
+    for (int32_t j = 0; j < p->kw; ++j, to += p->in_c) {
+        const int32_t x = left + j * p->dilation_w;
+        const int8_t *tap = zeros;
+        if (row && x >= 0 && x < p->in_w) {
+            tap = (const int8_t *)row + x * pixel;
+        }
+        for (int32_t c = 0; c < p->in_c; ++c) {
+            to[c] = tap[c];
+        }
+    }
+}
+
+/* The last numbers of a run that are less than a group, and zeros behind them. */
+LL_INLINE void ll_gemm_rest(int8_t *to, const int8_t *from, int32_t count) {
+    for (int32_t k = 0; k < 4; ++k) {
+        to[k] = k < count ? from[k] : 0;
+    }
+}
+#endif
+
+/* Sums of `channels` channels; the twin that an odd one lacks has no bias to read. */
+LL_INLINE void LL_NAME(gemm_sums)(const int16_t *columns, const int8_t *weights,
+                                  const int32_t *bias, int32_t *sums, int32_t groups,
+                                  int32_t channels, int32_t pixels) {
+    int32_t last[2] = {0, 0}, twos = channels / 2;
+    for (int32_t odd = 0; odd < 2; ++odd) {
+        if (twos && pixels > 1) {
+            LL_CAT(LL_SUMS, 4)(columns, weights, bias, sums, groups, twos);
+        } else if (twos) {
+            LL_CAT(LL_SUMS, 1)(columns, weights, bias, sums, groups, twos);
+        }
+        if (channels % 2 == 0) {
+            return;
+        }
+        weights += twos * groups * 8;
+        sums += twos * (pixels > 1 ? 8 : 2);
+        last[0] = bias[channels - 1];
+        bias = last;
+        twos = 1;
+    }
+}
+
+/* The epilogue of channels [c0, c1) of `pixels` pixels from x on; sums begin at channel `base`. */
+LL_INLINE void LL_NAME(gemm_store)(ll_at *at, const ll_out *out, uint8_t *out_row, int32_t x,
+                                   int32_t pixels, const int32_t *sums, int32_t base, int32_t c0,
+                                   int32_t c1, LL_R (*store)(const ll_at *, LL_ACC)) {
+    if (pixels == 4) {
+        for (int32_t c = c0; c < c1; ++c) {
+            const int32_t *s = sums + (c - base) * 4;
+            LL_R y[4];
+            at->c = c;
+            at->x = x;
+            y[0] = store(at, s[0]);
+            at->x = x + 1;
+            y[1] = store(at, s[1]);
+            at->x = x + 2;
+            y[2] = store(at, s[2]);
+            at->x = x + 3;
+            y[3] = store(at, s[3]);
+            *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)y[0];
+            *LL_ELEMENT(LL_Y, out_row, x + 1, c, out) = (LL_Y)y[1];
+            *LL_ELEMENT(LL_Y, out_row, x + 2, c, out) = (LL_Y)y[2];
+            *LL_ELEMENT(LL_Y, out_row, x + 3, c, out) = (LL_Y)y[3];
+        }
+        return;
+    }
+    const int32_t apart = pixels == 1 ? 1 : 4;
+    for (int32_t c = c0; c < c1; ++c) {
+        at->c = c;
+        for (int32_t i = 0; i < pixels; ++i) {
+            at->x = x + i;
+            *LL_ELEMENT(LL_Y, out_row, x + i, c, out) =
+                (LL_Y)store(at, sums[(c - base) * apart + i]);
+        }
+    }
+}
+
+LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_out *out,
+                             const ll_region *r, void *scratch, const ll_in *operands,
+                             int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
+    const int8_t *zeros = (const int8_t *)in[3].base, *weights = (const int8_t *)in[1].base;
+    const int32_t *bias = (const int32_t *)in[2].base;
+    const int32_t run = p->kw * p->in_c, room = p->groups * 4;
+    const int32_t near = p->dilation_w == 1 && (p->kw == 1 || in[0].pixel == p->in_c);
+    const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
+    int16_t *const columns = (int16_t *)scratch;
+    int32_t *const sums = (int32_t *)scratch + p->groups * 8;
+    int8_t *const patches = (int8_t *)(sums + LL_CHUNK * 4);
+    const uint8_t *rows[LL_ROWS];
+    int32_t y1 = r->y1, x1 = r->x1;
+    ll_at at;
+    if (p->kh == 1 && p->kw == 1 && p->stride_h == 1 && p->stride_w == 1) {
+        const int32_t merged = ll_merged(r, in, 1, out, operands, count);
+        x1 += merged;
+        y1 = merged ? r->y0 + 1 : y1;
+    }
+    for (int32_t y = r->y0; y < y1; ++y) {
+        const int32_t image = y / p->out_h;
+        const int32_t top = (y - image * p->out_h) * p->stride_h - p->pad_top;
+        for (int32_t k = 0; k < p->kh; ++k) {
+            const int32_t iy = top + k * p->dilation_h;
+            rows[k] = iy >= 0 && iy < p->in_h ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
+        }
+        uint8_t *out_row = ll_out_row(out, y);
+        ll_at_row(&at, operands, count, y);
+        for (int32_t x = r->x0; x < x1; x += 4) {
+            const int32_t pixels = ll_min(x1 - x, 4);
+            const int8_t *from[4];
+            for (int32_t k = 0; k < p->kh; ++k) {
+                for (int32_t i = 0; i < 4; ++i) {
+                    const int32_t left = (x + i) * p->stride_w - p->pad_left;
+                    const int32_t inside = p->kw == 1 && p->pad_left == 0
+                                               ? i < pixels
+                                               : left >= 0 && left + p->kw <= p->in_w;
+                    if (i >= pixels) {
+                        from[i] = from[0];
+                    } else if (direct && inside && rows[k]) {
+                        from[i] = (const int8_t *)rows[k] + left * in[0].pixel;
+                    } else if (direct && !rows[k]) {
+                        from[i] = zeros;
+                    } else if (near && inside && rows[k]) {
+                        int8_t *to = patches + i * room + k * run;
+                        __builtin_memcpy(to, rows[k] + left * in[0].pixel, (uint32_t)run);
+                        from[i] = patches + i * room;
+                    } else {
+                        int8_t *to = patches + i * room;
+                        ll_gemm_patch(p, direct ? to : to + k * run, rows[k], left, in[0].pixel,
+                                      zeros);
+                        from[i] = to;
+                    }
+                }
+                if (direct) {
+                    const int32_t whole = run / 4;
+                    if (whole && pixels > 1) {
+                        ll_columns_4(columns + k * run * 4, from, whole);
+                    } else if (whole) {
+                        ll_columns_1(columns + k * run, from[0], whole);
+                    }
+                    if (run % 4) {
+                        for (int32_t i = 0; i < 4; ++i) {
+                            ll_gemm_rest(patches + i * room, from[i] + whole * 4, run % 4);
+                            from[i] = patches + i * room;
+                        }
+                        if (pixels > 1) {
+                            ll_columns_4(columns + whole * 16, from, 1);
+                        } else {
+                            ll_columns_1(columns + whole * 4, from[0], 1);
+                        }
+                    }
+                }
+            }
+            if (!direct && pixels > 1) {
+                ll_columns_4(columns, from, p->groups);
+            } else if (!direct) {
+                ll_columns_1(columns, from[0], p->groups);
+            }
+            for (int32_t base = r->c0 & ~1; base < r->c1; base += LL_CHUNK) {
+                const int32_t channels = ll_min(LL_CHUNK, r->c1 - base);
+                LL_NAME(gemm_sums)
+                (columns, weights + base * room, bias + base, sums, p->groups, channels, pixels);
+                LL_NAME(gemm_store)
+                (&at, out, out_row, x, pixels, sums, base, ll_max(base, r->c0),
+                 ll_min(base + LL_CHUNK, r->c1), store);
+            }
+        }
+    }
+}

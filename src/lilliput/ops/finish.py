@@ -1,0 +1,143 @@
+"""How the accumulator of a weighted sum becomes the element that is stored, in C.
+
+One idea: requantisation is exact in every form, and the form is as short as what is known of the
+sums allows.  In general it is `ll_requant` and a clamp.  Where the weights are constant and prove
+that no sum leaves 30 bits, the rounded product, the offset of the last rounding and the zero
+point are one instruction, and shift and saturation another:
+
+    sat8((mulh(2a, m) + 2^(r-1) + (zp << r)) >> r)      TFLite's double rounding, shift -r
+
+Rounding ties away from zero takes one off a negative product first (`ll_away`).  That is left
+out where no negative product is seen: the zero point is the smallest element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node, Value
+from lilliput.ir.op import Finish
+from lilliput.ir.types import Array, DType
+from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, layer, multipliers
+from lilliput.ops.common import REQUANT_C
+from lilliput.ops.numeric import Rounding
+
+Load = Callable[[Value], str]
+MOST_SHIFT = 20
+"""Larger right shifts move the zero point out of 32 bits."""
+
+
+def finish(b: Builder, node: Node) -> Finish:
+    """Requantisation of the accumulator, with literals where all channels agree."""
+    y = node.output.type
+    if is_raw(node) or y.dtype.is_float:
+        return Finish(lambda acc, load: acc)
+    mult, shift = (np.array(x, np.int64) for x in multipliers(node))
+    if _is_short(b, node, shift):
+        return _short(b, node, mult, -shift)
+    return _general(b, node, mult, shift)
+
+
+def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | None:
+    """The largest magnitude that each output channel's sum can reach, for any input; None where
+    weights or bias are not known.
+
+    Bounds every partial sum of products too, with the bias that zero points were folded into.
+    """
+    plain = isinstance(node.attrs, Conv2d | Linear) and len(node.inputs) <= 3
+    if not plain or acc_type(node) is not DType.S32:
+        return None
+    x, w = node.inputs[0].type, data(node.inputs[1])
+    bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
+    if w is None or bias is None:
+        return None
+    low, high = x.dtype.bounds
+    # |x| alone, not |x - zero point|: kernels add products of stored numbers to a folded bias
+    reach = max(abs(low), high) + abs(x.zero_point)
+    weights = np.abs(w.astype(np.int64) - node.inputs[1].type.zero_point)
+    return reach * weights.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+
+
+def constants_of(b: Builder) -> Callable[[Value], Array | None]:
+    """The data of a builder's parameters."""
+
+    def data(value: Value) -> Array | None:
+        param = b.params.get(value.name)
+        return param.data if param else None
+
+    return data
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """Numbers of every output channel: literals where all channels agree, else operands."""
+
+    literals: Mapping[str, int]
+    operands: Mapping[str, Value]
+
+    @staticmethod
+    def of(b: Builder, node: Node, **numbers: Array) -> _Channels:
+        if all((n == n[0]).all() for n in numbers.values()):
+            return _Channels({name: int(n[0]) for name, n in numbers.items()}, {})
+        types = {"shift": np.int8, "right": np.int8}
+        params = {
+            name: b.param(f"{node.output.name}/{name}", n.astype(types.get(name, np.int32)))
+            for name, n in numbers.items()
+        }
+        return _Channels({}, params)
+
+    def load(self, load: Load) -> list[str]:
+        """The C expressions of the numbers, in the order they were given."""
+        return [str(n) for n in self.literals.values()] or [*map(load, self.operands.values())]
+
+
+def _is_short(b: Builder, node: Node, shift: Array) -> bool:
+    largest = largest_sum(node, constants_of(b))
+    if largest is None or node.output.type.dtype is not DType.S8:
+        return False
+    in_range = -MOST_SHIFT <= shift.min() and shift.max() <= 0
+    alike = not _rounds_away(node) or (shift < 0).all() or (shift == 0).all()
+    double = layer(node).rounding is Rounding.DOUBLE
+    return bool(in_range and alike and double and largest.max() < 1 << 29)
+
+
+def _rounds_away(node: Node) -> bool:
+    """Whether negative products are stored as more than the smallest element."""
+    y = node.output.type
+    return y.zero_point > y.dtype.bounds[0]
+
+
+def _short(b: Builder, node: Node, mult: Array, right: Array) -> Finish:
+    half = np.where(right > 0, 1 << np.maximum(right - 1, 0), 0)
+    offset = half + (node.output.type.zero_point << right)
+    away = _rounds_away(node) and right.min() > 0
+    numbers = _Channels.of(b, node, mult=mult, offset=offset, right=right)
+
+    def c(acc: str, load: Load) -> str:
+        m, k, r = numbers.load(load)
+        add = f"ll_mulh_add(ll_wrap_shl({acc}, 1), {m}, "
+        scaled = f"ll_away({add}0)) + {k}" if away else f"{add}{k})"
+        if not numbers.literals:
+            return f"ll_sat8(({scaled}) >> {r})"
+        return f"LL_SAT8_SHR({scaled}, {r})" if r != "0" else f"ll_sat8({scaled})"
+
+    return Finish(c, tuple(numbers.operands.values()))
+
+
+def _general(b: Builder, node: Node, mult: Array, shift: Array) -> Finish:
+    y = node.output.type
+    wide = acc_type(node) is DType.S64
+    scale = "ll_requant_s64" if wide else REQUANT_C[layer(node).rounding]
+    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
+    numbers = _Channels.of(b, node, mult=mult, shift=shift)
+
+    def c(acc: str, load: Load) -> str:
+        m, s = numbers.load(load)
+        scaled = f"ll_clamp({scale}({acc}, {m}, {s}), {low}, {high})"
+        return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
+
+    return Finish(c, tuple(numbers.operands.values()))

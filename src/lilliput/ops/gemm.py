@@ -1,0 +1,168 @@
+"""Register-tiled kernels of int8 convolutions and matrix products.
+
+GEMM          every weight is widened as it is used
+GEMM_JOINED   two channels' weights are one 16-bit number (`isa/generic.h`): an eighth fewer
+              instructions, where the weights prove that sums fit in 24 bits
+
+Both read weights as `twos` lays them out: output channels in twos, numbers in groups of four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import EITHER, Kernel, Operand, Packing, Work
+from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ops.accumulate import Conv2d, layer
+from lilliput.ops.conv_kernels import WINDOW, conv2d_params, folded_bias, zero_points
+from lilliput.ops.finish import finish, largest_sum
+
+CHUNK = 32
+"""Channels whose sums are kept before the epilogue takes them."""
+PLACES = (0, 4, 2, 6)
+"""Of numbers k0 to k3 of a group: the byte of channel P; Q's is the next."""
+
+
+def _twos(w: Array) -> Array:
+    """Weights (O, ...) as (O/2, groups, 4, 2): twos of channels, groups, numbers, P and Q."""
+    rows = w.reshape(w.shape[0], -1)
+    rows = np.pad(rows, ((0, rows.shape[0] % 2), (0, -rows.shape[1] % 4)))
+    return rows.reshape(rows.shape[0] // 2, 2, -1, 4).transpose(0, 2, 3, 1)
+
+
+def _pack(w: Array) -> Array:
+    pairs = _twos(w)[:, :, [0, 2, 1, 3]]  # (k0, k2), (k1, k3)
+    return np.ascontiguousarray(pairs).reshape(-1, 8)
+
+
+def _unpack(packed: Array, type: TensorType) -> Array:
+    channels = type.shape[0]
+    twos = packed.reshape(-(-channels // 2), -1, 4, 2)[:, :, [0, 2, 1, 3]]
+    rows = twos.transpose(0, 3, 1, 2).reshape(2 * twos.shape[0], -1)
+    return np.ascontiguousarray(rows[:channels, : type.size // channels]).reshape(type.shape)
+
+
+def _join(packed: Array) -> Array:
+    """Bytes P, Q as the number 256 Q + P."""
+    borrowed = packed[:, 1::2] - (packed[:, ::2] < 0)
+    return np.stack((packed[:, ::2], borrowed), axis=-1).reshape(packed.shape).astype(np.int8)
+
+
+def _part(joined: Array) -> Array:
+    lent = joined[:, 1::2] + (joined[:, ::2] < 0)
+    return np.stack((joined[:, ::2], lent), axis=-1).reshape(joined.shape).astype(np.int8)
+
+
+TWOS = Packing("twos", _pack, _unpack)
+"""int8 weights (O, ...) in groups of 8 bytes, as `isa/generic.h` says."""
+JOINED = Packing("joined", lambda w: _join(_pack(w)), lambda p, t: _unpack(_part(p), t))
+"""The same with P and Q joined; Q has to be more than -128 where P is negative."""
+
+
+def groups(node: Node) -> int:
+    """Groups of four numbers that one output channel is a sum over."""
+    w = node.inputs[1].type
+    return -(-(w.size // w.shape[0]) // 4)
+
+
+def _accepts(node: Node) -> str | None:
+    x, w = node.inputs[0].type, node.inputs[1].type
+    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
+        return "not int8 times int8 weights without a zero point"
+    if len(node.inputs) > 3:
+        return "takes no initial accumulators"
+    attrs = layer(node)
+    if isinstance(attrs, Conv2d) and attrs.groups > 1:
+        return "more than one group"
+    return None
+
+
+def _joins(node: Node, data: Mapping[str, Array]) -> str | None:
+    largest = largest_sum(node, lambda value: data.get(value.name))
+    if largest is None:
+        return "nothing is known of the weights"
+    if largest.max() >= 1 << 23:
+        return f"sums may reach {int(largest.max()):,}, more than 24 bits hold"
+    pairs = _pack(data[node.inputs[1].name])
+    if ((pairs[:, ::2] < 0) & (pairs[:, 1::2] == -128)).any():
+        return "two weights cannot be joined: the second is -128"
+    return None
+
+
+def _params(node: Node) -> Mapping[str, int]:
+    if isinstance(node.attrs, Conv2d):
+        every = dict(conv2d_params(node))
+        for name in ("group_in", "group_out", "resume", "w_next", "w_zero"):
+            del every[name]
+        return {**every, "groups": groups(node)}
+    rows, pixels, channels = node.inputs[0].type.frame
+    ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
+    shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
+    nothing = {"pad_top": 0, "pad_left": 0}
+    return {**shape, **dict.fromkeys(ones, 1), **nothing, "groups": groups(node)}
+
+
+def _types(node: Node, sums: str) -> Mapping[str, str]:
+    chunk = min(CHUNK, _even(node.output.type.shape[-1]))
+    return {"LL_ACC": "int32_t", "LL_SUMS": sums, "LL_CHUNK": str(chunk)}
+
+
+def _even(n: int) -> int:
+    return n + n % 2
+
+
+def _operands(b: Builder, node: Node, packing: Packing) -> tuple[Operand, ...]:
+    w = node.inputs[1]
+    run = w.type.shape[2] * w.type.shape[3] if len(w.type.shape) == 4 else w.type.shape[1]
+    return (
+        Operand(node.inputs[0], 0),
+        Operand(w, 1, packing),
+        Operand(folded_bias(b, node)),
+        zero_points(b, node, run),
+    )
+
+
+def _scratch(node: Node) -> int:
+    """Four columns of int16, sums of a chunk, and four windows of bytes."""
+    chunk = min(CHUNK, _even(node.output.type.shape[-1]))
+    return groups(node) * (32 + 16) + chunk * 16
+
+
+def _work(node: Node) -> Work:
+    """Inner: pairs of numbers for every tile; set-ups: groups of a column."""
+    rows, pixels, channels = node.output.type.frame
+    tiles = rows * -(-pixels // 4)
+    inner = tiles * (_even(channels) // 2) * groups(node)
+    return Work(inner, node.output.type.size, tiles * groups(node))
+
+
+GEMM = Kernel(
+    name="gemm",
+    source="gemm.c",
+    accepts=_accepts,
+    types=lambda node: _types(node, "ll_sums"),
+    params=_params,
+    specialise=("kh", "kw", "groups", "in_c", *WINDOW),
+    operands=lambda b, node: _operands(b, node, TWOS),
+    finish=finish,
+    overlap="none",
+    align=4,
+    scratch=_scratch,
+    packed=(1,),
+    feature="dsp",
+    writes=EITHER,
+    work=_work,
+)
+
+GEMM_JOINED = replace(
+    GEMM,
+    name="gemm_joined",
+    types=lambda node: _types(node, "ll_sums_joined"),
+    operands=lambda b, node: _operands(b, node, JOINED),
+    proof=_joins,
+)
