@@ -21,7 +21,9 @@ from lilliput.codegen.c import Text, comment, identifier, number, table
 from lilliput.codegen.instances import (
     Instances,
     Optimize,
+    Strides,
     kernel_path,
+    strides,
     write_instance,
     write_signature,
 )
@@ -246,7 +248,7 @@ class _Emitter:
 
     def call(self, text: Text, call: Call, *, looped: bool) -> None:
         tables = {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
-        n = self.instances.add(call, self.next_step, tables)
+        n = self.instances.add(call, self.next_step, tables, looped=looped)
         kernel = call.kernel.function
         params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):
@@ -255,13 +257,11 @@ class _Emitter:
             results = [v for _, v in call.results()]
             moving = [v for v in (*call.inputs, *results) if v.counter or v.block is not None]
             static = "" if moving else "static const "
-            rows = call.output.rows
-            own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
-            views = [self.view(v, rows) for v in call.inputs[:own]]
-            views += [self.view(v, rows, call.output.pixels) for v in call.inputs[own:]]
+            into, made = strides(call)
+            views = [self.view(*pair) for pair in zip(call.inputs, into, strict=True)]
             views = views or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
-            outputs = [self.view(v, v.rows) for v in results]
+            outputs = [self.view(*pair) for pair in zip(results, made, strict=True)]
             self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
             for i, view in enumerate(call.inputs):
                 if view.block is not None:
@@ -301,16 +301,13 @@ class _Emitter:
             return self.symbols[view.buffer]
         return f"{buffer.memory}+{(buffer.offset or 0) + view.start}"
 
-    def view(self, view: View, out_rows: int, out_pixels: int = 1) -> str:
-        """The C value of a view; what is repeated along rows or pixels has a stride of 0."""
-        row = 0 if view.rows == 1 and out_rows > 1 else view.row
-        pixel = 0 if view.pixels == 1 and out_pixels > 1 else view.pixel
-        ring = "LL_WHOLE" if view.ring is None else str(view.ring)
+    def view(self, view: View, strides: Strides) -> str:
+        """The C value of a view."""
         first = str(view.shift)
         if view.counter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
-        return f"{{{self.address(view)}, {row}, {pixel}, {ring}, {first}, {view.channel}}}"
+        return strides.c(self.address(view), first)
 
     def copy(self, text: Text, copy: Copy) -> None:
         source, target = copy.source, copy.target

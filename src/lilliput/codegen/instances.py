@@ -42,7 +42,8 @@ class Signature:
 @dataclass(frozen=True)
 class Instance:
     """`store` is the body of the epilogue; `operands` how many of the inputs belong to it;
-    `planes` whether it writes channel planes; `outputs` how many results it has."""
+    `planes` whether it writes channel planes; `outputs` how many results it has; `known` what is
+    fixed of views and region."""
 
     signature: Signature
     fixed: tuple[tuple[str, int | float], ...]
@@ -51,6 +52,7 @@ class Instance:
     operands: int
     planes: bool
     outputs: int
+    known: Known | None = None
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Instances:
     found: dict[Instance, int] = field(default_factory=dict[Instance, int])
     steps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
 
-    def add(self, call: Call, step: int, tables: Mapping[View, str]) -> int:
-        """The number of the instance that executes `call`."""
+    def add(self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool) -> int:
+        """The number of the instance that executes `call`, which may be within a loop."""
         params = call.kernel.params(call.node)
         names = call.kernel.specialise if self.optimize is Optimize.SPEED else ()
         operands = len(call.store.operands) if call.store else 0
@@ -74,6 +76,7 @@ class Instances:
             operands,
             call.output.plane is not None,
             len(call.results()),
+            known(call, looped=looped) if self.optimize is Optimize.SPEED else None,
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)
@@ -91,6 +94,74 @@ class Instances:
             types["LL_ROWS"] = str(params["kh"])
             types["LL_TAPS"] = str(int(params["kh"]) * int(params["kw"]))
         return Signature(call.kernel.function, call.kernel.source, tuple(sorted(types.items())))
+
+
+@dataclass(frozen=True)
+class Strides:
+    """What a view is in C but for its address: `ll_in` without the base.  `first` is None where
+    it is known at run time only."""
+
+    row: int
+    pixel: int
+    ring: int | None
+    first: int | None
+    plane: int
+
+    def c(self, base: str, first: str) -> str:
+        """The C value of the view at `base`; `first` is used where it is not known here."""
+        ring = "LL_WHOLE" if self.ring is None else str(self.ring)
+        known = first if self.first is None else str(self.first)
+        return f"{{{base}, {self.row}, {self.pixel}, {ring}, {known}, {self.plane}}}"
+
+
+def strides(call: Call) -> tuple[list[Strides], list[Strides]]:
+    """Those of a call's inputs and results.
+
+    What has one row is repeated along the rows of the output (stride 0), and what the epilogue
+    reads and has one pixel along its pixels.
+    """
+    out = call.output
+    own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
+    inputs = [
+        _strides(
+            v,
+            row=0 if v.rows == 1 and out.rows > 1 else v.row,
+            pixel=0 if i >= own and v.pixels == 1 and out.pixels > 1 else v.pixel,
+        )
+        for i, v in enumerate(call.inputs)
+    ]
+    return inputs, [_strides(v, row=v.row, pixel=v.pixel) for _, v in call.results()]
+
+
+def _strides(view: View, row: int, pixel: int) -> Strides:
+    moves = view.counter is not None or view.block is not None
+    return Strides(row, pixel, view.ring, None if moves else view.shift, view.channel)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an instance fixes of its call besides parameters: C values of the views and the
+    region, over its arguments `in`, `out` and `r`."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    region: str
+
+
+def known(call: Call, *, looped: bool) -> Known:
+    """Strides of every view, and the bounds of every axis that a loop does not step along."""
+    inputs, outputs = strides(call)
+    region = call.region
+    bounds: list[str] = []
+    for axis, reach in (("y", region.y), ("x", region.x), ("c", region.c)):
+        moves = looped and reach.step != 0
+        low, high = reach.at(0)
+        bounds += [f"r->{axis}0", f"r->{axis}1"] if moves else [str(low), str(high)]
+    return Known(
+        tuple(v.c(f"in[{i}].base", f"in[{i}].first") for i, v in enumerate(inputs)),
+        tuple(v.c(f"out[{i}].base", f"out[{i}].first") for i, v in enumerate(outputs)),
+        f"{{{', '.join(bounds)}}}",
+    )
 
 
 def result_type(dtype: DType) -> str:
@@ -164,13 +235,26 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
     with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
         text.add(f"ll_{kernel}_params q = *p;")
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
-        if not instance.planes:  # known here, so that it costs nothing there
-            text.add(f"ll_out to[{instance.outputs}];")
-            text.extend(f"to[{i}] = out[{i}];" for i in range(instance.outputs))
-            text.add(f"to[0].plane = (int32_t)sizeof({types['LL_Y']});")
-        out = "out" if instance.planes else "to"
+        views, out, region = _places(text, instance, types["LL_Y"])
         text.add(
-            f"ll_{kernel}_{instance.signature.suffix}(&q, in, {out}, r, scratch, "
-            f"in + {instance.own}, {instance.operands}, {store});"
+            f"ll_{kernel}_{instance.signature.suffix}(&q, {views}, {out}, {region}, scratch, "
+            f"{views} + {instance.own}, {instance.operands}, {store});"
         )
         text.add("LL_STEP_END();")
+
+
+def _places(text: Text, instance: Instance, y_type: str) -> tuple[str, str, str]:
+    """Writes what is known of views and region; the names they have from there on."""
+    if instance.known is not None:
+        inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0}",)
+        for name, type, views in (("from", "ll_in", inputs), ("to", "ll_out", instance.known.outputs)):
+            with text.block(f"const {type} {name}[{len(views)}] =", "};"):
+                text.extend(f"{view}," for view in views)
+        text.add("(void)in;", "(void)r;", f"const ll_region s = {instance.known.region};")
+        return "from", "to", "&s"
+    if instance.planes:
+        return "in", "out", "r"
+    text.add(f"ll_out to[{instance.outputs}];")
+    text.extend(f"to[{i}] = out[{i}];" for i in range(instance.outputs))
+    text.add(f"to[0].plane = (int32_t)sizeof({y_type});")  # costs nothing where it is known
+    return "in", "to", "r"

@@ -36,6 +36,7 @@ from lilliput.ops.conv_kernels import (
     LINEAR,
     POINTWISE,
 )
+from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED
 from lilliput.ops.registry import register
 
@@ -234,7 +235,7 @@ conv2d = register(
         grads=(None, None, None, None),
         regions=_conv2d_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM, GEMM_JOINED, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
+        kernels=(DEPTHWISE_WINDOWS, GEMM, GEMM_JOINED, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
         samples=(
             Sample(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),

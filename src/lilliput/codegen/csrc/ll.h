@@ -65,24 +65,6 @@ LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
     return (uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
 }
 
-/* Pixels by which the first row grows when the rows of a region follow one another in every view,
- * so that they can be taken as one; 0 where they do not. */
-LL_INLINE int32_t ll_merged(const ll_region *r, const ll_in *in, int32_t inputs, const ll_out *out,
-                            const ll_in *operands, int32_t count) {
-    const int32_t width = r->x1;
-    int32_t follow = r->x0 == 0 && out->ring == LL_WHOLE && out->row == width * out->pixel;
-    for (int32_t i = 0; i < inputs; ++i) {
-        follow = follow && in[i].ring == LL_WHOLE && in[i].row == width * in[i].pixel;
-    }
-    for (int32_t i = 0; i < count; ++i) {
-        const int32_t row = operands[i].row, pixel = operands[i].pixel;
-        const int32_t repeats = row == 0 && (pixel == 0 || width == 1);
-        follow = follow && operands[i].ring == LL_WHOLE &&
-                 (repeats || (width > 1 && row == width * pixel));
-    }
-    return follow ? (r->y1 - r->y0 - 1) * width : 0;
-}
-
 /* Where an epilogue is: the current row of each of its operands, the pixel, the channel. */
 #define LL_AT_MAX 8
 typedef struct {
@@ -90,10 +72,21 @@ typedef struct {
     int32_t x, c;
 } ll_at;
 
+/* Without a loop, so that arrays of views that are known fall apart into numbers. */
 LL_INLINE void ll_at_row(ll_at *at, const ll_in *operands, int32_t count, int32_t y) {
-    for (int32_t i = 0; i < count; ++i) {
-        at->row[i] = ll_in_row(&operands[i], y);
+#define LL_AT_ROW(i)                                                                               \
+    if (count > (i)) {                                                                             \
+        at->row[i] = ll_in_row(&operands[i], y);                                                   \
     }
+    LL_AT_ROW(0)
+    LL_AT_ROW(1)
+    LL_AT_ROW(2)
+    LL_AT_ROW(3)
+    LL_AT_ROW(4)
+    LL_AT_ROW(5)
+    LL_AT_ROW(6)
+    LL_AT_ROW(7)
+#undef LL_AT_ROW
 }
 
 /* Where element (x, c) of the row at `row` is stored. */
@@ -110,6 +103,37 @@ LL_INLINE int32_t ll_max(int32_t a, int32_t b) {
 
 LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high) {
     return ll_min(ll_max(v, low), high);
+}
+
+/* Whether the rows of a view follow one another, `width` pixels each; what an epilogue repeats
+ * for every row and pixel does. */
+LL_INLINE int32_t ll_follows(int32_t row, int32_t pixel, int32_t ring, int32_t width) {
+    const int32_t repeats = row == 0 && (pixel == 0 || width == 1);
+    return ring == LL_WHOLE && (repeats || (width > 1 && row == width * pixel));
+}
+
+/* Pixels by which the first row grows when the rows of a region follow one another in in[0], the
+ * output and every operand, so that they can be taken as one; 0 where they do not. */
+LL_INLINE int32_t ll_merged(const ll_region *r, const ll_in *in, const ll_out *out,
+                            const ll_in *operands, int32_t count) {
+    const int32_t width = r->x1;
+    int32_t follow = r->x0 == 0 && out->ring == LL_WHOLE && out->row == width * out->pixel &&
+                     in->ring == LL_WHOLE && in->row == width * in->pixel;
+#define LL_FOLLOWS(i)                                                                              \
+    if (count > (i)) {                                                                             \
+        follow =                                                                                   \
+            follow && ll_follows(operands[i].row, operands[i].pixel, operands[i].ring, width);     \
+    }
+    LL_FOLLOWS(0)
+    LL_FOLLOWS(1)
+    LL_FOLLOWS(2)
+    LL_FOLLOWS(3)
+    LL_FOLLOWS(4)
+    LL_FOLLOWS(5)
+    LL_FOLLOWS(6)
+    LL_FOLLOWS(7)
+#undef LL_FOLLOWS
+    return follow ? (r->y1 - r->y0 - 1) * width : 0;
 }
 
 #endif

@@ -71,7 +71,7 @@ LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const i
 }
 
 /* `twos` >= 1, `groups` >= 1; columns, weights, bias and sums at addresses of whole words. */
-#define LL_SUMS_OF(name, pixels, joined)                                                              \
+#define LL_SUMS_OF(name, pixels, joined)                                                           \
     LL_INLINE void name(const int16_t *columns, const int8_t *weights, const int32_t *bias,        \
                         int32_t *sums, int32_t groups, int32_t twos) {                             \
         ll_sums_of(columns, weights, bias, sums, groups, twos, pixels, joined);                    \
@@ -81,5 +81,43 @@ LL_SUMS_OF(ll_sums_4, 4, 0)
 LL_SUMS_OF(ll_sums_1, 1, 0)
 LL_SUMS_OF(ll_sums_joined_4, 4, 1)
 LL_SUMS_OF(ll_sums_joined_1, 1, 1)
+
+/* Sums of a depthwise convolution of one channel: `rows` rows of `width` pixels, in `sums` without
+ * gaps.  `plane` is the first window's first number in a copy of the channel with its padding,
+ * whose rows are `row` bytes apart.  Weights are pairs for each of `kh` rows: (0, 2) (1, 3) (4, 6)
+ * (5, -) of seven, (0, 2) (1, 3) (4, -) of five, (0, 2) (1, -) of three.  `width`
+ * is a whole number of steps: two pixels of windows of three, four of others; a step reads whole
+ * words of every row. */
+LL_INLINE void ll_windows_of(const int8_t *plane, const int16_t *weights, int32_t bias,
+                             int32_t *sums, int32_t row, int32_t kh, int32_t rows, int32_t width,
+                             int32_t kw, int32_t stride) {
+    static const int8_t place[7] = {0, 2, 1, 3, 4, 6, 5};
+    const int32_t room = kw + 1;
+    for (int32_t y = 0; y < rows; ++y) {
+        for (int32_t x = 0; x < width; ++x) {
+            const int8_t *window = plane + y * stride * row + x * stride;
+            int32_t sum = bias;
+            for (int32_t k = 0; k < kh; ++k) {
+                for (int32_t j = 0; j < kw; ++j) {
+                    sum = ll_wrap_add(sum, window[k * row + j] * weights[k * room + place[j]]);
+                }
+            }
+            *sums++ = sum;
+        }
+    }
+}
+
+#define LL_WINDOWS_OF(name, kw, stride)                                                            \
+    LL_INLINE void name(const int8_t *plane, const int16_t *weights, int32_t bias, int32_t *sums,  \
+                        int32_t row, int32_t kh, int32_t rows, int32_t width) {                    \
+        ll_windows_of(plane, weights, bias, sums, row, kh, rows, width, kw, stride);               \
+    }
+
+LL_WINDOWS_OF(ll_windows_3_1, 3, 1)
+LL_WINDOWS_OF(ll_windows_3_2, 3, 2)
+LL_WINDOWS_OF(ll_windows_5_1, 5, 1)
+LL_WINDOWS_OF(ll_windows_5_2, 5, 2)
+LL_WINDOWS_OF(ll_windows_7_1, 7, 1)
+LL_WINDOWS_OF(ll_windows_7_2, 7, 2)
 
 #endif

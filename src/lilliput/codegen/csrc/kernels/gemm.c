@@ -114,7 +114,7 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
     int32_t y1 = r->y1, x1 = r->x1;
     ll_at at;
     if (p->kh == 1 && p->kw == 1 && p->stride_h == 1 && p->stride_w == 1) {
-        const int32_t merged = ll_merged(r, in, 1, out, operands, count);
+        const int32_t merged = ll_merged(r, in, out, operands, count);
         x1 += merged;
         y1 = merged ? r->y0 + 1 : y1;
     }

@@ -1,0 +1,137 @@
+"""Depthwise convolutions of int8 on cores with dual products, one channel plane after another.
+
+One idea: what a window needs is made regular first (a copy with its padding, weights in pairs), so
+that the inner loop is one function for each width of window and stride.  The kernels that take
+every shape are in `conv_kernels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import EITHER, Kernel, Layout, Operand, Packing, Work
+from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ops.accumulate import Conv2d, layer, macs
+from lilliput.ops.conv_kernels import WINDOW, conv2d_params, depthwise_accepts, folded_bias
+from lilliput.ops.finish import finish
+
+ORDER = (0, 2, 1, 3, 4, 6, 5)
+"""Where the taps of a window's row lie, in int16 numbers; one more makes them whole pairs."""
+STEP = {3: 2, 5: 4, 7: 4}
+"""Width of a window -> pixels that the inner loop makes at a time."""
+READ = {(3, 1): 4, (3, 2): 6, (5, 1): 8, (5, 2): 12, (7, 1): 12, (7, 2): 16}
+"""(width of a window, stride) -> bytes of a row that one step reads."""
+SUMS = 512
+"""Sums that a band keeps, if more than one row fits."""
+
+
+def _pack(w: Array) -> Array:
+    channels, kh, kw = w.shape[:3]
+    pairs = np.zeros((channels, kh, kw + 1), np.int16)
+    pairs[:, :, list(ORDER[:kw])] = w.reshape(channels, kh, kw)
+    return pairs.reshape(channels, -1)
+
+
+def _unpack(packed: Array, type: TensorType) -> Array:
+    channels, kh, kw, _ = type.shape
+    taps = packed.reshape(channels, kh, kw + 1)[:, :, list(ORDER[:kw])]
+    return np.ascontiguousarray(taps).astype(np.int8).reshape(type.shape)
+
+
+PAIRS = Packing("pairs", _pack, _unpack)
+"""int8 depthwise weights (C*M,KH,KW,1) as int16 (C*M, KH*(KW+1)), in the order of `ORDER`."""
+
+
+def _accepts(node: Node) -> str | None:
+    refused = depthwise_accepts(node)
+    if refused:
+        return refused
+    x, w, a = node.inputs[0].type, node.inputs[1].type, layer(node)
+    assert isinstance(a, Conv2d)
+    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
+        return "not int8 times int8 weights without a zero point"
+    kh, kw = w.shape[1:3]
+    square = kw in STEP and (kw != 3 or kh == 3)
+    if not square or a.dilation != (1, 1) or a.stride not in ((1, 1), (2, 2)):
+        return "no window of 3x3, or of rows of 5 or 7, with stride 1 or 2"
+    return None
+
+
+def _shape(node: Node) -> tuple[int, int, int]:
+    """(output rows a band, pixels of a row of sums, bytes of a row of the copy)."""
+    a, x, w, y = layer(node), node.inputs[0].type, node.inputs[1].type, node.output.type
+    assert isinstance(a, Conv2d)
+    kw, stride = w.shape[2], a.stride[1]
+    step = STEP[kw]
+    width = -(-y.shape[2] // step) * step
+    needed = max((width - step) * stride + READ[kw, stride], a.pad[2] + x.shape[2])
+    room = -(-(needed + -a.pad[2] % 4) // 4) * 4
+    return max(1, min(y.shape[1], SUMS // width)), width, room
+
+
+def _params(node: Node) -> Mapping[str, int]:
+    every = conv2d_params(node)
+    names = ("in_h", "in_w", "out_h", "kh", "kw", "stride_h", "stride_w", "pad_top", "pad_left")
+    band, width, room = _shape(node)
+    x, w = node.inputs[0].type, node.inputs[1].type
+    return {
+        **{name: every[name] for name in names},
+        "multiplier": node.output.type.shape[3] // x.shape[3],
+        "band": band,
+        "width": width,
+        "room": room,
+        "taps": w.shape[1] * (w.shape[2] + 1),
+        "zero": x.zero_point,
+    }
+
+
+def _types(node: Node) -> Mapping[str, str]:
+    kw, stride = node.inputs[1].type.shape[2], layer(node)
+    assert isinstance(stride, Conv2d)
+    return {"LL_ACC": "int32_t", "LL_WINDOWS_FUNCTION": f"ll_windows_{kw}_{stride.stride[1]}"}
+
+
+def _operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    bias = Operand(folded_bias(b, node))
+    return (Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, PAIRS), bias)
+
+
+def _scratch(node: Node) -> int:
+    band, width, room = _shape(node)
+    a, kh = layer(node), node.inputs[1].type.shape[1]
+    assert isinstance(a, Conv2d)
+    return band * width * 4 + ((band - 1) * a.stride[0] + kh) * room
+
+
+def _work(node: Node) -> Work:
+    """Inner: taps of every sum; set-ups: rows of every channel."""
+    y = node.output.type
+    _, width, _ = _shape(node)
+    rows = y.shape[0] * y.shape[1] * y.shape[3]
+    return Work(macs(node) // y.shape[2] * width, y.size, rows)
+
+
+DEPTHWISE_WINDOWS = Kernel(
+    name="depthwise_windows",
+    source="depthwise_windows.c",
+    accepts=_accepts,
+    types=_types,
+    params=_params,
+    specialise=("multiplier", "band", "width", "room", "taps", "zero", "kh", "kw", *WINDOW[:2],
+                *WINDOW[4:]),
+    operands=_operands,
+    finish=finish,
+    overlap="none",
+    align=4,
+    scratch=_scratch,
+    packed=(1,),
+    feature="dsp",
+    reads=(Layout.PLANES,),
+    writes=EITHER,
+    by_planes=True,
+    work=_work,
+)
