@@ -164,12 +164,14 @@ def macs(node: Node) -> int:
 @dataclass(frozen=True)
 class FoldBias(Attrs):
     """zero_point, w_zero: what activations and weights have instead of zero; wide: sums are
-    int64; axes: how many of the first axes keep sums of their own."""
+    int64; axes: how many of the first axes keep sums of their own; times: what a kernel whose
+    weights are multiplied has its bias multiplied by."""
 
     zero_point: int
     wide: bool = False
     w_zero: int = 0
     axes: int = 1
+    times: int = 1
 
 
 def _fold_bias_infer(a: FoldBias, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -190,7 +192,7 @@ def _fold_bias_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     sums = w.reshape(node.output.type.size, -1).sum(1) * -node.attrs.zero_point
     if len(operands) > 1:
         sums = sums + operands[1].astype(np.int64)
-    return (sums.astype(node.output.type.dtype.numpy),)
+    return ((sums * node.attrs.times).astype(node.output.type.dtype.numpy),)
 
 
 def _fold_bias_regions(node: Node) -> tuple[OperandRule, ...]:
@@ -212,7 +214,7 @@ def _fold_work(node: Node) -> Work:
 fold_bias = register(
     Op(
         name="fold_bias",
-        doc="y[o] = bias[o] - zero_point * sum(w[o] - w_zero); w (O, ...), bias (O) -> y (O); "
+        doc="y[o] = times (bias[o] - zero_point * sum(w[o] - w_zero)); w (O, ...), bias (O) -> y (O); "
         "with axes > 1 o counts through the first axes of w",
         attrs=FoldBias,
         infer=_fold_bias_infer,
@@ -235,6 +237,7 @@ fold_bias = register(
                     "zero_point": _fold_attrs(node).zero_point,
                     "has_bias": int(len(node.inputs) > 1),
                     "w_zero": _fold_attrs(node).w_zero,
+                    "times": _fold_attrs(node).times,
                 },
                 operands=_fold_bias_operands,
                 work=_fold_work,
@@ -246,6 +249,7 @@ fold_bias = register(
             Sample((s8(2, 4), s64(2)), FoldBias(0, wide=True)),
             Sample((s8(5, 2, 3), s32(5)), FoldBias(-128, w_zero=127)),
             Sample((s8(3, 2, 3, 5),), FoldBias(-9, axes=3)),
+            Sample((s8(5, 4), s32(5)), FoldBias(11, times=2)),
         ),
         dtypes=(DType.S8,),
         oracle="docs/numerics.md",

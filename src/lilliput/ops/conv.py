@@ -37,7 +37,7 @@ from lilliput.ops.conv_kernels import (
     POINTWISE,
 )
 from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
-from lilliput.ops.gemm import GEMM, GEMM_JOINED
+from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
 from lilliput.ops.registry import register
 
 
@@ -235,7 +235,7 @@ conv2d = register(
         grads=(None, None, None, None),
         regions=_conv2d_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(DEPTHWISE_WINDOWS, GEMM, GEMM_JOINED, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
+        kernels=(DEPTHWISE_WINDOWS, GEMM, GEMM_JOINED, GEMM_WIDE, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
         samples=(
             Sample(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
@@ -324,7 +324,7 @@ linear = register(
         grads=(None, None, None, None),
         regions=_linear_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM, GEMM_JOINED, LINEAR),
+        kernels=(GEMM, GEMM_JOINED, GEMM_WIDE, LINEAR),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),

@@ -108,12 +108,13 @@ def weights(node: Node, packing: Packing = PLAIN, nibbles: Packing = NIBBLES) ->
     return Operand(w, 1, nibbles if w.type.dtype is DType.S4 else packing)
 
 
-def folded_bias(b: Builder, node: Node) -> Value:
-    """The bias as kernels want it: always there, in the accumulator's type, folded."""
+def folded_bias(b: Builder, node: Node, times: int = 1) -> Value:
+    """The bias as kernels want it: always there, in the accumulator's type, folded, `times` over."""
     x, acc = node.inputs[0].type, acc_type(node)
     if acc.is_float:
         return node.inputs[2] if len(node.inputs) > 2 else zeros(b, node, acc)
-    attrs = FoldBias(x.zero_point, acc is DType.S64, node.inputs[1].type.zero_point)
+    w_zero = node.inputs[1].type.zero_point
+    attrs = FoldBias(x.zero_point, acc is DType.S64, w_zero, times=times)
     return b.add(fold_bias, node.inputs[1:3], attrs, name=f"{node.output.name}/bias")
 
 

@@ -17,7 +17,7 @@ from lilliput.ir.op import EITHER, Kernel, Layout, Operand, Packing, Work
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.accumulate import Conv2d, layer, macs
 from lilliput.ops.conv_kernels import WINDOW, conv2d_params, depthwise_accepts, folded_bias
-from lilliput.ops.finish import finish
+from lilliput.ops.finish import doubles, finish_doubled
 
 ORDER = (0, 2, 1, 3, 4, 6, 5)
 """Where the taps of a window's row lie, in int16 numbers; one more makes them whole pairs."""
@@ -32,18 +32,19 @@ SUMS = 512
 def _pack(w: Array) -> Array:
     channels, kh, kw = w.shape[:3]
     pairs = np.zeros((channels, kh, kw + 1), np.int16)
-    pairs[:, :, list(ORDER[:kw])] = w.reshape(channels, kh, kw)
+    pairs[:, :, list(ORDER[:kw])] = 2 * w.reshape(channels, kh, kw).astype(np.int16)
     return pairs.reshape(channels, -1)
 
 
 def _unpack(packed: Array, type: TensorType) -> Array:
     channels, kh, kw, _ = type.shape
     taps = packed.reshape(channels, kh, kw + 1)[:, :, list(ORDER[:kw])]
-    return np.ascontiguousarray(taps).astype(np.int8).reshape(type.shape)
+    return np.ascontiguousarray(taps // 2).astype(np.int8).reshape(type.shape)
 
 
 PAIRS = Packing("pairs", _pack, _unpack)
-"""int8 depthwise weights (C*M,KH,KW,1) as int16 (C*M, KH*(KW+1)), in the order of `ORDER`."""
+"""int8 depthwise weights (C*M,KH,KW,1) as int16 (C*M, KH*(KW+1)), doubled for the
+sake of the epilogue, in the order of `ORDER`."""
 
 
 def _accepts(node: Node) -> str | None:
@@ -96,7 +97,7 @@ def _types(node: Node) -> Mapping[str, str]:
 
 
 def _operands(b: Builder, node: Node) -> tuple[Operand, ...]:
-    bias = Operand(folded_bias(b, node))
+    bias = Operand(folded_bias(b, node, 2))
     return (Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, PAIRS), bias)
 
 
@@ -124,7 +125,8 @@ DEPTHWISE_WINDOWS = Kernel(
     specialise=("multiplier", "band", "width", "room", "taps", "zero", "kh", "kw", *WINDOW[:2],
                 *WINDOW[4:]),
     operands=_operands,
-    finish=finish,
+    finish=finish_doubled,
+    proof=doubles,
     overlap="none",
     align=4,
     scratch=_scratch,

@@ -33,13 +33,33 @@ MOST_SHIFT = 20
 
 def finish(b: Builder, node: Node) -> Finish:
     """Requantisation of the accumulator, with literals where all channels agree."""
+    return _finish(b, node, doubled=False)
+
+
+def finish_doubled(b: Builder, node: Node) -> Finish:
+    """The same of an accumulator that is twice the sum: a shift less where the form is short.
+
+    For kernels whose weights and bias are doubled, which `doubles` has proven to be possible.
+    """
+    return _finish(b, node, doubled=True)
+
+
+def doubles(node: Node, data: Mapping[str, Array]) -> str | None:
+    """A kernel's proof that twice every sum fits in 32 bits."""
+    largest = largest_sum(node, lambda value: data.get(value.name))
+    if largest is None:
+        return "nothing is known of the weights"
+    most = int(largest.max())
+    return None if most < 1 << 30 else f"twice a sum may reach {2 * most:,}, more than 32 bits hold"
+
+
+def _finish(b: Builder, node: Node, *, doubled: bool) -> Finish:
     y = node.output.type
     if is_raw(node) or y.dtype.is_float:
-        return Finish(lambda acc, load: acc)
+        return Finish(lambda acc, load: f"{acc} >> 1" if doubled else acc)
     mult, shift = (np.array(x, np.int64) for x in multipliers(node))
-    if _is_short(b, node, shift):
-        return _short(b, node, mult, -shift)
-    return _general(b, node, mult, shift)
+    form = _short if _is_short(b, node, shift) else _general
+    return form(b, node, mult, shift, doubled=doubled)
 
 
 def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | None:
@@ -74,35 +94,39 @@ def constants_of(b: Builder) -> Callable[[Value], Array | None]:
 
 @dataclass(frozen=True)
 class _Channels:
-    """Numbers of every output channel: literals where all channels agree, else operands."""
+    """Numbers of the output channels: a literal where all channels agree, else an operand."""
 
-    literals: Mapping[str, int]
-    operands: Mapping[str, Value]
+    numbers: tuple[int | Value, ...]
 
     @staticmethod
     def of(b: Builder, node: Node, **numbers: Array) -> _Channels:
-        if all((n == n[0]).all() for n in numbers.values()):
-            return _Channels({name: int(n[0]) for name, n in numbers.items()}, {})
-        types = {"shift": np.int8, "right": np.int8}
-        params = {
-            name: b.param(f"{node.output.name}/{name}", n.astype(types.get(name, np.int32)))
-            for name, n in numbers.items()
-        }
-        return _Channels({}, params)
+        types = {"shift": np.int8, "right": np.int8, "left": np.int8}
+
+        def number(name: str, n: Array) -> int | Value:
+            if (n == n[0]).all():
+                return int(n[0])
+            data = n.astype(types.get(name, np.int32))
+            return b.param(f"{node.output.name}/{name}", data)
+
+        return _Channels(tuple(number(*pair) for pair in numbers.items()))
+
+    def operands(self) -> tuple[Value, ...]:
+        return tuple(n for n in self.numbers if isinstance(n, Value))
 
     def load(self, load: Load) -> list[str]:
         """The C expressions of the numbers, in the order they were given."""
-        return [str(n) for n in self.literals.values()] or [*map(load, self.operands.values())]
+        return [load(n) if isinstance(n, Value) else str(n) for n in self.numbers]
 
 
 def _is_short(b: Builder, node: Node, shift: Array) -> bool:
     largest = largest_sum(node, constants_of(b))
     if largest is None or node.output.type.dtype is not DType.S8:
         return False
-    in_range = -MOST_SHIFT <= shift.min() and shift.max() <= 0
-    alike = not _rounds_away(node) or (shift < 0).all() or (shift == 0).all()
+    in_range = -MOST_SHIFT <= shift.min() and shift.max() < 29
+    alike = not _rounds_away(node) or (shift < 0).all() or (shift >= 0).all()
     double = layer(node).rounding is Rounding.DOUBLE
-    return bool(in_range and alike and double and largest.max() < 1 << 29)
+    fits = in_range and (largest << np.maximum(shift, 0) < 1 << 29).all()
+    return bool(fits and alike and double)
 
 
 def _rounds_away(node: Node) -> bool:
@@ -111,24 +135,29 @@ def _rounds_away(node: Node) -> bool:
     return y.zero_point > y.dtype.bounds[0]
 
 
-def _short(b: Builder, node: Node, mult: Array, right: Array) -> Finish:
+def _short(b: Builder, node: Node, mult: Array, shift: Array, *, doubled: bool) -> Finish:
+    right, left = np.maximum(-shift, 0), np.maximum(shift, 0) + (not doubled)
     half = np.where(right > 0, 1 << np.maximum(right - 1, 0), 0)
     offset = half + (node.output.type.zero_point << right)
     away = _rounds_away(node) and right.min() > 0
-    numbers = _Channels.of(b, node, mult=mult, offset=offset, right=right)
+    numbers = _Channels.of(b, node, mult=mult, offset=offset, right=right, left=left)
 
     def c(acc: str, load: Load) -> str:
-        m, k, r = numbers.load(load)
-        add = f"ll_mulh_add(ll_wrap_shl({acc}, 1), {m}, "
-        scaled = f"ll_away({add}0)) + {k}" if away else f"{add}{k})"
-        if not numbers.literals:
-            return f"ll_sat8(({scaled}) >> {r})"
-        return f"LL_SAT8_SHR({scaled}, {r})" if r != "0" else f"ll_sat8({scaled})"
+        m, k, r, up = numbers.load(load)
+        twice = acc if up == "0" else f"ll_wrap_shl({acc}, {up})"
+        scaled = (
+            f"ll_away(ll_mulh_add({twice}, {m}, 0)) + {k}"
+            if away
+            else f"ll_mulh_add({twice}, {m}, {k})"
+        )
+        if r == "0":
+            return f"ll_sat8({scaled})"
+        return f"LL_SAT8_SHR({scaled}, {r})" if r.isdigit() else f"ll_sat8(({scaled}) >> {r})"
 
-    return Finish(c, tuple(numbers.operands.values()))
+    return Finish(c, numbers.operands())
 
 
-def _general(b: Builder, node: Node, mult: Array, shift: Array) -> Finish:
+def _general(b: Builder, node: Node, mult: Array, shift: Array, *, doubled: bool) -> Finish:
     y = node.output.type
     wide = acc_type(node) is DType.S64
     scale = "ll_requant_s64" if wide else REQUANT_C[layer(node).rounding]
@@ -137,7 +166,8 @@ def _general(b: Builder, node: Node, mult: Array, shift: Array) -> Finish:
 
     def c(acc: str, load: Load) -> str:
         m, s = numbers.load(load)
-        scaled = f"ll_clamp({scale}({acc}, {m}, {s}), {low}, {high})"
+        single = f"({acc} >> 1)" if doubled else acc
+        scaled = f"ll_clamp({scale}({single}, {m}, {s}), {low}, {high})"
         return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
 
-    return Finish(c, tuple(numbers.operands.values()))
+    return Finish(c, numbers.operands())

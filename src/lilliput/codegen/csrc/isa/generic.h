@@ -11,7 +11,8 @@
  * each group the bytes P.k0 Q.k0 P.k2 Q.k2 and P.k1 Q.k1 P.k3 Q.k3.  In the joined form the two
  * bytes of P.k and Q.k are the 16-bit number 256 Q + P: half of the widening is saved, since
  * the sum over 256 Q + P less the sum over P is 256 times the sum over Q.  That holds where
- * sums fit in 24 bits, which is proven of the weights before the form is chosen.
+ * sums fit in 24 bits, which is proven of the weights before the form is chosen.  In the wide
+ * form weights are int16: P.k0 P.k2 Q.k0 Q.k2, P.k1 P.k3 Q.k1 Q.k3.
  */
 #ifndef LL_GENERIC_H
 #define LL_GENERIC_H
@@ -49,8 +50,13 @@ LL_INLINE void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     }
 }
 
+/* Element i of column p of `pixels`. */
+LL_INLINE int32_t ll_column_at(const int16_t *columns, int32_t pixels, int32_t p, int32_t i) {
+    return columns[((i >> 2) * 4 + ((i >> 1) & 1) * 2) * pixels + p * 2 + (i & 1)];
+}
+
 /* sums[P, Q][pixel] = bias + sum of columns * weights, for `twos` twos of channels and `pixels`
- * columns: the common definition of the four functions below it. */
+ * columns: the common definition of the functions below it. */
 LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const int32_t *bias,
                           int32_t *sums, int32_t groups, int32_t twos, int32_t pixels,
                           int32_t joined) {
@@ -58,9 +64,7 @@ LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const i
         for (int32_t p = 0; p < pixels; ++p) {
             int32_t low = bias[two * 2], high = bias[two * 2 + 1];
             for (int32_t i = 0; i < groups * 4; ++i) {
-                /* element i of the column: group, pair, half */
-                const int32_t at = (i >> 2) * 4 * pixels + ((i >> 1) & 1) * 2 * pixels + p * 2;
-                const int32_t x = columns[at + (i & 1)], a = weights[i * 2];
+                const int32_t x = ll_column_at(columns, pixels, p, i), a = weights[i * 2];
                 low = ll_wrap_add(low, x * a);
                 high = ll_wrap_add(high, x * (weights[i * 2 + 1] + (joined && a < 0)));
             }
@@ -70,17 +74,34 @@ LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const i
     }
 }
 
+LL_INLINE void ll_sums_wide_of(const int16_t *columns, const int16_t *weights, const int32_t *bias,
+                               int32_t *sums, int32_t groups, int32_t twos, int32_t pixels) {
+    for (int32_t c = 0; c < twos * 2; ++c) {
+        const int16_t *own = weights + c / 2 * groups * 8 + c % 2 * 2;
+        for (int32_t p = 0; p < pixels; ++p) {
+            int32_t sum = bias[c];
+            for (int32_t i = 0; i < groups * 4; ++i) {
+                const int32_t x = ll_column_at(columns, pixels, p, i);
+                sum = ll_wrap_add(sum, x * own[i / 2 * 4 + i % 2]);
+            }
+            sums[c * pixels + p] = sum;
+        }
+    }
+}
+
 /* `twos` >= 1, `groups` >= 1; columns, weights, bias and sums at addresses of whole words. */
-#define LL_SUMS_OF(name, pixels, joined)                                                           \
-    LL_INLINE void name(const int16_t *columns, const int8_t *weights, const int32_t *bias,        \
+#define LL_SUMS_OF(name, type, call, ...)                                                          \
+    LL_INLINE void name(const int16_t *columns, const type *weights, const int32_t *bias,          \
                         int32_t *sums, int32_t groups, int32_t twos) {                             \
-        ll_sums_of(columns, weights, bias, sums, groups, twos, pixels, joined);                    \
+        call(columns, weights, bias, sums, groups, twos, __VA_ARGS__);                             \
     }
 
-LL_SUMS_OF(ll_sums_4, 4, 0)
-LL_SUMS_OF(ll_sums_1, 1, 0)
-LL_SUMS_OF(ll_sums_joined_4, 4, 1)
-LL_SUMS_OF(ll_sums_joined_1, 1, 1)
+LL_SUMS_OF(ll_sums_4, int8_t, ll_sums_of, 4, 0)
+LL_SUMS_OF(ll_sums_1, int8_t, ll_sums_of, 1, 0)
+LL_SUMS_OF(ll_sums_joined_4, int8_t, ll_sums_of, 4, 1)
+LL_SUMS_OF(ll_sums_joined_1, int8_t, ll_sums_of, 1, 1)
+LL_SUMS_OF(ll_sums_wide_4, int16_t, ll_sums_wide_of, 4)
+LL_SUMS_OF(ll_sums_wide_1, int16_t, ll_sums_wide_of, 1)
 
 /* Sums of a depthwise convolution of one channel: `rows` rows of `width` pixels, in `sums` without
  * gaps.  `plane` is the first window's first number in a copy of the channel with its padding,

@@ -1,11 +1,12 @@
-/* y[o] = bias[o] - zero_point * sum of (w[o] - w_zero): run only for weights that training changes.
+/* y[o] = times (bias[o] - zero_point * sum of (w[o] - w_zero)): run only for weights that training
+ * changes.
  *
  * in[0]  weights (O, count)      in[1]  bias (O), only with `has_bias`
  */
 #ifndef LL_FOLD_BIAS_PARAMS
 #define LL_FOLD_BIAS_PARAMS
 typedef struct {
-    int32_t count, zero_point, has_bias, w_zero;
+    int32_t count, zero_point, has_bias, w_zero, times;
 } ll_fold_bias_params;
 #endif
 
@@ -24,6 +25,6 @@ LL_INLINE void LL_NAME(fold_bias)(const ll_fold_bias_params *p, const ll_in *in,
         for (int32_t i = 0; i < p->count; ++i) {
             sum += w[i] - p->w_zero;
         }
-        y[c] = (LL_Y)((bias ? (LL_Y)bias[c] : 0) - (LL_Y)sum * p->zero_point);
+        y[c] = (LL_Y)(((bias ? (LL_Y)bias[c] : 0) - (LL_Y)sum * p->zero_point) * p->times);
     }
 }

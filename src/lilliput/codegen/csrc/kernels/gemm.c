@@ -43,9 +43,8 @@ LL_INLINE void ll_gemm_rest(int8_t *to, const int8_t *from, int32_t count) {
 #endif
 
 /* Sums of `channels` channels; the twin that an odd one lacks has no bias to read. */
-LL_INLINE void LL_NAME(gemm_sums)(const int16_t *columns, const int8_t *weights,
-                                  const int32_t *bias, int32_t *sums, int32_t groups,
-                                  int32_t channels, int32_t pixels) {
+LL_INLINE void LL_NAME(gemm_sums)(const int16_t *columns, const LL_W *weights, const int32_t *bias,
+                                  int32_t *sums, int32_t groups, int32_t channels, int32_t pixels) {
     int32_t last[2] = {0, 0}, twos = channels / 2;
     for (int32_t odd = 0; odd < 2; ++odd) {
         if (twos && pixels > 1) {
@@ -102,7 +101,8 @@ LL_INLINE void LL_NAME(gemm_store)(ll_at *at, const ll_out *out, uint8_t *out_ro
 LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_out *out,
                              const ll_region *r, void *scratch, const ll_in *operands,
                              int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
-    const int8_t *zeros = (const int8_t *)in[3].base, *weights = (const int8_t *)in[1].base;
+    const int8_t *zeros = (const int8_t *)in[3].base;
+    const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     const int32_t run = p->kw * p->in_c, room = p->groups * 4;
     const int32_t near = p->dilation_w == 1 && (p->kw == 1 || in[0].pixel == p->in_c);

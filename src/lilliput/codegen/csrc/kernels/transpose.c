@@ -13,8 +13,8 @@ typedef struct {
 #endif
 
 LL_INLINE void LL_NAME(transpose)(const ll_transpose_params *p, const ll_in *in, const ll_out *out,
-                                const ll_region *r, void *scratch, const ll_in *operands,
-                                int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
+                                  const ll_region *r, void *scratch, const ll_in *operands,
+                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_X *base = (const LL_X *)in[0].base;
     (void)scratch;
     (void)operands;
