@@ -19,25 +19,86 @@ typedef struct {
     int32_t pad_top, pad_left, groups;
 } ll_gemm_params;
 
-/* Copies the taps of one window row at column `left` to `to`; outside the map is `zeros`. */
+/* One row of a window at column `left`, where not all of its taps are in the map. */
 LL_INLINE void ll_gemm_patch(const ll_gemm_params *p, int8_t *to, const uint8_t *row, int32_t left,
                              int32_t pixel, const int8_t *zeros) {
     for (int32_t j = 0; j < p->kw; ++j, to += p->in_c) {
         const int32_t x = left + j * p->dilation_w;
-        const int8_t *tap = zeros;
-        if (row && x >= 0 && x < p->in_w) {
-            tap = (const int8_t *)row + x * pixel;
-        }
+        const int8_t *tap = row && x >= 0 && x < p->in_w ? (const int8_t *)row + x * pixel : zeros;
         for (int32_t c = 0; c < p->in_c; ++c) {
             to[c] = tap[c];
         }
     }
 }
 
-/* The last numbers of a run that are less than a group, and zeros behind them. */
-LL_INLINE void ll_gemm_rest(int8_t *to, const int8_t *from, int32_t count) {
-    for (int32_t k = 0; k < 4; ++k) {
-        to[k] = k < count ? from[k] : 0;
+/* Columns of `count` numbers of up to four pixels; those that are less than a group go through
+ * patches `room` bytes apart. */
+LL_INLINE void ll_gemm_columns(int16_t *columns, const int8_t **from, int32_t count, int32_t pixels,
+                               int8_t *patches, int32_t room) {
+    const int32_t whole = count / 4, rest = count % 4;
+    if (whole && pixels > 1) {
+        ll_columns_4(columns, from, whole);
+    } else if (whole) {
+        ll_columns_1(columns, from[0], whole);
+    }
+    if (rest) {
+        for (int32_t i = 0; i < pixels; ++i) {
+            int8_t *to = patches + i * room;
+            for (int32_t k = 0; k < 4; ++k) {
+                to[k] = k < rest ? from[i][whole * 4 + k] : 0;
+            }
+            from[i] = to;
+        }
+        for (int32_t i = pixels; i < 4; ++i) {
+            from[i] = from[0];
+        }
+        if (pixels > 1) {
+            ll_columns_4(columns + whole * 16, from, 1);
+        } else {
+            ll_columns_1(columns + whole * 4, from[0], 1);
+        }
+    }
+}
+
+/* The columns of `pixels` windows, the first at column `left` of rows of `in_w` pixels; rows
+ * outside the map are null. */
+LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uint8_t **rows,
+                            int32_t left, int32_t pixels, int32_t in_w, int32_t pixel,
+                            const int8_t *zeros, int8_t *patches) {
+    const int32_t run = p->kw * p->in_c, room = p->groups * 4, stride = p->stride_w;
+    const int32_t near = p->dilation_w == 1 && (p->kw == 1 || pixel == p->in_c);
+    const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
+    const int32_t inside = left >= 0 && left + (pixels - 1) * stride + p->kw <= in_w;
+    const int8_t *from[4];
+    for (int32_t k = 0; k < p->kh; ++k) {
+        const int8_t *row = rows[k] ? (const int8_t *)rows[k] : zeros;
+        const int32_t step = rows[k] ? pixel : 0;
+#pragma GCC unroll 4
+        for (int32_t i = 0; i < 4; ++i) {
+            const int32_t at = left + i * stride;
+            int8_t *to = patches + i * room + (direct ? 0 : k * run);
+            if (i >= pixels) {
+                from[i] = from[0];
+            } else if (near && (inside || (at >= 0 && at + p->kw <= in_w))) {
+                from[i] = row + at * step;
+                if (!direct) {
+                    __builtin_memcpy(to, from[i], (uint32_t)run);
+                }
+            } else {
+                ll_gemm_patch(p, to, rows[k], at, pixel, zeros);
+                from[i] = to;
+            }
+        }
+        if (direct) {
+            int16_t *to = columns + k * run * (pixels > 1 ? 4 : 1);
+            ll_gemm_columns(to, from, run, pixels, patches, room);
+        }
+    }
+    if (!direct) {
+        for (int32_t i = 0; i < 4; ++i) {
+            from[i] = patches + (i < pixels ? i : 0) * room;
+        }
+        ll_gemm_columns(columns, from, room, pixels, patches, room);
     }
 }
 #endif
@@ -104,19 +165,16 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
     const int8_t *zeros = (const int8_t *)in[3].base;
     const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
-    const int32_t run = p->kw * p->in_c, room = p->groups * 4;
-    const int32_t near = p->dilation_w == 1 && (p->kw == 1 || in[0].pixel == p->in_c);
-    const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
     int16_t *const columns = (int16_t *)scratch;
     int32_t *const sums = (int32_t *)scratch + p->groups * 8;
     int8_t *const patches = (int8_t *)(sums + LL_CHUNK * 4);
     const uint8_t *rows[LL_ROWS];
-    int32_t y1 = r->y1, x1 = r->x1;
+    int32_t y1 = r->y1, x1 = r->x1, in_w = p->in_w;
     ll_at at;
-    if (p->kh == 1 && p->kw == 1 && p->stride_h == 1 && p->stride_w == 1) {
-        const int32_t merged = ll_merged(r, in, out, operands, count);
-        x1 += merged;
-        y1 = merged ? r->y0 + 1 : y1;
+    if (p->kh * p->kw * p->stride_h * p->stride_w == 1 && p->out_h == p->in_h && x1 == in_w) {
+        in_w += ll_merged(r, in, out, operands, count);
+        y1 = in_w > x1 ? r->y0 + 1 : y1;
+        x1 = in_w;
     }
     for (int32_t y = r->y0; y < y1; ++y) {
         const int32_t image = y / p->out_h;
@@ -129,59 +187,13 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < x1; x += 4) {
             const int32_t pixels = ll_min(x1 - x, 4);
-            const int8_t *from[4];
-            for (int32_t k = 0; k < p->kh; ++k) {
-                for (int32_t i = 0; i < 4; ++i) {
-                    const int32_t left = (x + i) * p->stride_w - p->pad_left;
-                    const int32_t inside = p->kw == 1 && p->pad_left == 0
-                                               ? i < pixels
-                                               : left >= 0 && left + p->kw <= p->in_w;
-                    if (i >= pixels) {
-                        from[i] = from[0];
-                    } else if (direct && inside && rows[k]) {
-                        from[i] = (const int8_t *)rows[k] + left * in[0].pixel;
-                    } else if (direct && !rows[k]) {
-                        from[i] = zeros;
-                    } else if (near && inside && rows[k]) {
-                        int8_t *to = patches + i * room + k * run;
-                        __builtin_memcpy(to, rows[k] + left * in[0].pixel, (uint32_t)run);
-                        from[i] = patches + i * room;
-                    } else {
-                        int8_t *to = patches + i * room;
-                        ll_gemm_patch(p, direct ? to : to + k * run, rows[k], left, in[0].pixel,
-                                      zeros);
-                        from[i] = to;
-                    }
-                }
-                if (direct) {
-                    const int32_t whole = run / 4;
-                    if (whole && pixels > 1) {
-                        ll_columns_4(columns + k * run * 4, from, whole);
-                    } else if (whole) {
-                        ll_columns_1(columns + k * run, from[0], whole);
-                    }
-                    if (run % 4) {
-                        for (int32_t i = 0; i < 4; ++i) {
-                            ll_gemm_rest(patches + i * room, from[i] + whole * 4, run % 4);
-                            from[i] = patches + i * room;
-                        }
-                        if (pixels > 1) {
-                            ll_columns_4(columns + whole * 16, from, 1);
-                        } else {
-                            ll_columns_1(columns + whole * 4, from[0], 1);
-                        }
-                    }
-                }
-            }
-            if (!direct && pixels > 1) {
-                ll_columns_4(columns, from, p->groups);
-            } else if (!direct) {
-                ll_columns_1(columns, from[0], p->groups);
-            }
+            ll_gemm_fill(p, columns, rows, x * p->stride_w - p->pad_left, pixels, in_w, in[0].pixel,
+                         zeros, patches);
             for (int32_t base = r->c0 & ~1; base < r->c1; base += LL_CHUNK) {
                 const int32_t channels = ll_min(LL_CHUNK, r->c1 - base);
                 LL_NAME(gemm_sums)
-                (columns, weights + base * room, bias + base, sums, p->groups, channels, pixels);
+                (columns, weights + base * p->groups * 4, bias + base, sums, p->groups, channels,
+                 pixels);
                 LL_NAME(gemm_store)
                 (&at, out, out_row, x, pixels, sums, base, ll_max(base, r->c0),
                  ll_min(base + LL_CHUNK, r->c1), store);
