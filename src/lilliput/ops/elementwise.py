@@ -19,9 +19,10 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
-from lilliput.ops.common import REQUANT_C, check
+from lilliput.ops.common import check
 from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
+from lilliput.ops.scaling import scaled, stored
 
 BINARY_DTYPES = (DType.F32, DType.S8, DType.S16, DType.S32, DType.S64)
 CLAMP_DTYPES = (DType.F32, DType.S8, DType.U8, DType.S16, DType.S32)
@@ -196,15 +197,23 @@ def _sum_c(sign: int) -> Callable[[Node, Sequence[str]], str]:
             return f"({args[0]} {symbol} {args[1]})"
         if unscaled(y):
             return f"{wrap}{wide(y)}({args[0]}, {args[1]})"
-        p, requant_c = _rescale(node), REQUANT_C[_rounding(node)]
-        scaled = [
-            f"{requant_c}(ll_wrap_shl({less(x, v.type.zero_point)}, {p.left}), {m}, {s})"
-            for x, v, (m, s) in zip(args, node.inputs, (p.a, p.b), strict=True)
+        p, rounding = _rescale(node), _rounding(node)
+        reach = [_reach(v.type) for v in node.inputs]
+        parts = [
+            scaled(less(x, v.type.zero_point), p.left, m, s, largest, rounding)
+            for x, v, (m, s), largest in zip(args, node.inputs, (p.a, p.b), reach, strict=True)
         ]
-        total = f"{requant_c}({scaled[0]} {symbol} {scaled[1]}, {p.y[0]}, {p.y[1]})"
-        return clamped(less(total, -y.zero_point), y)
+        # each part is at most half of its operand in the finer steps
+        largest = sum(r << p.left - 1 for r in reach)
+        return stored(f"({parts[0]} {symbol} {parts[1]})", *p.y, largest, y, rounding)
 
     return c
+
+
+def _reach(t: TensorType) -> int:
+    """The largest magnitude of an element less the zero point."""
+    low, high = t.dtype.bounds
+    return max(high - t.zero_point, t.zero_point - low)
 
 
 def _rounding(node: Node) -> Rounding:
@@ -262,9 +271,8 @@ def _mul_c(node: Node, args: Sequence[str]) -> str:
     if unscaled(y):
         return f"ll_wrap_mul{wide(y)}({args[0]}, {args[1]})"
     a, b = (less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
-    mult, shift = _product_scale(node)
-    scaled = f"{REQUANT_C[_rounding(node)]}({a} * {b}, {mult}, {shift})"
-    return clamped(f"ll_wrap_add({scaled}, {y.zero_point})" if y.zero_point else scaled, y)
+    largest = math.prod(_reach(v.type) for v in node.inputs)
+    return stored(f"({a} * {b})", *_product_scale(node), largest, y, _rounding(node))
 
 
 # clamp ------------------------------------------------------------------------------------

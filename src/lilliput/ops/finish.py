@@ -25,10 +25,9 @@ from lilliput.ir.types import Array, DType
 from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, layer, multipliers
 from lilliput.ops.common import REQUANT_C
 from lilliput.ops.numeric import Rounding
+from lilliput.ops.scaling import MOST_SHIFT, narrowed
 
 Load = Callable[[Value], str]
-MOST_SHIFT = 20
-"""Larger right shifts move the zero point out of 32 bits."""
 
 
 def finish(b: Builder, node: Node) -> Finish:
@@ -145,14 +144,7 @@ def _short(b: Builder, node: Node, mult: Array, shift: Array, *, doubled: bool) 
     def c(acc: str, load: Load) -> str:
         m, k, r, up = numbers.load(load)
         twice = acc if up == "0" else f"ll_wrap_shl({acc}, {up})"
-        scaled = (
-            f"ll_away(ll_mulh_add({twice}, {m}, 0)) + {k}"
-            if away
-            else f"ll_mulh_add({twice}, {m}, {k})"
-        )
-        if r == "0":
-            return f"ll_sat8({scaled})"
-        return f"LL_SAT8_SHR({scaled}, {r})" if r.isdigit() else f"ll_sat8(({scaled}) >> {r})"
+        return narrowed(twice, m, k, r, away=away)
 
     return Finish(c, numbers.operands())
 
