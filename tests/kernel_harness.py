@@ -22,6 +22,7 @@ from lilliput.codegen.c import number
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.interp import evaluate
+from lilliput.ir.module import Param
 from lilliput.ir.op import PLAIN, Finish, Kernel, Layout, Op, Operand, Sample
 from lilliput.ir.region import Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType
@@ -55,8 +56,25 @@ def random_array(rng: np.random.Generator, t: TensorType, sample: Sample) -> Arr
 
 
 def data_of(sample: Sample, seed: int = 0) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    return [random_array(rng, t, sample) for t in sample.inputs]
+    """Random operands; the constants are the same for every seed, as in a network."""
+    drawn = [random_array(np.random.default_rng([seed, i]), t, sample) for i, t in _numbered(sample)]
+    return [constants_of(sample).get(i, data) for i, data in enumerate(drawn)]
+
+
+def constants_of(sample: Sample) -> dict[int, Array]:
+    """Index -> data of the operands that are constants.  int8 weights with a scale for each
+    channel are symmetric, as the TFLite specification has them."""
+    found: dict[int, Array] = {}
+    for i, t in _numbered(sample):
+        if i in sample.params:
+            data = random_array(np.random.default_rng([0, i]), t, sample)
+            symmetric = t.dtype is DType.S8 and t.quant is not None and not t.quant.is_per_tensor
+            found[i] = np.maximum(data, -127) if symmetric else data
+    return found
+
+
+def _numbered(sample: Sample) -> list[tuple[int, TensorType]]:
+    return list(enumerate(sample.inputs))
 
 
 KERNEL_C = """
@@ -179,9 +197,12 @@ NOTHING = Finish(lambda acc, load: acc)
 def kernel_cases(op: Op) -> Iterator[Case]:
     for sample in op.samples:
         node = build(op, sample)
+        known = {node.inputs[i].name: data for i, data in constants_of(sample).items()}
         for kernel in (MAP,) if op.scalar else op.kernels:
-            if kernel.accepts(node) is None:
+            if kernel.accepts(node) is None and not (kernel.proof and kernel.proof(node, known)):
                 b = Builder(names={"y", *(v.name for v in node.inputs)})
+                for value in (v for v in node.inputs if v.name in known):
+                    b.use(Param(value, known[value.name]))
                 operands = kernel.operands(b, node)
                 finish = scalar(node) if op.scalar else kernel.finish and kernel.finish(b, node)
                 constants = {n: p.data for n, p in b.params.items() if p.data is not None}
@@ -241,7 +262,7 @@ def instance(case: Case, tag: int) -> str:
         tables="\n".join(tables(node, tag)),
         store=store,
         source=kernel.source,
-        name=kernel.name,
+        name=kernel.function,
         fields=fields,
         own=len(case.operands),
         count=len(finish.operands),

@@ -223,6 +223,24 @@ def _w(*shape: int, channels: bool = False, zero_point: int = 0) -> TensorType:
     return TensorType(shape, DType.S8, Quant(scales, (0,) * shape[0], 0))
 
 
+def _window(
+    x: tuple[int, int, int],
+    w: tuple[int, int, int, int],
+    stride: int,
+    pad: tuple[int, int, int, int],
+    zero_point: int,
+) -> Sample:
+    """A convolution with a scale for each channel, with or without groups, as `w` says."""
+    spans = (x[0] + pad[0] + pad[1] - w[1], x[1] + pad[2] + pad[3] - w[2])
+    oh, ow = (span // stride + 1 for span in spans)
+    return Sample(
+        (s8(1, *x, scale=0.1, zero_point=zero_point), _w(*w, channels=True), s32(w[0])),
+        Conv2d(stride=(stride, stride), pad=pad, groups=x[2] // w[3]),
+        (s8(1, oh, ow, w[0], scale=2.0, zero_point=zero_point),),
+        params=(1, 2),
+    )
+
+
 conv2d = register(
     Op(
         name="conv2d",
@@ -235,7 +253,7 @@ conv2d = register(
         grads=(None, None, None, None),
         regions=_conv2d_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(DEPTHWISE_WINDOWS, GEMM, GEMM_JOINED, GEMM_WIDE, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
+        kernels=(DEPTHWISE_WINDOWS, GEMM_WIDE, GEMM_JOINED, GEMM, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
         samples=(
             Sample(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
@@ -301,6 +319,15 @@ conv2d = register(
                 (s8(1, 6, 7, 6, scale=2.0, zero_point=-5),),
                 params=(1,),
             ),
+            _window((9, 11, 5), (5, 3, 3, 1), 1, (1, 1, 1, 1), zero_point=-128),
+            _window((8, 13, 3), (6, 3, 3, 1), 2, (0, 1, 0, 1), zero_point=7),
+            _window((7, 9, 3), (3, 5, 5, 1), 1, (2, 2, 2, 2), zero_point=-128),
+            _window((10, 9, 2), (2, 5, 5, 1), 2, (1, 2, 1, 2), zero_point=-3),
+            _window((9, 10, 2), (4, 7, 7, 1), 1, (3, 3, 3, 3), zero_point=20),
+            _window((11, 13, 2), (2, 3, 7, 1), 2, (1, 1, 3, 3), zero_point=-128),
+            _window((5, 9, 8), (35, 1, 1, 8), 1, (0, 0, 0, 0), zero_point=-128),
+            _window((6, 7, 4), (6, 3, 3, 4), 1, (1, 1, 1, 1), zero_point=-5),
+            _window((9, 6, 1), (7, 4, 3, 1), 2, (1, 1, 0, 1), zero_point=-128),
             Sample(
                 (s8(1, 4, 4, 3, scale=0.1, zero_point=9), _w(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
                 Conv2d(pad=(1, 1, 1, 1), raw=True),
@@ -324,7 +351,7 @@ linear = register(
         grads=(None, None, None, None),
         regions=_linear_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM, GEMM_JOINED, GEMM_WIDE, LINEAR),
+        kernels=(GEMM_WIDE, GEMM_JOINED, GEMM, LINEAR),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),

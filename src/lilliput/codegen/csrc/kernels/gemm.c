@@ -103,24 +103,25 @@ LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uin
 }
 #endif
 
-/* Sums of `channels` channels; the twin that an odd one lacks has no bias to read. */
+LL_INLINE void LL_NAME(gemm_twos)(const int16_t *columns, const LL_W *weights, const int32_t *bias,
+                                  int32_t *sums, int32_t groups, int32_t twos, int32_t pixels) {
+    if (twos > 0 && pixels > 1) {
+        LL_CAT(LL_SUMS, 4)(columns, weights, bias, sums, groups, twos);
+    } else if (twos > 0) {
+        LL_CAT(LL_SUMS, 1)(columns, weights, bias, sums, groups, twos);
+    }
+}
+
+/* Sums of `channels` channels; the twin that an odd one lacks has weights, but no bias to read. */
 LL_INLINE void LL_NAME(gemm_sums)(const int16_t *columns, const LL_W *weights, const int32_t *bias,
                                   int32_t *sums, int32_t groups, int32_t channels, int32_t pixels) {
-    int32_t last[2] = {0, 0}, twos = channels / 2;
-    for (int32_t odd = 0; odd < 2; ++odd) {
-        if (twos && pixels > 1) {
-            LL_CAT(LL_SUMS, 4)(columns, weights, bias, sums, groups, twos);
-        } else if (twos) {
-            LL_CAT(LL_SUMS, 1)(columns, weights, bias, sums, groups, twos);
-        }
-        if (channels % 2 == 0) {
-            return;
-        }
-        weights += twos * groups * 8;
-        sums += twos * (pixels > 1 ? 8 : 2);
-        last[0] = bias[channels - 1];
-        bias = last;
-        twos = 1;
+    const int32_t even = channels & ~1;
+    LL_NAME(gemm_twos)(columns, weights, bias, sums, groups, even / 2, pixels);
+    if (even < channels) {
+        const int32_t last[2] = {bias[even], 0};
+        LL_NAME(gemm_twos)
+        (columns, weights + even * groups * 4, last, sums + even * (pixels > 1 ? 4 : 1), groups, 1,
+         pixels);
     }
 }
 
