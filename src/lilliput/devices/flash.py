@@ -42,6 +42,15 @@ class FlashTiming:
     data_cache: int = 0
     shared_cache: int = 0
 
+    def __str__(self) -> str:
+        caches = {
+            "code": self.code_cache, "data": self.data_cache, "code and data": self.shared_cache,
+        }  # fmt: skip
+        parts = [f"{self.wait_states} wait states", f"lines of {self.line} B"]
+        parts += ["prefetch"] if self.prefetch else []
+        parts += [f"{size:,} B of cache for {what}" for what, size in caches.items() if size]
+        return ", ".join(parts)
+
 
 def read_flash(table: Mapping[str, object]) -> FlashTiming:
     """The value of a table without problems."""

@@ -69,7 +69,8 @@ class CountedBlock:
     """A basic block of one run.
 
     cycles      : estimated, of all `times` together, with its branch and waiting for flash
-    waits       : the part of them that waits for flash
+    taken       : how often the branch at its end was
+    waits       : the part of the cycles that waits for flash
     each        : estimated cycles of each instruction when the block runs once, without flash
     step_cycles : how they are shared by the steps
     """
@@ -77,6 +78,7 @@ class CountedBlock:
     address: int
     instructions: tuple[Instruction, ...]
     times: int
+    taken: int
     cycles: float
     waits: float
     each: tuple[float, ...]
@@ -271,7 +273,14 @@ def _counted(pipeline: Pipeline, s: _Sum, wait: float, step: int) -> CountedBloc
     cycles, waited = sum(each) * s.times + wait * s.times, wait * s.times
     block = s.block
     return CountedBlock(
-        block.address, block.instructions, s.times, cycles, waited, tuple(each), {step: cycles}
+        address=block.address,
+        instructions=block.instructions,
+        times=s.times,
+        taken=s.taken,
+        cycles=cycles,
+        waits=waited,
+        each=tuple(each),
+        step_cycles={step: cycles},
     )
 
 
@@ -289,6 +298,7 @@ def _together(one: CountedBlock | None, other: CountedBlock) -> CountedBlock:
     return replace(
         one,
         times=times,
+        taken=one.taken + other.taken,
         cycles=one.cycles + other.cycles,
         waits=one.waits + other.waits,
         each=tuple(each),

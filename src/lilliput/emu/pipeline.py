@@ -63,7 +63,7 @@ class Pipeline:
     cycles, latency : by class; a class without a row takes that of `_LIKE`
     multiple        : (first, each register) of multiple transfers, rounded up
     address_early   : base and offset have to be ready so much earlier than other operands
-    shift_early     : the same of operands of the shifter, and of loads that are multiplied
+    shift_early     : the same of operands of the shifter, and of loaded words that are multiplied
     early           : classes whose results come early enough for all that; on a core that issues
                       two, the second may use such a result of the first in the same cycle
     accumulate      : latency of a product to the sum of the next one
@@ -251,7 +251,7 @@ class Scoreboard:
             plain=ready - (same_cycle if early and not op.memory else 0.0),
             address=ready + (0.0 if early else pipeline.address_early),
             shifter=ready + (0.0 if early else pipeline.shift_early),
-            factor=ready + (pipeline.shift_early if op.kind in _LOADS else 0.0),
+            factor=max(ready, start + 1 + pipeline.shift_early) if op.kind in _LOADS else ready,
             addend=addend,
             stored=ready - 1,
         )
