@@ -52,7 +52,8 @@ def classify(instruction: Instruction, registers: Operands, arch: str) -> str:
     """The class of an instruction.
 
     `simple` is what an early adder can do (sums, moves, plain shifts), `shifted` an operation
-    whose second source is shifted on the way, `alu` the rest that takes one pass.
+    whose second source is shifted right or rotated on the way (`shifted_left`: to the left), `alu`
+    the rest that takes one pass.
     """
     name = instruction.mnemonic
     if arch == "riscv":
@@ -63,7 +64,9 @@ def classify(instruction: Instruction, registers: Operands, arch: str) -> str:
     kind = next((kind for kind, pattern in _ARM_ROWS if pattern.match(name)), "alu")
     if kind == "store" and registers.by_register:
         return "store_register"
-    return "shifted" if kind in ("alu", "simple") and registers.shift else kind
+    if kind in ("alu", "simple") and registers.shift:
+        return "shifted_left" if registers.shift == "lsl" else "shifted"
+    return kind
 
 
 _ARM_ROWS: Final = tuple((kind, re.compile(pattern)) for kind, pattern in _ARM)

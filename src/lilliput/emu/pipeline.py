@@ -25,6 +25,7 @@ from lilliput.emu.operands import Operands, operands
 _LIKE: Final[Mapping[str, str]] = {
     "simple": "alu",
     "shifted": "alu",
+    "shifted_left": "alu",
     "extend": "alu",
     "simd": "alu",
     "it": "alu",
