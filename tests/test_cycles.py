@@ -144,5 +144,5 @@ def test_models_say_what_their_error_is() -> None:
     unknown = cycle_model(devices.cores()["cortex-m3"])
     assert known is not None
     assert unknown is not None
-    assert known.error_note.startswith("boards took 1.23 to 1.39 times the estimate (mean 1.31): ")
+    assert known.error_note.startswith("boards took 1.22 to 1.38 times the estimate (mean 1.30): ")
     assert unknown.error_note == "compared with no published run"
