@@ -11,7 +11,7 @@ import tiny_firmware as tiny
 from lilliput import devices
 from lilliput.devices import FlashTiming
 from lilliput.emu.cycles import CountedBlock, cycle_model
-from lilliput.emu.flash import waits
+from lilliput.emu.flash import Wait, waits
 from lilliput.emu.machine import Command, EntryRun, emulation_device, run_emulated
 from lilliput.emu.toolchain import build_firmware, find
 
@@ -102,23 +102,24 @@ LOOP = {0x100: [(0x100, 0x120, 16.0)]}
 
 def test_a_loop_that_fits_its_cache_waits_once() -> None:
     trace = [0x100] * 10
-    none = FlashTiming(5, 16)
-    assert waits(trace, LOOP, none) == {0x100: 10}  # two lines, one kept: both come each time
-    assert waits(trace, LOOP, FlashTiming(5, 16, code_cache=32)) == {0x100: 1}
+    kept = waits(trace, LOOP, FlashTiming(5, 16, code_cache=32))
+    assert kept == {0x100: Wait(each=0, once=10)}
+    # Two lines, one of them kept: both come each time, but that the first time is the first.
+    lost = waits(trace, LOOP, FlashTiming(5, 16))
+    assert lost == {0x100: Wait(each=9, once=10)}
 
 
 def test_prefetch_hides_what_the_line_before_takes_to_run() -> None:
-    ahead = FlashTiming(9, 16, prefetch=True)
-    assert waits([0x100], LOOP, ahead) == {0x100: 9 + 1}
-    assert waits([0x100], LOOP, FlashTiming(9, 16)) == {0x100: 9 + 9}
+    assert waits([0x100], LOOP, FlashTiming(9, 16, prefetch=True))[0x100].once == 9 + 1
+    assert waits([0x100], LOOP, FlashTiming(9, 16))[0x100].once == 9 + 9
 
 
 def test_a_shared_cache_holds_code_and_constants() -> None:
     trace = [0x100, ~0x800, 0x100, ~0x804]
-    shared = FlashTiming(4, 16, shared_cache=64)
-    assert waits(trace, LOOP, shared) == {0x100: 3 * 4 / 2}
-    tight = FlashTiming(4, 16, shared_cache=32)
-    assert waits(trace, LOOP, tight) == {0x100: 6 * 4 / 2}
+    wide = waits(trace, LOOP, FlashTiming(4, 16, shared_cache=64))
+    assert wide == {0x100: Wait(each=4 / 2, once=8)}
+    tight = waits(trace, LOOP, FlashTiming(4, 16, shared_cache=32))
+    assert tight == {0x100: Wait(each=(4 + 8 + 4) / 2, once=8)}
 
 
 def test_stated_errors_are_computed_from_published_figures() -> None:

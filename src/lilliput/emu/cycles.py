@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from lilliput.devices import Core, FlashTiming
 from lilliput.emu.elf import Image, code_sections
-from lilliput.emu.flash import Trace, Waits, waits
+from lilliput.emu.flash import Trace, Wait, waits
 from lilliput.emu.instructions import Instruction, decoder
 from lilliput.emu.pipeline import Pipeline, Scoreboard, ops
 
@@ -224,7 +224,7 @@ def _profile(
             continue
         waiting = _waiting(code, rows, flash, traces.get(step))
         for address, s in sums.items():
-            counted = _counted(code.pipeline, s, waiting.get(address, 0.0), step)
+            counted = _counted(code.pipeline, s, waiting.get(address, Wait()), step)
             blocks[address] = _together(blocks.get(address), counted)
     total = sum(instructions.values())
     cycles: dict[int, float] = defaultdict(float)
@@ -261,7 +261,7 @@ def _sums(code: _Code, rows: Rows) -> dict[int, _Sum]:
     return sums
 
 
-def _counted(pipeline: Pipeline, s: _Sum, wait: float, step: int) -> CountedBlock:
+def _counted(pipeline: Pipeline, s: _Sum, wait: Wait, step: int) -> CountedBlock:
     first = s.times - s.behind_itself
     each = [
         (a * first + b * s.behind_itself) / s.times
@@ -270,8 +270,8 @@ def _counted(pipeline: Pipeline, s: _Sum, wait: float, step: int) -> CountedBloc
     if s.block.instructions[-1].is_branch:
         branch = pipeline.taken * s.taken + pipeline.mispredicted * min(s.taken, s.straight)
         each[-1] += branch / s.times
-    cycles, waited = sum(each) * s.times + wait * s.times, wait * s.times
-    block = s.block
+    block, waited = s.block, wait.each * s.times + wait.once
+    cycles = sum(each) * s.times + waited
     return CountedBlock(
         address=block.address,
         instructions=block.instructions,
@@ -306,8 +306,10 @@ def _together(one: CountedBlock | None, other: CountedBlock) -> CountedBlock:
     )
 
 
-def _waiting(code: _Code, rows: Rows, flash: FlashTiming | None, trace: Trace | None) -> Waits:
-    """Cycles that one run of each basic block waits for flash, by its address."""
+def _waiting(
+    code: _Code, rows: Rows, flash: FlashTiming | None, trace: Trace | None
+) -> Mapping[int, Wait]:
+    """What each basic block waits for flash, by its address."""
     if flash is None or trace is None:
         return {}
     longest: dict[int, int] = {}
