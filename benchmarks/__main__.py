@@ -135,20 +135,6 @@ def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 # Printing ---------------------------------------------------------------------------------
 
 
-def prediction(results: Sequence[Measurement]) -> str:
-    """How far the planner's cycles are from those of the core's model."""
-    rows = [
-        (
-            m.name,
-            f"{m.predicted_cycles:,.0f}",
-            f"{m.predicted_cycles / m.estimated_cycles - 1:+.0%}",
-        )
-        for m in results
-        if m.estimated_cycles
-    ]
-    return columns(("network", "predicted cycles", "error"), rows)
-
-
 def times(taken: Mapping[str, Sequence[float]]) -> str:
     rows = [(n, *(f"{s:.1f}" for s in t), *["-"] * (2 - len(t))) for n, t in taken.items()]
     found = {"start": start_seconds()}
@@ -186,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed.append(f"{name}: {error}")
     version = results[0].compiler if results else "no compiler"
     print(f"{DEVICE}, {version}\n")
-    parts = [table(results), peers_table(results, DEVICE), prediction(results), times(taken)]
+    parts = [table(results), peers_table(results, DEVICE), times(taken)]
     print("\n\n".join(filter(None, parts)))
     if chosen.html:
         Path(chosen.html).write_text(page(results, DEVICE, DEVICE), encoding="utf-8")

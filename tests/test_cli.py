@@ -235,7 +235,25 @@ def test_profile(run: Run) -> None:
     assert value["compiler"]
     assert sum(layer["macs"] for layer in value["layers"]) == value["macs"]
     assert sum(layer["instructions"] for layer in value["layers"]) <= value["instructions"]
-    assert "instructions      " in run("profile", DIGITS, "-d", CORE).out
+    assert value["cycle_error"]["low"] < value["cycle_error"]["mean"] < value["cycle_error"]["high"]
+    assert value["flash_waits"] is None
+    blocks = value["blocks"]
+    assert len(blocks) == 5
+    assert blocks[0]["share"] >= blocks[1]["share"] > 0
+    assert all(b["function"] and b["file"] and b["lines"] for b in blocks[:2])
+    assert blocks[0]["layer"] in {layer["name"] for layer in value["layers"]}
+    assert blocks[0]["instructions"] == len(blocks[0]["disassembly"])
+    assert all(i["text"] and i["estimated_cycles"] >= 0 for i in blocks[0]["disassembly"])
+
+
+def test_profile_as_text(run: Run) -> None:
+    text = run("profile", DIGITS, "-d", "stm32l4r5", "--blocks", "2").out
+    assert "instructions      " in text
+    assert "of them waiting for flash" in text
+    assert "5 wait states" in text
+    assert "boards took" in text
+    assert len(text.split("hottest blocks")[1].split("\n\n")[0].splitlines()) == 3
+    assert "hottest blocks" not in run("profile", DIGITS, "-d", CORE, "--blocks", "0").out
 
 
 def test_run_gives_what_numpy_gives(run: Run, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_every_device_loads(name: str) -> None:
     assert (device.clock_hz is None) != device.limits
     if device.limits:
         start = {"start"} if device.start else set[str]()
-        assert set(device.sources) == {"clock_hz", *(m.name for m in device.memories), *start}
+        timing = {"timing"} if device.flash.timing else set[str]()
+        memories = {m.name for m in device.memories}
+        assert set(device.sources) == {"clock_hz", *memories, *start, *timing}
         assert all(len(text) > 10 for text in device.sources.values())
 
 
@@ -83,6 +85,26 @@ WRONG = {
     "region": ("size = 0x8000", "size = 0", "region outside 32 bits"),
     "source": ('sram = "manual 3"', "", "sources.sram: missing source"),
     "syntax": ("[sources]", "[sources", "not TOML"),
+    "timing without source": (
+        "[memory.sram]",
+        "[memory.flash.timing]\nwait_states = 5\nline = 16\n[memory.sram]",
+        "sources.timing: missing source",
+    ),
+    "timing key": (
+        "[memory.sram]",
+        "[memory.flash.timing]\nwait_state = 5\nline = 16\n[memory.sram]",
+        "did you mean 'wait_states'",
+    ),
+    "timing line": (
+        "[memory.sram]",
+        "[memory.flash.timing]\nwait_states = 5\nline = 12\n[memory.sram]",
+        "expected: a power of two, 4 or more",
+    ),
+    "timing caches": (
+        "[memory.sram]",
+        "[memory.flash.timing]\nwait_states=1\nline=16\nshared_cache=8\ncode_cache=8\n[memory.sram]",
+        "two kinds of cache",
+    ),
 }
 
 
@@ -95,6 +117,21 @@ def test_what_is_wrong_is_said(case: str, tmp_path: Path) -> None:
         devices.load(path)
     assert words in str(caught.value)
     assert "mine.toml" in str(caught.value)
+
+
+def test_a_flash_says_how_it_waits(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    timing = (
+        "[memory.flash.timing]\nwait_states = 5\nline = 16\nprefetch = true\ncode_cache = 1024\n"
+    )
+    text = GOOD.replace("[sources]", '[sources]\ntiming = "manual 4"')
+    path.write_text(text.replace("[memory.sram]", timing + "[memory.sram]"), encoding="utf-8")
+    found = devices.load(path).flash.timing
+    assert found == devices.FlashTiming(5, 16, prefetch=True, code_cache=1024)
+    assert str(found) == "5 wait states, lines of 16 B, prefetch, 1,024 B of cache for code"
+    path.write_text(path.read_text().replace("memory.flash.timing", "memory.sram.timing"))
+    with pytest.raises(errors.UsageError, match="only a flash waits"):
+        devices.load(path)
 
 
 def test_all_problems_are_reported_together(tmp_path: Path) -> None:

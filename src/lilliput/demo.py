@@ -112,7 +112,9 @@ def run(
         scores.argmax(1),
         first.instructions or 0,
         sum(first.step_cycles.values()) if timing else None,
-        f"{timing.name}: {timing.error_note}" if timing else "none for this core",
+        f"{timing.name}, memory that never waits; {timing.error_note}"
+        if timing
+        else "none for this core",
     )
 
 

@@ -44,8 +44,18 @@ class Measurement:
     def instructions_per_mac(self) -> float | None:
         return round(self.instructions / self.macs, 4) if self.macs else None
 
+    @property
+    def prediction_error(self) -> float | None:
+        """predicted / estimated - 1; None without an estimate."""
+        estimated = self.estimated_cycles
+        return round(self.predicted_cycles / estimated - 1, 4) if estimated else None
+
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "instructions_per_mac": self.instructions_per_mac}
+        return {
+            **asdict(self),
+            "instructions_per_mac": self.instructions_per_mac,
+            "prediction_error": self.prediction_error,
+        }
 
 
 def networks() -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from lilliput.bench.measure import Measurement
 from lilliput.bench.peers import Figures, conditions, peers_of
-from lilliput.bench.tables import EXACT, number
+from lilliput.bench.tables import EXACT, how_estimated, number, percent
 from lilliput.report.markup import Markup, document, join, tag
 
 _GRID = "display: grid; grid-template-columns: minmax(6rem, 15rem) 1fr; gap: 0.25rem 0.6rem"
@@ -40,13 +40,15 @@ def page(found: Sequence[Measurement], device: str, core: str) -> str:
 
 
 def _table(found: Sequence[Measurement]) -> Markup:
-    head = ("network", "MACs", "RAM", "flash", "instructions", "per MAC", "est. cycles", "check")
+    head = ("network", "MACs", "RAM", "flash", "instructions", "per MAC", "est. cycles")
+    head += ("pred. error", "check")
     rows = [
         (
             m.name,
             *map(number, (m.macs, m.ram_bytes.total, m.flash_bytes.total, m.instructions)),
             "-" if m.instructions_per_mac is None else f"{m.instructions_per_mac:.2f}",
             number(m.estimated_cycles),
+            percent(m.prediction_error),
             EXACT[m.exact],
         )
         for m in found
@@ -109,6 +111,6 @@ def _conditions(found: Sequence[Measurement], core: str) -> Markup:
     ours = tag(
         "li",
         tag("strong", "Lilliput"),
-        ": instructions counted on an emulated core; cycles estimated from the core's model.",
+        f": {how_estimated(core)}.",
     )
     return tag("section", tag("h2", "How the figures were taken"), tag("ul", ours, *items))

@@ -42,11 +42,13 @@ class Figures:
 
 
 @functools.cache
-def _tables() -> tuple[Mapping[str, Conditions], Mapping[str, tuple[Figures, ...]]]:
+def _tables() -> tuple[Mapping[str, Conditions], Mapping[str, tuple[str, tuple[Figures, ...]]]]:
     text = (resources.files("lilliput.bench") / "peers.toml").read_text(encoding="utf-8")
     tables: dict[str, dict[str, Any]] = tomllib.loads(text)
     stated = {name: Conditions(name, **c) for name, c in tables.pop("conditions").items()}
-    by_file = {t["sha256"]: tuple(Figures(**f) for f in t["figures"]) for t in tables.values()}
+    by_file = {
+        t["sha256"]: (name, tuple(Figures(**f) for f in t["figures"])) for name, t in tables.items()
+    }
     return stated, by_file
 
 
@@ -58,4 +60,14 @@ def conditions() -> Mapping[str, Conditions]:
 def peers_of(sha256: str, core: str) -> tuple[Figures, ...]:
     """What is known of a file on a core; empty where nothing is."""
     stated, by_file = _tables()
-    return tuple(f for f in by_file.get(sha256, ()) if stated[f.conditions].core == core)
+    _, figures = by_file.get(sha256, ("", ()))
+    return tuple(f for f in figures if stated[f.conditions].core == core)
+
+
+def named(network: str, conditions: str, engine: str) -> Figures:
+    """The figures of an engine on a network of `peers.toml`, by name; raises KeyError."""
+    for name, figures in _tables()[1].values():
+        for f in figures:
+            if (name, f.conditions, f.engine) == (network, conditions, engine):
+                return f
+    raise KeyError((network, conditions, engine))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from lilliput.bench.measure import Measurement
 from lilliput.bench.peers import conditions, peers_of
+from lilliput.devices import cores
+from lilliput.emu.cycles import cycle_model
 from lilliput.report import columns
 
 BAR = 40
@@ -16,10 +18,21 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.0%}"
+
+
+def how_estimated(core: str) -> str:
+    """Where our counts and cycles are from, with what is known of the error."""
+    model = cycle_model(cores()[core])
+    text = "instructions counted on an emulated core; cycles "
+    return text + (f"estimated: {model.error_note}" if model else "not estimated")
+
+
 def table(found: Sequence[Measurement]) -> str:
     """One row a network: where its bytes are, what it executes, whether it is exact."""
     head = ("network", "MACs", "RAM", "= arena", "+ states", "+ static", "+ stack", "flash")
-    head += ("= constants", "+ code", "instructions", "/MAC", "est. cycles", "check")
+    head += ("= constants", "+ code", "instructions", "/MAC", "est. cycles", "pred. error", "check")
     rows = [
         (
             m.name,
@@ -29,6 +42,7 @@ def table(found: Sequence[Measurement]) -> str:
             number(m.instructions),
             "-" if m.instructions_per_mac is None else f"{m.instructions_per_mac:.2f}",
             number(m.estimated_cycles),
+            percent(m.prediction_error),
             EXACT[m.exact],
         )
         for m in found
@@ -58,7 +72,7 @@ def peers_table(found: Sequence[Measurement], core: str) -> str:
         f"cycles: {c.cycles}" + (f"; {c.note}" if c.note else "")
         for c in (conditions()[name] for name in used)
     ]
-    ours = "  this run: instructions counted on an emulated core; cycles estimated"
+    ours = f"  this run: {how_estimated(core)}"
     return "\n".join([columns(head, rows), "", "how the figures were taken:", ours, *notes])
 
 

@@ -13,7 +13,9 @@ import click
 from lilliput.cli import common
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Check, Profile
+    from collections.abc import Sequence
+
+    from lilliput.compiler import Check, HotBlock, Profile
     from lilliput.project import Kind
 
 
@@ -171,9 +173,24 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.optimize
 @common.compiler()
 @common.io
+@click.option(
+    "--blocks",
+    default=5,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Show the N basic blocks that cost most.",
+)
 @common.json
 def profile(
-    model: str, device: str, seed: int, optimize: str, compiler: str, io: str, as_json: bool
+    model: str,
+    device: str,
+    seed: int,
+    optimize: str,
+    compiler: str,
+    io: str,
+    blocks: int,
+    as_json: bool,
 ) -> None:
     """Counts the instructions of one inference, layer by layer."""
     from lilliput import compiler as pipeline
@@ -184,6 +201,7 @@ def profile(
         devices.load(device),
         seed=seed,
         options=common.options(compiler, optimize),
+        blocks=blocks,
         log=common.log,
     )
     common.show(as_json, result.to_json(), _profile_text(result))
@@ -196,6 +214,30 @@ def _predicted(profile: Profile) -> str:
         return text
     size = f"{error.median:.1%} median, {error.worst:.0%} worst"
     return f"{text}; error a step {size}, fitted with {error.compiler}"
+
+
+def _waiting(profile: Profile) -> str:
+    waits = profile.flash_waits
+    return "" if waits is None else f", {waits:,.0f} of them waiting for flash"
+
+
+def _blocks_text(blocks: Sequence[HotBlock]) -> str:
+    from lilliput.report import columns
+
+    head = ("hottest blocks", "lines", "layer", "length", "times", "est. cycles", "share")
+    rows = [
+        (
+            b.function[:40],
+            b.place,
+            b.layer[:30],
+            f"{len(b.disassembly)}",
+            f"{b.times:,}",
+            f"{b.estimated_cycles:,.0f}",
+            f"{b.share:.1%}",
+        )
+        for b in blocks
+    ]
+    return columns(head, rows)
 
 
 def _profile_text(profile: Profile) -> str:
@@ -216,14 +258,16 @@ def _profile_text(profile: Profile) -> str:
         for p in profile.layers
     ]
     cycles = profile.estimated_cycles
+    estimate = "-" if cycles is None else f"{cycles:,.0f}{_waiting(profile)}"
     return "\n".join(
         [
             columns(head, rows),
             "",
+            *([_blocks_text(profile.blocks), ""] if profile.blocks else []),
             f"{'device':<18}{profile.device}, {profile.compiler}",
             f"{'MACs':<18}{profile.macs:,}",
             f"{'instructions':<18}{profile.instructions:,}, counted",
-            f"{'estimated cycles':<18}{'-' if cycles is None else f'{cycles:,.0f}'}",
+            f"{'estimated cycles':<18}{estimate}",
             f"{'cycle model':<18}{profile.cycle_model}",
             f"{'predicted cycles':<18}{_predicted(profile)}",
         ]

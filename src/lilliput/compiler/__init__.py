@@ -25,6 +25,7 @@ from lilliput.compiler.folder import (
     run,
     write,
 )
+from lilliput.compiler.hotspots import HotBlock, HotInstruction
 from lilliput.compiler.inspection import Inspection, inspect, inspection_text
 from lilliput.compiler.pipeline import (
     PASSES,
@@ -49,6 +50,8 @@ __all__ = [
     "FirmwareFolder",
     "Folder",
     "FolderRun",
+    "HotBlock",
+    "HotInstruction",
     "Inspection",
     "Log",
     "Model",

@@ -6,14 +6,18 @@ never mixed.  Beside them stands what the planner had predicted.  No millisecond
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from lilliput import report
+from lilliput.compiler.hotspots import HotBlock, hot_blocks
 from lilliput.compiler.pipeline import Compiled, Log, Model, Options, emit_options, quiet
 from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device
+from lilliput.devices.flash import FlashTiming
 from lilliput.emu import prove
-from lilliput.emu.cycles import cycle_model
+from lilliput.emu.cycles import CycleModel, ModelError, cycle_model
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import find
 from lilliput.errors import LilliputError
@@ -43,7 +47,11 @@ class ProfiledLayer:
 class Profile:
     """One inference on the emulated core of `device`.
 
+    cycle_error      : what is known of the error of `estimated_cycles`; None: nothing
+    flash_waits      : the part of `estimated_cycles` that waits for flash; None where the board
+                       does not say how its flash waits, and none is taken to
     prediction_error : what is known of the error of `predicted_cycles` on this core
+    blocks           : the basic blocks that cost most, the most expensive first
     """
 
     model: str
@@ -52,8 +60,11 @@ class Profile:
     instructions: int
     estimated_cycles: float | None
     cycle_model: str
+    cycle_error: ModelError | None
+    flash_waits: float | None
     prediction_error: PredictionError | None
     layers: tuple[ProfiledLayer, ...]
+    blocks: tuple[HotBlock, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -71,6 +82,8 @@ class Profile:
             "instructions": self.instructions,
             "estimated_cycles": self.estimated_cycles,
             "cycle_model": self.cycle_model,
+            "cycle_error": asdict(self.cycle_error) if self.cycle_error else None,
+            "flash_waits": self.flash_waits,
             "predicted_cycles": self.predicted_cycles,
             "prediction_error": asdict(self.prediction_error) if self.prediction_error else None,
             "macs": self.macs,
@@ -89,6 +102,7 @@ class Profile:
                 }
                 for p in self.layers
             ],
+            "blocks": [b.to_json() for b in self.blocks],
         }
 
 
@@ -99,34 +113,41 @@ def profile(
     seed: int = 0,
     options: Options | None = None,
     entry: str | None = None,
+    blocks: int = 5,
     log: Log = quiet,
 ) -> Profile:
     """Counts the instructions of one call of `entry`, step by step.
 
+    blocks : how many of the most expensive basic blocks to show
     Raises MissingTool where there is no compiler or emulator.
     """
     options = options or Options()
     toolchain = find(device.core, options.compiler)
-    room = emulation_device(device.core, "unicorn")
+    flash = device.flash.timing
+    room = emulation_device(device.core, "unicorn", flash)
     program = plan(model.module, room, options.plan)
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
-    proof = prove.prove(
-        model.module, program, [call], target=(toolchain, room), count=True, log=log,
-        options=emit_options(room, options),
-    )  # fmt: skip
-    run = proof.ways[-1].runs[0]
-    if run.instructions is None:
-        raise LilliputError("this emulator does not count instructions", where=device.core.name)
-    timing = cycle_model(device.core)
     layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]
+    with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
+        proof = prove.prove(
+            model.module, program, [call], target=(toolchain, room), count=True, log=log,
+            options=emit_options(room, options), workdir=Path(folder),
+        )  # fmt: skip
+        run, image = proof.ways[-1].runs[0], proof.image
+        if run.instructions is None or image is None:
+            raise LilliputError("this emulator does not count instructions", where=device.core.name)
+        hot = hot_blocks(image, run.blocks, {x.step: x.name for x in layers}, blocks)
+    timing = cycle_model(device.core)
     return Profile(
         program.name,
         device.name,
         toolchain.version,
         run.instructions,
         sum(run.step_cycles.values()) if timing else None,
-        f"{timing.name}: {timing.error_note}" if timing else "none for this core",
+        _model_text(timing, flash),
+        timing.error if timing else None,
+        sum(b.waits for b in run.blocks) if timing and flash else None,
         prediction_error(device.core.name),
         tuple(
             ProfiledLayer(
@@ -136,7 +157,16 @@ def profile(
             )
             for x in layers
         ),
+        hot,
     )
+
+
+def _model_text(timing: CycleModel | None, flash: FlashTiming | None) -> str:
+    """Which model, and what is known of its error."""
+    if timing is None:
+        return "none for this core"
+    memory = "memory that never waits" if flash is None else f"a flash with {flash}"
+    return f"{timing.name}, {memory}; {timing.error_note}"
 
 
 def counted(compiled: Compiled, options: Options | None = None, log: Log = quiet) -> Compiled:
@@ -145,7 +175,7 @@ def counted(compiled: Compiled, options: Options | None = None, log: Log = quiet
     Counting needs room enough, so its plan may have other steps: layers meet in their order.
     Where even their kernels differ, the summary stays as it is.  Raises what `profile` raises.
     """
-    found = profile(compiled.model, compiled.device, options=options, log=log)
+    found = profile(compiled.model, compiled.device, options=options, blocks=0, log=log)
     entry = compiled.model.module.entry
     mine = [x for x in compiled.summary.layers if x.entry == entry]
     if [x.kernel for x in mine] != [p.layer.kernel for p in found.layers]:

@@ -5,6 +5,18 @@ This package does not know how code is compiled, placed or run.
 """
 
 from lilliput.devices.device import Core, Device, Memory, QemuMachine, cores, load, names
+from lilliput.devices.flash import FlashTiming
 from lilliput.devices.start import Start, Uart
 
-__all__ = ["Core", "Device", "Memory", "QemuMachine", "Start", "Uart", "cores", "load", "names"]
+__all__ = [
+    "Core",
+    "Device",
+    "FlashTiming",
+    "Memory",
+    "QemuMachine",
+    "Start",
+    "Uart",
+    "cores",
+    "load",
+    "names",
+]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from lilliput import errors
+from lilliput.devices.flash import FLASH_KEYS, FlashTiming, flash_problems, read_flash
 from lilliput.devices.start import START_KEYS, Start, read_start, start_problems
 
 Arch = Literal["arm", "riscv"]
@@ -65,7 +66,10 @@ class Core:
 
 @dataclass(frozen=True)
 class Memory:
-    """A contiguous memory.  `direct=False`: kernels cannot read it without a copy."""
+    """A contiguous memory.  `direct=False`: kernels cannot read it without a copy.
+
+    `timing` is None where it is not known how long the core waits for it.
+    """
 
     name: str
     kind: Kind
@@ -73,6 +77,7 @@ class Memory:
     size: int
     direct: bool = True
     default: bool = False
+    timing: FlashTiming | None = None
 
     @property
     def end(self) -> int:
@@ -243,6 +248,7 @@ _MEMORY_KEYS: Final[Mapping[str, tuple[type, str, bool]]] = {
     "size": (int, "a whole number", True),
     "direct": (bool, "true or false", False),
     "default": (bool, "true or false", False),
+    "timing": (dict, "a table", False),
 }
 
 
@@ -275,6 +281,7 @@ def _read(path: Path) -> Device:
 
 
 def _memory(name: str, row: Mapping[str, object]) -> Memory:
+    timing = cast("dict[str, object] | None", row.get("timing"))
     return Memory(
         name,
         cast(Kind, row["kind"]),
@@ -282,6 +289,7 @@ def _memory(name: str, row: Mapping[str, object]) -> Memory:
         cast(int, row["size"]),
         direct=bool(row.get("direct", True)),
         default=bool(row.get("default", False)),
+        timing=None if timing is None else read_flash(timing),
     )
 
 
@@ -307,7 +315,9 @@ def _problems(path: Path, table: Mapping[str, object]) -> list[errors.Problem]:
             found.append(errors.Problem("bad type", f"{path}: {key}", "a table", repr(row)))
             continue
         fields = cast(dict[str, object], row)
-        wrong = [*_wrong_keys(path, key, fields, _MEMORY_KEYS), *_wrong_values(path, key, fields)]
+        wrong = _wrong_keys(path, key, fields, _MEMORY_KEYS)
+        wrong += _wrong_values(path, key, fields)
+        wrong += _wrong_timing(path, key, fields, table.get("sources"))
         found += wrong
         if isinstance(sources, dict) and name not in sources:
             found.append(
@@ -373,6 +383,24 @@ def _wrong_values(path: Path, key: str, row: Mapping[str, object]) -> list[error
                 f"origin {origin:#x}, size {size:#x}",
             )
         )
+    return found
+
+
+def _wrong_timing(
+    path: Path, key: str, row: Mapping[str, object], sources: object
+) -> list[errors.Problem]:
+    timing = row.get("timing")
+    if not isinstance(timing, dict):
+        return []
+    where, fields = f"{key}.timing", cast(dict[str, object], timing)
+    found = _wrong_keys(path, where, fields, FLASH_KEYS)
+    if row.get("kind") != "flash":
+        found.append(errors.Problem("only a flash waits", f"{path}: {where}", "kind = 'flash'"))
+    if not found:
+        found = flash_problems(f"{path}: {where}", fields)
+    if isinstance(sources, dict) and "timing" not in sources:
+        place = f"{path}: sources.timing"
+        found.append(errors.Problem("missing source", place, "a document and section"))
     return found
 
 

@@ -75,6 +75,11 @@ class Image:
         line = _line(self.elf, pc & ~1)
         return f"{function} ({line})" if line else function
 
+    def line(self, pc: int) -> tuple[str, int] | None:
+        """(file, line) of an address; None without line tables."""
+        file, _, line = _line(self.elf, pc & ~1).rpartition(":")
+        return (file, int(line)) if file else None
+
 
 def read_image(path: Path, device: Device) -> Image:
     """Reads a linked ELF file.  Raises `BuildError` when it is not one."""
@@ -186,26 +191,31 @@ def load_segments(path: Path) -> list[tuple[int, bytes]]:
         ]
 
 
-def _line(path: Path, pc: int) -> str:
-    """`file:line` of an address from the DWARF line tables; "" when there are none."""
+@functools.lru_cache(maxsize=8)
+def _lines_of(path: Path, stamp: int) -> tuple[list[int], list[str]]:
+    """Addresses at which a line's code begins, sorted, and `file:line` ("" for the end of one)."""
+    del stamp
+    rows: list[tuple[int, bool, str]] = []
     with path.open("rb") as file:
         elf: Any = ELFFile(file)
-        if not elf.has_dwarf_info():
-            return ""
-        dwarf = elf.get_dwarf_info()
-        for unit in dwarf.iter_CUs():
-            program = dwarf.line_program_for_CU(unit)
-            if program is None:
-                continue
-            previous: Any = None
-            for entry in program.get_entries():
+        units = elf.get_dwarf_info().iter_CUs() if elf.has_dwarf_info() else ()
+        for unit in units:
+            program = unit.dwarfinfo.line_program_for_CU(unit)
+            for entry in program.get_entries() if program is not None else ():
                 state = entry.state
-                if state is None:
-                    continue
-                if previous is not None and previous.address <= pc < state.address:
-                    return f"{_file_name(program, previous.file)}:{previous.line}"
-                previous = None if state.end_sequence else state
-    return ""
+                if state is not None:
+                    ends = bool(state.end_sequence)
+                    place = "" if ends else f"{_file_name(program, state.file)}:{state.line}"
+                    rows.append((int(state.address), not ends, place))
+    rows.sort(key=lambda row: row[:2])
+    return [address for address, _, _ in rows], [place for _, _, place in rows]
+
+
+def _line(path: Path, pc: int) -> str:
+    """`file:line` of an address from the DWARF line tables; "" when there are none."""
+    addresses, places = _lines_of(path, path.stat().st_mtime_ns)
+    index = bisect.bisect_right(addresses, pc) - 1
+    return places[index] if index >= 0 else ""
 
 
 def _file_name(program: Any, index: int) -> str:

@@ -8,6 +8,7 @@ child process that dies with this one.  It does not know what the bytes mean.
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import re
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Final, Literal, TypedDict, cast
 
 from lilliput import errors
-from lilliput.devices import Core, Device, Memory
-from lilliput.emu.cycles import Profile, step_profiles
+from lilliput.devices import Core, Device, FlashTiming, Memory
+from lilliput.emu.cycles import CountedBlock, Profile, step_profiles
 from lilliput.emu.elf import Image, load_segments
+from lilliput.emu.flash import Trace, step_traces
 
 Op = Literal["reset", "run"]
 
@@ -58,7 +60,8 @@ class EntryRun:
     `trace` holds (step, bytes of its spans) in order of execution.  `stack_bytes` and
     `arena_bytes` are 0 unless measured (and `stack_bytes` always on a host).  Counts are None or
     empty unless counted; steps are global step ids, and code after the last step belongs to none.
-    `step_cycles` is an estimate, empty for a core without a cycle table.
+    `step_cycles` is an estimate, empty for a core without a cycle table; so are `blocks`, all
+    basic blocks that ran, the most expensive first.
     """
 
     outputs: tuple[bytes, ...]
@@ -69,6 +72,7 @@ class EntryRun:
     instructions: int | None
     step_instructions: Mapping[int, int]
     step_cycles: Mapping[int, float]
+    blocks: tuple[CountedBlock, ...] = ()
 
 
 def encode_request(commands: Sequence[Command], nonce: int) -> bytes:
@@ -165,16 +169,21 @@ def _hang(where: str, timeout: float) -> errors.EmulationError:
     )
 
 
-def emulation_device(core: Core, emulator: str = "auto") -> Device:
-    """A device to link for when only the core matters and `emulator` runs the image."""
+def emulation_device(
+    core: Core, emulator: str = "auto", flash: FlashTiming | None = None
+) -> Device:
+    """A device to link for when only the core matters and `emulator` runs the image.
+
+    flash : of the board that cycles are estimated for; None: memory never waits
+    """
     if _choose(core, emulator) == "unicorn":
         memories = (
-            Memory("flash", "flash", 0x0800_0000, 16 << 20, default=True),
+            Memory("flash", "flash", 0x0800_0000, 16 << 20, default=True, timing=flash),
             Memory("ram", "ram", 0x2000_0000, 16 << 20, default=True),
         )
     else:
         memories = (
-            Memory("flash", "flash", *core.qemu.flash, default=True),
+            Memory("flash", "flash", *core.qemu.flash, default=True, timing=flash),
             Memory("ram", "ram", *core.qemu.ram, default=True),
         )
         if core.qemu.vectors:
@@ -226,7 +235,8 @@ def run_emulated(
             return decode_response(response, commands, nonce)
         result = _unicorn(image, device, _counted(commands, count), aligned, folder, timeout)
         runs = decode_response((folder / "response.bin").read_bytes(), commands, nonce)
-    profiles = step_profiles(image, device.core, result["runs"])
+        traces = _traces(folder, result)
+    profiles = step_profiles(image, device.core, result["runs"], device.flash.timing, traces)
     return [_with_profile(run, profile) for run, profile in zip(runs, profiles, strict=True)]
 
 
@@ -246,19 +256,38 @@ def _with_profile(run: EntryRun, profile: Profile | None) -> EntryRun:
         instructions=profile.instructions,
         step_instructions=profile.step_instructions,
         step_cycles=profile.step_cycles,
+        blocks=profile.blocks,
     )
+
+
+def _traces(folder: Path, result: WorkerResult) -> list[Mapping[int, Trace] | None]:
+    """What the worker traced of each run, by step."""
+    found: list[Mapping[int, Trace] | None] = []
+    for steps in result["traces"]:
+        if steps is None:
+            found.append(None)
+            continue
+        pieces: list[tuple[int, Trace]] = []
+        for step, name in steps:
+            items = array.array("q")
+            items.frombytes((folder / name).read_bytes())
+            pieces.append((step, items))
+        found.append(step_traces(pieces))
+    return found
 
 
 class WorkerResult(TypedDict):
     """What `unicorn_worker` writes into `result.json`.
 
     `runs` has, for each run, null or a list of [step, [[previous end, address, size, times]...]];
-    step -1 is what follows the last step.
+    step -1 is what follows the last step.  `traces` has, for each run, null or a list of [step,
+    file]: 64-bit addresses of blocks, and the complement of addresses that they read from flash.
     """
 
     fault: str
     pc: int
     runs: list[list[tuple[int, list[list[int]]]] | None]
+    traces: list[list[tuple[int, str]] | None]
 
 
 def _unicorn(
@@ -282,6 +311,7 @@ def _unicorn(
         "stack": image.symbols["ll_stack_top"].address,
         "counted": list(counted),
         "aligned": aligned,
+        "traced": [(m.origin, m.end) for m in device.memories if m.timing is not None],
         "marks": {
             name: image.symbols[name].address if name in image.symbols else 0
             for name in ("ll_run_begin", "ll_run_end", "ll_step_begin", "ll_step_end")

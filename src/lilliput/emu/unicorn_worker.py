@@ -12,6 +12,7 @@ import importlib
 import json
 import struct
 import sys
+from array import array
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ unicorn: Any = importlib.import_module("unicorn")
 arm_const: Any = importlib.import_module("unicorn.arm_const")
 riscv_const: Any = importlib.import_module("unicorn.riscv_const")
 
+WINDOW: Final = 4096
 _PAGE: Final = 0x1000
 _SYS_OPEN, _SYS_CLOSE, _SYS_WRITE, _SYS_READ = 0x01, 0x02, 0x05, 0x06
 _SYS_EXIT, _SYS_EXIT_EXTENDED = 0x18, 0x20
@@ -68,6 +70,7 @@ class Job(TypedDict):
     marks: dict[str, int]
     harness: tuple[int, int]
     aligned: bool
+    traced: list[tuple[int, int]]
 
 
 class Stopped(Exception):
@@ -88,6 +91,7 @@ class Worker:
         self.exited = False
         self.fault = ""
         self.runs: list[list[tuple[int, list[list[int]]]] | None] = []
+        self.traces: list[list[tuple[int, str]] | None] = []
         self.fault_pc: int | None = None
         self.awaited = 0
         self.uc = self._core()
@@ -139,6 +143,7 @@ class Worker:
                 if not self.exited:
                     self._expect(pc, end)
                     self.runs.append(count.result() if count is not None else None)
+                    self.traces.append(count.traces(self.folder) if count is not None else None)
                     pc = self._go(pc, begin)
         except Stopped as error:
             self.fault = str(error)
@@ -245,6 +250,7 @@ class Worker:
             "fault": self.fault,
             "pc": self.uc.reg_read(self.pc) if self.fault_pc is None else self.fault_pc,
             "runs": self.runs,
+            "traces": self.traces,
         }
         (self.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
@@ -253,6 +259,8 @@ class Counter:
     """Counts blocks of one run, in a bucket for each step; the harness's own code is left out.
 
     A block is (end of the block before, address, size): whether a branch was taken follows.
+    Where a flash is traced, `WINDOW` blocks are written down from every one that is new to its
+    step, with what they read from it.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -262,8 +270,19 @@ class Counter:
         self.buckets: list[tuple[int, dict[tuple[int, int, int], int]]] = []
         self.bucket: dict[tuple[int, int, int], int] = defaultdict(int)
         self.last_end = 0
+        self.pieces: list[tuple[int, array[int]]] = []
+        self.piece: array[int] = array("q")
+        self.seen: set[int] = set()
+        self.left = 0
+        self.reads: list[Any] = []
         worker.uc.ctl_flush_tb()
-        self.hook = worker.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+        traced = worker.job["traced"]
+        hook = self._traced_block if traced else self._block
+        self.hooks = [worker.uc.hook_add(unicorn.UC_HOOK_BLOCK, hook)]
+        if traced:
+            # Code is only made to look for such hooks while there is one; this one never fires.
+            never = worker.uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, 1, 1)
+            self.hooks.append(never)
 
     def _block(self, uc: Any, address: int, size: int, _: object) -> None:
         if self.low <= address < self.high:
@@ -271,20 +290,69 @@ class Counter:
                 step = cast(int, uc.reg_read(self.worker.argument))
                 self.buckets.append((step, self.bucket))
                 self.bucket = defaultdict(int)
+                if self.worker.job["traced"]:
+                    self._next_piece(step)
             self.last_end = 0
             return
         self.bucket[self.last_end, address, size] += 1
         self.last_end = address + size
 
+    def _traced_block(self, uc: Any, address: int, size: int, data: object) -> None:
+        self._block(uc, address, size, data)
+        if self.last_end == 0:
+            return
+        if address not in self.seen:
+            self.seen.add(address)
+            self.left = WINDOW
+            if not self.reads:
+                kind = unicorn.UC_HOOK_MEM_READ
+                self.reads = [
+                    uc.hook_add(kind, self._read, None, low, high - 1)
+                    for low, high in self.worker.job["traced"]
+                ]
+        if self.left:
+            self.left -= 1
+            self.piece.append(address)
+            if self.left == 0:
+                self._stop_reads()
+
+    def _read(self, uc: Any, kind: int, address: int, *_: object) -> None:
+        del uc, kind
+        self.piece.append(~address)
+
+    def _stop_reads(self) -> None:
+        for hook in self.reads:
+            self.worker.uc.hook_del(hook)
+        self.reads = []
+
+    def _next_piece(self, step: int) -> None:
+        self.pieces.append((step, self.piece))
+        self.piece, self.left = array("q"), 0
+        self.seen.clear()
+        self._stop_reads()
+
     def stop(self) -> None:
-        """Takes the hook out, so that what follows runs at full speed."""
-        self.worker.uc.hook_del(self.hook)
+        """Takes the hooks out, so that what follows runs at full speed."""
+        self._stop_reads()
+        for hook in self.hooks:
+            self.worker.uc.hook_del(hook)
         self.worker.uc.ctl_flush_tb()
 
     def result(self) -> list[tuple[int, list[list[int]]]]:
         """(step, rows of previous end, address, size, times) in order; -1 = after the last."""
         buckets = [*self.buckets, (-1, self.bucket)]
         return [(step, [[*key, times] for key, times in b.items()]) for step, b in buckets]
+
+    def traces(self, folder: Path) -> list[tuple[int, str]] | None:
+        """(step, file) of what was written down; None where nothing is traced."""
+        if not self.worker.job["traced"]:
+            return None
+        found: list[tuple[int, str]] = []
+        for number, (step, piece) in enumerate(self.pieces):
+            name = f"trace{len(self.worker.traces)}-{number}.bin"
+            (folder / name).write_bytes(piece.tobytes())
+            found.append((step, name))
+        return found
 
 
 def main() -> int:
