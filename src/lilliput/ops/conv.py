@@ -37,6 +37,7 @@ from lilliput.ops.conv_kernels import (
     POINTWISE,
 )
 from lilliput.ops.registry import register
+from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
 
 
 def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -232,6 +233,9 @@ conv2d = register(
         constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_conv2d_regions,
+        bounds=sum_bounds,
+        contraction=sum_contraction,
+        narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
         samples=(
@@ -321,6 +325,9 @@ linear = register(
         constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_linear_regions,
+        bounds=sum_bounds,
+        contraction=sum_contraction,
+        narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(LINEAR,),
         samples=(

@@ -13,12 +13,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
-from lilliput.ops.common import ACTIVATIONS, c_type, check
+from lilliput.ops.bounds import increasing, scales_exactly
+from lilliput.ops.common import ACTIVATIONS, c_type, check, narrows
 from lilliput.ops.folds import (
     KINDS,
     NUMBERS,
@@ -26,6 +30,7 @@ from lilliput.ops.folds import (
     accumulator,
     count,
     is_quantised,
+    scaling,
 )
 from lilliput.ops.move import element_strides, oracles
 from lilliput.ops.registry import register
@@ -91,6 +96,20 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
         else:
             rules.append(Whole())
     return (tuple(rules),)
+
+
+def _bounds(kind: Kind, node: Node, operands: Sequence[Range]) -> Range | None:
+    """Extremes grow with what they are of; so do sums that are stored by a scale, unless they
+    wrap when they are scaled up.  Products, and sums of plain numbers, say nothing."""
+    if not kind.summed:
+        return None if kind.fold == "prod" else increasing(node, operands)
+    if not is_quantised(node):
+        return None
+    mult, shift = scaling(node, divide=node.op.name == "mean")
+    zero, n = node.inputs[0].type.zero_point, count(node)
+    ends = (n * (int(end) - zero) for end in (operands[0].low.min(), operands[0].high.max()))
+    low, high = (np.array(end) for end in ends)
+    return increasing(node, operands) if mult >= 0 and scales_exactly(low, high, shift) else None
 
 
 # Kernels ----------------------------------------------------------------------------------
@@ -218,6 +237,8 @@ def _reduction(name: str, doc: str, samples: tuple[Sample, ...], oracle: Mapping
             ref=lambda node, operands: _ref(kind, node, operands),
             constants=lambda node: kind.c(node, "acc"),
             regions=_regions,
+            bounds=lambda node, operands: _bounds(kind, node, operands),
+            narrow=narrows,
             cost=lambda node: Cost(ops=node.inputs[0].type.size),
             kernels=_kernels(kind),
             samples=samples,
