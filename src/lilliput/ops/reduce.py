@@ -17,7 +17,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.op import Attrs, Bounds, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
@@ -98,18 +98,26 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
     return (tuple(rules),)
 
 
-def _bounds(kind: Kind, node: Node, operands: Sequence[Range]) -> Range | None:
+def _bounds(kind: Kind) -> Bounds | None:
     """Extremes grow with what they are of; so do sums that are stored by a scale, unless they
     wrap when they are scaled up.  Products, and sums of plain numbers, say nothing."""
-    if not kind.summed:
-        return None if kind.fold == "prod" else increasing(node, operands)
-    if not is_quantised(node):
-        return None
-    mult, shift = scaling(node, divide=node.op.name == "mean")
-    zero, n = node.inputs[0].type.zero_point, count(node)
-    ends = (n * (int(end) - zero) for end in (operands[0].low.min(), operands[0].high.max()))
-    low, high = (np.array(end) for end in ends)
-    return increasing(node, operands) if mult >= 0 and scales_exactly(low, high, shift) else None
+
+    def summed(node: Node, operands: Sequence[Range]) -> Range | None:
+        if not is_quantised(node):
+            return None
+        mult, shift = scaling(node, divide=node.op.name == "mean")
+        x, n = node.inputs[0].type, count(node)
+        low, high = (n * (np.array(r) - x.zero_point) for r in _span(operands[0]))
+        fits = mult >= 0 and scales_exactly(low, high, shift)
+        return increasing(node, operands) if fits else None
+
+    if kind.summed:
+        return summed
+    return None if kind.fold == "prod" else increasing
+
+
+def _span(told: Range) -> tuple[int, int]:
+    return int(told.low.min()), int(told.high.max())
 
 
 # Kernels ----------------------------------------------------------------------------------
@@ -237,7 +245,7 @@ def _reduction(name: str, doc: str, samples: tuple[Sample, ...], oracle: Mapping
             ref=lambda node, operands: _ref(kind, node, operands),
             constants=lambda node: kind.c(node, "acc"),
             regions=_regions,
-            bounds=lambda node, operands: _bounds(kind, node, operands),
+            bounds=_bounds(kind),
             narrow=narrows,
             cost=lambda node: Cost(ops=node.inputs[0].type.size),
             kernels=_kernels(kind),

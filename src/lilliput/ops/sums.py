@@ -113,8 +113,7 @@ def _stored(node: Node, low: Array, high: Array) -> Range | None:
     else:
         fits = scales_exactly(low, high, shift)
     floor, ceiling = y.dtype.bounds
-    ends = (requantize(node, np.where(fits, a, 0)).astype(np.int64) for a in (low, high))
-    least, most = ends
+    least, most = requantize(node, np.where(fits, np.stack([low, high]), 0)).astype(np.int64)
     return Range(np.where(fits, least, floor), np.where(fits, most, ceiling), (low, high))
 
 

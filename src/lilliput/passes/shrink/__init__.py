@@ -36,7 +36,7 @@ from lilliput.passes.shrink.demand import Demand
 from lilliput.passes.shrink.narrow import Narrowed, is_whole
 from lilliput.passes.shrink.ranges import ranges
 from lilliput.passes.shrink.result import Removal, Rewrite, Shrunk, Why
-from lilliput.passes.shrink.tidy import STRUCTURE, VALUES, Draft, apply
+from lilliput.passes.shrink.tidy import STRUCTURE, VALUES, Draft, Rule, apply
 
 __all__ = ["Removal", "Rewrite", "Shrunk", "Why", "ranges", "shrink"]
 
@@ -78,8 +78,12 @@ class _Work:
 
     def round(self, fresh: Fresh) -> bool:
         """One step of each kind; whether it has changed anything."""
-        changed = self._tidy(fresh)
+        found = len(self.rewritten)
+        self._tidy(STRUCTURE, {}, fresh)
         known = ranges(self.graph, self.params)
+        if self._tidy(VALUES, known, fresh):
+            known = ranges(self.graph, self.params)
+        changed = len(self.rewritten) > found
         demand = Demand(self.graph, self.params, known)
         gone = [v for v in self.graph.values() if not is_whole(demand.kept(v), v.type)]
         if not gone:
@@ -98,16 +102,13 @@ class _Work:
 
     # Nodes ----------------------------------------------------------------------------
 
-    def _tidy(self, fresh: Fresh) -> bool:
-        found = len(self.rewritten)
-        for rules in (STRUCTURE, VALUES):
-            known = ranges(self.graph, self.params) if rules is VALUES else {}
-            draft = Draft(self.entry, self.graph, dict(self.params), known, fresh)
-            graph = apply(draft, rules)
-            if draft.rewritten:
-                self.rewritten += draft.rewritten
-                self._take(graph, draft.params, fresh)
-        return len(self.rewritten) > found
+    def _tidy(self, rules: tuple[Rule, ...], known: Mapping[str, Range], fresh: Fresh) -> bool:
+        draft = Draft(self.entry, self.graph, dict(self.params), known, fresh)
+        graph = apply(draft, rules)
+        if draft.rewritten:
+            self.rewritten += draft.rewritten
+            self._take(graph, draft.params, fresh)
+        return bool(draft.rewritten)
 
     def _take(self, graph: Graph, params: Mapping[str, Param], fresh: Fresh) -> None:
         """The graph with constants folded, and without what has become dead."""

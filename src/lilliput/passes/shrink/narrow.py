@@ -35,7 +35,7 @@ class Narrowed:
     def _type(self, value: Value) -> TensorType:
         kept, quant = self._kept[value.name], value.type.quant
         if quant is not None and quant.axis is not None:
-            left = kept[quant.axis].tolist()
+            left: list[int] = kept[quant.axis].tolist()
             scales, zeros = (tuple(t[k] for k in left) for t in (quant.scale, quant.zero_point))
             quant = replace(quant, scale=scales, zero_point=zeros)
         return TensorType(tuple(map(len, kept)), value.type.dtype, quant)
