@@ -10,7 +10,7 @@ from tests.networks import Network, networks
 from tests.starved import check_shrunk, starved
 from tests.strategies import chains, modules
 
-from lilliput.ir import Builder, Module, Node, Quant, Value
+from lilliput.ir import Builder, Graph, Module, Node, Param, Quant, Value
 from lilliput.ir.text import print_module
 from lilliput.ir.types import f32, s8, s16
 from lilliput.ops.conv import Conv2d, Linear, conv2d, linear
@@ -107,7 +107,7 @@ class Net:
         operands = [x, self.b.param("w", w, Quant((0.01,) * out, (0,) * out, 0))]
         operands += [self.b.param("bias", values)] if with_bias else []
         side = size // 2 if padded else 0
-        attrs = Conv2d(pad=(side,) * 4, groups=channels if depthwise else 1)
+        attrs = Conv2d(pad=(side, side, side, side), groups=channels if depthwise else 1)
         rows = x.type.shape[1] + 2 * side - size + 1
         y = s8(1, rows, rows, out, scale=0.1, zero_point=ZERO)
         return self.b.add(conv2d, operands, attrs, type=y, name=name)
@@ -399,7 +399,7 @@ def test_states_are_anything_and_stay() -> None:
 
 def test_entries_that_share_weights_may_need_other_parts_of_them() -> None:
     rng = np.random.default_rng(0)
-    params, names, graphs = {}, set[str](), {}
+    params, names, graphs = dict[str, Param](), set[str](), dict[str, Graph]()
     w = rng.integers(1, 90, (4, 3)).astype(np.int8)
     for entry, columns in (("one", (0, 1)), ("two", (2,))):
         b = Builder(params, names)

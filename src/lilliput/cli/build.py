@@ -36,6 +36,7 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
+@common.shrink
 @common.compiler("none")
 @common.io
 @click.option(
@@ -53,6 +54,7 @@ def compile_(
     device: str,
     out: str,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     project: Kind | None,
@@ -69,7 +71,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize)
+    options = common.options(compiler, optimize, shrink)
     compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -92,6 +94,7 @@ def compile_(
 )
 @common.seed
 @common.optimize
+@common.shrink
 @common.compiler()
 @common.io
 @common.emulator
@@ -103,6 +106,7 @@ def check(
     samples: int,
     seed: int,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     emulator: str,
@@ -122,7 +126,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize),
+        options=common.options(compiler, optimize, shrink),
         emulator=emulator,
         log=common.log,
     )
@@ -169,11 +173,19 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.device
 @common.seed
 @common.optimize
+@common.shrink
 @common.compiler()
 @common.io
 @common.json
 def profile(
-    model: str, device: str, seed: int, optimize: str, compiler: str, io: str, as_json: bool
+    model: str,
+    device: str,
+    seed: int,
+    optimize: str,
+    shrink: bool,
+    compiler: str,
+    io: str,
+    as_json: bool,
 ) -> None:
     """Counts the instructions of one inference, layer by layer."""
     from lilliput import compiler as pipeline
@@ -183,7 +195,7 @@ def profile(
         pipeline.load(model, io=io),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize),
+        options=common.options(compiler, optimize, shrink),
         log=common.log,
     )
     common.show(as_json, result.to_json(), _profile_text(result))

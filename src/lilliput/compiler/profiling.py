@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from lilliput import report
-from lilliput.compiler.pipeline import Compiled, Log, Model, Options, emit_options, quiet
+from lilliput.compiler.pipeline import (
+    Compiled,
+    Log,
+    Model,
+    Options,
+    emit_options,
+    module_for,
+    quiet,
+)
 from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device
 from lilliput.emu import prove
@@ -108,11 +116,12 @@ def profile(
     options = options or Options()
     toolchain = find(device.core, options.compiler)
     room = emulation_device(device.core, "unicorn")
-    program = plan(model.module, room, options.plan)
+    module = module_for(model, options, log)
+    program = plan(module, room, options.plan)
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
     proof = prove.prove(
-        model.module, program, [call], target=(toolchain, room), count=True, log=log,
+        module, program, [call], target=(toolchain, room), count=True, log=log,
         options=emit_options(room, options),
     )  # fmt: skip
     run = proof.ways[-1].runs[0]

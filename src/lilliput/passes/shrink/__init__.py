@@ -35,7 +35,7 @@ from lilliput.passes.canonicalize import merge_views
 from lilliput.passes.shrink.demand import Demand
 from lilliput.passes.shrink.narrow import Narrowed, is_whole
 from lilliput.passes.shrink.ranges import ranges
-from lilliput.passes.shrink.result import Removal, Rewrite, Shrunk, Why
+from lilliput.passes.shrink.result import Removal, Rewrite, Shrunk, Why, named
 from lilliput.passes.shrink.tidy import STRUCTURE, VALUES, Draft, Rule, apply
 
 __all__ = ["Removal", "Rewrite", "Shrunk", "Why", "ranges", "shrink"]
@@ -123,7 +123,7 @@ class _Work:
             if not any(v.name in left for v in node.outputs):
                 ahead = node.output.name in constant
                 what = "its operands are constants" if ahead else "nothing that is left reads it"
-                self.rewritten.append(Rewrite(self.entry, node.describe(), what))
+                self.rewritten.append(Rewrite(self.entry, *named(node), what))
 
     # Channels -------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class _Work:
                 low, high = _at(ends, k)
                 constant = low is not None and low == high
                 why = Why.CONSTANT if constant else Why.UNREAD
-                place = self.entry, value.name, node.describe(), axis, int(names[k])
+                place = self.entry, value.name, *named(node), axis, int(names[k])
                 yield Removal(*place, why, low, high, *_at(sums, k))
 
     # Entries share parameters ---------------------------------------------------------

@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from lilliput.ir.graph import Node
 from lilliput.ir.module import Module
 from lilliput.ir.op import Indices
 from lilliput.ir.types import Array
@@ -28,13 +29,15 @@ class Why(Enum):
 class Removal:
     """One channel (index of an axis of a value) that was left out, and the proof.
 
+    operator, layer : of the node that makes the value, and the name that the user knows it by
     low, high : what its elements can be, as they are stored; None for floats
     sum_low, sum_high : what the accumulators that they are stored from can be, for weighted sums
     """
 
     entry: str
     value: str
-    origin: str
+    operator: str
+    layer: str
     axis: int
     index: int
     why: Why
@@ -49,7 +52,8 @@ class Rewrite:
     """A node that was left out or replaced by less, and why that changes nothing."""
 
     entry: str
-    origin: str
+    operator: str
+    layer: str
     what: str
 
 
@@ -72,3 +76,8 @@ class Shrunk:
     def part(self, name: str, data: Array) -> Array:
         """Of a value of the original the elements that the smaller module has, too."""
         return data[np.ix_(*self.kept[name])] if name in self.kept else data
+
+
+def named(node: Node) -> tuple[str, str]:
+    """(operator, layer) of a proof."""
+    return node.op.name, node.origin or node.output.name

@@ -20,7 +20,7 @@ from lilliput.ops.accumulate import Conv2d
 from lilliput.ops.bounds import SMALL, evaluated
 from lilliput.ops.frame import Pad
 from lilliput.ops.shape import Reshape, Transpose, copy, reshape
-from lilliput.passes.shrink.result import Rewrite
+from lilliput.passes.shrink.result import Rewrite, named
 
 MAX_CONSTANT = 1 << 16
 """Bytes of a value that becomes a constant; a larger one is computed on."""
@@ -97,7 +97,7 @@ def apply(draft: Draft, rules: tuple[Rule, ...]) -> Graph:
                 node = draft.now(name)
                 done = rule(draft, node)
                 if done:
-                    draft.rewritten.append(Rewrite(draft.entry, node.describe(), done))
+                    draft.rewritten.append(Rewrite(draft.entry, *named(node), done))
     return draft.result()
 
 
