@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from tests.networks import Network, networks
 from tests.starved import check_shrunk, starved
-from tests.strategies import chains, modules
+from tests.strategies import calls_of, chains, modules
 
+from lilliput.devices.device import load
+from lilliput.emu.prove import prove
+from lilliput.emu.toolchain import Toolchain
 from lilliput.ir import Builder, Graph, Module, Node, Param, Quant, Value
 from lilliput.ir.text import print_module
 from lilliput.ir.types import f32, s8, s16
@@ -29,9 +32,12 @@ from lilliput.ops.shape import (
     transpose,
 )
 from lilliput.ops.unary import relu
-from lilliput.passes.shrink import Shrunk, Why
+from lilliput.passes.canonicalize import Canonicalize
+from lilliput.passes.shrink import Shrunk, Why, shrink
+from lilliput.plan.build import plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+M4 = load("cortex-m4")
 ZERO = -128
 """Zero point of the maps here: what a clamped channel is stuck at."""
 
@@ -39,6 +45,7 @@ ZERO = -128
 def examples(share: float) -> settings:
     count = max(2, int(settings().max_examples * share))
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    checks.append(HealthCheck.function_scoped_fixture)
     phases = [p for p in Phase if p is not Phase.explain]
     return settings(max_examples=count, suppress_health_check=checks, phases=phases)
 
@@ -46,7 +53,7 @@ def examples(share: float) -> settings:
 # Random networks --------------------------------------------------------------------------
 
 
-@examples(2)
+@examples(1)
 @given(module=modules(graphs=2), seed=st.integers(0, 2**16))
 def test_starved_networks_keep_their_bits(module: Module, seed: int) -> None:
     hungry = starved(module, seed)
@@ -54,7 +61,7 @@ def test_starved_networks_keep_their_bits(module: Module, seed: int) -> None:
     check_shrunk(hungry, seed)
 
 
-@examples(2)
+@examples(1)
 @given(found=chains(graphs=2), seed=st.integers(0, 2**16))
 def test_starved_chains_keep_their_bits(
     found: tuple[Module, dict[str, tuple[str, ...]]], seed: int
@@ -62,10 +69,18 @@ def test_starved_chains_keep_their_bits(
     check_shrunk(starved(found[0], seed, 0.6), seed)
 
 
-@examples(2)
+@examples(1)
 @given(network=networks(graphs=2), seed=st.integers(0, 2**16))
 def test_networks_of_every_operator_keep_their_bits(network: Network, seed: int) -> None:
     check_shrunk(starved(network.module, seed), seed)
+
+
+@examples(0.1)
+@given(module=modules(graphs=6), seed=st.integers(0, 2**16))
+def test_what_is_left_compiles(host_compiler: Toolchain, module: Module, seed: int) -> None:
+    left = shrink(Canonicalize()(starved(module, seed, 0.5))).module
+    proof = prove(left, plan(left, M4), calls_of(left, seed), hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
 
 
 # By hand ----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Rewrite:
 class Shrunk:
     """`module` gives the outputs of the original, bit for bit, for any input.
 
-    kept : name of a value that lost channels -> what is left of it, axis by axis
+    kept : value of a node that lost channels -> the indices that are left, axis by axis
     """
 
     module: Module
