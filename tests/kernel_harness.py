@@ -57,7 +57,9 @@ def random_array(rng: np.random.Generator, t: TensorType, sample: Sample) -> Arr
 
 def data_of(sample: Sample, seed: int = 0) -> list[Array]:
     """Random operands; the constants are the same for every seed, as in a network."""
-    drawn = [random_array(np.random.default_rng([seed, i]), t, sample) for i, t in _numbered(sample)]
+    drawn = [
+        random_array(np.random.default_rng([seed, i]), t, sample) for i, t in _numbered(sample)
+    ]
     return [constants_of(sample).get(i, data) for i, data in enumerate(drawn)]
 
 

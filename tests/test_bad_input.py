@@ -323,6 +323,7 @@ def test_ctrl_c_in_the_middle_of_a_command(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
+    assert "shrinking" in process.stderr.readline()
     assert "NumPy" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)

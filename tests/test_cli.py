@@ -42,7 +42,7 @@ def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    names = "demo inspect compile check profile bench report run flash devices ops pull"
+    names = "demo inspect compile check profile bench report shrink run flash devices ops pull"
     assert list(cli.lilliput.commands) == names.split()
 
 
@@ -230,7 +230,7 @@ def test_profile(run: Run) -> None:
     result = run("profile", DIGITS, "-d", CORE, "--json")
     assert result.code == 0, result.text
     value = result.json
-    assert value["instructions"] > value["macs"] == 28_928
+    assert value["instructions"] > value["macs"] == 27_696
     assert value["estimated_cycles"] > 0
     assert value["compiler"]
     assert sum(layer["macs"] for layer in value["layers"]) == value["macs"]

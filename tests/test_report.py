@@ -421,7 +421,7 @@ def test_too_much_is_known_without_linking() -> None:
 def test_a_network_that_does_not_fit_can_be_reported_and_not_compiled() -> None:
     model, board = compiler.load(DIGITS), small(700)
     options = compiler.Options(compiler="none")
-    with pytest.raises(DoesNotFit, match="does not fit into sram by 388 bytes"):
+    with pytest.raises(DoesNotFit, match="does not fit into sram by 324 bytes"):
         compiler.compile(model, board, options)
     assert compiler.compile(model, board, options, must_fit=False).summary.fits is False
 
@@ -498,10 +498,10 @@ def test_report_of_a_folder_equals_what_compile_knew(run: Run, tmp_path: Path) -
     assert run("compile", DIGITS, "-d", BOARD, "-o", out, "--compiler", "none").code == 0
     result = run("report", out, "--html", html)
     assert result.code == 0
-    assert "sram over the 7 steps of infer: 1,088 B" in result.out
+    assert "sram over the 7 steps of infer: 1,024 B" in result.out
     assert html.read_bytes() == (out / "report.html").read_bytes()
     value = run("report", out, "--json").json
-    assert value["timelines"][0]["arena"] == 1_088
+    assert value["timelines"][0]["arena"] == 1_024
     assert run("report", out, "--ascii").out.isascii()
     refused = run("report", out, "-d", BOARD)
     assert refused.code == 1

@@ -26,6 +26,7 @@ from lilliput.cli.flash import flash
 from lilliput.cli.lists import devices, ops, pull
 from lilliput.cli.program import demo, run
 from lilliput.cli.report import report
+from lilliput.cli.shrink import shrink
 from lilliput.errors import LilliputError, Problem
 
 OK, FAILED, MISTYPED, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
@@ -57,6 +58,7 @@ COMMANDS = (
     profile,
     bench,
     report,
+    shrink,
     run,
     flash,
     devices,

@@ -38,6 +38,7 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
+@common.shrink
 @common.compiler("none")
 @common.io
 @click.option(
@@ -55,6 +56,7 @@ def compile_(
     device: str,
     out: str,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     project: Kind | None,
@@ -71,7 +73,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize)
+    options = common.options(compiler, optimize, shrink)
     compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -94,6 +96,7 @@ def compile_(
 )
 @common.seed
 @common.optimize
+@common.shrink
 @common.compiler()
 @common.io
 @common.emulator
@@ -105,6 +108,7 @@ def check(
     samples: int,
     seed: int,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     emulator: str,
@@ -124,7 +128,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize),
+        options=common.options(compiler, optimize, shrink),
         emulator=emulator,
         log=common.log,
     )
@@ -171,6 +175,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.device
 @common.seed
 @common.optimize
+@common.shrink
 @common.compiler()
 @common.io
 @click.option(
@@ -187,6 +192,7 @@ def profile(
     device: str,
     seed: int,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     blocks: int,
@@ -200,7 +206,7 @@ def profile(
         pipeline.load(model, io=io),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize),
+        options=common.options(compiler, optimize, shrink),
         blocks=blocks,
         log=common.log,
     )

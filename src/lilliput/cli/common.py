@@ -39,6 +39,11 @@ optimize = click.option(
 profile = click.option(
     "--profile", "profiled", is_flag=True, help="Count the instructions for the report, too."
 )
+shrink = click.option(
+    "--shrink/--no-shrink",
+    default=True,
+    help="Leave out what provably does not matter to the outputs, or compile all of it.",
+)
 io = click.option(
     "--io",
     type=click.Choice(["int8", "float"]),
@@ -65,12 +70,12 @@ def compiler(*more: str) -> Callable[[F], F]:
     )
 
 
-def options(compiler: str, optimize: str) -> Options:
+def options(compiler: str, optimize: str, shrink: bool = True) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.codegen.instances import Optimize
     from lilliput.compiler import Options
 
-    return Options(compiler=compiler, optimize=Optimize(optimize))
+    return Options(compiler=compiler, optimize=Optimize(optimize), shrink=shrink)
 
 
 def log(message: str) -> None:

@@ -16,6 +16,7 @@ from lilliput.cli import common
 from lilliput.errors import UsageError
 
 if TYPE_CHECKING:
+    from lilliput.compiler import Options
     from lilliput.report import Summary
 
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--html", metavar="FILE", help="Write the page into this file, too.")
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only.")
 @common.optimize
+@common.shrink
 @common.compiler("none")
 @common.io
 @common.profile
@@ -35,6 +37,7 @@ def report(
     html: str | None,
     plain: bool,
     optimize: str,
+    shrink: bool,
     compiler: str,
     io: str,
     profiled: bool,
@@ -49,7 +52,8 @@ def report(
     if Path(path).is_dir():
         summary = _of_folder(path, device, profiled=profiled)
     else:
-        summary = _of_network(path, device, optimize, compiler, io, profiled=profiled)
+        options = common.options(compiler, optimize, shrink)
+        summary = _of_network(path, device, options, io, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")
     text = reports.report(summary, ascii_only=plain or not _shows_blocks())
@@ -71,7 +75,7 @@ def _of_folder(path: str, device: str | None, *, profiled: bool) -> Summary:
 
 
 def _of_network(
-    path: str, device: str | None, optimize: str, compiler: str, io: str, *, profiled: bool
+    path: str, device: str | None, options: Options, io: str, *, profiled: bool
 ) -> Summary:
     from lilliput import compiler as pipeline
     from lilliput import devices
@@ -83,8 +87,7 @@ def _of_network(
             expected="--device NAME",
             hint="`lilliput devices` lists all; a folder that compile wrote needs none",
         )
-    board, options = devices.load(device), common.options(compiler, optimize)
-    network = pipeline.load(path, io=io)
+    board, network = devices.load(device), pipeline.load(path, io=io)
     compiled = pipeline.compile(network, board, options, common.log, must_fit=False)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)

@@ -247,7 +247,10 @@ def _places(text: Text, instance: Instance, y_type: str) -> tuple[str, str, str]
     """Writes what is known of views and region; the names they have from there on."""
     if instance.known is not None:
         inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0}",)
-        for name, type, views in (("from", "ll_in", inputs), ("to", "ll_out", instance.known.outputs)):
+        for name, type, views in (
+            ("from", "ll_in", inputs),
+            ("to", "ll_out", instance.known.outputs),
+        ):
             with text.block(f"const {type} {name}[{len(views)}] =", "};"):
                 text.extend(f"{view}," for view in views)
         text.add("(void)in;", "(void)r;", f"const ll_region s = {instance.known.region};")

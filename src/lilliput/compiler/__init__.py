@@ -7,6 +7,7 @@ every stage.
     check     Model -> Check            every way of running it, compared    proof
     profile   Model -> Profile          instructions, estimated cycles       profiling
     counted   Compiled -> Compiled      the same, in its summary             profiling
+    shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
     project_files  Model -> files       a whole firmware, Arduino, Zephyr    firmware
@@ -41,6 +42,7 @@ from lilliput.compiler.pipeline import (
 )
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
+from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 
 __all__ = [
     "PASSES",
@@ -58,6 +60,7 @@ __all__ = [
     "Options",
     "Profile",
     "ProfiledLayer",
+    "SmallerFile",
     "check",
     "compile",
     "counted",
@@ -76,6 +79,9 @@ __all__ = [
     "read_summary",
     "refuse_foreign_instructions",
     "require_free",
+    "require_free_file",
     "run",
+    "shrink_file",
     "write",
+    "write_file",
 ]

@@ -33,7 +33,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """`activation_bytes`: the arena that one inference needs, inputs and outputs included."""
+    """Layers and parameters are those of the file.
+
+    activation_bytes : the arena that one inference needs, inputs and outputs included
+    shrunk_macs, shrunk_parameter_bytes : what is compiled of them, see docs/shrinking.md
+    """
 
     model: str
     inputs: tuple[str, ...]
@@ -42,6 +46,8 @@ class Inspection:
     layers: tuple[Layer, ...]
     parameter_bytes: int
     activation_bytes: int
+    shrunk_macs: int
+    shrunk_parameter_bytes: int
 
     @property
     def macs(self) -> int:
@@ -55,7 +61,8 @@ def inspect(model: Model) -> Inspection:
     """Every layer with its shape and work.  Raises PlanError where no program can be made."""
     module = model.module
     device = load_device(CORE)
-    program = plan(module, device)
+    left = report.work(model.shrunk.module)
+    program = plan(model.shrunk.module, device)
     layers: list[Layer] = []
     for entry, graph in module.graphs.items():
         for node in graph.nodes:
@@ -72,6 +79,8 @@ def inspect(model: Model) -> Inspection:
         tuple(layers),
         sum(p.value.type.nbytes for p in module.params.values()),
         program.arenas.get(device.ram.name, 0),
+        left.macs,
+        left.parameter_bytes,
     )
 
 
@@ -81,19 +90,24 @@ def _typed(type: TensorType) -> str:
     return f"{type}, real = {type.scale:.9g} * (q - {type.zero_point})"
 
 
+def _left(whole: int, left: int, unit: str) -> str:
+    return "" if left == whole else f", {left:,}{unit} after shrinking"
+
+
 def inspection_text(found: Inspection) -> str:
     """The inspection as a person reads it on a terminal."""
     rows = [
         (x.name[:40], x.operator, x.type, f"{x.macs:,}", f"{x.parameter_bytes:,} B")
         for x in found.layers
     ]
+    sizes = found.parameter_bytes, found.shrunk_parameter_bytes
     facts = [
         ("model", found.model),
         *(("input", text) for text in found.inputs),
         *(("output", text) for text in found.outputs),
         ("operators", ", ".join(f"{name} {count}" for name, count in found.operators)),
-        ("MACs", f"{found.macs:,}"),
-        ("parameters", f"{found.parameter_bytes:,} B"),
+        ("MACs", f"{found.macs:,}{_left(found.macs, found.shrunk_macs, '')}"),
+        ("parameters", f"{found.parameter_bytes:,} B{_left(*sizes, ' B')}"),
         ("activations", f"{found.activation_bytes:,} B"),
     ]
     head = ("layer", "operator", "output", "MACs", "parameters")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,10 @@ from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.ir.verify import verify
 from lilliput.passes.canonicalize import Canonicalize
+from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.program import Program
-from lilliput.report import Linked, Summary, require_fit, summarize
+from lilliput.report import Linked, Summary, require_fit, shrinking, summarize
 
 Log = Callable[[str], None]
 PASSES = (Canonicalize(),)
@@ -51,6 +53,13 @@ class Model:
     module: Module
     tflite: bytes | None = field(default=None, repr=False)
 
+    @cached_property
+    def shrunk(self) -> Shrunk:
+        """The network without what does not matter to its outputs, with the proofs."""
+        found = shrink(self.module)
+        verify(found.module)
+        return found
+
     def run(self, inputs: Mapping[str, Array] | Array, entry: str | None = None) -> Run:
         """Runs it in NumPy; `.outputs` and every intermediate in `.values`, by name."""
         if isinstance(inputs, np.ndarray):
@@ -60,11 +69,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Options:
-    """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out"""
+    """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out
+    shrink : leave out what provably does not matter to the outputs
+    """
 
     compiler: str = "auto"
     optimize: Optimize = Optimize.SPEED
     plan: PlanOptions = field(default_factory=PlanOptions)
+    shrink: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +129,26 @@ def compile(
     `must_fit` is False: then the summary says so.
     """
     options = options or Options()
+    module = module_for(model, options, log)
     log("planning")
-    program = plan(model.module, device, options.plan)
+    program = plan(module, device, options.plan)
     log("writing C")
     files = emit(program, emit_options(device, options))
     linked, missing = _link(program, device, files, options, log)
     summary = summarize(program, device, linked, missing, options.optimize.value)
+    if options.shrink and model.shrunk.changed:
+        summary = replace(summary, shrinking=shrinking(model.module, model.shrunk))
     if must_fit:
         require_fit(summary)
     return Compiled(model, device, program, files, summary)
+
+
+def module_for(model: Model, options: Options, log: Log = quiet) -> Module:
+    """What is compiled of a network: all of it, or what is left of it."""
+    if not options.shrink:
+        return model.module
+    log("shrinking")
+    return model.shrunk.module
 
 
 def emit_options(device: Device, options: Options) -> EmitOptions:

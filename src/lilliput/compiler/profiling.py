@@ -12,7 +12,15 @@ from pathlib import Path
 
 from lilliput import report
 from lilliput.compiler.hotspots import HotBlock, hot_blocks
-from lilliput.compiler.pipeline import Compiled, Log, Model, Options, emit_options, quiet
+from lilliput.compiler.pipeline import (
+    Compiled,
+    Log,
+    Model,
+    Options,
+    emit_options,
+    module_for,
+    quiet,
+)
 from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device
 from lilliput.devices.flash import FlashTiming
@@ -125,13 +133,14 @@ def profile(
     toolchain = find(device.core, options.compiler)
     flash = device.flash.timing
     room = emulation_device(device.core, "unicorn", flash)
-    program = plan(model.module, room, options.plan)
+    module = module_for(model, options, log)
+    program = plan(module, room, options.plan)
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
     layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         proof = prove.prove(
-            model.module, program, [call], target=(toolchain, room), count=True, log=log,
+            module, program, [call], target=(toolchain, room), count=True, log=log,
             options=emit_options(room, options), workdir=Path(folder),
         )  # fmt: skip
         run, image = proof.ways[-1].runs[0], proof.image

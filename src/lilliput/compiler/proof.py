@@ -22,6 +22,7 @@ from lilliput.compiler.pipeline import (
     Model,
     Options,
     emit_options,
+    module_for,
     quiet,
     refuse_foreign_instructions,
 )
@@ -141,7 +142,11 @@ def check(
     log: Log = quiet,
 ) -> Check:
     """Compares NumPy, the C on this machine and the C on an emulated core, tensor by tensor,
-    and the outputs with TFLite Micro's where the model is a .tflite file and it is installed.
+    and NumPy with TFLite Micro where the model is a .tflite file and it is installed.
+
+    Where something was left out, C is held against what is left, and that against the network
+    as it was read: in all outputs and in every channel that is left of what lies between.
+    TFLite Micro runs the file as it is.
 
     The core is emulated with memories large enough for the model, so that a model can be
     proven before it fits.  Stack and arena are measured and must not exceed what the
@@ -150,13 +155,14 @@ def check(
     options = options or Options()
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
     room = emulation_device(device.core, emulator)
-    program = plan(model.module, room, options.plan)
+    module = module_for(model, options, log)
+    program = plan(module, room, options.plan)
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
     target = _target(device, options, emulator, missing)
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         proof = prove.prove(
-            model.module,
+            module,
             program,
             given,
             hosts=hosts,
@@ -169,8 +175,14 @@ def check(
         )
         measured = _measured(program, proof, room)
     not_installed: dict[str, str] = {}
-    others = _oracle(model, given, proof.expected, not_installed, log)
-    agree = proof.exact
+    whole = proof.expected
+    originals: list[prove.WayResult] = []
+    if options.shrink and model.shrunk.changed:
+        log("NumPy, nothing left out")
+        whole = prove.reference(model.module, given)
+        originals.append(_original(model, whole, proof.expected))
+    others = _oracle(model, given, whole, not_installed, log)
+    agree = proof.exact and all(way.difference is None for way in originals)
     floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
     near = all(way.difference is None for way in others)
     saturated, outputs = _saturation(proof.expected)
@@ -178,7 +190,7 @@ def check(
         exact=None if floats else agree and near,
         agree=agree,
         within_bound=near if floats and others else None,
-        ways=(*proof.ways, *others),
+        ways=(*originals, *proof.ways, *others),
         missing=missing,
         not_installed=not_installed,
         samples=len(given),
@@ -250,6 +262,25 @@ def _measured(program: Program, proof: prove.Proof, device: Device) -> _Measured
         problems.append("bytes behind the arena were written")
     arena = (sum(last.measured.arena_bytes), planned)
     return _Measured((stack, bound), arena, tuple(problems), last.runs[0].instructions)
+
+
+def _original(model: Model, whole: Sequence[Run], left: Sequence[Run]) -> prove.WayResult:
+    """The network as it was read, where it has what the smaller one has."""
+    way, shrunk = "NumPy, nothing left out", model.shrunk
+    nodes = [n for g in shrunk.module.graphs.values() for n in g.nodes]
+    origins = {v.name: n.describe() for n in nodes for v in n.outputs}
+    tensors = 0
+    for number, (a, b) in enumerate(zip(whole, left, strict=True)):
+        for name in (n for n in origins if n in a.values and n in b.values):
+            tensors += 1
+            found = prove.first_difference(shrunk.part(name, a.values[name]), b.values[name])
+            if found is not None:
+                index, expected, value, count = found
+                where = prove.Difference(
+                    way, number, name, origins[name], index, expected, value, count
+                )
+                return prove.WayResult(way, tensors, where)
+    return prove.WayResult(way, tensors, None)
 
 
 def _oracle(

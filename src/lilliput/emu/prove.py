@@ -116,7 +116,7 @@ def compare(
             if name not in meant:
                 continue
             tensors += 1
-            difference = _difference(meant[name], array)
+            difference = first_difference(meant[name], array)
             if difference is not None:
                 index, a, b, count = difference
                 origin = origins.get(name, name)
@@ -143,7 +143,7 @@ def _traced(points: Sequence[TracePoint], data: bytes) -> Iterator[tuple[str, Ar
         start = stop
 
 
-def _difference(want: Array, got: Array) -> tuple[int, float, float, int] | None:
+def first_difference(want: Array, got: Array) -> tuple[int, float, float, int] | None:
     """(flat index, expected, found, how many) of bits that differ; floats bit for bit too."""
     a = np.ascontiguousarray(want).reshape(-1)
     b = np.ascontiguousarray(got).reshape(-1)

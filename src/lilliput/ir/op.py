@@ -4,7 +4,7 @@ The interpreter, the verifier, autodiff, the planner, the emitter, the report, t
 operator table and the tests are written over these fields and know no operator by name.
 The values live in `lilliput.ops`, one file a family.
 
-    Op       doc, attrs, infer, ref, grads, regions, cost, kernels | scalar, samples
+    Op       doc, attrs, infer, ref, grads, regions, bounds, cost, kernels | scalar, samples
     Kernel   one C implementation: what it accepts, reads, writes, specialises on
     Scalar   the C expression of an element-wise operator: it fuses
 """
@@ -17,6 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lilliput.ir.graph import Node, Value
+from lilliput.ir.range import Range
 from lilliput.ir.region import OperandRule
 from lilliput.ir.types import Array, DType, TensorType
 
@@ -52,6 +53,37 @@ Proof = Callable[[Node, Mapping[str, Array]], str | None]
 
 Regions = Callable[[Node], tuple[OperandRule, ...]]
 """node -> one rule for each operand, one entry for each axis of the operand."""
+
+Bounds = Callable[[Node, Sequence[Range]], Range | None]
+"""(node, ranges of the operands) -> what the (first) result can hold, or None: anything.
+
+Sound for every element that lies within its range, whichever those of other elements are.
+Only called where all operands are integers; what wraps has to be seen and answered with None.
+"""
+
+Indices = tuple[Array, ...]
+"""For each axis of a value the indices, ascending, that are left of it."""
+
+Narrow = Callable[[Node, Sequence[Indices], Indices], Attrs]
+"""(node, what is left of the operands, and of the result) -> the attributes it then has."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """An axis that operands 0 and 1 share and that the result sums over, one product
+    (x - its zero point) * (w - its zero point) for each index; operand 2, if any, is added.
+
+    data, weights : the axis of operand 0, and of operand 1, whose axis 0 follows the last
+        axis of the result
+    everywhere : whether each element of the result sums over all weights, so that a constant
+        operand adds a constant: no tap lies in padding
+    bias : element type that operand 2 has or would have
+    """
+
+    data: int
+    weights: int
+    everywhere: bool
+    bias: DType
 
 
 @dataclass(frozen=True)
@@ -229,6 +261,12 @@ class Op:
     oracle : whose kernel it equals, by the dtype of its first operand or for all of them:
         "TFLM NAME", "LiteRT NAME", or the page that defines it
     view : the result is the operand's bytes in the same order under another shape
+    bounds : what the result can hold; not needed by element-wise operators of one int8 or int16
+        operand, whose meaning is a table; others without one give anything
+    contraction : the axis that a weighted sum sums over, None where there is none
+    narrow : node -> how its attributes follow when of axes that its region rules map one to one
+        (Pointwise, Shift, Contraction) only some indices are left; None where that has no
+        meaning.  Element-wise operators need none: their attributes stay
     constants : computes what the meaning takes from the types of a whole node, output
         included, and raises TypeMismatch where nothing follows (scales too far apart); the
         verifier calls it.  Not needed where `scalar` writes these constants.
@@ -249,6 +287,9 @@ class Op:
     oracle: str | Mapping[DType, str] = ""
     view: bool = False
     constants: Callable[[Node], object] | None = None
+    bounds: Bounds | None = None
+    contraction: Callable[[Node], Contraction | None] = lambda node: None
+    narrow: Callable[[Node], Narrow | None] = lambda node: None
 
     def held_against(self, dtype: DType) -> str:
         """Whose kernel it equals for a first operand of this type; "" where nothing is said."""

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, NoAttrs, Op, Sample, Scalar
+from lilliput.ir.op import Attrs, Bounds, NoAttrs, Op, Sample, Scalar
+from lilliput.ir.range import Range
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops import floatpair
+from lilliput.ops.bounds import increasing
 from lilliput.ops.common import c_type, check
 from lilliput.ops.elementwise import (
     broadcast_regions,
@@ -258,6 +260,11 @@ def _add_n_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return (saturate(requant(wrap32(total << _LEFT), *_sum_scale(node)) + y.zero_point, y),)
 
 
+def _add_n_bounds(node: Node, operands: Sequence[Range]) -> Range | None:
+    """No sum of int8 can wrap; those of int32 do."""
+    return increasing(node, operands) if node.output.type.dtype is DType.S8 else None
+
+
 def _add_n_c(node: Node, args: Sequence[str]) -> str:
     y = node.output.type
     if y.dtype.is_float:
@@ -285,6 +292,7 @@ def _register(
     samples: tuple[Sample, ...],
     oracle: str | dict[DType, str],
     dtypes: tuple[DType, ...] = DTYPES,
+    bounds: Bounds | None = None,
 ) -> Op:
     return register(
         Op(
@@ -293,6 +301,7 @@ def _register(
             infer=infer,
             ref=ref,
             regions=broadcast_regions,
+            bounds=bounds,
             scalar=Scalar(c),
             samples=samples,
             dtypes=dtypes,
@@ -414,4 +423,5 @@ add_n = _register(
     ),
     {DType.F32: "TFLM ADD_N", DType.S8: "TFLM ADD_N", DType.S32: "LiteRT ADD_N"},
     SUM_DTYPES,
+    _add_n_bounds,
 )  # fmt: skip

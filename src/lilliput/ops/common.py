@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lilliput.errors import TypeMismatch
+from lilliput.ir.graph import Node
+from lilliput.ir.op import Attrs, Indices, Narrow
 from lilliput.ir.types import DType, TensorType
 from lilliput.ops.numeric import Rounding
 
@@ -41,3 +45,12 @@ def check_activations(type: TensorType) -> None:
     """Raises TypeMismatch unless the elements are of `ACTIVATIONS`."""
     names = ", ".join(d.value for d in ACTIVATIONS)
     check(type.dtype in ACTIVATIONS, "element type", names, type.dtype.value)
+
+
+def _unchanged(node: Node, _operands: Sequence[Indices], _result: Indices) -> Attrs:
+    return node.attrs
+
+
+def narrows(_: Node) -> Narrow:
+    """`Op.narrow` of operators whose attributes mention no extent of an axis that may narrow."""
+    return _unchanged

@@ -15,6 +15,7 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.bounds import monotone
 from lilliput.ops.common import check
 from lilliput.ops.elementwise import broadcast_regions, broadcast_shape, less, pair
 from lilliput.ops.numeric import quantize_multiplier, requant
@@ -165,6 +166,7 @@ def _extreme(name: str, ufunc: np.ufunc, symbol: str, float_c: str) -> Op:
             infer=_extreme_infer,
             ref=lambda _, operands: (np.where(ufunc(*operands), *operands),),
             regions=broadcast_regions,
+            bounds=monotone,
             scalar=Scalar(c),
             samples=(
                 Sample((s8(1, 5, 3, 7, scale=0.02, zero_point=4),) * 2),

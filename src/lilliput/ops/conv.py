@@ -39,6 +39,7 @@ from lilliput.ops.conv_kernels import (
 from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
 from lilliput.ops.registry import register
+from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
 
 
 def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -252,8 +253,20 @@ conv2d = register(
         constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_conv2d_regions,
+        bounds=sum_bounds,
+        contraction=sum_contraction,
+        narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(DEPTHWISE_WINDOWS, GEMM_WIDE, GEMM_JOINED, GEMM, POINTWISE, DEPTHWISE, DEPTHWISE_PLANES, CONV2D),
+        kernels=(
+            DEPTHWISE_WINDOWS,
+            GEMM_WIDE,
+            GEMM_JOINED,
+            GEMM,
+            POINTWISE,
+            DEPTHWISE,
+            DEPTHWISE_PLANES,
+            CONV2D,
+        ),
         samples=(
             Sample(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
@@ -350,6 +363,9 @@ linear = register(
         constants=check_multipliers,
         grads=(None, None, None, None),
         regions=_linear_regions,
+        bounds=sum_bounds,
+        contraction=sum_contraction,
+        narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(GEMM_WIDE, GEMM_JOINED, GEMM, LINEAR),
         samples=(

@@ -16,9 +16,11 @@ import numpy as np
 
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Op, Sample, Scalar
+from lilliput.ir.op import Attrs, Bounds, Op, Sample, Scalar
+from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
+from lilliput.ops.bounds import monotone
 from lilliput.ops.common import check
 from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
 from lilliput.ops.registry import register
@@ -216,6 +218,11 @@ def _reach(t: TensorType) -> int:
     return max(high - t.zero_point, t.zero_point - low)
 
 
+def _sum_bounds(node: Node, operands: Sequence[Range]) -> Range | None:
+    """No step of a quantised sum can wrap: both multipliers are below 1."""
+    return None if unscaled(node.output.type) else monotone(node, operands)
+
+
 def _rounding(node: Node) -> Rounding:
     assert isinstance(node.attrs, Binary)
     return node.attrs.rounding
@@ -273,6 +280,18 @@ def _mul_c(node: Node, args: Sequence[str]) -> str:
     a, b = (less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
     largest = math.prod(_reach(v.type) for v in node.inputs)
     return stored(f"({a} * {b})", *_product_scale(node), largest, y, _rounding(node))
+
+
+def _mul_bounds(node: Node, operands: Sequence[Range]) -> Range | None:
+    """None where a product that is scaled up might wrap."""
+    if unscaled(node.output.type):
+        return None
+    most = 1
+    for r, v in zip(operands, node.inputs, strict=True):
+        ends = (int(r.low.min()) - v.type.zero_point, int(r.high.max()) - v.type.zero_point)
+        most *= max(map(abs, ends))
+    mult, shift = _product_scale(node)
+    return monotone(node, operands) if mult >= 0 and most << max(shift, 0) < 1 << 30 else None
 
 
 # clamp ------------------------------------------------------------------------------------
@@ -349,6 +368,7 @@ def _binary(
     doc: str,
     ref: Callable[[Node, Sequence[Array]], tuple[Array, ...]],
     c: Callable[[Node, Sequence[str]], str],
+    bounds: Bounds,
 ) -> Op:
     mul = name == "mul"
     return register(
@@ -359,6 +379,7 @@ def _binary(
             infer=_mul_infer if mul else _binary_infer,
             ref=ref,
             regions=broadcast_regions,
+            bounds=bounds,
             scalar=Scalar(c),
             samples=_pairs(mul),
             dtypes=BINARY_DTYPES,
@@ -368,9 +389,9 @@ def _binary(
     )
 
 
-add = _binary("add", "a + b", _sum_ref(1), _sum_c(1))
-sub = _binary("sub", "a - b", _sum_ref(-1), _sum_c(-1))
-mul = _binary("mul", "a * b", _mul_ref, _mul_c)
+add = _binary("add", "a + b", _sum_ref(1), _sum_c(1), _sum_bounds)
+sub = _binary("sub", "a - b", _sum_ref(-1), _sum_c(-1), _sum_bounds)
+mul = _binary("mul", "a * b", _mul_ref, _mul_c, _mul_bounds)
 
 clamp = register(
     Op(
@@ -380,6 +401,7 @@ clamp = register(
         infer=_clamp_infer,
         ref=_clamp_ref,
         regions=broadcast_regions,
+        bounds=monotone,
         scalar=Scalar(_clamp_c),
         samples=(
             Sample((s8(1, 3, 5, 4, scale=0.05, zero_point=-7),), Clamp(-7, 90)),

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Indices, Kernel, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Shift
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
-from lilliput.ops.common import ACTIVATIONS, check
+from lilliput.ops.bounds import increasing
+from lilliput.ops.common import ACTIVATIONS, check, narrows
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.pick import OUTSIDE, per_tensor, pick_kernel, picked
 from lilliput.ops.registry import register
@@ -147,6 +148,8 @@ pad = register(
         infer=_pad_infer,
         ref=_pad_ref,
         regions=_pad_regions,
+        bounds=increasing,
+        narrow=narrows,
         cost=moved,
         kernels=(
             Kernel(
@@ -229,6 +232,7 @@ mirror_pad = picked(
         Sample((s64(2, 3),), MirrorPad((1, 0), (0, 2))),
     ),
     oracle=oracles("MIRROR_PAD", (DType.F32, DType.S8), (DType.S16, DType.S32, DType.S64)),
+    narrow=narrows,
 )
 
 
@@ -264,6 +268,12 @@ def _resize_maps(node: Node) -> tuple[Array, ...]:
     return np.arange(shape[0]), rows, columns, np.arange(shape[3])
 
 
+def _resize_narrow(node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
+    """Only an axis that is not resized maps one to one, and stays so."""
+    assert isinstance(node.attrs, ResizeNearest)
+    return replace(node.attrs, height=len(result[1]), width=len(result[2]))
+
+
 resize_nearest = picked(
     name="resize_nearest",
     doc="y[n,p,q,c] = x[n, row(p), column(q), c]; x (N,H,W,C) -> y (N,height,width,C)",
@@ -279,4 +289,5 @@ resize_nearest = picked(
         Sample((s8(1, 1, 9, 2),), ResizeNearest(4, 4, half_pixel_centers=True)),
     ),
     oracle=oracles("RESIZE_NEAREST_NEIGHBOR", ACTIVATIONS),
+    narrow=lambda _: _resize_narrow,
 )

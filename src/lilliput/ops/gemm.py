@@ -138,9 +138,7 @@ def _even(n: int) -> int:
     return n + n % 2
 
 
-def _operands(
-    b: Builder, node: Node, packing: Packing, times: int = 1
-) -> tuple[Operand, ...]:
+def _operands(b: Builder, node: Node, packing: Packing, times: int = 1) -> tuple[Operand, ...]:
     w = node.inputs[1]
     run = w.type.shape[2] * w.type.shape[3] if len(w.type.shape) == 4 else w.type.shape[1]
     return (

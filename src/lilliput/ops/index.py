@@ -18,6 +18,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample, Work
 from lilliput.ir.region import Pointwise, Whole, pointwise, whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.bounds import placed
 from lilliput.ops.common import ACTIVATIONS, c_type, check
 from lilliput.ops.move import DTYPES, moved, moved_work, oracles
 from lilliput.ops.registry import register
@@ -136,6 +137,7 @@ gather = register(
         infer=_gather_infer,
         ref=_gather_ref,
         regions=lambda _: ((Pointwise(0), Pointwise(1), Whole(), Pointwise(3)), whole(2)),
+        bounds=placed,
         cost=moved,
         kernels=(_gather_kernel(nested=False),),
         samples=(

@@ -17,9 +17,10 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.op import Attrs, Kernel, Narrow, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole, Window
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, check
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.registry import register
@@ -175,6 +176,7 @@ def picked(
     maps: Maps,
     samples: tuple[Sample, ...],
     oracle: str | Mapping[DType, str],
+    narrow: Callable[[Node], Narrow | None] = lambda _: None,
 ) -> Op:
     """Registers an operator that is its maps; `infer` gives the shape that they have."""
 
@@ -189,6 +191,8 @@ def picked(
             infer=infer,
             ref=ref,
             regions=picked_regions(maps),
+            bounds=increasing,
+            narrow=narrow,
             cost=moved,
             kernels=(pick_kernel(maps),),
             samples=samples,

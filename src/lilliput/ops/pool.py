@@ -17,7 +17,8 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Window
 from lilliput.ir.types import Array, TensorType, f32, s8, s16
-from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
+from lilliput.ops.bounds import increasing
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, narrows
 from lilliput.ops.registry import register
 
 
@@ -195,6 +196,8 @@ avg_pool2d = register(
         infer=_infer,
         ref=_avg_ref,
         regions=_regions,
+        bounds=increasing,
+        narrow=narrows,
         cost=lambda node: Cost(ops=_work(node)),
         kernels=(_kernel("avg_pool2d", _types),),
         samples=SAMPLES,
@@ -212,6 +215,8 @@ max_pool2d = register(
         infer=_infer,
         ref=_max_ref,
         regions=_regions,
+        bounds=increasing,
+        narrow=narrows,
         cost=lambda node: Cost(ops=_work(node)),
         kernels=(_kernel("max_pool2d", _max_types),),
         samples=SAMPLES,

@@ -16,7 +16,9 @@ import numpy as np
 
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
+from lilliput.ir.range import Range
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ops.bounds import increasing
 from lilliput.ops.common import REQUANT_C, c_type, check
 from lilliput.ops.elementwise import (
     broadcast_regions,
@@ -185,6 +187,14 @@ def _requantize_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return (saturate(wrap32(requant(value, *_ratio(node), _rounding(node)) + y.zero_point), y),)
 
 
+def _requantize_bounds(node: Node, operands: Sequence[Range]) -> Range | None:
+    """None where a number that is scaled up might wrap."""
+    (x,), (mult, shift), zero = operands, _ratio(node), node.inputs[0].type.zero_point
+    ends = int(x.low.min()) - zero, int(x.high.max()) - zero
+    fits = mult >= 0 and max(map(abs, ends)) << max(shift, 0) < 1 << 30
+    return increasing(node, operands) if fits else None
+
+
 def _requantize_c(node: Node, args: Sequence[str]) -> str:
     x, y = node.inputs[0].type, node.output.type
     mult, shift = _ratio(node)
@@ -205,6 +215,7 @@ requantize = register(
         infer=_requantize_infer,
         ref=_requantize_ref,
         regions=broadcast_regions,
+        bounds=_requantize_bounds,
         scalar=Scalar(_requantize_c),
         samples=(
             Sample(

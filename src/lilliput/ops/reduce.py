@@ -13,12 +13,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.op import Attrs, Bounds, Cost, Finish, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
-from lilliput.ops.common import ACTIVATIONS, c_type, check
+from lilliput.ops.bounds import increasing, scales_exactly
+from lilliput.ops.common import ACTIVATIONS, c_type, check, narrows
 from lilliput.ops.folds import (
     KINDS,
     NUMBERS,
@@ -26,6 +30,7 @@ from lilliput.ops.folds import (
     accumulator,
     count,
     is_quantised,
+    scaling,
 )
 from lilliput.ops.move import element_strides, oracles
 from lilliput.ops.registry import register
@@ -91,6 +96,28 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
         else:
             rules.append(Whole())
     return (tuple(rules),)
+
+
+def _bounds(kind: Kind) -> Bounds | None:
+    """Extremes grow with what they are of; so do sums that are stored by a scale, unless they
+    wrap when they are scaled up.  Products, and sums of plain numbers, say nothing."""
+
+    def summed(node: Node, operands: Sequence[Range]) -> Range | None:
+        if not is_quantised(node):
+            return None
+        mult, shift = scaling(node, divide=node.op.name == "mean")
+        x, n = node.inputs[0].type, count(node)
+        low, high = (n * (np.array(r) - x.zero_point) for r in _span(operands[0]))
+        fits = mult >= 0 and scales_exactly(low, high, shift)
+        return increasing(node, operands) if fits else None
+
+    if kind.summed:
+        return summed
+    return None if kind.fold == "prod" else increasing
+
+
+def _span(told: Range) -> tuple[int, int]:
+    return int(told.low.min()), int(told.high.max())
 
 
 # Kernels ----------------------------------------------------------------------------------
@@ -218,6 +245,8 @@ def _reduction(name: str, doc: str, samples: tuple[Sample, ...], oracle: Mapping
             ref=lambda node, operands: _ref(kind, node, operands),
             constants=lambda node: kind.c(node, "acc"),
             regions=_regions,
+            bounds=_bounds(kind),
+            narrow=narrows,
             cost=lambda node: Cost(ops=node.inputs[0].type.size),
             kernels=_kernels(kind),
             samples=samples,

@@ -9,16 +9,18 @@ resize_nearest, which only moves elements, is in `frame`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.op import Attrs, Cost, Finish, Indices, Kernel, Op, Operand, Sample, Work
+from lilliput.ir.range import Range
 from lilliput.ir.region import OperandRule, Pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
+from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.move import one
 from lilliput.ops.pick import axis_rule, per_tensor
@@ -126,6 +128,16 @@ def _ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return ((np.sign(acc) * rounded).astype(dtype.numpy),)
 
 
+def _bounds(node: Node, operands: Sequence[Range]) -> Range | None:
+    """Weights of integers are not negative; floats are rounded after every step."""
+    return None if _real(node) else increasing(node, operands)
+
+
+def _narrow(node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
+    """Only an axis that is not resized maps one to one, and stays so."""
+    return replace(_attrs(node), height=len(result[1]), width=len(result[2]))
+
+
 def _regions(node: Node) -> tuple[OperandRule, ...]:
     shape, (rows, columns) = node.inputs[0].type.shape, _mixes(node)
     return (
@@ -184,6 +196,8 @@ resize_bilinear = register(
         infer=_infer,
         ref=_ref,
         regions=_regions,
+        bounds=_bounds,
+        narrow=lambda _: _narrow,
         cost=lambda node: Cost(ops=4 * node.output.type.size),
         kernels=(
             Kernel(

@@ -15,7 +15,8 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
-from lilliput.ops.common import check
+from lilliput.ops.bounds import increasing
+from lilliput.ops.common import check, narrows
 from lilliput.ops.index import check_count, index_check, indexed_types
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
 from lilliput.ops.registry import register
@@ -45,6 +46,8 @@ reverse = register(
         infer=_reverse_infer,
         ref=lambda _, operands: (operands[0][:, ::-1],),
         regions=lambda _: ((Pointwise(0), Whole(), Pointwise(2)),),
+        bounds=increasing,
+        narrow=narrows,
         cost=moved,
         kernels=(
             Kernel(

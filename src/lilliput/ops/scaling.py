@@ -50,9 +50,7 @@ def scaled(
     return product if shift >= 0 else f"((ll_away({product}) + {1 << -shift - 1}) >> {-shift})"
 
 
-def stored(
-    x: str, mult: int, shift: int, largest: int, y: TensorType, rounding: Rounding
-) -> str:
+def stored(x: str, mult: int, shift: int, largest: int, y: TensorType, rounding: Rounding) -> str:
     """x * mult / 2^31 * 2^shift plus the zero point of `y`, saturated to its elements."""
     zero, (low, high) = y.zero_point, y.dtype.bounds
     short = rounding is Rounding.DOUBLE and y.dtype is DType.S8 and -MOST_SHIFT <= shift <= 0

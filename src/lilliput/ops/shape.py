@@ -17,7 +17,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample
+from lilliput.ir.op import Attrs, Cost, Indices, Kernel, NoAttrs, Op, Operand, Sample
 from lilliput.ir.region import (
     AxisRule,
     OperandRule,
@@ -28,7 +28,8 @@ from lilliput.ir.region import (
     whole,
 )
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
-from lilliput.ops.common import ACTIVATIONS, check
+from lilliput.ops.bounds import increasing
+from lilliput.ops.common import ACTIVATIONS, check, narrows
 from lilliput.ops.move import (
     DTYPES,
     element_strides,
@@ -94,6 +95,10 @@ def _reshape_infer(a: Reshape, types: Sequence[TensorType]) -> tuple[TensorType,
     return (x.with_shape(*a.shape),)
 
 
+def _reshape_narrow(_node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
+    return Reshape(tuple(len(left) for left in result))
+
+
 reshape = register(
     Op(
         name="reshape",
@@ -102,6 +107,8 @@ reshape = register(
         infer=_reshape_infer,
         ref=lambda node, operands: (operands[0].reshape(node.output.type.shape),),
         regions=lambda node: (whole(len(node.inputs[0].type.shape)),),
+        bounds=increasing,
+        narrow=lambda _: _reshape_narrow,
         cost=lambda _: Cost(),
         samples=(
             Sample((s8(1, 3, 5, 2, scale=0.1, zero_point=4),), Reshape((1, 30))),
@@ -134,6 +141,8 @@ copy = register(
         infer=lambda _, types: (one(types),),
         ref=lambda _, operands: (operands[0].copy(),),
         regions=lambda node: (pointwise(len(node.inputs[0].type.shape)),),
+        bounds=increasing,
+        narrow=narrows,
         cost=moved,
         kernels=(COPY,),
         samples=(
@@ -206,6 +215,8 @@ transpose = register(
         infer=_transpose_infer,
         ref=lambda node, operands: (operands[0].transpose(_transpose_attrs(node).perm),),
         regions=_transpose_regions,
+        bounds=increasing,
+        narrow=narrows,
         cost=moved,
         kernels=(_strided(_transpose_params),),
         samples=(
@@ -246,6 +257,10 @@ def _broadcast_params(node: Node) -> Mapping[str, int]:
     return _strided_params(y, [0] * (len(y) - len(x)) + steps)
 
 
+def _broadcast_narrow(_node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
+    return Broadcast(tuple(len(left) for left in result))
+
+
 broadcast = register(
     Op(
         name="broadcast",
@@ -254,6 +269,8 @@ broadcast = register(
         infer=_broadcast_infer,
         ref=lambda node, operands: (np.broadcast_to(operands[0], node.output.type.shape),),
         regions=_broadcast_regions,
+        bounds=increasing,
+        narrow=lambda _: _broadcast_narrow,
         cost=moved,
         kernels=(_strided(_broadcast_params),),
         samples=(
@@ -314,6 +331,8 @@ concat = register(
         infer=_concat_infer,
         ref=lambda node, operands: (np.concatenate(list(operands), _axis(node)),),
         regions=_concat_regions,
+        bounds=increasing,
+        narrow=narrows,
         cost=moved,
         samples=(
             Sample((s8(1, 3, 5, 2), s8(1, 3, 5, 3)), Concat(3)),
@@ -358,6 +377,13 @@ def _slice_regions(node: Node) -> tuple[OperandRule, ...]:
     return (tuple(Shift(k, -b) if b else Pointwise(k) for k, b in enumerate(begin)),)
 
 
+def _slice_narrow(node: Node, operands: Sequence[Indices], result: Indices) -> Attrs:
+    """The box begins behind what is left of the operand before it."""
+    (x,), begin = operands, _slice_attrs(node).begin
+    before = (int(np.sum(left < b)) for left, b in zip(x, begin, strict=True))
+    return Slice(tuple(before), tuple(len(left) for left in result))
+
+
 # `slice` is the operator's name everywhere but in Python, where it is a built-in
 slice_ = register(
     Op(
@@ -367,6 +393,8 @@ slice_ = register(
         infer=_slice_infer,
         ref=_slice_ref,
         regions=_slice_regions,
+        bounds=increasing,
+        narrow=lambda _: _slice_narrow,
         cost=moved,
         samples=(
             Sample((s8(1, 5, 7, 4),), Slice((0, 1, 2, 1), (1, 3, 4, 2))),

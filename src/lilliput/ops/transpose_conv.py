@@ -32,6 +32,7 @@ from lilliput.ops.common import check
 from lilliput.ops.conv import check_operands, dot, start
 from lilliput.ops.conv_kernels import finish, types, weight_params, weights, zeros
 from lilliput.ops.registry import register
+from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
 
 
 def transposed_pad(size: int, kernel: int, stride: int) -> int:
@@ -178,6 +179,9 @@ transpose_conv = register(
         ref=_ref,
         constants=check_multipliers,
         regions=_regions,
+        bounds=sum_bounds,
+        contraction=sum_contraction,
+        narrow=sum_narrow,
         cost=lambda node: Cost(macs=_macs(node)),
         kernels=(KERNEL,),
         samples=(

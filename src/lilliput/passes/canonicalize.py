@@ -37,7 +37,7 @@ class Canonicalize:
             folded = fold(drop_dead(graph), module.params)
             # constants that get another shape there are folded once more
             folded = fold(fit_frames(folded.graph, fresh), {**module.params, **folded.params})
-            split = _split_slices(_merge_views(folded.graph), fresh)
+            split = _split_slices(merge_views(folded.graph), fresh)
             own = _own_outputs(split, fresh)
             params |= folded.params
             graphs[entry] = own
@@ -54,7 +54,8 @@ class Canonicalize:
 Fresh = Callable[[str], str]
 
 
-def _merge_views(graph: Graph) -> Graph:
+def merge_views(graph: Graph) -> Graph:
+    """Without views of views, and without those that show what is there already."""
     kept = {v.name for v in graph.outputs}
     source: dict[str, Value] = {}  # of a view: what it shows
     same: dict[str, Value] = {}  # of a value that is left out: what stands for it

@@ -67,7 +67,11 @@ class Drafts:
 
 
 def draft(
-    graph: Graph, params: Mapping[str, Param], keep: frozenset[str], core: str, sliced: frozenset[str]
+    graph: Graph,
+    params: Mapping[str, Param],
+    keep: frozenset[str],
+    core: str,
+    sliced: frozenset[str],
 ) -> Drafts:
     """params : constants; keep : values that must exist in memory in any case; sliced : constants
     that come in slices of output channels."""

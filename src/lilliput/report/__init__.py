@@ -4,6 +4,7 @@ summary   what the report knows: one value of plain numbers
 gather    a program, its board and its image -> Summary
 timeline  an arena over the steps of an entry
 fit       whether it fits, and what would help
+removed   what was left out of the network, and why
 stored    Summary from JSON
 terminal  Summary -> text
 page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.css
@@ -12,6 +13,7 @@ page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.
 from lilliput.report.fit import Advice, advice, needs, require_fit
 from lilliput.report.gather import layers, summarize
 from lilliput.report.page import page
+from lilliput.report.removed import removed_text, shrinking, work
 from lilliput.report.stored import from_json
 from lilliput.report.summary import (
     FlashBytes,
@@ -19,10 +21,12 @@ from lilliput.report.summary import (
     Linked,
     Peak,
     RamBytes,
+    Shrinking,
     Summary,
     TimedStep,
     Timeline,
     Timing,
+    Work,
 )
 from lilliput.report.terminal import report, text
 from lilliput.report.words import columns, short
@@ -34,19 +38,24 @@ __all__ = [
     "Linked",
     "Peak",
     "RamBytes",
+    "Shrinking",
     "Summary",
     "TimedStep",
     "Timeline",
     "Timing",
+    "Work",
     "advice",
     "columns",
     "from_json",
     "layers",
     "needs",
     "page",
+    "removed_text",
     "report",
     "require_fit",
     "short",
+    "shrinking",
     "summarize",
     "text",
+    "work",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from lilliput.report import firmware, picture
 from lilliput.report.fit import Need, advice, needs
 from lilliput.report.markup import Child, Markup, document, join, tag
+from lilliput.report.removed import removed_page
 from lilliput.report.summary import Layer, Summary
 from lilliput.report.words import middle
 
@@ -29,6 +30,7 @@ def page(summary: Summary) -> str:
         _help(summary) if urgent else None,
         _time(summary),
         _layers(summary),
+        _removed(summary),
         _flash(summary),
         _kernels(summary),
         None if urgent else _help(summary),
@@ -304,6 +306,11 @@ def _name(layer: Layer) -> Markup:
         tag("span", middle(layer.name, 44), class_="name", title=layer.name),
         tag("span", told, class_="quiet"),
     )
+
+
+def _removed(summary: Summary) -> Markup | None:
+    found = summary.shrinking
+    return _section("removed", "Left out, and why", *removed_page(found)) if found else None
 
 
 def _flash(summary: Summary) -> Markup:

@@ -221,11 +221,73 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Multiply-accumulates of one call of every entry, and bytes of the parameters."""
+
+    macs: int
+    parameter_bytes: int
+
+
+@dataclass(frozen=True)
+class ChannelProof:
+    """A channel that was left out.
+
+    why : constant (low = high) or unread
+    low, high : what it could hold, as it is stored; None for floats
+    sum_low, sum_high : of a weighted sum, what the accumulator could be that it is stored from
+    """
+
+    channel: int
+    why: str
+    low: int | None
+    high: int | None
+    sum_low: int | None
+    sum_high: int | None
+
+
+@dataclass(frozen=True)
+class ThinLayer:
+    """A value that lost channels (indices of `axis`): `kept` of `channels` are left."""
+
+    entry: str
+    operator: str
+    layer: str
+    value: str
+    axis: int
+    channels: int
+    kept: int
+    constant: int
+    unread: int
+    proofs: tuple[ChannelProof, ...]
+
+
+@dataclass(frozen=True)
+class DroppedLayer:
+    """A node that was left out or became simpler, and why that changes nothing."""
+
+    entry: str
+    operator: str
+    layer: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """What was left out before compiling, with the proof of everything."""
+
+    before: Work
+    after: Work
+    layers: tuple[ThinLayer, ...]
+    nodes: tuple[DroppedLayer, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """`missing` says why numbers are None.
 
     arenas : bytes of each memory that the plan uses; fits : in every memory of the device
     prediction : what is known of the error of `predicted_cycles`
+    shrinking : what was left out of the network, None where nothing was
     alternatives : other boards that would do, the smallest first
     """
 
@@ -247,6 +309,7 @@ class Summary:
     alternatives: tuple[Alternative, ...]
     missing: str
     timing: Timing | None = None
+    shrinking: Shrinking | None = None
 
     @property
     def macs(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lilliput.report.fit import advice
+from lilliput.report.removed import removed_text
 from lilliput.report.summary import Layer, Life, Summary, Timeline
 from lilliput.report.words import VERDICT, columns, middle, printable, short, size, total
 
@@ -40,7 +41,7 @@ def text(summary: Summary) -> str:
         ("model", summary.model),
         ("device", summary.device),
         ("compiler", summary.compiler or f"none: {summary.missing}"),
-        ("MACs", f"{summary.macs:,}"),
+        ("MACs", f"{summary.macs:,}{_before(summary)}"),
         ("RAM", total(ram.total)),
         ("  activations", size(ram.activations)),
         ("  states", size(ram.states)),
@@ -59,12 +60,19 @@ def text(summary: Summary) -> str:
     return printable("\n".join(f"{name:<16}{value}" for name, value in rows))
 
 
+def _before(summary: Summary) -> str:
+    found = summary.shrinking
+    return f" left of {found.before.macs:,}" if found else ""
+
+
 def report(summary: Summary, *, ascii_only: bool = False) -> str:
     """Everything that the page shows, for a terminal of WIDTH columns."""
     glyphs = ASCII if ascii_only else UNICODE
     parts = [text(summary), *_work(summary)]
     parts += ["\n".join(_memory(line, glyphs)) for line in summary.timelines]
     parts.append(_layers(summary, glyphs))
+    if summary.shrinking is not None:
+        parts.append(removed_text(summary.shrinking))
     for found in advice(summary):
         parts.append("\n".join([found.title, *(f"  - {point}" for point in found.points)]))
     whole = printable("\n\n".join(parts))
