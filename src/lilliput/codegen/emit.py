@@ -20,7 +20,6 @@ from lilliput.codegen.api import write_header
 from lilliput.codegen.c import Text, comment, identifier, number, table
 from lilliput.codegen.instances import (
     Instances,
-    Optimize,
     Strides,
     kernel_path,
     strides,
@@ -51,11 +50,12 @@ SUPPORT = "lilliput"
 
 @dataclass(frozen=True)
 class EmitOptions:
-    """isa : the header of primitives under `isa/`; memory names that are the defaults of
+    """isa : the header of primitives under `isa/`; specialise : a function for every step, with
+    its numbers as constants, or one for all steps of a kernel; memory names that are the defaults of
     the linker need no section."""
 
     isa: str = "generic.h"
-    optimize: Optimize = Optimize.SPEED
+    specialise: bool = True
     plain_memories: frozenset[str] = frozenset({"ram", "flash"})
 
 
@@ -78,7 +78,7 @@ class _Emitter:
         self.program, self.options = program, options
         self.prefix = identifier(program.name)
         self.symbols = _symbols(self.prefix, program)
-        self.instances = Instances(options.optimize)
+        self.instances = Instances(options.specialise)
         self.next_step = 0
 
     def files(self) -> dict[str, str]:

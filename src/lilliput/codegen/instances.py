@@ -10,19 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from lilliput.codegen.c import Text, number
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Call, View
-
-
-class Optimize(Enum):
-    """SPEED fixes every field that a kernel can specialise on, SIZE none."""
-
-    SPEED = "speed"
-    SIZE = "size"
 
 
 @dataclass(frozen=True)
@@ -57,16 +49,17 @@ class Instance:
 
 @dataclass
 class Instances:
-    """Numbers signatures and instances in order of first use."""
+    """Numbers signatures and instances in order of first use; `specialise` fixes every field that a
+    kernel gains from, else steps of one kernel share what they can."""
 
-    optimize: Optimize
+    specialise: bool
     found: dict[Instance, int] = field(default_factory=dict[Instance, int])
     steps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
 
     def add(self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool) -> int:
         """The number of the instance that executes `call`, which may be within a loop."""
         params = call.kernel.params(call.node)
-        names = call.kernel.specialise if self.optimize is Optimize.SPEED else ()
+        names = call.kernel.specialise if self.specialise else ()
         operands = len(call.store.operands) if call.store else 0
         instance = Instance(
             self.signature(call, params),
@@ -76,7 +69,7 @@ class Instances:
             operands,
             call.output.plane is not None,
             len(call.results()),
-            known(call, looped=looped) if self.optimize is Optimize.SPEED else None,
+            known(call, looped=looped) if self.specialise else None,
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)

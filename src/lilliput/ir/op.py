@@ -204,6 +204,7 @@ class Kernel:
     work : node -> the amounts of work that `plan.cost` predicts cycles from, for each core
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
+    growth : bytes of its packed inputs for each byte of the plain ones
     proof : what has to hold of the constants for its arithmetic to be exact
     feature : of the core that it is written for (`devices/cores.toml`), "" for every core
     reads, writes : layouts that it takes for its first operand and gives its output
@@ -226,6 +227,7 @@ class Kernel:
     carry: Callable[[Node], int] = lambda node: 0
     dense: bool = False
     packed: tuple[int, ...] = ()
+    growth: float = 1.0
     proof: Proof | None = None
     feature: str = ""
     reads: tuple[Layout, ...] = (Layout.ROWS,)

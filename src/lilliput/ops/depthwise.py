@@ -136,6 +136,7 @@ DEPTHWISE_WINDOWS = Kernel(
     ),
     operands=_operands,
     finish=finish_doubled,
+    growth=2.5,
     proof=doubles,
     overlap="none",
     align=4,

@@ -172,7 +172,7 @@ GEMM = Kernel(
     specialise=("kh", "kw", "groups", "in_c", *WINDOW),
     operands=lambda b, node: _operands(b, node, TWOS),
     finish=finish,
-    overlap="none",
+    overlap="row",
     align=4,
     scratch=_scratch,
     packed=(1,),
@@ -196,5 +196,6 @@ GEMM_WIDE = replace(
     types=lambda node: {**_types(node, "ll_sums_wide"), "LL_W": "int16_t"},
     operands=lambda b, node: _operands(b, node, WIDE, 2),
     finish=finish_doubled,
+    growth=2.0,
     proof=doubles,
 )

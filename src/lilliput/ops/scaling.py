@@ -41,7 +41,7 @@ def scaled(
     x: str, left: int, mult: int, shift: int, largest: int, rounding: Rounding = Rounding.DOUBLE
 ) -> str:
     """(x << left) * mult / 2^31 * 2^shift, rounded; |x| <= largest."""
-    if rounding is Rounding.DOUBLE and mult == HALF and 0 <= left + shift - 1:
+    if rounding is Rounding.DOUBLE and mult == HALF and left + shift >= 1:
         return shifted(x, left + shift - 1)
     fits = largest << left + max(shift, 0) + 1 < 1 << 31
     if rounding is not Rounding.DOUBLE or not fits:

@@ -24,6 +24,7 @@ from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Storage, lay_out
 from lilliput.plan.lifetimes import distances, lifetimes, views
+from lilliput.plan.objective import Budget, Optimize, Prices, best_plan
 from lilliput.plan.pool import Homes, Pool
 from lilliput.plan.program import (
     Entry,
@@ -39,11 +40,15 @@ from lilliput.plan.steps import StepWriter, make_view
 class PlanOptions:
     """homes : value name -> memory it lives in, where that is not the device's default;
     streams : groups of values whose tasks run row by row in one loop;
-    blocks : parameter in a memory that kernels cannot read -> output channels a slice."""
+    blocks : parameter in a memory that kernels cannot read -> output channels a slice;
+    optimize : what the plan is chosen for; budget : what it should fit, where that is not the
+    device it is planned for."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    optimize: Optimize = Optimize.SPEED
+    budget: Budget | None = None
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -54,10 +59,15 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     the device has (`summary` compares), because that is what a user wants to see.
     """
     missing = tuple(p.name for p in module.params.values() if p.data is None)
-    work = _Planner(_with_stand_ins(module), device, options or PlanOptions())
-    for name in module.graphs:
-        work.choose(name)
-    program = work.finish(tuple(work.entry(name) for name in module.graphs))
+    whole, chosen = _with_stand_ins(module), options or PlanOptions()
+
+    def make(prices: Prices) -> Program:
+        work = _Planner(whole, device, chosen, prices)
+        for name in module.graphs:
+            work.choose(name)
+        return work.finish(tuple(work.entry(name) for name in module.graphs))
+
+    program = best_plan(make, device, chosen.optimize, chosen.budget or Budget.of(device))
     check(program, {m.name: m.direct for m in device.memories})
     return replace(program, missing=missing)
 
@@ -81,8 +91,8 @@ def _with_stand_ins(module: Module) -> Module:
 
 
 class _Planner:
-    def __init__(self, module: Module, device: Device, options: PlanOptions):
-        self.module, self.device, self.options = module, device, options
+    def __init__(self, module: Module, device: Device, options: PlanOptions, prices: Prices):
+        self.module, self.device, self.options, self.prices = module, device, options, prices
         self.pool = Pool(device, options.homes)
         self.selections: dict[str, Selection] = {}
         self.turning: frozenset[str] = frozenset()
@@ -98,7 +108,9 @@ class _Planner:
         keep = frozenset(v.name for v in graph.outputs)
         sliced = frozenset(self.options.blocks)
         core = self.device.core.name
-        self.selections[name] = select(graph, self.module.params, keep, core, sliced)
+        self.selections[name] = select(
+            graph, self.module.params, keep, core, sliced, self.prices
+        )
         self.turning |= self._storage(name).turning
 
     def _storage(self, name: str) -> Storage:

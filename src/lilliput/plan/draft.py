@@ -20,6 +20,7 @@ from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict
 from lilliput.plan.frames import fits_frame, is_movement
+from lilliput.plan.objective import Prices
 
 EPILOGUE_OPERANDS = 8
 MARGIN = 0.1
@@ -89,8 +90,9 @@ class _Drafter:
         keep: frozenset[str],
         core: str,
         sliced: frozenset[str],
+        prices: Prices,
     ):
-        self.params, self.core, self.sliced = params, core, sliced
+        self.params, self.core, self.sliced, self.prices = params, core, sliced, prices
         self.features = cores()[core].features
         self.kept = keep | {v.name for v in graph.outputs}
         self.users = graph.consumers()
@@ -131,7 +133,15 @@ class _Drafter:
     ) -> Candidate:
         cycles = predict(kernel, node, self.core, chain)
         margin = MARGIN if Layout.ROWS not in kernel.reads else 0.0 if special else GENERAL
-        return Candidate(kernel, cycles * (1 + margin))
+        return Candidate(kernel, cycles * (1 + margin) + self._memory(kernel, node))
+
+    def _memory(self, kernel: Kernel, node: Node) -> float:
+        """What the kernel's memory costs at today's prices."""
+        scratch = self.prices.scratch and self.prices.scratch * kernel.scratch(node)
+        if not self.prices.flash or kernel.growth == 1:
+            return scratch
+        packed = (node.inputs[i].type.nbytes for i in kernel.packed)
+        return scratch + self.prices.flash * (kernel.growth - 1) * sum(packed)
 
     def _kernels(self, node: Node) -> list[Kernel]:
         """The kernels that accept `node`; a problem when there is none."""

@@ -25,7 +25,10 @@ from lilliput.plan.choose import Choice, Draft, choose
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, Movement, draft, planar_values
 from lilliput.plan.frames import ALL, frame_rule, pointwise_rule
+from lilliput.plan.objective import Prices
 from lilliput.plan.program import FrameRule
+
+FREE = Prices()
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,21 @@ def select(
     keep: frozenset[str],
     core: str,
     sliced: frozenset[str] = frozenset(),
+    prices: Prices = FREE,
 ) -> Selection:
     """Tasks for `graph` in schedule order.
 
     core : name of the core whose predicted cycles decide between kernels
     keep : values that must exist in memory although only one task reads them
     sliced : parameters that come in slices of output channels
+    prices : what memory costs beside cycles
     Raises UnsupportedError listing every node that no kernel accepts.
     """
-    drafts = draft(graph, params, keep, core, sliced)
+    drafts = draft(graph, params, keep, core, sliced, prices)
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
     computing = [d for d in drafts.items if isinstance(d, Draft)]
-    planar = planar_values(drafts.items, keep)
+    planar = planar_values(drafts.items, keep) if prices.planes else frozenset[str]()
 
     def convert(value: Value) -> float:
         return predict(MAP, Node(copy, (value,), (value,), NoAttrs()), core)
