@@ -15,7 +15,6 @@ from tests.test_programs import (
 )
 
 from lilliput.codegen.emit import EmitOptions, emit
-from lilliput.codegen.instances import Optimize
 from lilliput.devices.device import Device, load
 from lilliput.ir import Module
 from lilliput.plan.build import PlanOptions, plan
@@ -25,12 +24,12 @@ FAR = PlanOptions(homes={"y": "far", "w2": "store"}, blocks={"w2": 4})
 
 
 @pytest.mark.parametrize(
-    ("module", "device", "options", "optimize"),
+    ("module", "device", "options", "specialise"),
     [
-        (inverted_residual(), CORE, STREAM, Optimize.SPEED),
-        (trainable(), CORE, PlanOptions(), Optimize.SIZE),
-        (stream_with_memory(), CORE, PlanOptions(), Optimize.SPEED),
-        (two_layers(), two_memories(), FAR, Optimize.SPEED),
+        (inverted_residual(), CORE, STREAM, True),
+        (trainable(), CORE, PlanOptions(), False),
+        (stream_with_memory(), CORE, PlanOptions(), True),
+        (two_layers(), two_memories(), FAR, True),
     ],
     ids=["streamed", "trainable", "remembers", "staged"],
 )
@@ -38,9 +37,9 @@ def test_the_emitted_c_is_the_reviewed_one(
     module: Module,
     device: Device,
     options: PlanOptions,
-    optimize: Optimize,
+    specialise: bool,
     golden: Callable[[str, str], None],
 ) -> None:
-    files = emit(plan(module, device, options), EmitOptions(optimize=optimize))
+    files = emit(plan(module, device, options), EmitOptions(specialise=specialise))
     for suffix in (".c", ".h"):
         golden(files[f"{module.name}{suffix}"], f"{module.name}{suffix}")

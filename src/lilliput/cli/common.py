@@ -31,10 +31,10 @@ emulator = click.option(
 )
 optimize = click.option(
     "--optimize",
-    type=click.Choice(["speed", "size"]),
+    type=click.Choice(["speed", "size", "ram"]),
     default="speed",
     show_default=True,
-    help="One function a layer, or one shared by layers that use the same kernel.",
+    help="The fastest plan that fits, the one with the least flash, or with the least RAM.",
 )
 profile = click.option(
     "--profile", "profiled", is_flag=True, help="Count the instructions for the report, too."
@@ -72,8 +72,8 @@ def compiler(*more: str) -> Callable[[F], F]:
 
 def options(compiler: str, optimize: str, shrink: bool = True) -> Options:
     """The pipeline's options from those of a command."""
-    from lilliput.codegen.instances import Optimize
     from lilliput.compiler import Options
+    from lilliput.plan.objective import Optimize
 
     return Options(compiler=compiler, optimize=Optimize(optimize), shrink=shrink)
 

@@ -51,8 +51,8 @@ SUPPORT = "lilliput"
 @dataclass(frozen=True)
 class EmitOptions:
     """isa : the header of primitives under `isa/`; specialise : a function for every step, with
-    its numbers as constants, or one for all steps of a kernel; memory names that are the defaults of
-    the linker need no section."""
+    its numbers as constants, or one for all steps of a kernel; memory names that are the defaults
+    of the linker need no section."""
 
     isa: str = "generic.h"
     specialise: bool = True

@@ -118,6 +118,7 @@ def _link(compiled: Compiled, made: Project, options: Options, log: Log) -> _Lin
             emulation_device(device.core),
             {**compiled.files, **made.sources},
             Path(folder),
+            optimize=options.level,
             include_harness=False,
         )
         elsewhere = _constants(program, None) - _constants(program, device.flash.name)

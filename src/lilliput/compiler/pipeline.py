@@ -16,7 +16,6 @@ import numpy as np
 
 from lilliput.codegen.c import identifier
 from lilliput.codegen.emit import EmitOptions, emit
-from lilliput.codegen.instances import Optimize
 from lilliput.codegen.names import entry_function
 from lilliput.devices.device import Device
 from lilliput.emu.analysis import check_instructions, stack_bound
@@ -32,6 +31,7 @@ from lilliput.ir.verify import verify
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.plan.build import PlanOptions, plan
+from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.program import Program
 from lilliput.report import Linked, Summary, require_fit, shrinking, summarize
 
@@ -77,6 +77,15 @@ class Options:
     optimize: Optimize = Optimize.SPEED
     plan: PlanOptions = field(default_factory=PlanOptions)
     shrink: bool = True
+
+    def plan_for(self, device: Device) -> PlanOptions:
+        """The planner's options: the same plan for `device` and where it is emulated."""
+        return replace(self.plan, optimize=self.optimize, budget=Budget.of(device))
+
+    @property
+    def level(self) -> str:
+        """What the C compiler is asked for."""
+        return "-Os" if self.optimize is Optimize.SIZE else "-O2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +140,7 @@ def compile(
     options = options or Options()
     module = module_for(model, options, log)
     log("planning")
-    program = plan(module, device, options.plan)
+    program = plan(module, device, options.plan_for(device))
     log("writing C")
     files = emit(program, emit_options(device, options))
     linked, missing = _link(program, device, files, options, log)
@@ -153,7 +162,7 @@ def module_for(model: Model, options: Options, log: Log = quiet) -> Module:
 
 def emit_options(device: Device, options: Options) -> EmitOptions:
     plain = frozenset({device.ram.name, device.flash.name})
-    return EmitOptions(device.core.isa_header, options.optimize, plain)
+    return EmitOptions(device.core.isa_header, options.optimize is not Optimize.SIZE, plain)
 
 
 def _link(
@@ -175,7 +184,9 @@ def _link(
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         roomy = _with_room(device)
         sources = {**files, "main.c": main}
-        image = build_firmware(toolchain, roomy, sources, Path(folder), include_harness=False)
+        image = build_firmware(
+            toolchain, roomy, sources, Path(folder), optimize=options.level, include_harness=False
+        )
         constants = sum(c.data.nbytes for c in program.consts.values())
         arenas = sum(program.arenas.values())
         stack = max(stack_bound(image, name) for name in functions)

@@ -134,14 +134,14 @@ def profile(
     flash = device.flash.timing
     room = emulation_device(device.core, "unicorn", flash)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan)
+    program = plan(module, room, options.plan_for(device))
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
     layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         proof = prove.prove(
             module, program, [call], target=(toolchain, room), count=True, log=log,
-            options=emit_options(room, options), workdir=Path(folder),
+            options=emit_options(room, options), workdir=Path(folder), optimize=options.level,
         )  # fmt: skip
         run, image = proof.ways[-1].runs[0], proof.image
         if run.instructions is None or image is None:

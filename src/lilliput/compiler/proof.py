@@ -156,7 +156,7 @@ def check(
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
     room = emulation_device(device.core, emulator)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan)
+    program = plan(module, room, options.plan_for(device))
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
     target = _target(device, options, emulator, missing)
@@ -168,6 +168,7 @@ def check(
             hosts=hosts,
             target=(target, room) if target else None,
             emulator=emulator,
+            optimize=options.level,
             options=emit_options(room, options),
             count=True,
             workdir=Path(folder),

@@ -214,8 +214,8 @@ def _fold_work(node: Node) -> Work:
 fold_bias = register(
     Op(
         name="fold_bias",
-        doc="y[o] = times (bias[o] - zero_point * sum(w[o] - w_zero)); w (O, ...), bias (O) -> y (O); "
-        "with axes > 1 o counts through the first axes of w",
+        doc="y[o] = times (bias[o] - zero_point * sum(w[o] - w_zero)); w (O, ...), bias (O) -> "
+        "y (O); with axes > 1 o counts through the first axes of w",
         attrs=FoldBias,
         infer=_fold_bias_infer,
         ref=_fold_bias_ref,

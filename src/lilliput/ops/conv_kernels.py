@@ -109,7 +109,7 @@ def weights(node: Node, packing: Packing = PLAIN, nibbles: Packing = NIBBLES) ->
 
 
 def folded_bias(b: Builder, node: Node, times: int = 1) -> Value:
-    """The bias as kernels want it: always there, in the accumulator's type, folded, `times` over."""
+    """The bias as kernels want it: always there, in the accumulator's type, folded, times over."""
     x, acc = node.inputs[0].type, acc_type(node)
     if acc.is_float:
         return node.inputs[2] if len(node.inputs) > 2 else zeros(b, node, acc)

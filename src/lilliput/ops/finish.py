@@ -121,7 +121,7 @@ def _is_short(b: Builder, node: Node, shift: Array) -> bool:
     largest = largest_sum(node, constants_of(b))
     if largest is None or node.output.type.dtype is not DType.S8:
         return False
-    in_range = -MOST_SHIFT <= shift.min() and shift.max() < 29
+    in_range = shift.min() + MOST_SHIFT >= 0 and shift.max() < 29
     alike = not _rounds_away(node) or (shift < 0).all() or (shift >= 0).all()
     double = layer(node).rounding is Rounding.DOUBLE
     fits = in_range and (largest << np.maximum(shift, 0) < 1 << 29).all()

@@ -108,9 +108,7 @@ class _Planner:
         keep = frozenset(v.name for v in graph.outputs)
         sliced = frozenset(self.options.blocks)
         core = self.device.core.name
-        self.selections[name] = select(
-            graph, self.module.params, keep, core, sliced, self.prices
-        )
+        self.selections[name] = select(graph, self.module.params, keep, core, sliced, self.prices)
         self.turning |= self._storage(name).turning
 
     def _storage(self, name: str) -> Storage:

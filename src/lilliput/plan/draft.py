@@ -73,10 +73,11 @@ def draft(
     keep: frozenset[str],
     core: str,
     sliced: frozenset[str],
+    prices: Prices,
 ) -> Drafts:
     """params : constants; keep : values that must exist in memory in any case; sliced : constants
-    that come in slices of output channels."""
-    drafter = _Drafter(graph, params, keep, core, sliced)
+    that come in slices of output channels; prices : of memory, in cycles a byte."""
+    drafter = _Drafter(graph, params, keep, core, sliced, prices)
     for node in graph.nodes:
         drafter.add(node)
     return Drafts(tuple(drafter.items), drafter.lost, tuple(drafter.problems))

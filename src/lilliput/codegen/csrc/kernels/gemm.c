@@ -169,7 +169,7 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
     int16_t *const columns = (int16_t *)scratch;
     int32_t *const sums = (int32_t *)scratch + p->groups * 8;
     int8_t *const patches = (int8_t *)(sums + LL_CHUNK * 4);
-    const uint8_t *rows[LL_ROWS];
+    const uint8_t *rows[LL_ROWS] = {0};
     int32_t y1 = r->y1, x1 = r->x1, in_w = p->in_w;
     ll_at at;
     if (p->kh * p->kw * p->stride_h * p->stride_w == 1 && p->out_h == p->in_h && x1 == in_w) {
