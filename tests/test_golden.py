@@ -24,12 +24,12 @@ FAR = PlanOptions(homes={"y": "far", "w2": "store"}, blocks={"w2": 4})
 
 
 @pytest.mark.parametrize(
-    ("module", "device", "options", "specialise"),
+    ("module", "device", "options", "small"),
     [
-        (inverted_residual(), CORE, STREAM, True),
-        (trainable(), CORE, PlanOptions(), False),
-        (stream_with_memory(), CORE, PlanOptions(), True),
-        (two_layers(), two_memories(), FAR, True),
+        (inverted_residual(), CORE, STREAM, False),
+        (trainable(), CORE, PlanOptions(), True),
+        (stream_with_memory(), CORE, PlanOptions(), False),
+        (two_layers(), two_memories(), FAR, False),
     ],
     ids=["streamed", "trainable", "remembers", "staged"],
 )
@@ -37,9 +37,9 @@ def test_the_emitted_c_is_the_reviewed_one(
     module: Module,
     device: Device,
     options: PlanOptions,
-    specialise: bool,
+    small: bool,
     golden: Callable[[str, str], None],
 ) -> None:
-    files = emit(plan(module, device, options), EmitOptions(specialise=specialise))
+    files = emit(plan(module, device, options), EmitOptions(small=small))
     for suffix in (".c", ".h"):
         golden(files[f"{module.name}{suffix}"], f"{module.name}{suffix}")

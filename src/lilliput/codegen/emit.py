@@ -50,12 +50,11 @@ SUPPORT = "lilliput"
 
 @dataclass(frozen=True)
 class EmitOptions:
-    """isa : the header of primitives under `isa/`; specialise : a function for every step, with
-    its numbers as constants, or one for all steps of a kernel; memory names that are the defaults
-    of the linker need no section."""
+    """isa : the header of primitives under `isa/`; small : kernels prefer little code; memory
+    names that are the defaults of the linker need no section."""
 
     isa: str = "generic.h"
-    specialise: bool = True
+    small: bool = False
     plain_memories: frozenset[str] = frozenset({"ram", "flash"})
 
 
@@ -78,7 +77,7 @@ class _Emitter:
         self.program, self.options = program, options
         self.prefix = identifier(program.name)
         self.symbols = _symbols(self.prefix, program)
-        self.instances = Instances(options.specialise)
+        self.instances = Instances()
         self.next_step = 0
 
     def files(self) -> dict[str, str]:
@@ -107,6 +106,7 @@ class _Emitter:
             comment(f"{self.program.name}: written by lilliput {__version__}; do not edit"),
             f'#include "{self.prefix}.h"',
             "",
+            *(["#define LL_SMALL 1", ""] if self.options.small else []),
             f'#include "{SUPPORT}/isa/{self.options.isa}"',
             f'#include "{SUPPORT}/elementwise.h"',
             f'#include "{SUPPORT}/float.h"',
@@ -246,9 +246,12 @@ class _Emitter:
         text.add(f"{self.prefix}_on_step({self.next_step}u);")
         self.next_step += 1
 
+    def tables(self, call: Call) -> dict[View, str]:
+        """The names of the tables that a call's epilogue reads."""
+        return {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
+
     def call(self, text: Text, call: Call, *, looped: bool) -> None:
-        tables = {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
-        n = self.instances.add(call, self.next_step, tables, looped=looped)
+        n = self.instances.add(call, self.next_step, self.tables(call), looped=looped)
         kernel = call.kernel.function
         params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):

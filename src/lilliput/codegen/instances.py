@@ -1,8 +1,10 @@
 """Kernel instances: which C functions a program needs.
 
 A kernel's source is included once for each combination of element types (a signature).
-Each instance is a function of its own around it, with some parameters fixed at compile
-time; steps that agree in what is fixed share an instance and pass the rest at run time.
+Each instance is a function of its own around it, with parameters, strides and regions fixed at
+compile time; steps that agree in those share it and pass addresses.  What is fixed leaves no
+data behind and no code for other cases: such functions are smaller than one that serves
+several layers, not only faster.
 """
 
 from __future__ import annotations
@@ -34,42 +36,34 @@ class Signature:
 @dataclass(frozen=True)
 class Instance:
     """`store` is the body of the epilogue; `operands` how many of the inputs belong to it;
-    `planes` whether it writes channel planes; `outputs` how many results it has; `known` what is
-    fixed of views and region."""
+    `known` what is fixed of views and region."""
 
     signature: Signature
     fixed: tuple[tuple[str, int | float], ...]
     store: tuple[str, ...]
     own: int
     operands: int
-    planes: bool
-    outputs: int
-    known: Known | None = None
+    known: Known
 
 
 @dataclass
 class Instances:
-    """Numbers signatures and instances in order of first use; `specialise` fixes every field that a
-    kernel gains from, else steps of one kernel share what they can."""
+    """Numbers signatures and instances in order of first use."""
 
-    specialise: bool
     found: dict[Instance, int] = field(default_factory=dict[Instance, int])
     steps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
 
     def add(self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool) -> int:
         """The number of the instance that executes `call`, which may be within a loop."""
         params = call.kernel.params(call.node)
-        names = call.kernel.specialise if self.specialise else ()
         operands = len(call.store.operands) if call.store else 0
         instance = Instance(
             self.signature(call, params),
-            tuple((n, params[n]) for n in names),
+            tuple((n, params[n]) for n in call.kernel.specialise),
             tuple(store_lines(call, tables)),
             len(call.inputs) - operands,
             operands,
-            call.output.plane is not None,
-            len(call.results()),
-            known(call, looped=looped) if self.specialise else None,
+            known(call, looped=looped),
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)
@@ -228,29 +222,14 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
     with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
         text.add(f"ll_{kernel}_params q = *p;")
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
-        views, out, region = _places(text, instance, types["LL_Y"])
-        text.add(
-            f"ll_{kernel}_{instance.signature.suffix}(&q, {views}, {out}, {region}, scratch, "
-            f"{views} + {instance.own}, {instance.operands}, {store});"
-        )
-        text.add("LL_STEP_END();")
-
-
-def _places(text: Text, instance: Instance, y_type: str) -> tuple[str, str, str]:
-    """Writes what is known of views and region; the names they have from there on."""
-    if instance.known is not None:
         inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0}",)
-        for name, type, views in (
-            ("from", "ll_in", inputs),
-            ("to", "ll_out", instance.known.outputs),
-        ):
+        given = (("from", "ll_in", inputs), ("to", "ll_out", instance.known.outputs))
+        for name, type, views in given:
             with text.block(f"const {type} {name}[{len(views)}] =", "};"):
                 text.extend(f"{view}," for view in views)
         text.add("(void)in;", "(void)r;", f"const ll_region s = {instance.known.region};")
-        return "from", "to", "&s"
-    if instance.planes:
-        return "in", "out", "r"
-    text.add(f"ll_out to[{instance.outputs}];")
-    text.extend(f"to[{i}] = out[{i}];" for i in range(instance.outputs))
-    text.add(f"to[0].plane = (int32_t)sizeof({y_type});")  # costs nothing where it is known
-    return "in", "to", "r"
+        text.add(
+            f"ll_{kernel}_{instance.signature.suffix}(&q, from, to, &s, scratch, "
+            f"from + {instance.own}, {instance.operands}, {store});"
+        )
+        text.add("LL_STEP_END();")

@@ -162,7 +162,7 @@ def module_for(model: Model, options: Options, log: Log = quiet) -> Module:
 
 def emit_options(device: Device, options: Options) -> EmitOptions:
     plain = frozenset({device.ram.name, device.flash.name})
-    return EmitOptions(device.core.isa_header, options.optimize is not Optimize.SIZE, plain)
+    return EmitOptions(device.core.isa_header, options.optimize is Optimize.SIZE, plain)
 
 
 def _link(

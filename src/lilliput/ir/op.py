@@ -205,6 +205,7 @@ class Kernel:
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
     growth : bytes of its packed inputs for each byte of the plain ones
+    code : bytes of its code, about, where it is not specialised
     proof : what has to hold of the constants for its arithmetic to be exact
     feature : of the core that it is written for (`devices/cores.toml`), "" for every core
     reads, writes : layouts that it takes for its first operand and gives its output
@@ -228,6 +229,7 @@ class Kernel:
     dense: bool = False
     packed: tuple[int, ...] = ()
     growth: float = 1.0
+    code: int = 500
     proof: Proof | None = None
     feature: str = ""
     reads: tuple[Layout, ...] = (Layout.ROWS,)

@@ -142,6 +142,7 @@ DEPTHWISE_WINDOWS = Kernel(
     align=4,
     scratch=_scratch,
     packed=(1,),
+    code=1300,
     feature="dsp",
     reads=(Layout.PLANES,),
     writes=EITHER,

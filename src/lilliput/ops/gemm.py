@@ -117,21 +117,21 @@ def _joins(node: Node, data: Mapping[str, Array]) -> str | None:
 
 
 def _params(node: Node) -> Mapping[str, int]:
+    own = {"groups": groups(node), "chunk": _chunk(node), "patch": _patch(node)}
     if isinstance(node.attrs, Conv2d):
         every = dict(conv2d_params(node))
         for name in ("group_in", "group_out", "resume", "w_next", "w_zero"):
             del every[name]
-        return {**every, "groups": groups(node)}
+        return {**every, **own}
     rows, pixels, channels = node.inputs[0].type.frame
     ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
     shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
     nothing = {"pad_top": 0, "pad_left": 0}
-    return {**shape, **dict.fromkeys(ones, 1), **nothing, "groups": groups(node)}
+    return {**shape, **dict.fromkeys(ones, 1), **nothing, **own}
 
 
-def _types(node: Node, sums: str) -> Mapping[str, str]:
-    chunk = min(CHUNK, _even(node.output.type.shape[-1]))
-    return {"LL_ACC": "int32_t", "LL_W": "int8_t", "LL_SUMS": sums, "LL_CHUNK": str(chunk)}
+def _types(sums: str) -> Mapping[str, str]:
+    return {"LL_ACC": "int32_t", "LL_W": "int8_t", "LL_SUMS": sums}
 
 
 def _even(n: int) -> int:
@@ -149,10 +149,26 @@ def _operands(b: Builder, node: Node, packing: Packing, times: int = 1) -> tuple
     )
 
 
+def _chunk(node: Node) -> int:
+    return min(CHUNK, _even(node.output.type.shape[-1]))
+
+
+def _patch(node: Node) -> int:
+    """Bytes of the window of one pixel that is put together before it becomes a column: all of
+    it where several taps of a row are read, else what is left of the last group."""
+    w = node.inputs[1].type
+    several = len(w.shape) == 4 and (w.shape[1] > 1 or w.shape[2] > 1)
+    padded = isinstance(node.attrs, Conv2d) and any(node.attrs.pad)
+    if several or padded:
+        return groups(node) * 4
+    return 4 if w.shape[-1] % 4 else 0
+
+
 def _scratch(node: Node) -> int:
-    """Four columns of int16, sums of a chunk, and four windows of bytes."""
-    chunk = min(CHUNK, _even(node.output.type.shape[-1]))
-    return groups(node) * (32 + 16) + chunk * 16
+    """Columns of int16, sums of a chunk and patches, of four pixels or of the only one."""
+    rows, pixels, _ = node.output.type.frame
+    together = 4 if rows * pixels > 1 else 1
+    return together * (groups(node) * 8 + _chunk(node) * 4 + _patch(node))
 
 
 def _work(node: Node) -> Work:
@@ -167,15 +183,16 @@ GEMM = Kernel(
     name="gemm",
     source="gemm.c",
     accepts=_accepts,
-    types=lambda node: _types(node, "ll_sums"),
+    types=lambda node: _types("ll_sums"),
     params=_params,
-    specialise=("kh", "kw", "groups", "in_c", *WINDOW),
+    specialise=("kh", "kw", "groups", "chunk", "patch", "in_c", *WINDOW),
     operands=lambda b, node: _operands(b, node, TWOS),
     finish=finish,
     overlap="row",
     align=4,
     scratch=_scratch,
     packed=(1,),
+    code=2000,
     feature="dsp",
     writes=EITHER,
     work=_work,
@@ -184,7 +201,7 @@ GEMM = Kernel(
 GEMM_JOINED = replace(
     GEMM,
     name="gemm_joined",
-    types=lambda node: _types(node, "ll_sums_joined"),
+    types=lambda node: _types("ll_sums_joined"),
     operands=lambda b, node: _operands(b, node, JOINED),
     proof=_joins,
 )
@@ -193,7 +210,7 @@ GEMM_WIDE = replace(
     GEMM,
     name="gemm_wide",
     accepts=lambda node: _accepts(node) or _few(node),
-    types=lambda node: {**_types(node, "ll_sums_wide"), "LL_W": "int16_t"},
+    types=lambda node: {**_types("ll_sums_wide"), "LL_W": "int16_t"},
     operands=lambda b, node: _operands(b, node, WIDE, 2),
     finish=finish_doubled,
     growth=2.0,

@@ -20,7 +20,7 @@ from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict
 from lilliput.plan.frames import fits_frame, is_movement
-from lilliput.plan.objective import Prices
+from lilliput.plan.objective import SCRATCH, Prices
 
 EPILOGUE_OPERANDS = 8
 MARGIN = 0.1
@@ -134,11 +134,12 @@ class _Drafter:
     ) -> Candidate:
         cycles = predict(kernel, node, self.core, chain)
         margin = MARGIN if Layout.ROWS not in kernel.reads else 0.0 if special else GENERAL
-        return Candidate(kernel, cycles * (1 + margin) + self._memory(kernel, node))
+        made = chain[-1].output if chain else node.output
+        return Candidate(kernel, cycles * (1 + margin) + self._memory(kernel, node, made))
 
-    def _memory(self, kernel: Kernel, node: Node) -> float:
+    def _memory(self, kernel: Kernel, node: Node, made: Value) -> float:
         """What the kernel's memory costs at today's prices."""
-        scratch = self.prices.scratch and self.prices.scratch * kernel.scratch(node)
+        scratch = SCRATCH * kernel.scratch(node) if self.prices.is_tight(made.name) else 0.0
         if not self.prices.flash or kernel.growth == 1:
             return scratch
         packed = (node.inputs[i].type.nbytes for i in kernel.packed)
@@ -163,6 +164,8 @@ class _Drafter:
         """Why `kernel` cannot compute `node` here."""
         if kernel.feature and kernel.feature not in self.features:
             return f"{self.core} lacks {kernel.feature}"
+        if kernel.name in self.prices.without:
+            return "its code costs more flash than it saves"
         refused = kernel.accepts(node) or self._unpackable(node, kernel)
         if refused or kernel.proof is None:
             return refused

@@ -2,8 +2,11 @@
 
 One idea: kernels compete by predicted cycles, and memory has a price in cycles a byte.  At price
 zero the fastest kernels win; where the result does not fit the device, the memory that is too
-small becomes dearer, step by step, until it does.  `SIZE` begins with dear flash, `RAM` takes
-the plan with the smallest arena of all prices.
+small becomes dearer, step by step, until it does.
+
+    SPEED  the fastest plan that fits
+    SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out
+    RAM    scratch and planes are given up where the arena is fullest, until it shrinks no more
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ from math import inf
 from typing import Final
 
 from lilliput.devices.device import Device
-from lilliput.plan.program import Program
+from lilliput.errors import UnsupportedError
+from lilliput.plan.cost import predict
+from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.program import Call, Entry, Loop, Program, Step
 
 
 class Optimize(Enum):
@@ -28,14 +34,20 @@ class Optimize(Enum):
 
 @dataclass(frozen=True)
 class Prices:
-    """Cycles that a byte costs: of packed weights beyond the plain ones, and of scratch.
+    """What competes with cycles when kernels are chosen.
 
-    planes : whether values may leave the layout "rows", in which outputs run over inputs
+    flash : cycles that a byte of packed weights costs, beyond the plain ones
+    tight : values by whose making RAM is wanted: no scratch, and the layout "rows", in which
+        outputs run over inputs; None is all of them
+    without : names of kernels that are left out
     """
 
     flash: float = 0.0
-    scratch: float = 0.0
-    planes: bool = True
+    tight: frozenset[str] | None = frozenset()
+    without: frozenset[str] = frozenset()
+
+    def is_tight(self, value: str) -> bool:
+        return self.tight is None or value in self.tight
 
 
 @dataclass(frozen=True)
@@ -51,42 +63,108 @@ class Budget:
         return Budget(device.flash.size, device.ram.size) if device.limits else Budget()
 
 
-FLASH: Final = (0.0, 1.0, 8.0, 64.0, 1e4)
+FLASH: Final = (0.0, 1.0, 8.0, 64.0, 512.0, 1e5)
 """Prices of flash that are tried: a wide weight saves about a cycle for every four pixels."""
-RAM: Final = (Prices(), Prices(scratch=1e4), Prices(scratch=1e4, planes=False))
-"""Ways to want less RAM that are tried, the fastest first."""
+SIZE: Final = 512.0
+"""What flash costs where little of it is wanted: a kernel that is three times as slow is not
+taken for the sake of a few bytes."""
+SCRATCH: Final = 1e4
+"""What scratch costs where RAM is tight."""
+ROUNDS: Final = 16
 CODE_ROOM: Final = 16 * 1024
 """Bytes of flash that are left to code, when constants are planned."""
 STACK_ROOM: Final = 1024
 """Bytes of RAM that are left to the stack."""
 
+Make = Callable[[Prices], Program]
 
-def best_plan(
-    make: Callable[[Prices], Program], device: Device, optimize: Optimize, budget: Budget
-) -> Program:
+
+def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) -> Program:
     """The plan for `device` that `make` gives for the prices that suit `optimize` and the budget.
 
     Where nothing fits, the last that was tried, which is the smallest.
     """
+    search = _Search(make, device)
+    if optimize is Optimize.SIZE:
+        return search.least_flash()
     if optimize is Optimize.RAM:
-        plans = [make(replace(p, flash=FLASH[0])) for p in RAM]
-        return min(plans, key=lambda p: p.arenas.get(device.ram.name, 0))
-    flash, ram = (len(FLASH) - 1 if optimize is Optimize.SIZE else 0), 0
-    while True:
-        program = make(replace(RAM[ram], flash=FLASH[flash]))
-        if flash + 1 < len(FLASH) and _flash(program, device) > budget.flash:
-            flash += 1
-        elif ram + 1 < len(RAM) and _ram(program, device) > budget.ram:
-            ram += 1
-        else:
-            return program
+        return search.least_ram(Prices(), 0)
+    for price in FLASH:
+        program = make(Prices(flash=price))
+        if search.flash(program) <= budget.flash:
+            break
+    room = budget.ram - STACK_ROOM
+    return program if search.ram(program) <= room else search.least_ram(Prices(flash=price), room)
 
 
-def _flash(program: Program, device: Device) -> int:
-    buffers = program.buffers
-    mine = (c for n, c in program.consts.items() if buffers[n].memory == device.flash.name)
-    return CODE_ROOM + sum(c.data.nbytes for c in mine)
+@dataclass(frozen=True)
+class _Search:
+    make: Make
+    device: Device
+
+    def flash(self, program: Program) -> int:
+        """Constants in the device's flash, and room for code."""
+        buffers, name = program.buffers, self.device.flash.name
+        mine = (c for n, c in program.consts.items() if buffers[n].memory == name)
+        return CODE_ROOM + sum(c.data.nbytes for c in mine)
+
+    def ram(self, program: Program) -> int:
+        return program.arenas.get(self.device.ram.name, 0)
+
+    def least_flash(self) -> Program:
+        """Leaves out one kernel after the other, the largest first, while that saves more flash
+        than the cycles are worth."""
+        prices = Prices(flash=SIZE)
+        best = self.make(prices)
+        used = {c.kernel.name: c.kernel for c in _calls_of(best)}
+        for name in sorted(used, key=lambda n: (-used[n].code, n)):
+            fewer = replace(prices, without=prices.without | {name})
+            try:
+                program = self.make(fewer)
+            except UnsupportedError:
+                continue  # nothing else takes these nodes
+            if self.price(program) < self.price(best):
+                prices, best = fewer, program
+        return best
+
+    def price(self, program: Program) -> float:
+        """Flash at the price of `SIZE`, code included, and cycles."""
+        calls, core = _calls_of(program), self.device.core.name
+        code = sum({c.kernel.name: c.kernel.code for c in calls}.values())
+        cycles = sum(predict(c.kernel, c.node, core, c.fused) for c in calls)
+        return SIZE * (self.flash(program) + code) + cycles
+
+    def least_ram(self, prices: Prices, enough: float) -> Program:
+        """Wants RAM wherever the arena is fullest, until it is `enough` or shrinks no more."""
+        best = program = self.make(prices)
+        for _ in range(ROUNDS):
+            full = {name for e in program.entries for name in self._fullest(program, e)}
+            if self.ram(best) <= enough or prices.tight is None or full <= prices.tight:
+                break
+            prices = replace(prices, tight=prices.tight | full)
+            program = self.make(prices)
+            if self.ram(program) < self.ram(best):
+                best = program
+        return best
+
+    def _fullest(self, program: Program, entry: Entry) -> set[str]:
+        """Values that are made or read while a buffer is alive that reaches the arena's top."""
+        buffers = program.buffers
+        blocks = [
+            b for b in lifetimes(entry, buffers) if buffers[b.name].memory == self.device.ram.name
+        ]
+        tops = {b.name: (buffers[b.name].offset or 0) + b.nbytes for b in blocks}
+        highest = [b for b in blocks if tops[b.name] == max(tops.values())]
+        steps = {t for b in highest for t in range(b.first, min(b.last + 1, len(entry.steps)))}
+        calls = [c for t in sorted(steps) for c in _calls(entry.steps[t])]
+        return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
 
 
-def _ram(program: Program, device: Device) -> int:
-    return STACK_ROOM + program.arenas.get(device.ram.name, 0)
+def _calls_of(program: Program) -> list[Call]:
+    return [c for e in program.entries for c in e.calls()]
+
+
+def _calls(step: Step) -> list[Call]:
+    if isinstance(step, Loop):
+        return [t.step for t in step.body if isinstance(t.step, Call)]
+    return [step] if isinstance(step, Call) else []

@@ -101,7 +101,8 @@ def select(
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
     computing = [d for d in drafts.items if isinstance(d, Draft)]
-    planar = planar_values(drafts.items, keep) if prices.planes else frozenset[str]()
+    planar = planar_values(drafts.items, keep)
+    planar = frozenset(v for v in planar if not prices.is_tight(v))
 
     def convert(value: Value) -> float:
         return predict(MAP, Node(copy, (value,), (value,), NoAttrs()), core)

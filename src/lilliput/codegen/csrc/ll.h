@@ -17,6 +17,10 @@
 
 #include <stdint.h>
 
+#ifndef LL_SMALL
+#define LL_SMALL 0 /* 1 where small code is worth more than fast code */
+#endif
+
 #define LL_INLINE static inline __attribute__((always_inline))
 #define LL_NOINLINE static __attribute__((noinline))
 #define LL_CAT_(a, b) a##_##b

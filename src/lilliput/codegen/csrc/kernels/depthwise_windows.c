@@ -41,7 +41,7 @@ LL_INLINE void LL_NAME(depthwise_windows_store)(ll_at *at, const ll_out *out, ui
                                                 LL_R (*store)(const ll_at *, LL_ACC)) {
     LL_R y[4];
     int32_t x = x0;
-    for (; x + 4 <= x1; x += 4) {
+    for (; !LL_SMALL && x + 4 <= x1; x += 4) {
         at->x = x;
         y[0] = store(at, sums[x]);
         at->x = x + 1;

@@ -5,7 +5,7 @@
  * then the epilogue's operands
  *
  * The windows of four pixels become columns of int16 once; every two output channels stream
- * their weights past them.  Sums go through a buffer of LL_CHUNK channels to the epilogue, so
+ * their weights past them.  Sums go through a buffer of `chunk` channels to the epilogue, so
  * that the inner loop knows nothing of it.  `run` numbers of a window's row are neighbours in the
  * map; where they are whole groups, or the window is one row, columns are made from the map
  * itself, elsewhere and at the borders from patches of it.
@@ -16,7 +16,7 @@
 #define LL_GEMM_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, groups;
+    int32_t pad_top, pad_left, groups, chunk, patch;
 } ll_gemm_params;
 
 /* One row of a window at column `left`, where not all of its taps are in the map. */
@@ -65,7 +65,7 @@ LL_INLINE void ll_gemm_columns(int16_t *columns, const int8_t **from, int32_t co
 LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uint8_t **rows,
                             int32_t left, int32_t pixels, int32_t in_w, int32_t pixel,
                             const int8_t *zeros, int8_t *patches) {
-    const int32_t run = p->kw * p->in_c, room = p->groups * 4, stride = p->stride_w;
+    const int32_t run = p->kw * p->in_c, room = p->patch, stride = p->stride_w;
     const int32_t near = p->dilation_w == 1 && (p->kw == 1 || pixel == p->in_c);
     const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
     const int32_t inside = left >= 0 && left + (pixels - 1) * stride + p->kw <= in_w;
@@ -98,7 +98,7 @@ LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uin
         for (int32_t i = 0; i < 4; ++i) {
             from[i] = patches + (i < pixels ? i : 0) * room;
         }
-        ll_gemm_columns(columns, from, room, pixels, patches, room);
+        ll_gemm_columns(columns, from, p->groups * 4, pixels, patches, room);
     }
 }
 #endif
@@ -129,7 +129,7 @@ LL_INLINE void LL_NAME(gemm_sums)(const int16_t *columns, const LL_W *weights, c
 LL_INLINE void LL_NAME(gemm_store)(ll_at *at, const ll_out *out, uint8_t *out_row, int32_t x,
                                    int32_t pixels, const int32_t *sums, int32_t base, int32_t c0,
                                    int32_t c1, LL_R (*store)(const ll_at *, LL_ACC)) {
-    if (pixels == 4) {
+    if (!LL_SMALL && pixels == 4) {
         for (int32_t c = c0; c < c1; ++c) {
             const int32_t *s = sums + (c - base) * 4;
             LL_R y[4];
@@ -167,8 +167,10 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
     const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     int16_t *const columns = (int16_t *)scratch;
-    int32_t *const sums = (int32_t *)scratch + p->groups * 8;
-    int8_t *const patches = (int8_t *)(sums + LL_CHUNK * 4);
+    /* one pixel alone has a column, sums and a patch of its own */
+    const int32_t together = r->y1 - r->y0 > 1 || r->x1 - r->x0 > 1 ? 4 : 1;
+    int32_t *const sums = (int32_t *)scratch + p->groups * 2 * together;
+    int8_t *const patches = (int8_t *)(sums + p->chunk * together);
     const uint8_t *rows[LL_ROWS] = {0};
     int32_t y1 = r->y1, x1 = r->x1, in_w = p->in_w;
     ll_at at;
@@ -190,14 +192,14 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
             const int32_t pixels = ll_min(x1 - x, 4);
             ll_gemm_fill(p, columns, rows, x * p->stride_w - p->pad_left, pixels, in_w, in[0].pixel,
                          zeros, patches);
-            for (int32_t base = r->c0 & ~1; base < r->c1; base += LL_CHUNK) {
-                const int32_t channels = ll_min(LL_CHUNK, r->c1 - base);
+            for (int32_t base = r->c0 & ~1; base < r->c1; base += p->chunk) {
+                const int32_t channels = ll_min(p->chunk, r->c1 - base);
                 LL_NAME(gemm_sums)
                 (columns, weights + base * p->groups * 4, bias + base, sums, p->groups, channels,
                  pixels);
                 LL_NAME(gemm_store)
                 (&at, out, out_row, x, pixels, sums, base, ll_max(base, r->c0),
-                 ll_min(base + LL_CHUNK, r->c1), store);
+                 ll_min(base + p->chunk, r->c1), store);
             }
         }
     }
