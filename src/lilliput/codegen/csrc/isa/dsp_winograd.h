@@ -4,16 +4,16 @@
 
 #include "dsp.h"
 
-#define LL_COLUMNS_BYTES 320
-#define LL_TILES_BYTES 512
-#define LL_SUMS_BYTES 512
+#define LL_WINOGRAD_COLUMNS 320
+#define LL_WINOGRAD_TILES 512
+#define LL_WINOGRAD_SUMS 512
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* r0 to; r1-r3, r12 rows; r4-r7 rows 0 to 3 of the pair (k0, k2), r8-r11 of (k1, k3).  On the
  * stack: the end of `to`. */
-LL_ASSEMBLY void ll_tile_columns(int16_t *to, const int8_t *const *rows, int32_t groups) {
+LL_ASSEMBLY void ll_winograd_columns(int16_t *to, const int8_t *const *rows, int32_t groups) {
     __asm__ volatile("push {r4-r11, lr}\n\t"
                      "add r2, r2, r2, lsl #2\n\t"
                      "add r2, r0, r2, lsl #6\n\t"
@@ -54,7 +54,7 @@ LL_ASSEMBLY void ll_tile_columns(int16_t *to, const int8_t *const *rows, int32_t
 
 /* r0 to, r1 columns, both counting up; r2-r6 the even columns of one row and pair, r7-r11 the
  * odd ones, r12 and lr sums.  The differences of even and of odd columns come last, in place. */
-#define LL_TILE_ROW                                                                                \
+#define LL_WINOGRAD_ROW                                                                                \
     "ldr r2, [r1], #4\n\t"                                                                         \
     "ldr r7, [r1, #28]\n\t"                                                                        \
     "ldr r3, [r1, #60]\n\t"                                                                        \
@@ -89,12 +89,12 @@ LL_ASSEMBLY void ll_tile_columns(int16_t *to, const int8_t *const *rows, int32_t
     "stmia r0!, {r2-r5}\n\t"
 
 /* On the stack: the end of `to`. */
-LL_ASSEMBLY void ll_tile_rows(int16_t *to, const int16_t *columns, int32_t groups) {
+LL_ASSEMBLY void ll_winograd_rows(int16_t *to, const int16_t *columns, int32_t groups) {
     __asm__ volatile("push {r4-r11, lr}\n\t"
                      "add r2, r0, r2, lsl #9\n\t"
                      "str r2, [sp, #-4]!\n"
                      "1:\n\t"
-                     ".rept 8\n\t" LL_TILE_ROW ".endr\n\t"
+                     ".rept 8\n\t" LL_WINOGRAD_ROW ".endr\n\t"
                      "ldr r2, [sp]\n\t"
                      "add r1, r1, #288\n\t"
                      "cmp r0, r2\n\t"
@@ -106,7 +106,7 @@ LL_ASSEMBLY void ll_tile_rows(int16_t *to, const int16_t *columns, int32_t group
 /* One pair of channels of four tiles times two output channels: 16 products in 11 instructions
  * of 4 bytes.  r0 tiles, r1 weights; sums r4-r7 of P and r8-r11 of Q; r2, r3 two tiles; r12, lr
  * weights. */
-#define LL_TILE_PAIR                                                                               \
+#define LL_WINOGRAD_PAIR                                                                               \
     "ldrd r12, lr, [r1], #8\n\t"                                                                   \
     "ldrd r2, r3, [r0, #8]\n\t"                                                                    \
     "smlad r6, r2, r12, r6\n\t"                                                                    \
@@ -118,7 +118,7 @@ LL_ASSEMBLY void ll_tile_rows(int16_t *to, const int16_t *columns, int32_t group
     "smlad r8, r2, lr, r8\n\t"                                                                     \
     "smlad r5, r3, r12, r5\n\t"                                                                    \
     "smlad r9, r3, lr, r9\n\t"
-#define LL_TILE_FIRST                                                                              \
+#define LL_WINOGRAD_FIRST                                                                              \
     "ldrd r12, lr, [r1], #8\n\t"                                                                   \
     "ldrd r2, r3, [r0, #8]\n\t"                                                                    \
     "smuad r6, r2, r12\n\t"                                                                        \
@@ -137,7 +137,7 @@ LL_ASSEMBLY void ll_tile_rows(int16_t *to, const int16_t *columns, int32_t group
  * positions, 8 the sums less twice the end of position 0 (a position has 16 bytes of tiles and
  * 32 of sums), 12 where the first pass begins, 16 where every pass ends, 20 passes left,
  * 24 passes. */
-LL_ASSEMBLY void ll_tile_sums(const int16_t *tiles, const int16_t *weights, int32_t *sums,
+LL_ASSEMBLY void ll_winograd_sums(const int16_t *tiles, const int16_t *weights, int32_t *sums,
                               int32_t pairs) {
     __asm__ volatile("push {r4-r11, lr}\n\t"
                      "sub sp, sp, #28\n\t"
@@ -163,10 +163,10 @@ LL_ASSEMBLY void ll_tile_sums(const int16_t *tiles, const int16_t *weights, int3
                      "add r4, r4, #1\n\t"
                      "str r6, [sp, #16]\n\t"
                      "strd r4, r4, [sp, #20]\n"
-                     "4:\n\t" LL_TILE_FIRST "ldr pc, [sp, #12]\n\t"
+                     "4:\n\t" LL_WINOGRAD_FIRST "ldr pc, [sp, #12]\n\t"
                      ".balign 4\n"
                      "6:\n\t"
-                     ".rept 16\n\t" LL_TILE_PAIR ".endr\n"
+                     ".rept 16\n\t" LL_WINOGRAD_PAIR ".endr\n"
                      "2:\n\t"
                      "ldr pc, [sp, #16]\n"
                      "3:\n\t"

@@ -22,44 +22,44 @@
 #include "base.h"
 
 /* Bytes: a group of `columns`, a group of `tiles`, all of `sums`. */
-#define LL_COLUMNS_BYTES 320
-#define LL_TILES_BYTES 512
-#define LL_SUMS_BYTES 512
+#define LL_WINOGRAD_COLUMNS 320
+#define LL_WINOGRAD_TILES 512
+#define LL_WINOGRAD_SUMS 512
 
 /* Transform i of the four numbers. */
-LL_INLINE int16_t ll_tile_axis(int32_t i, int32_t d0, int32_t d1, int32_t d2, int32_t d3) {
+LL_INLINE int16_t ll_winograd_axis(int32_t i, int32_t d0, int32_t d1, int32_t d2, int32_t d3) {
     const int32_t every[4] = {d0 - d2, d1 + d2, d2 - d1, d1 - d3};
     return (int16_t)every[i];
 }
 
 /* One column of `groups` groups from the pixels at rows[0..3]; `to` is its place in `columns`. */
-LL_INLINE void ll_tile_columns(int16_t *to, const int8_t *const *rows, int32_t groups) {
+LL_INLINE void ll_winograd_columns(int16_t *to, const int8_t *const *rows, int32_t groups) {
     for (int32_t k = 0; k < groups * 4; ++k) {
-        int16_t *pair = to + (k >> 2) * (LL_COLUMNS_BYTES / 2) + (k & 1) * 8 + ((k >> 1) & 1);
+        int16_t *pair = to + (k >> 2) * (LL_WINOGRAD_COLUMNS / 2) + (k & 1) * 8 + ((k >> 1) & 1);
         for (int32_t i = 0; i < 4; ++i) {
-            pair[i * 2] = ll_tile_axis(i, rows[0][k], rows[1][k], rows[2][k], rows[3][k]);
+            pair[i * 2] = ll_winograd_axis(i, rows[0][k], rows[1][k], rows[2][k], rows[3][k]);
         }
     }
 }
 
-LL_INLINE void ll_tile_rows(int16_t *to, const int16_t *columns, int32_t groups) {
+LL_INLINE void ll_winograd_rows(int16_t *to, const int16_t *columns, int32_t groups) {
     for (int32_t at = 0; at < groups * 256; ++at) {
         /* element of `to`: pair, row, place among the columns, tile, half */
         const int32_t pair = at >> 7, row = (at >> 5) & 3, j = ((at >> 3) + 1) & 3;
-        const int16_t *d = columns + (pair >> 1) * (LL_COLUMNS_BYTES / 2) + (pair & 1) * 8 +
+        const int16_t *d = columns + (pair >> 1) * (LL_WINOGRAD_COLUMNS / 2) + (pair & 1) * 8 +
                            row * 2 + ((at >> 1) & 3) * 32 + (at & 1);
-        to[at] = ll_tile_axis(j, d[0], d[16], d[32], d[48]);
+        to[at] = ll_winograd_axis(j, d[0], d[16], d[32], d[48]);
     }
 }
 
 /* `pairs` is even. */
-LL_INLINE void ll_tile_sums(const int16_t *tiles, const int16_t *weights, int32_t *sums,
+LL_INLINE void ll_winograd_sums(const int16_t *tiles, const int16_t *weights, int32_t *sums,
                             int32_t pairs) {
     for (int32_t position = 0; position < 16; ++position, weights += pairs * 4, sums += 8) {
         for (int32_t at = 0; at < 8; ++at) {
             const int16_t *v = tiles + position * 8 + (at & 3) * 2, *u = weights + (at >> 2) * 2;
             sums[at] = 0;
-            for (int32_t k = 0; k < pairs; ++k, v += LL_TILES_BYTES / 4, u += 4) {
+            for (int32_t k = 0; k < pairs; ++k, v += LL_WINOGRAD_TILES / 4, u += 4) {
                 sums[at] = ll_wrap_add(sums[at], v[0] * u[0]);
                 sums[at] = ll_wrap_add(sums[at], v[1] * u[1]);
             }

@@ -27,7 +27,7 @@ LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
         from[k] = inside && rows[k] ? (const int8_t *)rows[k] + x * pixel : zeros;
     }
     if (whole) {
-        ll_tile_columns(to, from, whole);
+        ll_winograd_columns(to, from, whole);
     }
     if (rest) {
         for (int32_t k = 0; k < 4; ++k) {
@@ -36,7 +36,7 @@ LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
             }
             from[k] = last + k * 4;
         }
-        ll_tile_columns(to + whole * (LL_COLUMNS_BYTES / 2), from, 1);
+        ll_winograd_columns(to + whole * (LL_WINOGRAD_COLUMNS / 2), from, 1);
     }
 }
 
@@ -83,9 +83,9 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
     const int8_t *zeros = (const int8_t *)in[3].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     int16_t *const tiles = (int16_t *)scratch;
-    int16_t *const columns = tiles + p->groups * (LL_TILES_BYTES / 2);
+    int16_t *const columns = tiles + p->groups * (LL_WINOGRAD_TILES / 2);
     int32_t *const sums = (int32_t *)(void *)columns;
-    int8_t *const last = (int8_t *)columns + ll_max(p->groups * LL_COLUMNS_BYTES, LL_SUMS_BYTES);
+    int8_t *const last = (int8_t *)columns + ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_WINOGRAD_SUMS);
     for (int32_t y = r->y0, height; y < r->y1; y += height) {
         const int32_t image = y / p->out_h, inside = y - image * p->out_h;
         const uint8_t *rows[4];
@@ -107,9 +107,9 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
                 ll_winograd_column(p, columns + k * 16, rows, x - p->pad_left + k, in[0].pixel,
                                    zeros, last);
             }
-            ll_tile_rows(tiles, columns, p->groups);
+            ll_winograd_rows(tiles, columns, p->groups);
             for (int32_t two = r->c0 & ~1; two < r->c1; two += 2) {
-                ll_tile_sums(tiles, (const int16_t *)in[1].base + two * p->groups * 64, sums,
+                ll_winograd_sums(tiles, (const int16_t *)in[1].base + two * p->groups * 64, sums,
                              p->groups * 2);
                 for (int32_t c = ll_max(two, r->c0); c < ll_min(two + 2, r->c1); ++c) {
                     const int32_t *own = sums + (c - two) * 4;
