@@ -40,39 +40,55 @@ LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
     }
 }
 
-/* y[0..3] = the 2x2 pixels of a tile, times four, from its sums at 16 positions. */
-LL_INLINE void ll_winograd_inverse(const int32_t *sums, int32_t *y) {
-    const uint32_t *m = (const uint32_t *)sums;
-    uint32_t upper[4], lower[4];
-    for (int32_t j = 0; j < 4; ++j, m += 8) {
-        upper[j] = m[0] + m[32] + m[64];
-        lower[j] = m[32] - m[64] - m[96];
-    }
+/* The two rows of the result from one column of sums at the four rows of positions. */
+LL_INLINE uint32_t ll_winograd_upper(const uint32_t *sums) {
+    return sums[0] + sums[32] + sums[64];
+}
+
+LL_INLINE uint32_t ll_winograd_lower(const uint32_t *sums) {
+    return sums[32] - sums[64] - sums[96];
+}
+
+/* acc[0..3] = the accumulators of the 2x2 pixels of a tile from its sums at 16 positions. */
+LL_INLINE void ll_winograd_inverse(const int32_t *sums, int32_t bias, int32_t *acc) {
     /* columns 1, 2, 3, 0 */
-    y[0] = (int32_t)(upper[3] + upper[0] + upper[1]);
-    y[1] = (int32_t)(upper[0] - upper[1] - upper[2]);
-    y[2] = (int32_t)(lower[3] + lower[0] + lower[1]);
-    y[3] = (int32_t)(lower[0] - lower[1] - lower[2]);
+    const uint32_t *m = (const uint32_t *)sums;
+    const uint32_t a1 = ll_winograd_upper(m), a2 = ll_winograd_upper(m + 8);
+    const uint32_t a3 = ll_winograd_upper(m + 16), a0 = ll_winograd_upper(m + 24);
+    const uint32_t b1 = ll_winograd_lower(m), b2 = ll_winograd_lower(m + 8);
+    const uint32_t b3 = ll_winograd_lower(m + 16), b0 = ll_winograd_lower(m + 24);
+    acc[0] = ll_wrap_add((int32_t)(a0 + a1 + a2) >> 2, bias);
+    acc[1] = ll_wrap_add((int32_t)(a1 - a2 - a3) >> 2, bias);
+    acc[2] = ll_wrap_add((int32_t)(b0 + b1 + b2) >> 2, bias);
+    acc[3] = ll_wrap_add((int32_t)(b1 - b2 - b3) >> 2, bias);
 }
 #endif
 
-/* The epilogue of one channel of one tile, of which `height` x `width` pixels are wanted. */
-LL_INLINE void LL_NAME(winograd_store)(ll_at *at, const ll_out *out, uint8_t *const *out_rows,
-                                       int32_t x, int32_t height, int32_t width, int32_t bias,
-                                       const int32_t *sums, LL_R (*store)(const ll_at *, LL_ACC)) {
-    const int32_t c = at[0].c;
-    int32_t acc[4];
+/* The epilogue of one channel of a tile at pixel x; `at` and `rows` are those of its two rows. */
+LL_INLINE void LL_NAME(winograd_store)(ll_at *at, const ll_out *out, uint8_t *const *rows,
+                                       int32_t x, int32_t c, const int32_t *acc,
+                                       LL_R (*store)(const ll_at *, LL_ACC)) {
     LL_R y[4];
-    ll_winograd_inverse(sums, acc);
-    for (int32_t k = 0; k < 4; ++k) {
-        if (k / 2 < height && k % 2 < width) {
-            at[k / 2].x = x + k % 2;
-            y[k] = store(&at[k / 2], ll_wrap_add(acc[k] >> 2, bias));
-        }
-    }
-    for (int32_t k = 0; k < 4; ++k) {
-        if (k / 2 < height && k % 2 < width) {
-            *LL_ELEMENT(LL_Y, out_rows[k / 2], x + k % 2, c, out) = (LL_Y)y[k];
+    at[0].x = at[1].x = x;
+    y[0] = store(&at[0], acc[0]);
+    y[2] = store(&at[1], acc[2]);
+    at[0].x = at[1].x = x + 1;
+    y[1] = store(&at[0], acc[1]);
+    y[3] = store(&at[1], acc[3]);
+    *LL_ELEMENT(LL_Y, rows[0], x, c, out) = (LL_Y)y[0];
+    *LL_ELEMENT(LL_Y, rows[0], x + 1, c, out) = (LL_Y)y[1];
+    *LL_ELEMENT(LL_Y, rows[1], x, c, out) = (LL_Y)y[2];
+    *LL_ELEMENT(LL_Y, rows[1], x + 1, c, out) = (LL_Y)y[3];
+}
+
+/* The same of the `height` x `width` pixels that are wanted of a tile. */
+LL_INLINE void LL_NAME(winograd_part)(ll_at *at, const ll_out *out, uint8_t *const *rows, int32_t x,
+                                      int32_t c, const int32_t *acc, int32_t height, int32_t width,
+                                      LL_R (*store)(const ll_at *, LL_ACC)) {
+    for (int32_t k = 0; k < height; ++k) {
+        for (int32_t i = 0; i < width; ++i) {
+            at[k].x = x + i;
+            *LL_ELEMENT(LL_Y, rows[k], x + i, c, out) = (LL_Y)store(&at[k], acc[k * 2 + i]);
         }
     }
 }
@@ -85,7 +101,8 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
     int16_t *const tiles = (int16_t *)scratch;
     int16_t *const columns = tiles + p->groups * (LL_WINOGRAD_TILES / 2);
     int32_t *const sums = (int32_t *)(void *)columns;
-    int8_t *const last = (int8_t *)columns + ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_WINOGRAD_SUMS);
+    int8_t *const last =
+        (int8_t *)columns + ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_WINOGRAD_SUMS);
     for (int32_t y = r->y0, height; y < r->y1; y += height) {
         const int32_t image = y / p->out_h, inside = y - image * p->out_h;
         const uint8_t *rows[4];
@@ -97,9 +114,10 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
             const int32_t wanted = iy >= 0 && iy < p->in_h && k < height + 2;
             rows[k] = wanted ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
         }
-        for (int32_t k = 0; k < height; ++k) {
-            out_rows[k] = ll_out_row(out, y + k);
-            ll_at_row(&at[k], operands, count, y + k);
+        for (int32_t k = 0; k < 2; ++k) {
+            const int32_t row = k < height ? y + k : y;
+            out_rows[k] = ll_out_row(out, row);
+            ll_at_row(&at[k], operands, count, row);
         }
         for (int32_t x = r->x0; x < r->x1; x += 8) {
             const int32_t pixels = ll_min(r->x1 - x, 8);
@@ -110,19 +128,18 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
             ll_winograd_rows(tiles, columns, p->groups);
             for (int32_t two = r->c0 & ~1; two < r->c1; two += 2) {
                 ll_winograd_sums(tiles, (const int16_t *)in[1].base + two * p->groups * 64, sums,
-                             p->groups * 2);
+                                 p->groups * 2);
                 for (int32_t c = ll_max(two, r->c0); c < ll_min(two + 2, r->c1); ++c) {
-                    const int32_t *own = sums + (c - two) * 4;
-                    at[0].c = c;
-                    at[1].c = c;
-                    for (int32_t t = 0; t * 2 < pixels; ++t) {
-                        if (height == 2 && t * 2 + 1 < pixels) {
-                            LL_NAME(winograd_store)
-                            (at, out, out_rows, x + t * 2, 2, 2, bias[c], own + t, store);
+                    at[0].c = at[1].c = c;
+                    for (int32_t k = 0; k < pixels; k += 2) {
+                        int32_t acc[4];
+                        ll_winograd_inverse(sums + (c - two) * 4 + k / 2, bias[c], acc);
+                        if (height == 2 && pixels - k > 1) {
+                            LL_NAME(winograd_store)(at, out, out_rows, x + k, c, acc, store);
                         } else {
-                            LL_NAME(winograd_store)
-                            (at, out, out_rows, x + t * 2, height, ll_min(pixels - t * 2, 2),
-                             bias[c], own + t, store);
+                            LL_NAME(winograd_part)
+                            (at, out, out_rows, x + k, c, acc, height, ll_min(pixels - k, 2),
+                             store);
                         }
                     }
                 }
