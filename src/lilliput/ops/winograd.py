@@ -22,19 +22,23 @@ from lilliput.ops.finish import finish, largest_sum
 DOUBLE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 HALF_INVERSE = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])
 """Times 2G it is twice the identity."""
+SIGNS = np.array([1, 1, 1, -1])[:, None]
+"""Products of the last column are subtracted, which their weights do for them."""
 COLUMNS = (1, 2, 3, 0)
 """The order of the positions in a row of four."""
 PAIRS = (0, 2, 1, 3)
 """The order of the channels of a group of four."""
-TILES, SUMS, COLUMN_GROUP, LAST = 512, 512, 320, 16
-"""Bytes of scratch: see `isa/generic_winograd.h`; LAST are four groups that are filled up."""
+CHUNK = 8
+"""Channels whose sums are kept before the epilogue takes them."""
+TILES, COLUMN_GROUP, SUMS, LAST = 512, 320, 128, 16
+"""Bytes of scratch: of a group of channels, of an output channel, of four groups filled up."""
 
 
 def _pack(w: Array) -> Array:
     """Weights (O, 3, 3, I) as (O/2, positions, pairs, P and Q, 2)."""
     out, _, _, channels = w.shape
     padded = np.pad(w, ((0, out % 2), (0, 0), (0, 0), (0, -channels % 4))).astype(np.int64)
-    u = np.einsum("ai,oijc,bj->oabc", DOUBLE_G, padded, DOUBLE_G)[:, :, COLUMNS]
+    u = np.einsum("ai,oijc,bj->oabc", DOUBLE_G, padded, DOUBLE_G * SIGNS)[:, :, COLUMNS]
     u = u.reshape(u.shape[0] // 2, 2, 16, -1, 4)[..., PAIRS]
     u = u.reshape(*u.shape[:3], -1, 2).transpose(0, 2, 3, 1, 4)
     return np.ascontiguousarray(u).astype(np.int16)
@@ -44,7 +48,8 @@ def _unpack(packed: Array, type: TensorType) -> Array:
     out, _, _, channels = type.shape
     u = packed.transpose(0, 3, 1, 2, 4).reshape(2 * packed.shape[0], 4, 4, -1, 4)
     u = u[:, :, np.argsort(COLUMNS)][..., np.argsort(PAIRS)].astype(np.int64)
-    g = np.einsum("ia,oabc,jb->oijc", HALF_INVERSE, u.reshape(*u.shape[:3], -1), HALF_INVERSE) // 4
+    u = u.reshape(*u.shape[:3], -1)
+    g = np.einsum("ia,oabc,jb->oijc", HALF_INVERSE, u, HALF_INVERSE * SIGNS.T) // 4
     return np.ascontiguousarray(g[:out, ..., :channels]).astype(np.int8)
 
 
@@ -94,7 +99,7 @@ def _operands(b: Builder, node: Node) -> tuple[Operand, ...]:
 
 
 def _scratch(node: Node) -> int:
-    return _groups(node) * TILES + max(_groups(node) * COLUMN_GROUP, SUMS) + LAST
+    return _groups(node) * TILES + max(_groups(node) * COLUMN_GROUP, CHUNK * SUMS) + LAST
 
 
 def _work(node: Node) -> Work:
@@ -110,7 +115,7 @@ WINOGRAD = Kernel(
     name="winograd",
     source="winograd.c",
     accepts=_accepts,
-    types=lambda node: {"LL_ACC": "int32_t"},
+    types=lambda node: {"LL_ACC": "int32_t", "LL_CHUNK": str(CHUNK)},
     params=_params,
     specialise=("in_h", "in_w", "in_c", "out_h", "pad_top", "pad_left", "groups"),
     operands=_operands,

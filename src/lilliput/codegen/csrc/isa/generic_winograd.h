@@ -8,23 +8,29 @@
  *     columns  [group][10 columns][2 pairs][4 rows]       rows transformed
  *     tiles    [pair][16 positions][4 tiles]              columns transformed too
  *     weights  [two channels][16 positions][pair][P, Q]
- *     sums     [16 positions][P, Q][4 tiles]              int32, modulo 2^32
+ *     sums     [two channels][4 rows][right, left][P, Q][4 tiles]      int32, modulo 2^32
  *
  * Each axis of a window is transformed by
  *
  *     0: d0 - d2      1: d1 + d2      2: d2 - d1      3: d1 - d3
  *
- * Positions count through the rows 0, 1, 2, 3 and in each through the columns 1, 2, 3, 0.
+ * Positions count through the rows 0, 1, 2, 3 and in each through the columns 1, 2, 3, 0.  Of the
+ * sums m over channels at the four columns of a row, the back transform wants
+ *
+ *     left: m0 + m1 + m2      right: m1 - m2 - m3
+ *
+ * so that m0 is summed on top of m1 + m2, and m3, whose weights are stored negative, on top of
+ * m1 - m2: no sum is kept but these.
  */
 #ifndef LL_GENERIC_WINOGRAD_H
 #define LL_GENERIC_WINOGRAD_H
 
 #include "base.h"
 
-/* Bytes: a group of `columns`, a group of `tiles`, all of `sums`. */
+/* Bytes: a group of `columns`, a group of `tiles`, two channels of `sums`. */
 #define LL_WINOGRAD_COLUMNS 320
 #define LL_WINOGRAD_TILES 512
-#define LL_WINOGRAD_SUMS 512
+#define LL_WINOGRAD_SUMS 256
 
 /* Transform i of the four numbers. */
 LL_INLINE int16_t ll_winograd_axis(int32_t i, int32_t d0, int32_t d1, int32_t d2, int32_t d3) {
@@ -52,17 +58,27 @@ LL_INLINE void ll_winograd_rows(int16_t *to, const int16_t *columns, int32_t gro
     }
 }
 
-/* `pairs` is even. */
+/* Sum over pairs of channels at one position of one tile and one output channel. */
+LL_INLINE int32_t ll_winograd_dot(const int16_t *tiles, const int16_t *weights, int32_t pairs,
+                                  int32_t sum) {
+    for (int32_t k = 0; k < pairs; ++k, tiles += LL_WINOGRAD_TILES / 4, weights += 4) {
+        sum = ll_wrap_add(sum, tiles[0] * weights[0]);
+        sum = ll_wrap_add(sum, tiles[1] * weights[1]);
+    }
+    return sum;
+}
+
+/* Of `twos` twos of channels; `pairs` is even. */
 LL_INLINE void ll_winograd_sums(const int16_t *tiles, const int16_t *weights, int32_t *sums,
-                            int32_t pairs) {
-    for (int32_t position = 0; position < 16; ++position, weights += pairs * 4, sums += 8) {
+                                int32_t pairs, int32_t twos) {
+    for (int32_t row = 0; row < twos * 4; ++row, weights += pairs * 16, sums += 16) {
         for (int32_t at = 0; at < 8; ++at) {
-            const int16_t *v = tiles + position * 8 + (at & 3) * 2, *u = weights + (at >> 2) * 2;
-            sums[at] = 0;
-            for (int32_t k = 0; k < pairs; ++k, v += LL_WINOGRAD_TILES / 4, u += 4) {
-                sums[at] = ll_wrap_add(sums[at], v[0] * u[0]);
-                sums[at] = ll_wrap_add(sums[at], v[1] * u[1]);
-            }
+            const int16_t *v = tiles + (row & 3) * 32 + (at & 3) * 2, *u = weights + (at >> 2) * 2;
+            const int32_t m1 = ll_winograd_dot(v, u, pairs, 0);
+            const int32_t m2 = ll_winograd_dot(v + 8, u + pairs * 4, pairs, 0);
+            const int32_t apart = (int32_t)((uint32_t)m1 - (uint32_t)m2);
+            sums[at] = ll_winograd_dot(v + 16, u + pairs * 8, pairs, apart);
+            sums[at + 8] = ll_winograd_dot(v + 24, u + pairs * 12, pairs, ll_wrap_add(m1, m2));
         }
     }
 }

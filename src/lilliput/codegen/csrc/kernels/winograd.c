@@ -40,27 +40,13 @@ LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
     }
 }
 
-/* The two rows of the result from one column of sums at the four rows of positions. */
-LL_INLINE uint32_t ll_winograd_upper(const uint32_t *sums) {
-    return sums[0] + sums[32] + sums[64];
-}
-
-LL_INLINE uint32_t ll_winograd_lower(const uint32_t *sums) {
-    return sums[32] - sums[64] - sums[96];
-}
-
-/* acc[0..3] = the accumulators of the 2x2 pixels of a tile from its sums at 16 positions. */
+/* acc[0..3] = the accumulators of the 2x2 pixels of a tile from its sums. */
 LL_INLINE void ll_winograd_inverse(const int32_t *sums, int32_t bias, int32_t *acc) {
-    /* columns 1, 2, 3, 0 */
-    const uint32_t *m = (const uint32_t *)sums;
-    const uint32_t a1 = ll_winograd_upper(m), a2 = ll_winograd_upper(m + 8);
-    const uint32_t a3 = ll_winograd_upper(m + 16), a0 = ll_winograd_upper(m + 24);
-    const uint32_t b1 = ll_winograd_lower(m), b2 = ll_winograd_lower(m + 8);
-    const uint32_t b3 = ll_winograd_lower(m + 16), b0 = ll_winograd_lower(m + 24);
-    acc[0] = ll_wrap_add((int32_t)(a0 + a1 + a2) >> 2, bias);
-    acc[1] = ll_wrap_add((int32_t)(a1 - a2 - a3) >> 2, bias);
-    acc[2] = ll_wrap_add((int32_t)(b0 + b1 + b2) >> 2, bias);
-    acc[3] = ll_wrap_add((int32_t)(b1 - b2 - b3) >> 2, bias);
+    const uint32_t *right = (const uint32_t *)sums, *left = right + 8;
+    acc[0] = ll_wrap_add((int32_t)(left[0] + left[16] + left[32]) >> 2, bias);
+    acc[1] = ll_wrap_add((int32_t)(right[0] + right[16] + right[32]) >> 2, bias);
+    acc[2] = ll_wrap_add((int32_t)(left[16] - left[32] - left[48]) >> 2, bias);
+    acc[3] = ll_wrap_add((int32_t)(right[16] - right[32] - right[48]) >> 2, bias);
 }
 #endif
 
@@ -98,11 +84,12 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
                                  int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const int8_t *zeros = (const int8_t *)in[3].base;
     const int32_t *bias = (const int32_t *)in[2].base;
+    const int16_t *weights = (const int16_t *)in[1].base;
     int16_t *const tiles = (int16_t *)scratch;
     int16_t *const columns = tiles + p->groups * (LL_WINOGRAD_TILES / 2);
     int32_t *const sums = (int32_t *)(void *)columns;
-    int8_t *const last =
-        (int8_t *)columns + ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_WINOGRAD_SUMS);
+    int8_t *const patch = (int8_t *)columns +
+                          ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_CHUNK / 2 * LL_WINOGRAD_SUMS);
     for (int32_t y = r->y0, height; y < r->y1; y += height) {
         const int32_t image = y / p->out_h, inside = y - image * p->out_h;
         const uint8_t *rows[4];
@@ -123,17 +110,19 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
             const int32_t pixels = ll_min(r->x1 - x, 8);
             for (int32_t k = 0; k < 10; ++k) {
                 ll_winograd_column(p, columns + k * 16, rows, x - p->pad_left + k, in[0].pixel,
-                                   zeros, last);
+                                   zeros, patch);
             }
             ll_winograd_rows(tiles, columns, p->groups);
-            for (int32_t two = r->c0 & ~1; two < r->c1; two += 2) {
-                ll_winograd_sums(tiles, (const int16_t *)in[1].base + two * p->groups * 64, sums,
-                                 p->groups * 2);
-                for (int32_t c = ll_max(two, r->c0); c < ll_min(two + 2, r->c1); ++c) {
+            for (int32_t base = r->c0 & ~1; base < r->c1; base += LL_CHUNK) {
+                const int32_t last = ll_min(base + LL_CHUNK, r->c1);
+                ll_winograd_sums(tiles, weights + base * p->groups * 64, sums, p->groups * 2,
+                                 (last - base + 1) / 2);
+                for (int32_t c = ll_max(base, r->c0); c < last; ++c) {
+                    const int32_t *own = sums + (c - base) / 2 * 64 + (c & 1) * 4;
                     at[0].c = at[1].c = c;
                     for (int32_t k = 0; k < pixels; k += 2) {
                         int32_t acc[4];
-                        ll_winograd_inverse(sums + (c - two) * 4 + k / 2, bias[c], acc);
+                        ll_winograd_inverse(own + k / 2, bias[c], acc);
                         if (height == 2 && pixels - k > 1) {
                             LL_NAME(winograd_store)(at, out, out_rows, x + k, c, acc, store);
                         } else {
