@@ -17,7 +17,7 @@ from lilliput.ir.op import EITHER, Kernel, Operand, Packing, Work
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.accumulate import Conv2d
 from lilliput.ops.conv_kernels import conv2d_params, folded_bias, zero_points
-from lilliput.ops.finish import finish, largest_sum
+from lilliput.ops.finish import finish_doubled, largest_sum
 
 DOUBLE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 HALF_INVERSE = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])
@@ -93,7 +93,7 @@ def _operands(b: Builder, node: Node) -> tuple[Operand, ...]:
     return (
         Operand(node.inputs[0], 0),
         Operand(node.inputs[1], 1, WINOGRAD_2X2),
-        Operand(folded_bias(b, node)),
+        Operand(folded_bias(b, node, 2)),
         zero_points(b, node, node.inputs[0].type.shape[3]),
     )
 
@@ -119,7 +119,7 @@ WINOGRAD = Kernel(
     params=_params,
     specialise=("in_h", "in_w", "in_c", "out_h", "pad_top", "pad_left", "groups"),
     operands=_operands,
-    finish=finish,
+    finish=finish_doubled,
     quantum=2,
     align=4,
     scratch=_scratch,

@@ -1,7 +1,7 @@
 /* Convolution 3x3 with stride 1 in one group, int8, by Winograd's F(2x2, 3x3) in integers.
  *
  * in[0]  x (N*H, W, I)      in[1]  transformed weights, see `isa/generic_winograd.h`
- * in[2]  bias (O), zero point folded in      in[3]  one pixel of zero points
+ * in[2]  twice the bias (O), zero point folded in      in[3]  one pixel of zero points
  * then the epilogue's operands
  *
  * Four tiles beside one another, hence eight pixels of two rows, are transformed at once and stay
@@ -19,12 +19,13 @@ typedef struct {
 
 /* One column of the map: the pixels of `rows` at column x; outside the map are zero points. */
 LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
-                                  const uint8_t *const *rows, int32_t x, int32_t pixel,
+                                  const int8_t *const *rows, int32_t x, int32_t pixel,
                                   const int8_t *zeros, int8_t *last) {
     const int32_t whole = p->in_c / 4, rest = p->in_c % 4, inside = x >= 0 && x < p->in_w;
     const int8_t *from[4];
+#pragma GCC unroll 4
     for (int32_t k = 0; k < 4; ++k) {
-        from[k] = inside && rows[k] ? (const int8_t *)rows[k] + x * pixel : zeros;
+        from[k] = inside ? rows[k] + (rows[k] == zeros ? 0 : x * pixel) : zeros;
     }
     if (whole) {
         ll_winograd_columns(to, from, whole);
@@ -40,13 +41,13 @@ LL_INLINE void ll_winograd_column(const ll_winograd_params *p, int16_t *to,
     }
 }
 
-/* acc[0..3] = the accumulators of the 2x2 pixels of a tile from its sums. */
+/* acc[0..3] = twice the accumulators of the 2x2 pixels of a tile, from its sums. */
 LL_INLINE void ll_winograd_inverse(const int32_t *sums, int32_t bias, int32_t *acc) {
     const uint32_t *right = (const uint32_t *)sums, *left = right + 8;
-    acc[0] = ll_wrap_add((int32_t)(left[0] + left[16] + left[32]) >> 2, bias);
-    acc[1] = ll_wrap_add((int32_t)(right[0] + right[16] + right[32]) >> 2, bias);
-    acc[2] = ll_wrap_add((int32_t)(left[16] - left[32] - left[48]) >> 2, bias);
-    acc[3] = ll_wrap_add((int32_t)(right[16] - right[32] - right[48]) >> 2, bias);
+    acc[0] = ll_wrap_add((int32_t)(left[0] + left[16] + left[32]) >> 1, bias);
+    acc[1] = ll_wrap_add((int32_t)(right[0] + right[16] + right[32]) >> 1, bias);
+    acc[2] = ll_wrap_add((int32_t)(left[16] - left[32] - left[48]) >> 1, bias);
+    acc[3] = ll_wrap_add((int32_t)(right[16] - right[32] - right[48]) >> 1, bias);
 }
 #endif
 
@@ -92,14 +93,14 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
                           ll_max(p->groups * LL_WINOGRAD_COLUMNS, LL_CHUNK / 2 * LL_WINOGRAD_SUMS);
     for (int32_t y = r->y0, height; y < r->y1; y += height) {
         const int32_t image = y / p->out_h, inside = y - image * p->out_h;
-        const uint8_t *rows[4];
+        const int8_t *rows[4];
         uint8_t *out_rows[2];
         ll_at at[2];
         height = ll_min(ll_min(r->y1 - y, p->out_h - inside), 2);
         for (int32_t k = 0; k < 4; ++k) {
             const int32_t iy = inside - p->pad_top + k;
             const int32_t wanted = iy >= 0 && iy < p->in_h && k < height + 2;
-            rows[k] = wanted ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
+            rows[k] = wanted ? (const int8_t *)ll_in_row(&in[0], image * p->in_h + iy) : zeros;
         }
         for (int32_t k = 0; k < 2; ++k) {
             const int32_t row = k < height ? y + k : y;
@@ -120,9 +121,9 @@ LL_INLINE void LL_NAME(winograd)(const ll_winograd_params *p, const ll_in *in, c
                 for (int32_t c = ll_max(base, r->c0); c < last; ++c) {
                     const int32_t *own = sums + (c - base) / 2 * 64 + (c & 1) * 4;
                     at[0].c = at[1].c = c;
-                    for (int32_t k = 0; k < pixels; k += 2) {
+                    for (int32_t k = 0; k < pixels; k += 2, ++own) {
                         int32_t acc[4];
-                        ll_winograd_inverse(own + k / 2, bias[c], acc);
+                        ll_winograd_inverse(own, bias[c], acc);
                         if (height == 2 && pixels - k > 1) {
                             LL_NAME(winograd_store)(at, out, out_rows, x + k, c, acc, store);
                         } else {
