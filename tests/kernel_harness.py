@@ -384,9 +384,6 @@ def follows_rows(case: Case, operand: Operand) -> bool:
 def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
     given = data_of(case.sample, seed)
-    known = {v.name: d for v, d in zip(case.node.inputs, given, strict=True)}
-    if case.kernel.proof is not None and case.kernel.proof(case.node, known) is not None:
-        return
     with np.errstate(over="ignore"):
         (expected,) = case.node.op.ref(case.node, given)
     boxes = regions(case, rng, seed > 0)
