@@ -21,7 +21,7 @@ from lilliput.ir.types import DType, TensorType, s8, s32
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.winograd import WINOGRAD, WINOGRAD_2X2
 from lilliput.plan.build import plan
-from lilliput.plan.select import select
+from lilliput.plan.select import Task, select
 
 ONLY = replace(conv2d, kernels=(WINOGRAD,))
 """The operator with no other kernel to choose."""
@@ -159,5 +159,6 @@ def test_only_a_core_that_has_the_instructions_is_offered_it() -> None:
     graph = module.graphs["case0"]
     for core, said in (("cortex-m4", "predicted cycles"), ("cortex-m3", "cortex-m3 lacks dsp")):
         (task,) = select(graph, module.params, core=core, keep=frozenset()).items
+        assert isinstance(task, Task)
         reasons = dict(task.rejected)
         assert task.kernel is WINOGRAD or said in reasons["winograd"]

@@ -20,7 +20,7 @@ from lilliput.ops.conv_kernels import conv2d_params, folded_bias, zero_points
 from lilliput.ops.finish import finish_doubled, largest_sum
 
 DOUBLE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
-HALF_INVERSE = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])
+TWICE_INVERSE = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])
 """Times 2G it is twice the identity."""
 SIGNS = np.array([1, 1, 1, -1])[:, None]
 """Products of the last column are subtracted, which their weights do for them."""
@@ -49,7 +49,7 @@ def _unpack(packed: Array, type: TensorType) -> Array:
     u = packed.transpose(0, 3, 1, 2, 4).reshape(2 * packed.shape[0], 4, 4, -1, 4)
     u = u[:, :, np.argsort(COLUMNS)][..., np.argsort(PAIRS)].astype(np.int64)
     u = u.reshape(*u.shape[:3], -1)
-    g = np.einsum("ia,oabc,jb->oijc", HALF_INVERSE, u, HALF_INVERSE * SIGNS.T) // 4
+    g = np.einsum("ia,oabc,jb->oijc", TWICE_INVERSE, u, TWICE_INVERSE * SIGNS.T) // 4
     return np.ascontiguousarray(g[:out, ..., :channels]).astype(np.int8)
 
 

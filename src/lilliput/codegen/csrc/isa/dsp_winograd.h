@@ -4,10 +4,6 @@
 
 #include "dsp.h"
 
-#define LL_WINOGRAD_COLUMNS 320
-#define LL_WINOGRAD_TILES 512
-#define LL_WINOGRAD_SUMS 256
-
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 

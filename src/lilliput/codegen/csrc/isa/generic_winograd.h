@@ -27,11 +27,6 @@
 
 #include "base.h"
 
-/* Bytes: a group of `columns`, a group of `tiles`, two channels of `sums`. */
-#define LL_WINOGRAD_COLUMNS 320
-#define LL_WINOGRAD_TILES 512
-#define LL_WINOGRAD_SUMS 256
-
 /* Transform i of the four numbers. */
 LL_INLINE int16_t ll_winograd_axis(int32_t i, int32_t d0, int32_t d1, int32_t d2, int32_t d3) {
     const int32_t every[4] = {d0 - d2, d1 + d2, d2 - d1, d1 - d3};
