@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kernel_harness import build, program, run_kernel
+from tests.kernel_harness import build, run_kernel
+from tests.kernel_harness import program as harness
 from tests.samples import sample_module
 
 from lilliput.devices.device import cores
@@ -20,7 +21,8 @@ from lilliput.ir.op import Sample
 from lilliput.ir.types import DType, TensorType, s8, s32
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.winograd import WINOGRAD, WINOGRAD_2X2
-from lilliput.plan.build import plan
+from lilliput.plan.build import PlanOptions, plan
+from lilliput.plan.program import Loop
 from lilliput.plan.select import Task, select
 
 ONLY = replace(conv2d, kernels=(WINOGRAD,))
@@ -93,7 +95,7 @@ def test_weights_come_back_from_what_is_stored(shape: tuple[int, int]) -> None:
 
 
 def test_any_part_of_any_shape_is_exact(tmp_path: Path) -> None:
-    binary, every = program(replace(ONLY, samples=random_samples(24, 0)), "gcc", tmp_path)
+    binary, every = harness(replace(ONLY, samples=random_samples(24, 0)), "gcc", tmp_path)
     assert len(every) == 24
     for which, case in enumerate(every):
         for seed in range(4):
@@ -122,6 +124,29 @@ def test_the_largest_numbers_are_exact(channels: int) -> None:
         calls = [Call("infer", {"x": x.astype(np.int8)}) for x in inputs]
         target = (find(device.core), device)
         proof = prove(module, plan(module, device), calls, hosts=[], target=target)
+        assert proof.exact, str(proof.difference)
+
+
+@pytest.mark.unicorn
+@pytest.mark.parametrize("height", [6, 9])
+def test_rows_in_rings_are_exact(height: int) -> None:
+    """Two layers in one loop, two rows at a time, of an even and an odd number of rows."""
+    rng = np.random.default_rng(height)
+    b = Builder()
+    x = value = b.input("x", s8(1, height, 9, 5, scale=0.1, zero_point=3))
+    for name in ("h", "y"):
+        w = rng.integers(-128, 128, (8, 3, 3, value.type.shape[3])).astype(np.int8)
+        weights = b.param(f"{name}_w", w, Quant.per_tensor(0.01))
+        type = s8(1, height, 9, 8, scale=1.5, zero_point=-20)
+        value = b.add(ONLY, (value, weights), Conv2d(pad=(1, 1, 1, 1)), type=type, name=name)
+    module = b.module((value,))
+    device = emulation_device(cores()["cortex-m4"])
+    whole = plan(module, device)
+    streamed = plan(module, device, PlanOptions(streams=(("h", "y"),)))
+    assert any(isinstance(step, Loop) for step in streamed.entries[0].steps)
+    calls = [Call("infer", {"x": rng.integers(-128, 128, x.type.shape).astype(np.int8)})]
+    for program in (whole, streamed):
+        proof = prove(module, program, calls, hosts=[], target=(find(device.core), device))
         assert proof.exact, str(proof.difference)
 
 
