@@ -91,8 +91,7 @@ class _Emitter:
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
         headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h")
-        isa = sorted({"isa/base.h", "isa/generic.h", f"isa/{self.options.isa}"})
-        for path in sorted((*headers, *isa)):
+        for path in sorted((*headers, *_isa_headers(self.options.isa))):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
             files[f"{SUPPORT}/{kernel_path(source)}"] = _resource(f"kernels/{source}")
@@ -385,6 +384,14 @@ def _symbols(prefix: str, program: Program) -> dict[str, str]:
             symbol, k = f"{stem}_{k}", k + 1
         taken[symbol] = names[name] = symbol
     return names
+
+
+def _isa_headers(core: str) -> set[str]:
+    """Paths of the headers of primitives that the one of a core needs, itself included."""
+    pairs = [
+        (f"isa/{name}", f"isa/{name.replace('.h', '_winograd.h')}") for name in ("generic.h", core)
+    ]
+    return {"isa/base.h", *(path for pair in pairs for path in pair)}
 
 
 def _resource(path: str) -> str:

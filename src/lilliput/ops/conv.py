@@ -40,6 +40,7 @@ from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
 from lilliput.ops.registry import register
 from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
+from lilliput.ops.winograd import WINOGRAD
 
 
 def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -258,6 +259,7 @@ conv2d = register(
         narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(
+            WINOGRAD,
             DEPTHWISE_WINDOWS,
             GEMM_WIDE,
             GEMM_JOINED,
@@ -341,6 +343,30 @@ conv2d = register(
             _window((5, 9, 8), (35, 1, 1, 8), 1, (0, 0, 0, 0), zero_point=-128),
             _window((6, 7, 4), (6, 3, 3, 4), 1, (1, 1, 1, 1), zero_point=-5),
             _window((9, 6, 1), (7, 4, 3, 1), 2, (1, 1, 0, 1), zero_point=-128),
+            Sample(
+                (s8(2, 5, 19, 8, scale=0.1, zero_point=-7), _w(6, 3, 3, 8, channels=True), s32(6)),
+                Conv2d(pad=(1, 1, 1, 1)),
+                (s8(2, 5, 19, 6, scale=0.9, zero_point=3),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 9, 8, 5, scale=0.2, zero_point=-128), _w(3, 3, 3, 5), s32(3)),
+                Conv2d(pad=(0, 1, 2, 0)),
+                (s8(1, 8, 8, 3, scale=1.1, zero_point=-128),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 3, 12, 19, scale=0.1, zero_point=127), _w(4, 3, 3, 19, channels=True)),
+                Conv2d(),
+                (s8(1, 1, 10, 4, scale=1.5, zero_point=0),),
+                params=(1,),
+            ),
+            Sample(
+                (s8(1, 1, 1, 1, scale=0.1, zero_point=30), _w(1, 3, 3, 1), s32(1)),
+                Conv2d(pad=(1, 1, 1, 1)),
+                (s8(1, 1, 1, 1, scale=0.4, zero_point=-20),),
+                params=(1, 2),
+            ),
             Sample(
                 (s8(1, 4, 4, 3, scale=0.1, zero_point=9), _w(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
                 Conv2d(pad=(1, 1, 1, 1), raw=True),

@@ -158,4 +158,10 @@ LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
     return (int32_t)((a * reduced + round) >> total);
 }
 
+/* Bytes of the buffers of `generic_winograd.h`: a group of columns, a group of tiles, the sums of
+ * two channels. */
+#define LL_WINOGRAD_COLUMNS 320
+#define LL_WINOGRAD_TILES 512
+#define LL_WINOGRAD_SUMS 256
+
 #endif

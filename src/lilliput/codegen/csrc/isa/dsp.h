@@ -512,5 +512,7 @@ LL_WINDOWS(ll_windows_7_2,
 
 #pragma GCC diagnostic pop
 
+#include "dsp_winograd.h"
+
 #endif
 #endif

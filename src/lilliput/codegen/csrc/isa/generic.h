@@ -18,6 +18,7 @@
 #define LL_GENERIC_H
 
 #include "base.h"
+#include "generic_winograd.h"
 
 /* c + the high 32 bits of 2ab for a that is doubled already, rounded to nearest (ties up). */
 LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
