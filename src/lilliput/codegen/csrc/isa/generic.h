@@ -19,6 +19,7 @@
 #include "base.h"
 
 /* c + the high 32 bits of 2ab for a that is doubled already, rounded to nearest (ties up). */
+#ifndef LL_OWN_REQUANT
 LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
     return ll_wrap_add((int32_t)(((int64_t)twice_a * b + ((int64_t)1 << 31)) >> 32), c);
 }
@@ -26,6 +27,7 @@ LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
 LL_INLINE int32_t ll_sat8(int32_t v) {
     return ll_clamp(v, -128, 127);
 }
+#endif
 
 /* Of v / 2^n, rounded down; n is a literal, 1 to 31. */
 #define LL_SAT8_SHR(v, n) ll_sat8((v) >> (n))
@@ -71,7 +73,7 @@ LL_INLINE void ll_sums_of(const int16_t *columns, const int8_t *weights, const i
 }
 
 /* `twos` >= 1, `groups` >= 1; columns, weights, bias and sums at addresses of whole words. */
-#define LL_SUMS_OF(name, pixels, joined)                                                              \
+#define LL_SUMS_OF(name, pixels, joined)                                                           \
     LL_INLINE void name(const int16_t *columns, const int8_t *weights, const int32_t *bias,        \
                         int32_t *sums, int32_t groups, int32_t twos) {                             \
         ll_sums_of(columns, weights, bias, sums, groups, twos, pixels, joined);                    \
