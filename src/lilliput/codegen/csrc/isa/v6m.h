@@ -84,7 +84,7 @@ LL_INLINE int32_t ll_sat8(int32_t v) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-#define LL_SAVE                                                                                    \
+#define LL_SAVE_HIGH                                                                               \
     ".syntax unified\n\t"                                                                          \
     "push {r4-r7, lr}\n\t"                                                                         \
     "mov r4, r8\n\t"                                                                               \
@@ -92,7 +92,7 @@ LL_INLINE int32_t ll_sat8(int32_t v) {
     "mov r6, r10\n\t"                                                                              \
     "mov r7, r11\n\t"                                                                              \
     "push {r4-r7}\n\t"
-#define LL_RESTORE                                                                                 \
+#define LL_RETURN_HIGH                                                                             \
     "pop {r4-r7}\n\t"                                                                              \
     "mov r8, r4\n\t"                                                                               \
     "mov r9, r5\n\t"                                                                               \
@@ -130,63 +130,63 @@ LL_INLINE int32_t ll_sat8(int32_t v) {
     "add r11, r6\n\t"                                                                              \
     "adds r5, #1\n\t"
 
-#define LL_RUN LL_TURNS(LL_FOUR_PRODUCTS)
+#define LL_EACH_BYTE LL_TURNS(LL_FOUR_PRODUCTS)
 
 /* r12 n.  On the stack: 0 the next run, 4 runs that are left, 8 first run, 12 their number, 16
  * bytes of a channel; of the caller, 56 bias, 60 sums, 64 fours of channels. */
 LL_ASSEMBLY void ll_whole_fours(const int8_t *const *runs, int32_t count, int32_t n,
                                 const int8_t *weights, const int32_t *bias, int32_t *sums,
                                 int32_t fours) {
-    __asm__ volatile(LL_SAVE "sub sp, #20\n\t"
-                             "str r0, [sp, #8]\n\t"
-                             "str r1, [sp, #12]\n\t"
-                             "muls r1, r2, r1\n\t"
-                             "str r1, [sp, #16]\n\t"
-                             "mov r12, r2\n\t"
-                             "movs r4, r3\n"
-                             "4:\n\t"
-                             "ldr r5, [sp, #56]\n\t"
-                             "ldmia r5!, {r0-r3}\n\t"
-                             "str r5, [sp, #56]\n\t"
-                             "mov r8, r0\n\t"
-                             "mov r9, r1\n\t"
-                             "mov r10, r2\n\t"
-                             "mov r11, r3\n\t"
-                             "ldr r6, [sp, #8]\n\t"
-                             "ldr r5, [sp, #12]\n\t"
-                             "str r5, [sp, #4]\n\t"
-                             "ldr r7, [sp, #16]\n\t"
-                             "movs r1, r4\n\t"
-                             "adds r2, r1, r7\n\t"
-                             "adds r3, r2, r7\n\t"
-                             "adds r4, r3, r7\n"
-                             "3:\n\t"
-                             "ldmia r6!, {r0}\n\t"
-                             "str r6, [sp]\n\t"
-                             "mov r7, r12\n\t"
-                             "add r0, r7\n\t"
-                             "add r1, r7\n\t"
-                             "add r2, r7\n\t"
-                             "add r3, r7\n\t"
-                             "add r4, r7\n\t"
-                             "rsbs r5, r7, #0\n\t" LL_RUN "bne 1b\n\t"
-                             "ldr r6, [sp]\n\t"
-                             "ldr r5, [sp, #4]\n\t"
-                             "subs r5, #1\n\t"
-                             "str r5, [sp, #4]\n\t"
-                             "bne 3b\n\t"
-                             "ldr r5, [sp, #60]\n\t"
-                             "mov r0, r8\n\t"
-                             "mov r1, r9\n\t"
-                             "mov r2, r10\n\t"
-                             "mov r3, r11\n\t"
-                             "stmia r5!, {r0-r3}\n\t"
-                             "str r5, [sp, #60]\n\t"
-                             "ldr r5, [sp, #64]\n\t"
-                             "subs r5, #1\n\t"
-                             "str r5, [sp, #64]\n\t"
-                             "bne 4b\n\t"
-                             "add sp, #20\n\t" LL_RESTORE);
+    __asm__ volatile(LL_SAVE_HIGH "sub sp, #20\n\t"
+                                  "str r0, [sp, #8]\n\t"
+                                  "str r1, [sp, #12]\n\t"
+                                  "muls r1, r2, r1\n\t"
+                                  "str r1, [sp, #16]\n\t"
+                                  "mov r12, r2\n\t"
+                                  "movs r4, r3\n"
+                                  "4:\n\t"
+                                  "ldr r5, [sp, #56]\n\t"
+                                  "ldmia r5!, {r0-r3}\n\t"
+                                  "str r5, [sp, #56]\n\t"
+                                  "mov r8, r0\n\t"
+                                  "mov r9, r1\n\t"
+                                  "mov r10, r2\n\t"
+                                  "mov r11, r3\n\t"
+                                  "ldr r6, [sp, #8]\n\t"
+                                  "ldr r5, [sp, #12]\n\t"
+                                  "str r5, [sp, #4]\n\t"
+                                  "ldr r7, [sp, #16]\n\t"
+                                  "movs r1, r4\n\t"
+                                  "adds r2, r1, r7\n\t"
+                                  "adds r3, r2, r7\n\t"
+                                  "adds r4, r3, r7\n"
+                                  "3:\n\t"
+                                  "ldmia r6!, {r0}\n\t"
+                                  "str r6, [sp]\n\t"
+                                  "mov r7, r12\n\t"
+                                  "add r0, r7\n\t"
+                                  "add r1, r7\n\t"
+                                  "add r2, r7\n\t"
+                                  "add r3, r7\n\t"
+                                  "add r4, r7\n\t"
+                                  "rsbs r5, r7, #0\n\t" LL_EACH_BYTE "bne 1b\n\t"
+                                  "ldr r6, [sp]\n\t"
+                                  "ldr r5, [sp, #4]\n\t"
+                                  "subs r5, #1\n\t"
+                                  "str r5, [sp, #4]\n\t"
+                                  "bne 3b\n\t"
+                                  "ldr r5, [sp, #60]\n\t"
+                                  "mov r0, r8\n\t"
+                                  "mov r1, r9\n\t"
+                                  "mov r2, r10\n\t"
+                                  "mov r3, r11\n\t"
+                                  "stmia r5!, {r0-r3}\n\t"
+                                  "str r5, [sp, #60]\n\t"
+                                  "ldr r5, [sp, #64]\n\t"
+                                  "subs r5, #1\n\t"
+                                  "str r5, [sp, #64]\n\t"
+                                  "bne 4b\n\t"
+                                  "add sp, #20\n\t" LL_RETURN_HIGH);
 }
 
 LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, const int8_t *weights,
@@ -225,50 +225,50 @@ LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, con
     "muls r6, r7, r6\n\t"                                                                          \
     "add r11, r6\n\t"
 
-#define LL_TAPS LL_TURNS(LL_TAP_PRODUCTS)
+#define LL_EACH_TAP LL_TURNS(LL_TAP_PRODUCTS)
 
 /* lr end of the taps.  On the stack: 0 taps, 4 weights, 8 their number;
  * of the caller, 48 bias, 52 sums, 56 c0, 60 c1. */
 LL_ASSEMBLY void ll_taps_4(const int8_t *const *taps, int32_t count, const int8_t *weights,
                            int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
                            int32_t c1) {
-    __asm__ volatile(LL_SAVE "sub sp, #12\n\t"
-                             "str r0, [sp]\n\t"
-                             "lsls r4, r1, #4\n\t"
-                             "adds r4, r4, r0\n\t"
-                             "mov lr, r4\n\t"
-                             "mov r12, r3\n\t"
-                             "str r2, [sp, #4]\n\t"
-                             "str r1, [sp, #8]\n\t"
-                             "ldr r3, [sp, #56]\n\t"
-                             "lsls r5, r3, #2\n\t"
-                             "ldr r4, [sp, #48]\n\t"
-                             "adds r4, r4, r5\n\t"
-                             "str r4, [sp, #48]\n"
-                             "4:\n\t"
-                             "ldr r0, [sp, #48]\n\t"
-                             "ldmia r0!, {r7}\n\t"
-                             "str r0, [sp, #48]\n\t"
-                             "mov r8, r7\n\t"
-                             "mov r9, r7\n\t"
-                             "mov r10, r7\n\t"
-                             "mov r11, r7\n\t"
-                             "ldr r0, [sp]\n\t"
-                             "ldr r1, [sp, #4]\n\t"
-                             "ldr r7, [sp, #8]\n\t" LL_TAPS "cmp r0, lr\n\t"
-                             "bne 1b\n\t"
-                             "ldr r7, [sp, #52]\n\t"
-                             "mov r2, r8\n\t"
-                             "mov r4, r9\n\t"
-                             "mov r5, r10\n\t"
-                             "mov r6, r11\n\t"
-                             "stmia r7!, {r2, r4, r5, r6}\n\t"
-                             "str r7, [sp, #52]\n\t"
-                             "ldr r7, [sp, #60]\n\t"
-                             "adds r3, #1\n\t"
-                             "cmp r3, r7\n\t"
-                             "bne 4b\n\t"
-                             "add sp, #12\n\t" LL_RESTORE);
+    __asm__ volatile(LL_SAVE_HIGH "sub sp, #12\n\t"
+                                  "str r0, [sp]\n\t"
+                                  "lsls r4, r1, #4\n\t"
+                                  "adds r4, r4, r0\n\t"
+                                  "mov lr, r4\n\t"
+                                  "mov r12, r3\n\t"
+                                  "str r2, [sp, #4]\n\t"
+                                  "str r1, [sp, #8]\n\t"
+                                  "ldr r3, [sp, #56]\n\t"
+                                  "lsls r5, r3, #2\n\t"
+                                  "ldr r4, [sp, #48]\n\t"
+                                  "adds r4, r4, r5\n\t"
+                                  "str r4, [sp, #48]\n"
+                                  "4:\n\t"
+                                  "ldr r0, [sp, #48]\n\t"
+                                  "ldmia r0!, {r7}\n\t"
+                                  "str r0, [sp, #48]\n\t"
+                                  "mov r8, r7\n\t"
+                                  "mov r9, r7\n\t"
+                                  "mov r10, r7\n\t"
+                                  "mov r11, r7\n\t"
+                                  "ldr r0, [sp]\n\t"
+                                  "ldr r1, [sp, #4]\n\t"
+                                  "ldr r7, [sp, #8]\n\t" LL_EACH_TAP "cmp r0, lr\n\t"
+                                  "bne 1b\n\t"
+                                  "ldr r7, [sp, #52]\n\t"
+                                  "mov r2, r8\n\t"
+                                  "mov r4, r9\n\t"
+                                  "mov r5, r10\n\t"
+                                  "mov r6, r11\n\t"
+                                  "stmia r7!, {r2, r4, r5, r6}\n\t"
+                                  "str r7, [sp, #52]\n\t"
+                                  "ldr r7, [sp, #60]\n\t"
+                                  "adds r3, #1\n\t"
+                                  "cmp r3, r7\n\t"
+                                  "bne 4b\n\t"
+                                  "add sp, #12\n\t" LL_RETURN_HIGH);
 }
 
 #pragma GCC diagnostic pop
