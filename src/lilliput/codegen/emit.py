@@ -11,6 +11,7 @@ it holds.  The same program gives the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -90,8 +91,7 @@ class _Emitter:
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
         headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h")
-        isa = sorted({"isa/base.h", "isa/generic.h", f"isa/{self.options.isa}"})
-        for path in sorted((*headers, *isa)):
+        for path in sorted((*headers, *_isa_headers(self.options.isa))):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
             files[f"{SUPPORT}/{kernel_path(source)}"] = _resource(f"kernels/{source}")
@@ -385,6 +385,13 @@ def _symbols(prefix: str, program: Program) -> dict[str, str]:
             symbol, k = f"{stem}_{k}", k + 1
         taken[symbol] = names[name] = symbol
     return names
+
+
+def _isa_headers(name: str) -> set[str]:
+    """A header of `isa` and those of that folder that it includes, and so on."""
+    path = f"isa/{name}"
+    included = re.findall(r'#include "(\w+\.h)"', _resource(path))
+    return {path}.union(*map(_isa_headers, included))
 
 
 def _resource(path: str) -> str:

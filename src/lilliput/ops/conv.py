@@ -39,6 +39,7 @@ from lilliput.ops.conv_kernels import (
 from lilliput.ops.gemm import GEMM, GEMM_JOINED
 from lilliput.ops.registry import register
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
+from lilliput.ops.vector_kernels import DEPTHWISE_LANES, FOURS_LANES
 
 
 def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -236,6 +237,8 @@ conv2d = register(
         regions=_conv2d_regions,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(
+            FOURS_LANES,
+            DEPTHWISE_LANES,
             GEMM,
             GEMM_JOINED,
             FOURS,
@@ -365,7 +368,7 @@ linear = register(
         grads=(None, None, None, None),
         regions=_linear_regions,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM, GEMM_JOINED, FOURS, LINEAR),
+        kernels=(FOURS_LANES, GEMM, GEMM_JOINED, FOURS, LINEAR),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),

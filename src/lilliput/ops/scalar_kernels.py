@@ -75,7 +75,7 @@ def _gathers(node: Node) -> bool:
 
 
 def _params(node: Node) -> Mapping[str, int]:
-    return {**window_params(node), "gather": int(_gathers(node))}
+    return {**window_params(node), "gather": int(_gathers(node)), "lanes": 0, "zero": 0}
 
 
 def _chunk(node: Node) -> int:
@@ -104,7 +104,7 @@ FOURS = Kernel(
     accepts=in_one_group,
     types=lambda node: {"LL_ACC": "int32_t", "LL_CHUNK": str(_chunk(node))},
     params=_params,
-    specialise=("kh", "kw", "in_c", "gather", *WINDOW),
+    specialise=("kh", "kw", "in_c", "gather", "lanes", "zero", *WINDOW),
     operands=_operands,
     finish=finish,
     overlap="row",

@@ -221,4 +221,31 @@ LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
     return (int32_t)((a * reduced + round) >> total);
 }
 
+/* What Helium does in lanes.  A kernel that uses these makes all channels of a pixel at a time. */
+#ifndef LL_OWN_LANES
+/* sums[c - c0] = bias[c] + sum over `count` taps of taps[tap][c] * weight, c0 <= c < c1; a tap's
+ * weights lie `apart` from those of the tap before, and none is -128.  There is room for sums of
+ * sixteen channels or a multiple of it. */
+LL_INLINE void ll_taps_lanes(const int8_t *const *taps, int32_t count, const int8_t *weights,
+                             int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
+                             int32_t c1) {
+    for (int32_t c = c0; c < c1; ++c) {
+        int32_t acc = bias[c];
+        for (int32_t t = 0; t < count; ++t) {
+            acc = ll_wrap_add(acc, taps[t][c] * weights[t * apart + c]);
+        }
+        sums[c - c0] = acc;
+    }
+}
+
+/* Sums become int8 with zero point `zero`, by TFLite's double rounding; -31 <= shift <= 30. */
+LL_INLINE void ll_requant_lanes(int32_t *sums, int32_t n, const int32_t *mult, const int32_t *shift,
+                                int32_t zero) {
+    for (int32_t i = 0; i < n; ++i) {
+        const int32_t scaled = ll_requant(sums[i], mult[i], shift[i]);
+        sums[i] = ll_clamp(scaled, -128 - zero, 127 - zero) + zero;
+    }
+}
+#endif
+
 #endif

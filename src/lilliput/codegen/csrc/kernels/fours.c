@@ -2,12 +2,14 @@
  *
  * in[0]  x (N*H, W, I)      in[1]  weights (O, KH, KW, I)
  * in[2]  bias (O), zero point folded in      in[3]  one window row of zero points
+ * in[4], in[5]  multipliers and shifts (O), only with `lanes`
  * then the epilogue's operands
  *
  * A window is KH runs of bytes, read where they lie in the map; every byte meets the weights of
  * four channels.  Rows outside the map are runs of zero points.  Where a window hangs over the
  * left or right edge, or its taps are not neighbours in memory, its runs are patches in scratch;
- * with `gather` all of it is always one patch.
+ * with `gather` all of it is always one patch.  With `lanes` sums are requantised here, many at a
+ * time, to int8 with zero point `zero`, and the epilogue gets the result.
  *
  * scratch: sums of LL_CHUNK channels, KH runs
  */
@@ -15,7 +17,7 @@
 #define LL_FOURS_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, gather;
+    int32_t pad_top, pad_left, gather, lanes, zero;
 } ll_fours_params;
 
 /* Copies the taps of one window row at column `left` to `to`; outside the map is `zeros`. */
@@ -76,6 +78,10 @@ LL_INLINE void LL_NAME(fours)(const ll_fours_params *p, const ll_in *in, const l
                 const int32_t end = ll_min(base + LL_CHUNK, r->c1);
                 ll_fours(runs, p->gather ? 1 : p->kh, p->gather ? depth : run,
                          weights + (base - in[1].first) * depth, bias + base, sums, end - base);
+                if (p->lanes) {
+                    ll_requant_lanes(sums, end - base, (const int32_t *)in[4].base + base,
+                                     (const int32_t *)in[5].base + base, p->zero);
+                }
                 for (int32_t c = base; c < end; ++c) {
                     at.c = c;
                     *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, sums[c - base]);
