@@ -86,7 +86,6 @@ LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
 LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
 LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
 
-/* Loops over bytes that Armv6-M writes in assembly. */
 #ifndef LL_OWN_FOURS
 /* sums[c] = bias[c] + sum over `count` runs of `n` bytes, n >= 1, of byte * weight; a channel's
  * weights follow one another, and so do the channels.  Four channels share the loads of x, four
@@ -126,7 +125,9 @@ LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, con
         }
     }
 }
+#endif
 
+#ifndef LL_OWN_TAPS
 /* sums[c - c0][pixel] = bias[c] + sum over `count` taps of taps[tap][pixel][c] * weight, c0 <= c
  * < c1, four pixels; a tap's weights lie `apart` from those of the tap before. */
 LL_INLINE void ll_taps_4(const int8_t *const *taps, int32_t count, const int8_t *weights,

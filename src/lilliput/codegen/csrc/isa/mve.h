@@ -16,34 +16,6 @@
 #ifdef LL_OWN_LANES
 #include <arm_mve.h>
 
-/* acc += sum of x * weight over a run, for four channels: ten instructions for 64 products.  In
- * assembly, because only some compilers make such loops. */
-LL_INLINE void ll_run_of_four(int32_t *acc, const int8_t *x, const int8_t *w, int32_t depth,
-                              int32_t n) {
-    const int8_t *w1 = w + depth, *w2 = w + depth * 2, *w3 = w + depth * 3;
-    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
-    __asm__("dlstp.8 lr, %[n]\n"
-            "1:\n\t"
-            "vldrb.8 q0, [%[x]], #16\n\t"
-            "vldrb.8 q1, [%[w]], #16\n\t"
-            "vmladava.s8 %[a], q0, q1\n\t"
-            "vldrb.8 q2, [%[w1]], #16\n\t"
-            "vmladava.s8 %[b], q0, q2\n\t"
-            "vldrb.8 q1, [%[w2]], #16\n\t"
-            "vmladava.s8 %[c], q0, q1\n\t"
-            "vldrb.8 q2, [%[w3]], #16\n\t"
-            "vmladava.s8 %[d], q0, q2\n\t"
-            "letp lr, 1b"
-            : [a] "+Te"(a), [b] "+Te"(b), [c] "+Te"(c), [d] "+Te"(d), [x] "+r"(x), [w] "+r"(w),
-              [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3)
-            : [n] "r"(n)
-            : "lr", "q0", "q1", "q2", "memory");
-    acc[0] = a;
-    acc[1] = b;
-    acc[2] = c;
-    acc[3] = d;
-}
-
 LL_INLINE int32_t ll_run_of_one(int32_t acc, const int8_t *x, const int8_t *w, int32_t n) {
     for (; n > 0; n -= 16, x += 16, w += 16) {
         const mve_pred16_t p = vctp8q((uint32_t)n);
@@ -52,20 +24,86 @@ LL_INLINE int32_t ll_run_of_one(int32_t acc, const int8_t *x, const int8_t *w, i
     return acc;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+/* Ten instructions of the inner loop are 64 products.  Bytes beyond a run's end are not read, but
+ * addresses go on by sixteen each turn, and come back by what that is too much.
+ *
+ * r0, r1 the next run and the end of runs, r2 n; r3, r5, r7, r9 weights, r12 bytes of the map; sums
+ * r4, r6, r8, r10; lr turns.  On the stack: 0 bytes of a channel, 4 first run, 8 bytes too much; of
+ * the caller, 48 bias, 52 sums, 56 fours of channels. */
+LL_ASSEMBLY void ll_whole_fours(const int8_t *const *runs, int32_t count, int32_t n,
+                                const int8_t *weights, const int32_t *bias, int32_t *sums,
+                                int32_t fours) {
+    __asm__ volatile("push {r4-r11, lr}\n\t"
+                     "sub sp, #12\n\t"
+                     "mul r4, r1, r2\n\t"
+                     "strd r4, r0, [sp]\n\t"
+                     "rsbs r4, r2, #0\n\t"
+                     "and r4, r4, #15\n\t"
+                     "str r4, [sp, #8]\n\t"
+                     "add r1, r0, r1, lsl #2\n"
+                     "4:\n\t"
+                     "ldr r11, [sp, #48]\n\t"
+                     "ldr r4, [r11], #4\n\t"
+                     "ldr r6, [r11], #4\n\t"
+                     "ldr r8, [r11], #4\n\t"
+                     "ldr r10, [r11], #4\n\t"
+                     "str r11, [sp, #48]\n\t"
+                     "ldrd r11, r0, [sp]\n\t"
+                     "add r5, r3, r11\n\t"
+                     "add r7, r5, r11\n\t"
+                     "add r9, r7, r11\n\t"
+                     "ldr r11, [sp, #8]\n"
+                     "3:\n\t"
+                     "ldr r12, [r0], #4\n\t"
+                     "dlstp.8 lr, r2\n"
+                     "1:\n\t"
+                     "vldrb.8 q0, [r12], #16\n\t"
+                     "vldrb.8 q1, [r3], #16\n\t"
+                     "vmladava.s8 r4, q0, q1\n\t"
+                     "vldrb.8 q2, [r5], #16\n\t"
+                     "vmladava.s8 r6, q0, q2\n\t"
+                     "vldrb.8 q1, [r7], #16\n\t"
+                     "vmladava.s8 r8, q0, q1\n\t"
+                     "vldrb.8 q2, [r9], #16\n\t"
+                     "vmladava.s8 r10, q0, q2\n\t"
+                     "letp lr, 1b\n\t"
+                     "sub r3, r3, r11\n\t"
+                     "sub r5, r5, r11\n\t"
+                     "sub r7, r7, r11\n\t"
+                     "sub r9, r9, r11\n\t"
+                     "cmp r0, r1\n\t"
+                     "bne 3b\n\t"
+                     "mov r3, r9\n\t"
+                     "ldr r11, [sp, #52]\n\t"
+                     "str r4, [r11], #4\n\t"
+                     "str r6, [r11], #4\n\t"
+                     "str r8, [r11], #4\n\t"
+                     "str r10, [r11], #4\n\t"
+                     "str r11, [sp, #52]\n\t"
+                     "ldr r11, [sp, #56]\n\t"
+                     "subs r11, r11, #1\n\t"
+                     "str r11, [sp, #56]\n\t"
+                     "bne 4b\n\t"
+                     "add sp, #12\n\t"
+                     "pop {r4-r11, pc}");
+}
+
+#pragma GCC diagnostic pop
+
 LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, const int8_t *weights,
                         const int32_t *bias, int32_t *sums, int32_t channels) {
-    const int32_t depth = count * n;
-    for (; channels >= 4; channels -= 4, weights += depth * 4, bias += 4, sums += 4) {
-        int32_t acc[4] = {bias[0], bias[1], bias[2], bias[3]};
-        for (int32_t k = 0; k < count; ++k) {
-            ll_run_of_four(acc, runs[k], weights + k * n, depth, n);
-        }
-        __builtin_memcpy(sums, acc, sizeof acc);
+    const int32_t whole = channels / 4 * 4;
+    if (whole) {
+        ll_whole_fours(runs, count, n, weights, bias, sums, whole / 4);
     }
-    for (int32_t i = 0; i < channels; ++i) {
-        sums[i] = bias[i];
+    weights += whole * count * n;
+    for (int32_t c = whole; c < channels; ++c) {
+        sums[c] = bias[c];
         for (int32_t k = 0; k < count; ++k, weights += n) {
-            sums[i] = ll_run_of_one(sums[i], runs[k], weights, n);
+            sums[c] = ll_run_of_one(sums[c], runs[k], weights, n);
         }
     }
 }
@@ -75,12 +113,15 @@ LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, con
 LL_INLINE void ll_taps_lanes(const int8_t *const *taps, int32_t count, const int8_t *weights,
                              int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
                              int32_t c1) {
-    for (int32_t c = c0; c < c1; c += 16) {
+    for (int32_t c = c0; c < c1; c += 16, sums += 16) {
         const mve_pred16_t p = vctp8q((uint32_t)(c1 - c));
         const int8_t *w = weights + c;
-        int32x4x4_t acc = {
-            {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)},
-        };
+        const int32_t *start = bias + c;
+        if (c1 - c < 16) {
+            __builtin_memcpy(sums, start, (uint32_t)(c1 - c) * sizeof *sums);
+            start = sums;
+        }
+        int32x4x4_t acc = vld4q_s32(start);
         for (int32_t t = 0; t < count; t += 2, w += apart * 2) {
             int8x16_t x = vldrbq_z_s8(taps[t] + c, p), v = vldrbq_z_s8(w, p);
             int16x8_t even = vmullbq_int_s8(x, v), odd = vmulltq_int_s8(x, v);
@@ -95,28 +136,31 @@ LL_INLINE void ll_taps_lanes(const int8_t *const *taps, int32_t count, const int
             acc.val[2] = vaddq_s32(acc.val[2], vmovltq_s16(even));
             acc.val[3] = vaddq_s32(acc.val[3], vmovltq_s16(odd));
         }
-        vst4q_s32(sums + (c - c0), acc);
-    }
-    for (int32_t i = 0; i < c1 - c0; i += 4) {
-        const mve_pred16_t p = vctp32q((uint32_t)(c1 - c0 - i));
-        const int32x4_t start = vldrwq_z_s32(bias + c0 + i, p);
-        vstrwq_p_s32(sums + i, vaddq_s32(vldrwq_z_s32(sums + i, p), start), p);
+        vst4q_s32(sums, acc);
     }
 }
 
 /* `vqrdmulh` is the high half of 2ab rounded to nearest, ties up, as `ll_mulh_near`; `vrshl` rounds
  * ties up, so a negative number that is shifted loses one first, as in `ll_away`. */
+LL_INLINE int32x4_t ll_requant_4(int32x4_t v, int32x4_t mult, int32x4_t shift, int32_t zero) {
+    const int32x4_t right = vminq_s32(shift, vdupq_n_s32(0));
+    v = vqrdmulhq_s32(vshlq_s32(v, vmaxq_s32(shift, vdupq_n_s32(0))), mult);
+    v = vrshlq_s32(vqaddq_s32(v, vshrq_n_s32(vandq_s32(v, right), 31)), right);
+    v = vminq_s32(vmaxq_s32(v, vdupq_n_s32(-128 - zero)), vdupq_n_s32(127 - zero));
+    return vaddq_n_s32(v, zero);
+}
+
 LL_INLINE void ll_requant_lanes(int32_t *sums, int32_t n, const int32_t *mult, const int32_t *shift,
                                 int32_t zero) {
-    for (int32_t i = 0; i < n; i += 4) {
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const int32x4_t v = vldrwq_s32(sums + i);
+        vstrwq_s32(sums + i, ll_requant_4(v, vldrwq_s32(mult + i), vldrwq_s32(shift + i), zero));
+    }
+    if (i < n) {
         const mve_pred16_t p = vctp32q((uint32_t)(n - i));
         const int32x4_t m = vldrwq_z_s32(mult + i, p), s = vldrwq_z_s32(shift + i, p);
-        const int32x4_t right = vminq_s32(s, vdupq_n_s32(0));
-        int32x4_t v = vldrwq_z_s32(sums + i, p);
-        v = vqrdmulhq_s32(vshlq_s32(v, vmaxq_s32(s, vdupq_n_s32(0))), m);
-        v = vrshlq_s32(vqaddq_s32(v, vshrq_n_s32(vandq_s32(v, right), 31)), right);
-        v = vminq_s32(vmaxq_s32(v, vdupq_n_s32(-128 - zero)), vdupq_n_s32(127 - zero));
-        vstrwq_p_s32(sums + i, vaddq_n_s32(v, zero), p);
+        vstrwq_p_s32(sums + i, ll_requant_4(vldrwq_z_s32(sums + i, p), m, s, zero), p);
     }
 }
 #endif

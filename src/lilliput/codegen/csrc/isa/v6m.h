@@ -70,6 +70,7 @@ LL_INLINE int32_t ll_sat8(int32_t v) {
 
 #ifdef __ARM_ARCH_6M__
 #define LL_OWN_FOURS
+#define LL_OWN_TAPS
 #endif
 #include "generic.h"
 
