@@ -91,8 +91,6 @@ LL_ASSEMBLY void ll_whole_fours(const int8_t *const *runs, int32_t count, int32_
                      "pop {r4-r11, pc}");
 }
 
-#pragma GCC diagnostic pop
-
 LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, const int8_t *weights,
                         const int32_t *bias, int32_t *sums, int32_t channels) {
     const int32_t whole = channels / 4 * 4;
@@ -108,35 +106,85 @@ LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, con
     }
 }
 
-/* Sixteen channels.  Two products of a lane fit in 16 bits, since no weight is -128; lanes 0, 4,
- * .., 1, 5, .. and so on gather in a vector each, which `vst4` puts in order. */
+/* A tap of sixteen channels, q4, times its weights.  Two products of a lane fit in 16 bits, since
+ * no weight is -128, so that the first tap of two goes to q6 and q5 (even and odd lanes) and the
+ * second joins it before they are widened. */
+#define LL_FIRST_TAP(load)                                                                         \
+    "ldr r5, [r0], #4\n\t"                                                                         \
+    "add r5, r5, r6\n\t" load("q4", "r5") load("q5", "r2") "add r2, r2, r3\n\t"                    \
+                                                           "vmullb.s8 q6, q4, q5\n\t"              \
+                                                           "vmullt.s8 q5, q4, q5\n\t"
+#define LL_SECOND_TAP(load)                                                                        \
+    "ldr r5, [r0], #4\n\t"                                                                         \
+    "add r5, r5, r6\n\t" load("q4", "r5")                                                          \
+        load("q7", "r2") "add r2, r2, r3\n\t"                                                      \
+                         "vmullb.s8 q4, q4, q7\n\t"                                                \
+                         "vadd.i16 q6, q6, q4\n\t" load("q4", "r5") "vmullt.s8 q4, q4, q7\n\t"     \
+                                                                    "vadd.i16 q5, q5, q4\n\t"
+#define LL_WIDEN                                                                                   \
+    "vmovlb.s16 q4, q6\n\t"                                                                        \
+    "vadd.i32 q0, q0, q4\n\t"                                                                      \
+    "vmovlb.s16 q4, q5\n\t"                                                                        \
+    "vadd.i32 q1, q1, q4\n\t"                                                                      \
+    "vmovlt.s16 q4, q6\n\t"                                                                        \
+    "vadd.i32 q2, q2, q4\n\t"                                                                      \
+    "vmovlt.s16 q4, q5\n\t"                                                                        \
+    "vadd.i32 q3, q3, q4\n\t"
+#define LL_EVERY_TAP(load)                                                                         \
+    "lsrs r1, r1, #1\n\t"                                                                          \
+    "bcc 3f\n\t" LL_FIRST_TAP(load) LL_WIDEN "cmp r1, #0\n\t"                                      \
+                                             "beq 9f\n"                                            \
+                                             "3:\n\t" LL_FIRST_TAP(load) LL_SECOND_TAP(load)       \
+                                                 LL_WIDEN "subs r1, r1, #1\n\t"                    \
+                                                          "bne 3b\n\t"
+#define LL_ALL_LANES(q, at) "vldrb.8 " q ", [" at "]\n\t"
+#define LL_SOME_LANES(q, at)                                                                       \
+    "vpst\n\t"                                                                                     \
+    "vldrbt.8 " q ", [" at "]\n\t"
+
+/* Sums of channels c to c + 15, of which `lanes` are there; they start from the 16 words at
+ * `start`. Lanes 0, 4, .. gather in q0, 1, 5, .. in q1 and so on, which `vst4` puts in order. */
+LL_ASSEMBLY void ll_taps_16(const int8_t *const *taps, int32_t count, const int8_t *weights,
+                            int32_t apart, const int32_t *start, int32_t *sums, int32_t c,
+                            int32_t lanes) {
+    __asm__ volatile(
+        "push {r4-r7, lr}\n\t"
+        "vpush {d8-d15}\n\t"
+        "ldrd r4, r5, [sp, #84]\n\t"
+        "ldrd r6, r7, [sp, #92]\n\t"
+        "vld40.32 {q0, q1, q2, q3}, [r4]\n\t"
+        "vld41.32 {q0, q1, q2, q3}, [r4]\n\t"
+        "vld42.32 {q0, q1, q2, q3}, [r4]\n\t"
+        "vld43.32 {q0, q1, q2, q3}, [r4]\n\t"
+        "mov r4, r5\n\t"
+        "cmp r7, #16\n\t"
+        "bge 1f\n\t"
+        "vctp.8 r7\n\t" LL_EVERY_TAP(
+            LL_SOME_LANES) "b 9f\n"
+                           "1:\n\t" LL_EVERY_TAP(LL_ALL_LANES) "9:\n\t"
+                                                               "vst40.32 {q0, q1, q2, q3}, [r4]\n\t"
+                                                               "vst41.32 {q0, q1, q2, q3}, [r4]\n\t"
+                                                               "vst42.32 {q0, q1, q2, q3}, [r4]\n\t"
+                                                               "vst43.32 {q0, q1, q2, q3}, [r4]\n\t"
+                                                               "vpop {d8-d15}\n\t"
+                                                               "pop {r4-r7, pc}");
+}
+
+#pragma GCC diagnostic pop
+
 LL_INLINE void ll_taps_lanes(const int8_t *const *taps, int32_t count, const int8_t *weights,
                              int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
                              int32_t c1) {
     for (int32_t c = c0; c < c1; c += 16, sums += 16) {
-        const mve_pred16_t p = vctp8q((uint32_t)(c1 - c));
-        const int8_t *w = weights + c;
         const int32_t *start = bias + c;
         if (c1 - c < 16) {
-            __builtin_memcpy(sums, start, (uint32_t)(c1 - c) * sizeof *sums);
+            for (int32_t i = 0; i < c1 - c; i += 4) {
+                const mve_pred16_t p = vctp32q((uint32_t)(c1 - c - i));
+                vstrwq_p_s32(sums + i, vldrwq_z_s32(start + i, p), p);
+            }
             start = sums;
         }
-        int32x4x4_t acc = vld4q_s32(start);
-        for (int32_t t = 0; t < count; t += 2, w += apart * 2) {
-            int8x16_t x = vldrbq_z_s8(taps[t] + c, p), v = vldrbq_z_s8(w, p);
-            int16x8_t even = vmullbq_int_s8(x, v), odd = vmulltq_int_s8(x, v);
-            if (t + 1 < count) {
-                x = vldrbq_z_s8(taps[t + 1] + c, p);
-                v = vldrbq_z_s8(w + apart, p);
-                even = vaddq_s16(even, vmullbq_int_s8(x, v));
-                odd = vaddq_s16(odd, vmulltq_int_s8(x, v));
-            }
-            acc.val[0] = vaddq_s32(acc.val[0], vmovlbq_s16(even));
-            acc.val[1] = vaddq_s32(acc.val[1], vmovlbq_s16(odd));
-            acc.val[2] = vaddq_s32(acc.val[2], vmovltq_s16(even));
-            acc.val[3] = vaddq_s32(acc.val[3], vmovltq_s16(odd));
-        }
-        vst4q_s32(sums, acc);
+        ll_taps_16(taps, count, weights + c, apart, start, sums, c, c1 - c);
     }
 }
 
