@@ -43,7 +43,7 @@ LL_INLINE void LL_NAME(fours)(const ll_fours_params *p, const ll_in *in, const l
     int32_t *const sums = (int32_t *)scratch;
     int8_t *const patches = (int8_t *)(sums + LL_CHUNK);
     const uint8_t *rows[LL_ROWS];
-    const int8_t *runs[LL_ROWS];
+    const int8_t *runs[LL_ROWS] = {0}; /* compilers may not see that a window has a row */
     ll_at at;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         const int32_t image = y / p->out_h;
