@@ -381,9 +381,19 @@ def follows_rows(case: Case, operand: Operand) -> bool:
     return framed != replace(ALL, x=framed.x)
 
 
+def proven(case: Case, data: list[Array]) -> list[Array]:
+    """`data` with weights that are small enough for the kernel's proof."""
+    for scale in (1, 2, 16):
+        small = data if scale == 1 else [data[0], *((d // scale).astype(d.dtype) for d in data[1:])]
+        known = {v.name: d for v, d in zip(case.node.inputs, small, strict=True)}
+        if case.kernel.proof is None or case.kernel.proof(case.node, known) is None:
+            return small
+    raise AssertionError(f"{case.kernel.name}: nothing can be proven of {case.sample}")
+
+
 def run_kernel(binary: Path, case: Case, which: int, seed: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
-    given = data_of(case.sample, seed)
+    given = proven(case, data_of(case.sample, seed))
     with np.errstate(over="ignore"):
         (expected,) = case.node.op.ref(case.node, given)
     boxes = regions(case, rng, seed > 0)

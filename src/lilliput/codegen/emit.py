@@ -11,6 +11,7 @@ it holds.  The same program gives the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -386,12 +387,16 @@ def _symbols(prefix: str, program: Program) -> dict[str, str]:
     return names
 
 
-def _isa_headers(core: str) -> set[str]:
-    """Paths of the headers of primitives that the one of a core needs, itself included."""
-    pairs = [
-        (f"isa/{name}", f"isa/{name.replace('.h', '_winograd.h')}") for name in ("generic.h", core)
-    ]
-    return {"isa/base.h", *(path for pair in pairs for path in pair)}
+def _isa_headers(name: str) -> set[str]:
+    """A header of `isa` and those of that folder that it includes, and so on."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        path = f"isa/{todo.pop()}"
+        if path not in found:
+            found.add(path)
+            todo += re.findall(r'#include "(\w+\.h)"', _resource(path))
+    return found
 
 
 def _resource(path: str) -> str:

@@ -198,6 +198,9 @@ class _Walker:
             # GCC's switches for Armv6-M call a helper that returns into one of the cases.
             if flow.call is not None and self._names.get(flow.call, "").startswith(_THUMB1_CASE):
                 flows[at] = Flow(call=flow.call, table=True)
+            # On Armv6-M `bl` reaches farther than `b`: within a function it is a branch.
+            elif flow.call is not None and address < flow.call < end:
+                flows[at] = Flow(target=flow.call)
         depths = _depths(name, body, flows)
         calls: list[tuple[int, int]] = []
         for instruction in body:

@@ -39,7 +39,9 @@ from lilliput.ops.conv_kernels import (
 from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
 from lilliput.ops.registry import register
+from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
 from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
+from lilliput.ops.vector_kernels import DEPTHWISE_LANES, FOURS_LANES
 from lilliput.ops.winograd import WINOGRAD
 
 
@@ -259,11 +261,15 @@ conv2d = register(
         narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(
+            FOURS_LANES,
+            DEPTHWISE_LANES,
             WINOGRAD,
             DEPTHWISE_WINDOWS,
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,
+            FOURS,
+            DEPTHWISE_FOURS,
             POINTWISE,
             DEPTHWISE,
             DEPTHWISE_PLANES,
@@ -368,6 +374,38 @@ conv2d = register(
                 params=(1, 2),
             ),
             Sample(
+                (
+                    s8(1, 9, 6, 1, scale=0.1, zero_point=-90),
+                    _w(19, 4, 3, 1, channels=True),
+                    s32(19),
+                ),
+                Conv2d(stride=(2, 1), pad=(1, 2, 1, 1), dilation=(2, 1)),
+                (s8(1, 3, 6, 19, scale=0.6, zero_point=-128),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 5, 5, 18, scale=0.1, zero_point=8), _w(4, 2, 1, 18)),
+                Conv2d(stride=(1, 2)),
+                (s8(1, 4, 3, 4, scale=1.6, zero_point=3),),
+                params=(1,),
+            ),
+            Sample(
+                (
+                    s8(1, 7, 5, 19, scale=0.1, zero_point=-128),
+                    _w(19, 3, 3, 1, channels=True),
+                    s32(19),
+                ),
+                Conv2d(pad=(1, 1, 1, 1), groups=19),
+                (s8(1, 7, 5, 19, scale=0.3, zero_point=-128),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(2, 6, 9, 3, scale=0.1, zero_point=77), _w(3, 1, 5, 1)),
+                Conv2d(stride=(2, 2), pad=(0, 0, 2, 2), groups=3),
+                (s8(2, 3, 5, 3, scale=0.5, zero_point=-1),),
+                params=(1,),
+            ),
+            Sample(
                 (s8(1, 4, 4, 3, scale=0.1, zero_point=9), _w(2, 3, 3, 3), s32(2), s32(1, 4, 4, 2)),
                 Conv2d(pad=(1, 1, 1, 1), raw=True),
                 (s32(1, 4, 4, 2),),
@@ -393,7 +431,7 @@ linear = register(
         contraction=sum_contraction,
         narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM_WIDE, GEMM_JOINED, GEMM, LINEAR),
+        kernels=(FOURS_LANES, GEMM_WIDE, GEMM_JOINED, GEMM, FOURS, LINEAR),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),
@@ -406,6 +444,12 @@ linear = register(
                 Linear(),
                 (s8(3, 8, scale=0.5, zero_point=-128),),
                 params=(1,),
+            ),
+            Sample(
+                (s8(3, 35, scale=0.1, zero_point=-128), _w(37, 35, channels=True), s32(37)),
+                Linear(),
+                (s8(3, 37, scale=0.8, zero_point=-128),),
+                params=(1, 2),
             ),
             Sample((f32(2, 33), f32(5, 33), f32(5)), Linear(), params=(1, 2)),
             Sample(

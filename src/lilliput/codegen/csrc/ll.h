@@ -23,6 +23,13 @@
 
 #define LL_INLINE static inline __attribute__((always_inline))
 #define LL_NOINLINE static __attribute__((noinline))
+/* A function written in assembly: compilers see neither that it reads its arguments nor which
+ * registers it changes, so they must not adapt it to its callers. */
+#if __has_attribute(noipa)
+#define LL_ASSEMBLY __attribute__((naked, noinline, unused, noipa)) static
+#else
+#define LL_ASSEMBLY __attribute__((naked, noinline, unused)) static
+#endif
 #define LL_CAT_(a, b) a##_##b
 #define LL_CAT(a, b) LL_CAT_(a, b)
 #define LL_WHOLE INT32_MAX /* ring of a view that holds every row */

@@ -86,6 +86,68 @@ LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
 LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
 LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
 
+#ifndef LL_OWN_FOURS
+/* sums[c] = bias[c] + sum over `count` runs of `n` bytes, n >= 1, of byte * weight; a channel's
+ * weights follow one another, and so do the channels.  Four channels share the loads of x, four
+ * bytes a turn of the loop. */
+LL_INLINE void ll_four_products(int32_t *acc, int32_t x, const int8_t *w, int32_t depth) {
+    acc[0] = ll_wrap_add(acc[0], x * w[0]);
+    acc[1] = ll_wrap_add(acc[1], x * w[depth]);
+    acc[2] = ll_wrap_add(acc[2], x * w[depth * 2]);
+    acc[3] = ll_wrap_add(acc[3], x * w[depth * 3]);
+}
+
+LL_INLINE void ll_fours(const int8_t *const *runs, int32_t count, int32_t n, const int8_t *weights,
+                        const int32_t *bias, int32_t *sums, int32_t channels) {
+    const int32_t depth = count * n;
+    for (; channels >= 4; channels -= 4, weights += depth * 4, bias += 4, sums += 4) {
+        int32_t acc[4] = {bias[0], bias[1], bias[2], bias[3]};
+        const int8_t *w = weights;
+        for (int32_t k = 0; k < count; ++k) {
+            const int8_t *x = runs[k];
+            const int8_t *const end = x + n / 4 * 4;
+            for (; x < end; x += 4, w += 4) {
+                ll_four_products(acc, x[0], w, depth);
+                ll_four_products(acc, x[1], w + 1, depth);
+                ll_four_products(acc, x[2], w + 2, depth);
+                ll_four_products(acc, x[3], w + 3, depth);
+            }
+            for (int32_t i = 0; i < n % 4; ++i, ++w) {
+                ll_four_products(acc, x[i], w, depth);
+            }
+        }
+        __builtin_memcpy(sums, acc, sizeof acc);
+    }
+    for (int32_t i = 0; i < channels; ++i) {
+        sums[i] = bias[i];
+        for (int32_t k = 0; k < count; ++k, weights += n) {
+            sums[i] = ll_dot_s8(runs[k], weights, 0, 0, n, sums[i]);
+        }
+    }
+}
+#endif
+
+#ifndef LL_OWN_TAPS
+/* sums[c - c0][pixel] = bias[c] + sum over `count` taps of taps[tap][pixel][c] * weight, c0 <= c
+ * < c1, four pixels; a tap's weights lie `apart` from those of the tap before. */
+LL_INLINE void ll_taps_4(const int8_t *const *taps, int32_t count, const int8_t *weights,
+                         int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
+                         int32_t c1) {
+    for (int32_t c = c0; c < c1; ++c, sums += 4) {
+        int32_t acc[4] = {bias[c], bias[c], bias[c], bias[c]};
+        const int8_t *const *tap = taps;
+        const int8_t *w = weights + c;
+        for (int32_t t = 0; t < count; ++t, tap += 4, w += apart) {
+            acc[0] = ll_wrap_add(acc[0], tap[0][c] * *w);
+            acc[1] = ll_wrap_add(acc[1], tap[1][c] * *w);
+            acc[2] = ll_wrap_add(acc[2], tap[2][c] * *w);
+            acc[3] = ll_wrap_add(acc[3], tap[3][c] * *w);
+        }
+        __builtin_memcpy(sums, acc, sizeof acc);
+    }
+}
+#endif
+
 /* The same for halves of bytes: those of one byte together. */
 LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
                                int32_t acc) {
@@ -127,9 +189,11 @@ LL_INLINE int32_t ll_shr_round(int32_t a, int32_t n) {
 }
 
 /* The same without the saturation, for b > -2^31. */
+#ifndef LL_OWN_REQUANT
 LL_INLINE int32_t ll_mulh_near(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
+#endif
 
 /* a * mult / 2^31 * 2^shift with TFLite's double rounding.  -31 <= shift <= 30, mult >= 0. */
 LL_INLINE int32_t ll_requant(int32_t a, int32_t mult, int32_t shift) {
@@ -163,5 +227,32 @@ LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
 #define LL_WINOGRAD_COLUMNS 320
 #define LL_WINOGRAD_TILES 512
 #define LL_WINOGRAD_SUMS 256
+
+/* What Helium does in lanes.  A kernel that uses these makes all channels of a pixel at a time. */
+#ifndef LL_OWN_LANES
+/* sums[c - c0] = bias[c] + sum over `count` taps of taps[tap][c] * weight, c0 <= c < c1; a tap's
+ * weights lie `apart` from those of the tap before, and none is -128.  There is room for sums of
+ * sixteen channels or a multiple of it. */
+LL_INLINE void ll_taps_lanes(const int8_t *const *taps, int32_t count, const int8_t *weights,
+                             int32_t apart, const int32_t *bias, int32_t *sums, int32_t c0,
+                             int32_t c1) {
+    for (int32_t c = c0; c < c1; ++c) {
+        int32_t acc = bias[c];
+        for (int32_t t = 0; t < count; ++t) {
+            acc = ll_wrap_add(acc, taps[t][c] * weights[t * apart + c]);
+        }
+        sums[c - c0] = acc;
+    }
+}
+
+/* Sums become int8 with zero point `zero`, by TFLite's double rounding; -31 <= shift <= 30. */
+LL_INLINE void ll_requant_lanes(int32_t *sums, int32_t n, const int32_t *mult, const int32_t *shift,
+                                int32_t zero) {
+    for (int32_t i = 0; i < n; ++i) {
+        const int32_t scaled = ll_requant(sums[i], mult[i], shift[i]);
+        sums[i] = ll_clamp(scaled, -128 - zero, 127 - zero) + zero;
+    }
+}
+#endif
 
 #endif

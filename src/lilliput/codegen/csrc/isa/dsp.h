@@ -13,13 +13,6 @@
 #else
 #include "base.h"
 
-/* A function written in assembly: compilers see neither that it reads its arguments nor which
- * registers it changes, so they must not adapt it to its callers. */
-#if __has_attribute(noipa)
-#define LL_ASSEMBLY __attribute__((naked, noinline, unused, noipa)) static
-#else
-#define LL_ASSEMBLY __attribute__((naked, noinline, unused)) static
-#endif
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 

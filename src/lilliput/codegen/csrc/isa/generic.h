@@ -21,6 +21,7 @@
 #include "generic_winograd.h"
 
 /* c + the high 32 bits of 2ab for a that is doubled already, rounded to nearest (ties up). */
+#ifndef LL_OWN_REQUANT
 LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
     return ll_wrap_add((int32_t)(((int64_t)twice_a * b + ((int64_t)1 << 31)) >> 32), c);
 }
@@ -28,6 +29,7 @@ LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
 LL_INLINE int32_t ll_sat8(int32_t v) {
     return ll_clamp(v, -128, 127);
 }
+#endif
 
 /* Of v / 2^n, rounded down; n is a literal, 1 to 31. */
 #define LL_SAT8_SHR(v, n) ll_sat8((v) >> (n))

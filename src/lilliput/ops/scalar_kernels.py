@@ -1,0 +1,159 @@
+"""Kernels of int8 for cores without SIMD: bytes are read where they lie, and loads are shared.
+
+FOURS            one pixel times four output channels: a byte of the map is loaded once for four
+DEPTHWISE_FOURS  one channel times four pixels: a weight is loaded once for four
+
+`FOURS` takes weights as they are, rows of output channels, hence also those that training
+changes or that come in slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node
+from lilliput.ir.op import EITHER, Kernel, Operand, Work
+from lilliput.ir.types import DType
+from lilliput.ops.accumulate import Conv2d, layer, macs
+from lilliput.ops.conv_kernels import (
+    DEPTHWISE,
+    WINDOW,
+    conv2d_params,
+    depthwise_accepts,
+    folded_bias,
+    zero_points,
+)
+from lilliput.ops.finish import finish
+
+CHUNK = 32
+"""Sums of `FOURS` that are kept before the epilogue takes them."""
+PIXELS = 4
+DEPTHWISE_CHUNK = 16
+"""Channels whose sums `DEPTHWISE_FOURS` keeps."""
+_CHANNELS = ("group_in", "group_out", "resume", "w_next", "w_zero")
+
+
+def plain_int8(node: Node) -> str | None:
+    """None where sums are of int8 times int8 and start from a bias, or what else they are."""
+    x, w = node.inputs[0].type, node.inputs[1].type
+    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
+        return "not int8 times int8 weights without a zero point"
+    return "takes no initial accumulators" if len(node.inputs) > 3 else None
+
+
+def in_one_group(node: Node) -> str | None:
+    """None where every output channel is a sum over all input channels."""
+    attrs = layer(node)
+    grouped = isinstance(attrs, Conv2d) and attrs.groups > 1
+    return plain_int8(node) or ("more than one group" if grouped else None)
+
+
+def window_params(node: Node) -> Mapping[str, int]:
+    """The window of a convolution; a matrix product has one of a pixel."""
+    if isinstance(node.attrs, Conv2d):
+        return {k: v for k, v in conv2d_params(node).items() if k not in _CHANNELS}
+    rows, pixels, channels = node.inputs[0].type.frame
+    ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
+    shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
+    return {**shape, **dict.fromkeys(ones, 1), "pad_top": 0, "pad_left": 0}
+
+
+def depth(node: Node) -> int:
+    """Numbers that one output channel is a sum over."""
+    w = node.inputs[1].type
+    return w.size // w.shape[0]
+
+
+def _gathers(node: Node) -> bool:
+    """Whether a window is copied to be one run: its runs are so short that this takes less than
+    beginning each of them anew for every four channels."""
+    kh = window_params(node)["kh"]
+    fours = -(-node.output.type.shape[-1] // 4)
+    return 5 * depth(node) < 17 * (kh - 1) * fours
+
+
+def _params(node: Node) -> Mapping[str, int]:
+    return {**window_params(node), "gather": int(_gathers(node)), "lanes": 0, "zero": 0}
+
+
+def _chunk(node: Node) -> int:
+    return min(CHUNK, node.output.type.shape[-1])
+
+
+def _operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    return (
+        Operand(node.inputs[0], 0),
+        Operand(node.inputs[1], 1),
+        Operand(folded_bias(b, node)),
+        zero_points(b, node, depth(node) // window_params(node)["kh"]),
+    )
+
+
+def _work(node: Node) -> Work:
+    """Inner: multiply-accumulates; set-ups: runs of bytes, four channels each."""
+    out = node.output.type
+    fours = out.size // out.shape[-1] * -(-out.shape[-1] // 4)
+    return Work(macs(node), out.size, fours * (1 if _gathers(node) else window_params(node)["kh"]))
+
+
+FOURS = Kernel(
+    name="fours",
+    source="fours.c",
+    accepts=in_one_group,
+    types=lambda node: {"LL_ACC": "int32_t", "LL_CHUNK": str(_chunk(node))},
+    params=_params,
+    specialise=("kh", "kw", "in_c", "gather", "lanes", "zero", *WINDOW),
+    operands=_operands,
+    finish=finish,
+    overlap="row",
+    align=4,
+    scratch=lambda node: _chunk(node) * 4 + depth(node),
+    writes=EITHER,
+    work=_work,
+)
+
+
+def _depthwise_accepts(node: Node) -> str | None:
+    multiplied = node.output.type.shape[-1] != node.inputs[0].type.shape[-1]
+    refused = depthwise_accepts(node) or plain_int8(node)
+    return refused or ("more than one output channel a group" if multiplied else None)
+
+
+def _depthwise_params(node: Node) -> Mapping[str, int]:
+    return {k: v for k, v in window_params(node).items() if k != "in_c"}
+
+
+def _depthwise_chunk(node: Node) -> int:
+    return min(DEPTHWISE_CHUNK, node.output.type.shape[-1])
+
+
+def _depthwise_scratch(node: Node) -> int:
+    return _depthwise_chunk(node) * PIXELS * 4
+
+
+def _depthwise_types(node: Node) -> Mapping[str, str]:
+    channels = node.output.type.shape[-1]
+    chunk = str(_depthwise_chunk(node))
+    return {"LL_ACC": "int32_t", "LL_CHUNK": chunk, "LL_CHANNELS": str(channels)}
+
+
+def _depthwise_work(node: Node) -> Work:
+    """Inner: multiply-accumulates; set-ups: taps of the windows, one address each."""
+    out = node.output.type
+    return Work(macs(node), out.size, out.size // out.shape[-1] * depth(node))
+
+
+DEPTHWISE_FOURS = replace(
+    DEPTHWISE,
+    name="depthwise_fours",
+    source="depthwise_fours.c",
+    accepts=_depthwise_accepts,
+    types=_depthwise_types,
+    params=_depthwise_params,
+    specialise=("kh", "kw", *WINDOW),
+    align=4,
+    scratch=_depthwise_scratch,
+    work=_depthwise_work,
+)
