@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -44,6 +44,14 @@ from lilliput.plan.program import Call, Program
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 ENTRIES = 64
+UNCOUNTED = "cortex-m55"
+LIKE = "cortex-m33"
+LANES = {
+    "depthwise_lanes/s8": (0.0, 13.79, 14.21, 17.87),
+    "fours_lanes/s8": (34.49, 9.119, 9.209, 36.3),
+}
+"""No emulator here counts what a Cortex-M55 executes: its table is that of `LIKE`, with rows for
+Helium's kernels from instructions that QEMU counted once.  They rank; no error is claimed."""
 SMALL = 1000.0
 TARGET = Path("src/lilliput/plan/cycles.toml")
 HEAD = """\
@@ -200,7 +208,8 @@ def render(tables: Mapping[str, Table]) -> str:
     text = [HEAD]
     for core, t in tables.items():
         text += [f"[{core}]", f'unit = "{t.unit}"', f'compiler = "{t.compiler}"']
-        text += [f"error = {{ median = {t.median:.4f}, worst = {t.worst:.4f} }}"]
+        if t.observations:
+            text += [f"error = {{ median = {t.median:.4f}, worst = {t.worst:.4f} }}"]
         text += [f"observations = {t.observations}", f"[{core}.rows]"]
         text += [f'"{name}" = [{", ".join(f"{c:g}" for c in row)}]' for name, row in t.rows.items()]
         text.append("")
@@ -220,10 +229,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         core = cores()[name]
         toolchain = find(core)
         unit = "estimated cycles" if cycle_model(core) else "instructions"
-        found = list(observe(core, toolchain, cases))
+        found = list(observe(core, toolchain, [c for c in cases if grid.runs_on(core, c)]))
         tables[name] = table(found, unit, toolchain.version)
         t = tables[name]
         print(f"{name}: {len(found)} steps, error {t.median:.1%} median, {t.worst:.0%} worst")
+    if LIKE in tables:
+        like = tables[LIKE]
+        rows = dict(sorted({**like.rows, **LANES}.items()))
+        tables[UNCOUNTED] = replace(like, rows=rows, observations=0)
     chosen.output.write_text(render(tables), encoding="utf-8", newline="\n")
     return 0
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lilliput.devices.device import Core
 from lilliput.errors import LilliputError
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node
@@ -66,6 +67,9 @@ CONVS = (
     (4, 4, 48, 32, 1, 1, 0),
     (5, 5, 32, 8, 1, 1, 0),
     (3, 3, 96, 24, 1, 1, 0),
+    (24, 24, 8, 16, 1, 1, 0),
+    (9, 9, 64, 64, 1, 1, 0),
+    (24, 24, 3, 8, 3, 2, 1),
     (1, 1, 128, 64, 1, 1, 0),
 )
 # height, width, channels, kernel, stride, pad
@@ -77,6 +81,13 @@ DEPTHWISE = (
     (9, 9, 8, 5, 1, 2),
     (8, 8, 8, 7, 1, 3),
     (16, 16, 8, 3, 1, 1),
+    (25, 5, 16, 3, 1, 1),
+    (32, 32, 4, 3, 1, 1),
+    (24, 24, 6, 3, 2, 1),
+    (3, 3, 48, 3, 1, 1),
+    (11, 11, 12, 5, 1, 2),
+    (14, 14, 8, 5, 2, 2),
+    (12, 12, 8, 7, 2, 3),
 )
 # height, width, channels in, channels out, kernel, stride
 TRANSPOSED = (
@@ -342,19 +353,33 @@ def takes(op: Op, sample: Sample) -> bool:
     except LilliputError:
         return False
     kernel: Kernel | None = next(iter(op.kernels), None)
-    return kernel is None or kernel.accepts(node) is None
+    if kernel is None or kernel.accepts(node) is not None:
+        return kernel is None
+    params = module([Case(op, sample)]).params.values()
+    known = {
+        v.name: p.data
+        for v in node.inputs
+        for p in params
+        if p.name == v.name and p.data is not None
+    }
+    return kernel.proof is None or kernel.proof(node, known) is None
+
+
+def runs_on(core: Core, case: Case) -> bool:
+    """Whether the core has what the case's kernel is written for."""
+    return all(not k.feature or k.feature in core.features for k in case.op.kernels)
 
 
 def module(chosen: Sequence[Case], seed: int = 0) -> Module:
-    """One module with an entry `case<k>` for each case; parameters are random."""
-    rng = np.random.default_rng(seed)
+    """One module with an entry `case<k>` for each case; parameters are random, the same for a case
+    whatever stands beside it."""
     params: dict[str, Param] = {}
     names: set[str] = set()
     graphs: dict[str, Graph] = {}
     for k, case in enumerate(chosen):
         b, sample = Builder(params, names), case.sample
         operands = [
-            b.param(f"p{k}_{i}", data(rng, t, sample), t.quant, t.dtype)
+            b.param(f"p{k}_{i}", constant(t, sample, [seed, i]), t.quant, t.dtype)
             if i in sample.params
             else b.input(f"x{k}_{i}", t)
             for i, t in enumerate(sample.inputs)
@@ -364,6 +389,12 @@ def module(chosen: Sequence[Case], seed: int = 0) -> Module:
         outputs = b.add_multi(case.op, operands, attrs, types=types, name=f"y{k}")
         graphs[f"case{k}"] = b.graph(outputs)
     return Module(graphs, params, {}, "fit")
+
+
+def constant(type: TensorType, sample: Sample, seed: Sequence[int]) -> Array:
+    """Random data of a parameter; weights of int8 are symmetric, as those of networks are."""
+    drawn = data(np.random.default_rng([*seed, *type.shape]), type, sample)
+    return np.maximum(drawn, -127) if type.dtype is DType.S8 else drawn
 
 
 def data(rng: np.random.Generator, type: TensorType, sample: Sample) -> Array:

@@ -15,7 +15,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Kernel, Layout, Operand, Packing, Work
 from lilliput.ir.types import Array, DType, TensorType
-from lilliput.ops.accumulate import Conv2d, layer, macs
+from lilliput.ops.accumulate import Conv2d, layer
 from lilliput.ops.conv_kernels import WINDOW, conv2d_params, depthwise_accepts, folded_bias
 from lilliput.ops.finish import doubles, finish_doubled
 
@@ -25,6 +25,15 @@ STEP = {3: 2, 5: 4, 7: 4}
 """Width of a window -> pixels that the inner loop makes at a time."""
 READ = {(3, 1): 4, (3, 2): 6, (5, 1): 8, (5, 2): 12, (7, 1): 12, (7, 2): 16}
 """(width of a window, stride) -> bytes of a row that one step reads."""
+LOOP = {
+    (3, 1): (7, 4),
+    (3, 2): (9, 4),
+    (5, 1): (25, 15),
+    (5, 2): (30, 15),
+    (7, 1): (35, 15),
+    (7, 2): (39, 15),
+}
+"""(width of a window, stride) -> instructions of a step for each row of the window, and besides."""
 SUMS = 512
 """Sums that a band keeps, if more than one row fits."""
 
@@ -109,11 +118,17 @@ def _scratch(node: Node) -> int:
 
 
 def _work(node: Node) -> Work:
-    """Inner: taps of every sum; set-ups: rows of every channel."""
-    y = node.output.type
+    """Inner: instructions of the inner loop; set-ups: rows of every channel that are copied or
+    stored, and the call for a channel, which takes as long as four of them."""
+    y, (_, kh, kw, _), a = node.output.type, node.inputs[1].type.shape, layer(node)
+    assert isinstance(a, Conv2d)
     _, width, _ = _shape(node)
-    rows = y.shape[0] * y.shape[1] * y.shape[3]
-    return Work(macs(node) // y.shape[2] * width, y.size, rows)
+    channels, copied = y.shape[0] * y.shape[3], node.inputs[0].type.shape[1]
+    rows = channels * y.shape[1]
+    row, step = LOOP[kw, a.stride[1]]
+    return Work(
+        rows * (width // STEP[kw]) * (row * kh + step), y.size, rows + channels * (copied + 4)
+    )
 
 
 DEPTHWISE_WINDOWS = Kernel(

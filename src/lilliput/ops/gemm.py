@@ -172,11 +172,19 @@ def _scratch(node: Node) -> int:
 
 
 def _work(node: Node) -> Work:
-    """Inner: pairs of numbers for every tile; set-ups: groups of a column."""
+    """Inner: groups times twos, three for a tile of several pixels and one for a pixel alone.
+    Set-ups: groups of a column, and two for every row of a window that is put together."""
     rows, pixels, channels = node.output.type.frame
-    tiles = rows * -(-pixels // 4)
-    inner = tiles * (_even(channels) // 2) * groups(node)
-    return Work(inner, node.output.type.size, tiles * groups(node))
+    w = node.inputs[1].type.shape
+    window = w[1] if len(w) == 4 and w[1:3] != (1, 1) else 0
+    if not window:
+        rows, pixels = 1, rows * pixels
+    tiles, rest = divmod(pixels, 4)
+    alone = rows * (rest == 1)
+    tiles = rows * (tiles + (rest > 1))
+    inner = (3 * tiles + alone) * (_even(channels) // 2) * groups(node)
+    setups = (tiles + alone) * (groups(node) + 2 * window)
+    return Work(inner, node.output.type.size, setups)
 
 
 GEMM = Kernel(

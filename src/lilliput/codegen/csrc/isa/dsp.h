@@ -17,8 +17,8 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* One instruction or label; one with a number is a string, since # has a meaning in macros. */
-#define LL_I(...) #__VA_ARGS__ "\n\t"
-#define LL_N(text) text "\n\t"
+#define LL_ASM(...) #__VA_ARGS__ "\n\t"
+#define LL_ASM_N(text) text "\n\t"
 
 LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
     int32_t r;
@@ -45,42 +45,42 @@ LL_INLINE int32_t ll_sat8(int32_t v) {
  * r0 to, r1-r3 and r12 the four pixels, lr end; r4-r7 pairs (k0, k2), r8-r11 (k1, k3) */
 LL_ASSEMBLY void ll_columns_4(int16_t *to, const int8_t *const *from, int32_t groups) {
     __asm__ volatile(
-        LL_I(push {r4-r11, lr})
-        LL_N("add lr, r0, r2, lsl #5")
-        LL_N("ldrd r2, r3, [r1, #4]")
-        LL_N("ldr r12, [r1, #12]")
-        LL_I(ldr r1, [r1])
-        LL_I(1:)
-        LL_N("ldr r8, [r1], #4")
-        LL_N("ldr r9, [r2], #4")
-        LL_N("ldr r10, [r3], #4")
-        LL_N("ldr r11, [r12], #4")
-        LL_I(sxtb16 r4, r8)
-        LL_I(sxtb16 r5, r9)
-        LL_I(sxtb16 r6, r10)
-        LL_I(sxtb16 r7, r11)
-        LL_N("sxtb16 r8, r8, ror #8")
-        LL_N("sxtb16 r9, r9, ror #8")
-        LL_N("sxtb16 r10, r10, ror #8")
-        LL_N("sxtb16 r11, r11, ror #8")
-        LL_I(stmia r0!, {r4-r11})
-        LL_I(cmp r0, lr)
-        LL_I(bne 1b)
-        LL_I(pop {r4-r11, pc}));
+        LL_ASM(push {r4-r11, lr})
+        LL_ASM_N("add lr, r0, r2, lsl #5")
+        LL_ASM_N("ldrd r2, r3, [r1, #4]")
+        LL_ASM_N("ldr r12, [r1, #12]")
+        LL_ASM(ldr r1, [r1])
+        LL_ASM(1:)
+        LL_ASM_N("ldr r8, [r1], #4")
+        LL_ASM_N("ldr r9, [r2], #4")
+        LL_ASM_N("ldr r10, [r3], #4")
+        LL_ASM_N("ldr r11, [r12], #4")
+        LL_ASM(sxtb16 r4, r8)
+        LL_ASM(sxtb16 r5, r9)
+        LL_ASM(sxtb16 r6, r10)
+        LL_ASM(sxtb16 r7, r11)
+        LL_ASM_N("sxtb16 r8, r8, ror #8")
+        LL_ASM_N("sxtb16 r9, r9, ror #8")
+        LL_ASM_N("sxtb16 r10, r10, ror #8")
+        LL_ASM_N("sxtb16 r11, r11, ror #8")
+        LL_ASM(stmia r0!, {r4-r11})
+        LL_ASM(cmp r0, lr)
+        LL_ASM(bne 1b)
+        LL_ASM(pop {r4-r11, pc}));
 }
 
 /* r0 to, r1 from, r12 end */
 LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     __asm__ volatile(
-        LL_N("add r12, r0, r2, lsl #3")
-        LL_I(1:)
-        LL_N("ldr r3, [r1], #4")
-        LL_I(sxtb16 r2, r3)
-        LL_N("sxtb16 r3, r3, ror #8")
-        LL_I(stmia r0!, {r2, r3})
-        LL_I(cmp r0, r12)
-        LL_I(bne 1b)
-        LL_I(bx lr));
+        LL_ASM_N("add r12, r0, r2, lsl #3")
+        LL_ASM(1:)
+        LL_ASM_N("ldr r3, [r1], #4")
+        LL_ASM(sxtb16 r2, r3)
+        LL_ASM_N("sxtb16 r3, r3, ror #8")
+        LL_ASM(stmia r0!, {r2, r3})
+        LL_ASM(cmp r0, r12)
+        LL_ASM(bne 1b)
+        LL_ASM(bx lr));
 }
 
 /* Sums over four columns ------------------------------------------------------------------
@@ -88,26 +88,26 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
  * of P and Q.  A pair of numbers is 16 products: 13 instructions; 12 of joined weights, 11 of
  * wide ones.  All are of four bytes, which the table of jumps counts on. */
 #define LL_APART                                                                                   \
-    LL_N("ldr lr, [r1], #4")                                                                       \
-    LL_I(sxtb16 r12, lr)                                                                           \
-    LL_N("sxtb16 lr, lr, ror #8")
+    LL_ASM_N("ldr lr, [r1], #4")                                                                   \
+    LL_ASM(sxtb16 r12, lr)                                                                         \
+    LL_ASM_N("sxtb16 lr, lr, ror #8")
 #define LL_JOINED                                                                                  \
-    LL_N("ldr lr, [r1], #4")                                                                       \
-    LL_I(sxtb16 r12, lr)
-#define LL_WIDE LL_N("ldrd r12, lr, [r1], #8")
+    LL_ASM_N("ldr lr, [r1], #4")                                                                   \
+    LL_ASM(sxtb16 r12, lr)
+#define LL_WIDE LL_ASM_N("ldrd r12, lr, [r1], #8")
 
 #define LL_TILE_FROM(weights, p0, p1, p2, p3, q0, q1, q2, q3)                                      \
     weights                                                                                        \
-    LL_N("ldrd r2, r3, [r0], #8")                                                                  \
-    LL_I(smlad r4, r2, r12, p0)                                                                    \
-    LL_I(smlad r8, r2, lr, q0)                                                                     \
-    LL_I(smlad r5, r3, r12, p1)                                                                    \
-    LL_I(smlad r9, r3, lr, q1)                                                                     \
-    LL_N("ldrd r2, r3, [r0], #8")                                                                  \
-    LL_I(smlad r6, r2, r12, p2)                                                                    \
-    LL_I(smlad r10, r2, lr, q2)                                                                    \
-    LL_I(smlad r7, r3, r12, p3)                                                                    \
-    LL_I(smlad r11, r3, lr, q3)
+    LL_ASM_N("ldrd r2, r3, [r0], #8")                                                              \
+    LL_ASM(smlad r4, r2, r12, p0)                                                                  \
+    LL_ASM(smlad r8, r2, lr, q0)                                                                   \
+    LL_ASM(smlad r5, r3, r12, p1)                                                                  \
+    LL_ASM(smlad r9, r3, lr, q1)                                                                   \
+    LL_ASM_N("ldrd r2, r3, [r0], #8")                                                              \
+    LL_ASM(smlad r6, r2, r12, p2)                                                                  \
+    LL_ASM(smlad r10, r2, lr, q2)                                                                  \
+    LL_ASM(smlad r7, r3, r12, p3)                                                                  \
+    LL_ASM(smlad r11, r3, lr, q3)
 #define LL_TILE(weights) LL_TILE_FROM(weights, r4, r5, r6, r7, r8, r9, r10, r11)
 #define LL_TILES(weights)                                                                          \
     LL_TILE(weights)                                                                               \
@@ -115,10 +115,10 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
 #define LL_TILE_FIRST(weights) LL_TILE_FROM(weights, r7, r7, r7, r7, r11, r11, r11, r11)
 
 /* Of joined weights: the bias of Q joins that of P, and the sums part. */
-#define LL_JOIN(p, q) LL_N("add " #q ", " #p ", " #q ", lsl #8")
+#define LL_JOIN(p, q) LL_ASM_N("add " #q ", " #p ", " #q ", lsl #8")
 #define LL_PART(p, q)                                                                              \
-    LL_I(sub q, q, p)                                                                              \
-    LL_N("asr " #q ", " #q ", #8")
+    LL_ASM(sub q, q, p)                                                                            \
+    LL_ASM_N("asr " #q ", " #q ", #8")
 #define LL_PART_4                                                                                  \
     LL_PART(r4, r8)                                                                                \
     LL_PART(r5, r9)                                                                                \
@@ -131,48 +131,48 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     LL_ASSEMBLY void name(const int16_t *columns, const type *weights, const int32_t *bias,        \
                           int32_t *sums, int32_t groups, int32_t twos) {                           \
         __asm__ volatile(                                                                          \
-            LL_I(push {r4-r11, lr})                                                                \
-            LL_N("ldrd r4, r5, [sp, #36]")                                                         \
-            LL_N("sub sp, sp, #28")                                                                \
-            LL_I(strd r2, r3, [sp])                                                                \
-            LL_N("add r3, r3, r5, lsl #5")                                                         \
-            LL_N("strd r3, r0, [sp, #8]")                                                          \
-            LL_N("add r2, r0, r4, lsl #5")                                                         \
-            LL_N("sub r4, r4, #1")                                                                 \
-            LL_N("and r4, r4, #3")                                                                 \
-            LL_N("strd r2, r4, [sp, #16]")                                                         \
-            LL_I(4:)                                                                               \
-            LL_I(ldr r12, [sp])                                                                    \
-            LL_N("ldrd r7, r11, [r12], #8")                                                        \
-            LL_I(str r12, [sp])                                                                    \
+            LL_ASM(push {r4-r11, lr})                                                              \
+            LL_ASM_N("ldrd r4, r5, [sp, #36]")                                                     \
+            LL_ASM_N("sub sp, sp, #28")                                                            \
+            LL_ASM(strd r2, r3, [sp])                                                              \
+            LL_ASM_N("add r3, r3, r5, lsl #5")                                                     \
+            LL_ASM_N("strd r3, r0, [sp, #8]")                                                      \
+            LL_ASM_N("add r2, r0, r4, lsl #5")                                                     \
+            LL_ASM_N("sub r4, r4, #1")                                                             \
+            LL_ASM_N("and r4, r4, #3")                                                             \
+            LL_ASM_N("strd r2, r4, [sp, #16]")                                                     \
+            LL_ASM(4:)                                                                             \
+            LL_ASM(ldr r12, [sp])                                                                  \
+            LL_ASM_N("ldrd r7, r11, [r12], #8")                                                    \
+            LL_ASM(str r12, [sp])                                                                  \
             join                                                                                   \
             LL_TILE_FIRST(weights_of)                                                              \
             LL_TILE(weights_of)                                                                    \
-            LL_N("ldr r2, [sp, #20]")                                                              \
-            LL_I(tbb [pc, r2])                                                                     \
-            LL_I(5:)                                                                               \
-            LL_I(.byte (2f - 5b) / 2, (8f - 5b) / 2, (7f - 5b) / 2, (6f - 5b) / 2)                 \
-            LL_I(1:)                                                                               \
+            LL_ASM_N("ldr r2, [sp, #20]")                                                          \
+            LL_ASM(tbb [pc, r2])                                                                   \
+            LL_ASM(5:)                                                                             \
+            LL_ASM(.byte (2f - 5b) / 2, (8f - 5b) / 2, (7f - 5b) / 2, (6f - 5b) / 2)               \
+            LL_ASM(1:)                                                                             \
             LL_TILES(weights_of)                                                                   \
-            LL_I(6:)                                                                               \
+            LL_ASM(6:)                                                                             \
             LL_TILES(weights_of)                                                                   \
-            LL_I(7:)                                                                               \
+            LL_ASM(7:)                                                                             \
             LL_TILES(weights_of)                                                                   \
-            LL_I(8:)                                                                               \
+            LL_ASM(8:)                                                                             \
             LL_TILES(weights_of)                                                                   \
-            LL_I(2:)                                                                               \
-            LL_N("ldr r12, [sp, #16]")                                                             \
-            LL_I(cmp r0, r12)                                                                      \
-            LL_I(bne 1b)                                                                           \
+            LL_ASM(2:)                                                                             \
+            LL_ASM_N("ldr r12, [sp, #16]")                                                         \
+            LL_ASM(cmp r0, r12)                                                                    \
+            LL_ASM(bne 1b)                                                                         \
             part                                                                                   \
-            LL_N("ldrd r12, r2, [sp, #4]")                                                         \
-            LL_I(stmia r12!, {r4-r11})                                                             \
-            LL_N("str r12, [sp, #4]")                                                              \
-            LL_N("ldr r0, [sp, #12]")                                                              \
-            LL_I(cmp r12, r2)                                                                      \
-            LL_I(bne 4b)                                                                           \
-            LL_N("add sp, sp, #28")                                                                \
-            LL_I(pop {r4-r11, pc}));                                                               \
+            LL_ASM_N("ldrd r12, r2, [sp, #4]")                                                     \
+            LL_ASM(stmia r12!, {r4-r11})                                                           \
+            LL_ASM_N("str r12, [sp, #4]")                                                          \
+            LL_ASM_N("ldr r0, [sp, #12]")                                                          \
+            LL_ASM(cmp r12, r2)                                                                    \
+            LL_ASM(bne 4b)                                                                         \
+            LL_ASM_N("add sp, sp, #28")                                                            \
+            LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
 LL_SUMS_4(ll_sums_4, int8_t, LL_APART, "", "")
@@ -182,75 +182,75 @@ LL_SUMS_4(ll_sums_wide_4, int16_t, LL_WIDE, "", "")
 /* Sums over one column --------------------------------------------------------------------
  * r0 column, r1 weights; sums r2 of P and r3 of Q; r4-r7 weights, r8-r11 numbers, lr end. */
 #define LL_APART_1(x, w)                                                                           \
-    LL_N("sxtb16 r12, " #w ", ror #8")                                                             \
-    LL_I(sxtb16 w, w)                                                                              \
-    LL_I(smlad r2, x, w, r2)                                                                       \
-    LL_I(smlad r3, x, r12, r3)
+    LL_ASM_N("sxtb16 r12, " #w ", ror #8")                                                         \
+    LL_ASM(sxtb16 w, w)                                                                            \
+    LL_ASM(smlad r2, x, w, r2)                                                                     \
+    LL_ASM(smlad r3, x, r12, r3)
 #define LL_JOINED_1(x, w)                                                                          \
-    LL_I(smlad r3, x, w, r3)                                                                       \
-    LL_I(sxtb16 w, w)                                                                              \
-    LL_I(smlad r2, x, w, r2)
+    LL_ASM(smlad r3, x, w, r3)                                                                     \
+    LL_ASM(sxtb16 w, w)                                                                            \
+    LL_ASM(smlad r2, x, w, r2)
 #define LL_TWO_GROUPS_1(pair)                                                                      \
-    LL_I(ldmia r1!, {r4-r7})                                                                       \
-    LL_I(ldmia r0!, {r8-r11})                                                                      \
+    LL_ASM(ldmia r1!, {r4-r7})                                                                     \
+    LL_ASM(ldmia r0!, {r8-r11})                                                                    \
     pair(r8, r4)                                                                                   \
     pair(r9, r5)                                                                                   \
     pair(r10, r6)                                                                                  \
     pair(r11, r7)
 #define LL_GROUP_1(pair)                                                                           \
-    LL_N("ldrd r4, r5, [r1], #8")                                                                  \
-    LL_N("ldrd r8, r9, [r0], #8")                                                                  \
+    LL_ASM_N("ldrd r4, r5, [r1], #8")                                                              \
+    LL_ASM_N("ldrd r8, r9, [r0], #8")                                                              \
     pair(r8, r4)                                                                                   \
     pair(r9, r5)
 /* Wide weights of a group are as many as those of two others. */
 #define LL_GROUP_WIDE_1                                                                            \
-    LL_I(ldmia r1!, {r4-r7})                                                                       \
-    LL_N("ldrd r8, r9, [r0], #8")                                                                  \
-    LL_I(smlad r2, r8, r4, r2)                                                                     \
-    LL_I(smlad r3, r8, r5, r3)                                                                     \
-    LL_I(smlad r2, r9, r6, r2)                                                                     \
-    LL_I(smlad r3, r9, r7, r3)
+    LL_ASM(ldmia r1!, {r4-r7})                                                                     \
+    LL_ASM_N("ldrd r8, r9, [r0], #8")                                                              \
+    LL_ASM(smlad r2, r8, r4, r2)                                                                   \
+    LL_ASM(smlad r3, r8, r5, r3)                                                                   \
+    LL_ASM(smlad r2, r9, r6, r2)                                                                   \
+    LL_ASM(smlad r3, r9, r7, r3)
 
 /* On the stack: 0 bias, 4 sums, 8 their end, 12 column, 16 whether groups are an odd number. */
 #define LL_SUMS_1(name, type, one, two, join, part)                                                \
     LL_ASSEMBLY void name(const int16_t *columns, const type *weights, const int32_t *bias,        \
                           int32_t *sums, int32_t groups, int32_t twos) {                           \
         __asm__ volatile(                                                                          \
-            LL_I(push {r4-r11, lr})                                                                \
-            LL_N("ldrd r4, r5, [sp, #36]")                                                         \
-            LL_N("sub sp, sp, #20")                                                                \
-            LL_I(strd r2, r3, [sp])                                                                \
-            LL_N("add r3, r3, r5, lsl #3")                                                         \
-            LL_N("strd r3, r0, [sp, #8]")                                                          \
-            LL_N("add lr, r0, r4, lsl #3")                                                         \
-            LL_N("and r4, r4, #1")                                                                 \
-            LL_N("str r4, [sp, #16]")                                                              \
-            LL_I(4:)                                                                               \
-            LL_I(ldr r12, [sp])                                                                    \
-            LL_N("ldrd r2, r3, [r12], #8")                                                         \
-            LL_I(str r12, [sp])                                                                    \
+            LL_ASM(push {r4-r11, lr})                                                              \
+            LL_ASM_N("ldrd r4, r5, [sp, #36]")                                                     \
+            LL_ASM_N("sub sp, sp, #20")                                                            \
+            LL_ASM(strd r2, r3, [sp])                                                              \
+            LL_ASM_N("add r3, r3, r5, lsl #3")                                                     \
+            LL_ASM_N("strd r3, r0, [sp, #8]")                                                      \
+            LL_ASM_N("add lr, r0, r4, lsl #3")                                                     \
+            LL_ASM_N("and r4, r4, #1")                                                             \
+            LL_ASM_N("str r4, [sp, #16]")                                                          \
+            LL_ASM(4:)                                                                             \
+            LL_ASM(ldr r12, [sp])                                                                  \
+            LL_ASM_N("ldrd r2, r3, [r12], #8")                                                     \
+            LL_ASM(str r12, [sp])                                                                  \
             join                                                                                   \
-            LL_N("ldr r12, [sp, #16]")                                                             \
-            LL_N("cmp r12, #0")                                                                    \
-            LL_I(beq 3f)                                                                           \
+            LL_ASM_N("ldr r12, [sp, #16]")                                                         \
+            LL_ASM_N("cmp r12, #0")                                                                \
+            LL_ASM(beq 3f)                                                                         \
             one                                                                                    \
-            LL_I(3:)                                                                               \
-            LL_I(cmp r0, lr)                                                                       \
-            LL_I(beq 2f)                                                                           \
-            LL_I(1:)                                                                               \
+            LL_ASM(3:)                                                                             \
+            LL_ASM(cmp r0, lr)                                                                     \
+            LL_ASM(beq 2f)                                                                         \
+            LL_ASM(1:)                                                                             \
             two                                                                                    \
-            LL_I(cmp r0, lr)                                                                       \
-            LL_I(bne 1b)                                                                           \
-            LL_I(2:)                                                                               \
+            LL_ASM(cmp r0, lr)                                                                     \
+            LL_ASM(bne 1b)                                                                         \
+            LL_ASM(2:)                                                                             \
             part                                                                                   \
-            LL_N("ldrd r12, r4, [sp, #4]")                                                         \
-            LL_I(stmia r12!, {r2, r3})                                                             \
-            LL_N("str r12, [sp, #4]")                                                              \
-            LL_N("ldr r0, [sp, #12]")                                                              \
-            LL_I(cmp r12, r4)                                                                      \
-            LL_I(bne 4b)                                                                           \
-            LL_N("add sp, sp, #20")                                                                \
-            LL_I(pop {r4-r11, pc}));                                                               \
+            LL_ASM_N("ldrd r12, r4, [sp, #4]")                                                     \
+            LL_ASM(stmia r12!, {r2, r3})                                                           \
+            LL_ASM_N("str r12, [sp, #4]")                                                          \
+            LL_ASM_N("ldr r0, [sp, #12]")                                                          \
+            LL_ASM(cmp r12, r4)                                                                    \
+            LL_ASM(bne 4b)                                                                         \
+            LL_ASM_N("add sp, sp, #20")                                                            \
+            LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
 LL_SUMS_1(ll_sums_1, int8_t, LL_GROUP_1(LL_APART_1), LL_TWO_GROUPS_1(LL_APART_1), "", "")
@@ -270,69 +270,69 @@ LL_SUMS_1(ll_sums_wide_1, int16_t, LL_GROUP_WIDE_1, LL_GROUP_WIDE_1 LL_GROUP_WID
     LL_ASSEMBLY void name(const int8_t *plane, const int16_t *weights, int32_t bias,               \
                           int32_t *sums, int32_t row, int32_t kh, int32_t rows, int32_t width) {   \
         __asm__ volatile(                                                                          \
-            LL_I(push {r4-r11, lr})                                                                \
-            LL_N("ldr lr, [sp, #36]")                                                              \
-            LL_N("ldrd r10, r11, [sp, #44]")                                                       \
-            LL_N("sub sp, sp, #20")                                                                \
-            LL_N("lsl r11, r11, #2")                                                               \
-            LL_N("str r10, [sp, #4]")                                                              \
-            LL_N("str r11, [sp, #12]")                                                             \
-            LL_I(ldmia r1, {r4-r9})                                                                \
-            LL_I(mov r1, r3)                                                                       \
-            LL_I(4:)                                                                               \
-            LL_N("str r0, [sp, #8]")                                                               \
-            LL_N("ldr r3, [sp, #12]")                                                              \
-            LL_I(add r3, r3, r1)                                                                   \
-            LL_I(str r3, [sp])                                                                     \
-            LL_I(1:)                                                                               \
+            LL_ASM(push {r4-r11, lr})                                                              \
+            LL_ASM_N("ldr lr, [sp, #36]")                                                          \
+            LL_ASM_N("ldrd r10, r11, [sp, #44]")                                                   \
+            LL_ASM_N("sub sp, sp, #20")                                                            \
+            LL_ASM_N("lsl r11, r11, #2")                                                           \
+            LL_ASM_N("str r10, [sp, #4]")                                                          \
+            LL_ASM_N("str r11, [sp, #12]")                                                         \
+            LL_ASM(ldmia r1, {r4-r9})                                                              \
+            LL_ASM(mov r1, r3)                                                                     \
+            LL_ASM(4:)                                                                             \
+            LL_ASM_N("str r0, [sp, #8]")                                                           \
+            LL_ASM_N("ldr r3, [sp, #12]")                                                          \
+            LL_ASM(add r3, r3, r1)                                                                 \
+            LL_ASM(str r3, [sp])                                                                   \
+            LL_ASM(1:)                                                                             \
             body                                                                                   \
-            LL_N("strd r10, r11, [r1], #8")                                                        \
-            LL_I(ldr r3, [sp])                                                                     \
-            LL_I(cmp r1, r3)                                                                       \
-            LL_I(bne 1b)                                                                           \
-            LL_N("ldrd r3, r0, [sp, #4]")                                                          \
+            LL_ASM_N("strd r10, r11, [r1], #8")                                                    \
+            LL_ASM(ldr r3, [sp])                                                                   \
+            LL_ASM(cmp r1, r3)                                                                     \
+            LL_ASM(bne 1b)                                                                         \
+            LL_ASM_N("ldrd r3, r0, [sp, #4]")                                                      \
             next                                                                                   \
-            LL_N("subs r3, r3, #1")                                                                \
-            LL_N("str r3, [sp, #4]")                                                               \
-            LL_I(bne 4b)                                                                           \
-            LL_N("add sp, sp, #20")                                                                \
-            LL_I(pop {r4-r11, pc}));                                                               \
+            LL_ASM_N("subs r3, r3, #1")                                                            \
+            LL_ASM_N("str r3, [sp, #4]")                                                           \
+            LL_ASM(bne 4b)                                                                         \
+            LL_ASM_N("add sp, sp, #20")                                                            \
+            LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
 #define LL_ROW_3_1(load, even, middle, p, q)                                                       \
     load                                                                                           \
-    LL_I(sxtb16 r12, r3)                                                                           \
-    LL_N("sxtb16 r3, r3, ror #8")                                                                  \
-    LL_I(smlad r10, r12, even, p)                                                                  \
-    LL_I(smlad r11, r3, even, q)                                                                   \
-    LL_I(smlabb r10, r3, middle, r10)                                                              \
-    LL_I(smlatb r11, r12, middle, r11)
+    LL_ASM(sxtb16 r12, r3)                                                                         \
+    LL_ASM_N("sxtb16 r3, r3, ror #8")                                                              \
+    LL_ASM(smlad r10, r12, even, p)                                                                \
+    LL_ASM(smlad r11, r3, even, q)                                                                 \
+    LL_ASM(smlabb r10, r3, middle, r10)                                                            \
+    LL_ASM(smlatb r11, r12, middle, r11)
 LL_WINDOWS_3(ll_windows_3_1,
-    LL_ROW_3_1(LL_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
-    LL_ROW_3_1(LL_I(ldr r3, [r0, lr]), r6, r7, r10, r11)
-    LL_ROW_3_1(LL_N("ldr r3, [r0], #2"), r4, r5, r10, r11),
-    LL_I(add r0, r0, lr))
+    LL_ROW_3_1(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
+    LL_ROW_3_1(LL_ASM(ldr r3, [r0, lr]), r6, r7, r10, r11)
+    LL_ROW_3_1(LL_ASM_N("ldr r3, [r0], #2"), r4, r5, r10, r11),
+    LL_ASM(add r0, r0, lr))
 
 /* With stride 2 the second pixel begins two further: its outer taps are a word of their own. */
 #define LL_ROW_3_2(load, even, middle, p, q)                                                       \
     load                                                                                           \
-    LL_I(sxtb16 r12, r3)                                                                           \
-    LL_N("sxtb16 r3, r3, ror #8")                                                                  \
-    LL_I(smlad r10, r12, even, p)                                                                  \
-    LL_I(smlatb r11, r3, middle, q)                                                                \
-    LL_I(smlabb r10, r3, middle, r10)
+    LL_ASM(sxtb16 r12, r3)                                                                         \
+    LL_ASM_N("sxtb16 r3, r3, ror #8")                                                              \
+    LL_ASM(smlad r10, r12, even, p)                                                                \
+    LL_ASM(smlatb r11, r3, middle, q)                                                              \
+    LL_ASM(smlabb r10, r3, middle, r10)
 #define LL_ROW_3_2_OUTER(load, even)                                                               \
     load                                                                                           \
-    LL_I(sxtb16 r3, r3)                                                                            \
-    LL_I(smlad r11, r3, even, r11)
+    LL_ASM(sxtb16 r3, r3)                                                                          \
+    LL_ASM(smlad r11, r3, even, r11)
 LL_WINDOWS_3(ll_windows_3_2,
-    LL_ROW_3_2(LL_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
-    LL_ROW_3_2(LL_I(ldr r3, [r0, lr]), r6, r7, r10, r11)
-    LL_ROW_3_2(LL_N("ldr r3, [r0], #2"), r4, r5, r10, r11)
-    LL_ROW_3_2_OUTER(LL_N("ldr r3, [r0, lr, lsl #1]"), r8)
-    LL_ROW_3_2_OUTER(LL_I(ldr r3, [r0, lr]), r6)
-    LL_ROW_3_2_OUTER(LL_N("ldr r3, [r0], #2"), r4),
-    LL_N("add r0, r0, lr, lsl #1"))
+    LL_ROW_3_2(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
+    LL_ROW_3_2(LL_ASM(ldr r3, [r0, lr]), r6, r7, r10, r11)
+    LL_ROW_3_2(LL_ASM_N("ldr r3, [r0], #2"), r4, r5, r10, r11)
+    LL_ROW_3_2_OUTER(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8)
+    LL_ROW_3_2_OUTER(LL_ASM(ldr r3, [r0, lr]), r6)
+    LL_ROW_3_2_OUTER(LL_ASM_N("ldr r3, [r0], #2"), r4),
+    LL_ASM_N("add r0, r0, lr, lsl #1"))
 
 /* Any number of rows of five or seven, four pixels at a time.  r0 a row of the window, r1 weights,
  * r4-r7 sums, r8-r10 weights, r2, r3, r11, r12 taps, lr bytes between rows.
@@ -342,65 +342,65 @@ LL_WINDOWS_3(ll_windows_3_2,
     LL_ASSEMBLY void name(const int8_t *plane, const int16_t *weights, int32_t bias,               \
                           int32_t *sums, int32_t row, int32_t kh, int32_t rows, int32_t width) {   \
         __asm__ volatile(                                                                          \
-            LL_I(push {r4-r11, lr})                                                                \
-            LL_N("ldr lr, [sp, #36]")                                                              \
-            LL_N("ldr r4, [sp, #40]")                                                              \
-            LL_N("ldrd r5, r6, [sp, #44]")                                                         \
-            LL_N("sub sp, sp, #36")                                                                \
+            LL_ASM(push {r4-r11, lr})                                                              \
+            LL_ASM_N("ldr lr, [sp, #36]")                                                          \
+            LL_ASM_N("ldr r4, [sp, #40]")                                                          \
+            LL_ASM_N("ldrd r5, r6, [sp, #44]")                                                     \
+            LL_ASM_N("sub sp, sp, #36")                                                            \
             end                                                                                    \
-            LL_N("strd r1, r4, [sp, #16]")                                                         \
-            LL_N("lsl r6, r6, #2")                                                                 \
-            LL_N("strd r2, r6, [sp, #24]")                                                         \
-            LL_N("str r5, [sp, #32]")                                                              \
-            LL_I(str r3, [sp])                                                                     \
-            LL_I(4:)                                                                               \
-            LL_N("strd r0, r0, [sp, #8]")                                                          \
-            LL_I(ldr r2, [sp])                                                                     \
-            LL_N("ldr r3, [sp, #28]")                                                              \
-            LL_I(add r3, r3, r2)                                                                   \
-            LL_N("str r3, [sp, #4]")                                                               \
-            LL_I(3:)                                                                               \
-            LL_N("ldr r4, [sp, #24]")                                                              \
-            LL_I(mov r5, r4)                                                                       \
-            LL_I(mov r6, r4)                                                                       \
-            LL_I(mov r7, r4)                                                                       \
-            LL_I(1:)                                                                               \
+            LL_ASM_N("strd r1, r4, [sp, #16]")                                                     \
+            LL_ASM_N("lsl r6, r6, #2")                                                             \
+            LL_ASM_N("strd r2, r6, [sp, #24]")                                                     \
+            LL_ASM_N("str r5, [sp, #32]")                                                          \
+            LL_ASM(str r3, [sp])                                                                   \
+            LL_ASM(4:)                                                                             \
+            LL_ASM_N("strd r0, r0, [sp, #8]")                                                      \
+            LL_ASM(ldr r2, [sp])                                                                   \
+            LL_ASM_N("ldr r3, [sp, #28]")                                                          \
+            LL_ASM(add r3, r3, r2)                                                                 \
+            LL_ASM_N("str r3, [sp, #4]")                                                           \
+            LL_ASM(3:)                                                                             \
+            LL_ASM_N("ldr r4, [sp, #24]")                                                          \
+            LL_ASM(mov r5, r4)                                                                     \
+            LL_ASM(mov r6, r4)                                                                     \
+            LL_ASM(mov r7, r4)                                                                     \
+            LL_ASM(1:)                                                                             \
             body                                                                                   \
-            LL_I(add r0, r0, lr)                                                                   \
-            LL_N("ldr r2, [sp, #20]")                                                              \
-            LL_I(cmp r1, r2)                                                                       \
-            LL_I(bne 1b)                                                                           \
-            LL_I(ldrd r2, r3, [sp])                                                                \
-            LL_I(stmia r2!, {r4-r7})                                                               \
-            LL_I(str r2, [sp])                                                                     \
-            LL_N("ldr r0, [sp, #8]")                                                               \
+            LL_ASM(add r0, r0, lr)                                                                 \
+            LL_ASM_N("ldr r2, [sp, #20]")                                                          \
+            LL_ASM(cmp r1, r2)                                                                     \
+            LL_ASM(bne 1b)                                                                         \
+            LL_ASM(ldrd r2, r3, [sp])                                                              \
+            LL_ASM(stmia r2!, {r4-r7})                                                             \
+            LL_ASM(str r2, [sp])                                                                   \
+            LL_ASM_N("ldr r0, [sp, #8]")                                                           \
             step                                                                                   \
-            LL_N("str r0, [sp, #8]")                                                               \
-            LL_N("ldr r1, [sp, #16]")                                                              \
-            LL_I(cmp r2, r3)                                                                       \
-            LL_I(bne 3b)                                                                           \
-            LL_N("ldr r0, [sp, #12]")                                                              \
+            LL_ASM_N("str r0, [sp, #8]")                                                           \
+            LL_ASM_N("ldr r1, [sp, #16]")                                                          \
+            LL_ASM(cmp r2, r3)                                                                     \
+            LL_ASM(bne 3b)                                                                         \
+            LL_ASM_N("ldr r0, [sp, #12]")                                                          \
             next                                                                                   \
-            LL_N("ldr r3, [sp, #32]")                                                              \
-            LL_N("subs r3, r3, #1")                                                                \
-            LL_N("str r3, [sp, #32]")                                                              \
-            LL_I(bne 4b)                                                                           \
-            LL_N("add sp, sp, #36")                                                                \
-            LL_I(pop {r4-r11, pc}));                                                               \
+            LL_ASM_N("ldr r3, [sp, #32]")                                                          \
+            LL_ASM_N("subs r3, r3, #1")                                                            \
+            LL_ASM_N("str r3, [sp, #32]")                                                          \
+            LL_ASM(bne 4b)                                                                         \
+            LL_ASM_N("add sp, sp, #36")                                                            \
+            LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
 /* End of the weights, from their begin r1 and the number of rows r4. */
 #define LL_END_5                                                                                   \
-    LL_N("add r4, r4, r4, lsl #1")                                                                 \
-    LL_N("add r4, r1, r4, lsl #2")
-#define LL_END_7 LL_N("add r4, r1, r4, lsl #4")
+    LL_ASM_N("add r4, r4, r4, lsl #1")                                                             \
+    LL_ASM_N("add r4, r1, r4, lsl #2")
+#define LL_END_7 LL_ASM_N("add r4, r1, r4, lsl #4")
 
 #define LL_WORD(even, odd, at)                                                                     \
-    LL_N("ldr " #odd ", [r0, #" #at "]")                                                           \
-    LL_I(sxtb16 even, odd)                                                                         \
-    LL_N("sxtb16 " #odd ", " #odd ", ror #8")
-#define LL_MAC(how, sum, x, w) LL_I(how sum, x, w, sum)
-#define LL_LATER(to, x, next) LL_I(pkhbt to, next, x)
+    LL_ASM_N("ldr " #odd ", [r0, #" #at "]")                                                       \
+    LL_ASM(sxtb16 even, odd)                                                                       \
+    LL_ASM_N("sxtb16 " #odd ", " #odd ", ror #8")
+#define LL_MAC(how, sum, x, w) LL_ASM(how sum, x, w, sum)
+#define LL_LATER(to, x, next) LL_ASM(pkhbt to, next, x)
 
 /* The first four taps of four pixels, stride 1, from x0-x7; leaves (x4, x6) and (x5, x7). */
 #define LL_FOUR_TAPS_1                                                                             \
@@ -434,18 +434,18 @@ LL_WINDOWS_3(ll_windows_3_2,
 
 LL_WINDOWS(ll_windows_5_1,
     LL_END_5,
-    LL_I(ldmia r1!, {r8-r10})
+    LL_ASM(ldmia r1!, {r8-r10})
     LL_FOUR_TAPS_1
     LL_MAC(smlabb, r4, r11, r10)
     LL_MAC(smlabb, r5, r12, r10)
     LL_MAC(smlatb, r6, r11, r10)
     LL_MAC(smlatb, r7, r12, r10),
-    LL_N("add r0, r0, #4"),
-    LL_I(add r0, r0, lr))
+    LL_ASM_N("add r0, r0, #4"),
+    LL_ASM(add r0, r0, lr))
 
 LL_WINDOWS(ll_windows_5_2,
     LL_END_5,
-    LL_I(ldmia r1!, {r8-r10})
+    LL_ASM(ldmia r1!, {r8-r10})
     LL_FOUR_TAPS_2
     LL_MAC(smlabb, r4, r11, r10)
     LL_MAC(smlatb, r5, r11, r10)
@@ -455,14 +455,14 @@ LL_WINDOWS(ll_windows_5_2,
     LL_MAC(smladx, r7, r11, r8)
     LL_MAC(smladx, r7, r12, r9)
     LL_MAC(smlatb, r7, r2, r10),
-    LL_N("add r0, r0, #8"),
-    LL_N("add r0, r0, lr, lsl #1"))
+    LL_ASM_N("add r0, r0, #8"),
+    LL_ASM_N("add r0, r0, lr, lsl #1"))
 
 LL_WINDOWS(ll_windows_7_1,
     LL_END_7,
-    LL_N("ldrd r8, r9, [r1], #8")
+    LL_ASM_N("ldrd r8, r9, [r1], #8")
     LL_FOUR_TAPS_1
-    LL_N("ldrd r8, r9, [r1], #8")
+    LL_ASM_N("ldrd r8, r9, [r1], #8")
     LL_MAC(smlad, r4, r11, r8)
     LL_MAC(smlabb, r4, r12, r9)
     LL_MAC(smlad, r5, r12, r8)
@@ -474,18 +474,18 @@ LL_WINDOWS(ll_windows_7_1,
     LL_LATER(r12, r12, r3)
     LL_MAC(smladx, r7, r12, r8)
     LL_MAC(smlabb, r7, r2, r9),
-    LL_N("add r0, r0, #4"),
-    LL_I(add r0, r0, lr))
+    LL_ASM_N("add r0, r0, #4"),
+    LL_ASM(add r0, r0, lr))
 
 LL_WINDOWS(ll_windows_7_2,
     LL_END_7,
-    LL_N("ldrd r8, r9, [r1], #8")
+    LL_ASM_N("ldrd r8, r9, [r1], #8")
     LL_FOUR_TAPS_2
     LL_LATER(r10, r11, r2)
     LL_MAC(smladx, r7, r10, r8)
     LL_LATER(r10, r12, r3)
     LL_MAC(smladx, r7, r10, r9)
-    LL_N("ldrd r8, r9, [r1], #8")
+    LL_ASM_N("ldrd r8, r9, [r1], #8")
     LL_MAC(smlad, r4, r11, r8)
     LL_MAC(smlabb, r4, r12, r9)
     LL_LATER(r10, r11, r2)
@@ -493,13 +493,13 @@ LL_WINDOWS(ll_windows_7_2,
     LL_MAC(smlatb, r5, r12, r9)
     LL_MAC(smlad, r6, r2, r8)
     LL_MAC(smlabb, r6, r3, r9)
-    LL_N("ldr r10, [r0, #12]")
-    LL_I(sxtb16 r10, r10)
+    LL_ASM_N("ldr r10, [r0, #12]")
+    LL_ASM(sxtb16 r10, r10)
     LL_LATER(r10, r2, r10)
     LL_MAC(smladx, r7, r10, r8)
     LL_MAC(smlatb, r7, r3, r9),
-    LL_N("add r0, r0, #8"),
-    LL_N("add r0, r0, lr, lsl #1"))
+    LL_ASM_N("add r0, r0, #8"),
+    LL_ASM_N("add r0, r0, lr, lsl #1"))
 
 /* clang-format on */
 
