@@ -183,6 +183,40 @@ def conv2d_params(node: Node) -> Mapping[str, int]:
     }
 
 
+_OF_GROUPS = ("group_in", "group_out", "resume", "w_next", "w_zero")
+
+
+def plain_int8(node: Node) -> str | None:
+    """None where sums are of int8 times int8 and start from a bias, or what else they are."""
+    x, w = node.inputs[0].type, node.inputs[1].type
+    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
+        return "not int8 times int8 weights without a zero point"
+    return "takes no initial accumulators" if len(node.inputs) > 3 else None
+
+
+def in_one_group(node: Node) -> str | None:
+    """None where every output channel is a sum over all input channels."""
+    attrs = layer(node)
+    grouped = isinstance(attrs, Conv2d) and attrs.groups > 1
+    return plain_int8(node) or ("more than one group" if grouped else None)
+
+
+def window_params(node: Node) -> Mapping[str, int]:
+    """The window of a convolution; a matrix product has one of a pixel."""
+    if isinstance(node.attrs, Conv2d):
+        return {k: v for k, v in conv2d_params(node).items() if k not in _OF_GROUPS}
+    rows, pixels, channels = node.inputs[0].type.frame
+    ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
+    shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
+    return {**shape, **dict.fromkeys(ones, 1), "pad_top": 0, "pad_left": 0}
+
+
+def depth(node: Node) -> int:
+    """Numbers that one output channel is a sum over."""
+    w = node.inputs[1].type
+    return w.size // w.shape[0]
+
+
 def _depthwise_params(node: Node) -> Mapping[str, int]:
     every = dict(conv2d_params(node))
     every["multiplier"] = node.output.type.shape[3] // node.inputs[0].type.shape[3]

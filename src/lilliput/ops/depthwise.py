@@ -14,9 +14,15 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Kernel, Layout, Operand, Packing, Work
-from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ir.types import Array, TensorType
 from lilliput.ops.accumulate import Conv2d, layer
-from lilliput.ops.conv_kernels import WINDOW, conv2d_params, depthwise_accepts, folded_bias
+from lilliput.ops.conv_kernels import (
+    WINDOW,
+    depthwise_accepts,
+    folded_bias,
+    plain_int8,
+    window_params,
+)
 from lilliput.ops.finish import doubles, finish_doubled
 
 ORDER = (0, 2, 1, 3, 4, 6, 5)
@@ -57,14 +63,11 @@ sake of the epilogue, in the order of `ORDER`."""
 
 
 def _accepts(node: Node) -> str | None:
-    refused = depthwise_accepts(node)
+    refused = depthwise_accepts(node) or plain_int8(node)
     if refused:
         return refused
-    x, w, a = node.inputs[0].type, node.inputs[1].type, layer(node)
+    a, (kh, kw) = layer(node), node.inputs[1].type.shape[1:3]
     assert isinstance(a, Conv2d)
-    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
-        return "not int8 times int8 weights without a zero point"
-    kh, kw = w.shape[1:3]
     square = kw in STEP and (kw != 3 or kh == 3)
     if not square or a.dilation != (1, 1) or a.stride not in ((1, 1), (2, 2)):
         return "no window of 3x3, or of rows of 5 or 7, with stride 1 or 2"
@@ -84,7 +87,7 @@ def _shape(node: Node) -> tuple[int, int, int]:
 
 
 def _params(node: Node) -> Mapping[str, int]:
-    every = conv2d_params(node)
+    every = window_params(node)
     names = ("in_h", "in_w", "out_h", "kh", "kw", "stride_h", "stride_w", "pad_top", "pad_left")
     band, width, room = _shape(node)
     x, w = node.inputs[0].type, node.inputs[1].type

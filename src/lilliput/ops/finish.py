@@ -70,15 +70,15 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     plain = isinstance(node.attrs, Conv2d | Linear) and len(node.inputs) <= 3
     if not plain or acc_type(node) is not DType.S32:
         return None
-    x, w = node.inputs[0].type, data(node.inputs[1])
-    bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
+    x, weights, *rest = node.inputs
+    w, bias = data(weights), data(rest[0]) if rest else np.zeros(1, np.int64)
     if w is None or bias is None:
         return None
-    low, high = x.dtype.bounds
+    low, high = x.type.dtype.bounds
     # |x| alone, not |x - zero point|: kernels add products of stored numbers to a folded bias
-    reach = max(abs(low), high) + abs(x.zero_point)
-    weights = np.abs(w.astype(np.int64) - node.inputs[1].type.zero_point)
-    return reach * weights.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+    reach = max(abs(low), high) + abs(x.type.zero_point)
+    size = np.abs(w.astype(np.int64) - weights.type.zero_point)
+    return reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
 
 
 def constants_of(b: Builder) -> Callable[[Value], Array | None]:

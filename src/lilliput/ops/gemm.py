@@ -11,7 +11,7 @@ Both read weights as `twos` lays them out: output channels in twos, numbers in g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,15 +19,20 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Kernel, Operand, Packing, Work
-from lilliput.ir.types import Array, DType, TensorType
-from lilliput.ops.accumulate import Conv2d, layer
-from lilliput.ops.conv_kernels import WINDOW, conv2d_params, folded_bias, zero_points
+from lilliput.ir.types import Array, TensorType
+from lilliput.ops.accumulate import Conv2d
+from lilliput.ops.conv_kernels import (
+    WINDOW,
+    depth,
+    folded_bias,
+    in_one_group,
+    window_params,
+    zero_points,
+)
 from lilliput.ops.finish import doubles, finish, finish_doubled, largest_sum
 
 CHUNK = 32
 """Channels whose sums are kept before the epilogue takes them."""
-PLACES = (0, 4, 2, 6)
-"""Of numbers k0 to k3 of a group: the byte of channel P; Q's is the next."""
 
 
 def _twos(w: Array) -> Array:
@@ -83,25 +88,13 @@ WIDE = Packing("wide", lambda w: _widen(_pack(w)), lambda p, t: _unpack(_narrow(
 
 def groups(node: Node) -> int:
     """Groups of four numbers that one output channel is a sum over."""
-    w = node.inputs[1].type
-    return -(-(w.size // w.shape[0]) // 4)
-
-
-def _accepts(node: Node) -> str | None:
-    x, w = node.inputs[0].type, node.inputs[1].type
-    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
-        return "not int8 times int8 weights without a zero point"
-    if len(node.inputs) > 3:
-        return "takes no initial accumulators"
-    attrs = layer(node)
-    if isinstance(attrs, Conv2d) and attrs.groups > 1:
-        return "more than one group"
-    return None
+    return -(-depth(node) // 4)
 
 
 def _few(node: Node) -> str | None:
     rows, pixels, _ = node.output.type.frame
-    return None if rows * pixels >= 4 else "wide weights are read once for few pixels"
+    few = "wide weights are read once for few pixels" if rows * pixels < 4 else None
+    return in_one_group(node) or few
 
 
 def _joins(node: Node, data: Mapping[str, Array]) -> str | None:
@@ -118,35 +111,30 @@ def _joins(node: Node, data: Mapping[str, Array]) -> str | None:
 
 def _params(node: Node) -> Mapping[str, int]:
     own = {"groups": groups(node), "chunk": _chunk(node), "patch": _patch(node)}
-    if isinstance(node.attrs, Conv2d):
-        every = dict(conv2d_params(node))
-        for name in ("group_in", "group_out", "resume", "w_next", "w_zero"):
-            del every[name]
-        return {**every, **own}
-    rows, pixels, channels = node.inputs[0].type.frame
-    ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
-    shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
-    nothing = {"pad_top": 0, "pad_left": 0}
-    return {**shape, **dict.fromkeys(ones, 1), **nothing, **own}
+    return {**window_params(node), **own}
 
 
-def _types(sums: str) -> Mapping[str, str]:
-    return {"LL_ACC": "int32_t", "LL_W": "int8_t", "LL_SUMS": sums}
+def _types(sums: str, weights: str = "int8_t") -> Callable[[Node], Mapping[str, str]]:
+    found = {"LL_ACC": "int32_t", "LL_W": weights, "LL_SUMS": sums}
+    return lambda node: found
 
 
 def _even(n: int) -> int:
     return n + n % 2
 
 
-def _operands(b: Builder, node: Node, packing: Packing, times: int = 1) -> tuple[Operand, ...]:
-    w = node.inputs[1]
-    run = w.type.shape[2] * w.type.shape[3] if len(w.type.shape) == 4 else w.type.shape[1]
-    return (
-        Operand(node.inputs[0], 0),
-        Operand(w, 1, packing),
-        Operand(folded_bias(b, node, times)),
-        zero_points(b, node, run),
-    )
+def _operands(packing: Packing, times: int = 1) -> Callable[[Builder, Node], tuple[Operand, ...]]:
+    """Weights as `packing` has them, and the bias `times` over."""
+
+    def operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+        return (
+            Operand(node.inputs[0], 0),
+            Operand(node.inputs[1], 1, packing),
+            Operand(folded_bias(b, node, times)),
+            zero_points(b, node, depth(node) // window_params(node)["kh"]),
+        )
+
+    return operands
 
 
 def _chunk(node: Node) -> int:
@@ -190,11 +178,11 @@ def _work(node: Node) -> Work:
 GEMM = Kernel(
     name="gemm",
     source="gemm.c",
-    accepts=_accepts,
-    types=lambda node: _types("ll_sums"),
+    accepts=in_one_group,
+    types=_types("ll_sums"),
     params=_params,
     specialise=("kh", "kw", "groups", "chunk", "patch", "in_c", *WINDOW),
-    operands=lambda b, node: _operands(b, node, TWOS),
+    operands=_operands(TWOS),
     finish=finish,
     overlap="row",
     align=4,
@@ -209,17 +197,17 @@ GEMM = Kernel(
 GEMM_JOINED = replace(
     GEMM,
     name="gemm_joined",
-    types=lambda node: _types("ll_sums_joined"),
-    operands=lambda b, node: _operands(b, node, JOINED),
+    types=_types("ll_sums_joined"),
+    operands=_operands(JOINED),
     proof=_joins,
 )
 
 GEMM_WIDE = replace(
     GEMM,
     name="gemm_wide",
-    accepts=lambda node: _accepts(node) or _few(node),
-    types=lambda node: {**_types("ll_sums_wide"), "LL_W": "int16_t"},
-    operands=lambda b, node: _operands(b, node, WIDE, 2),
+    accepts=_few,
+    types=_types("ll_sums_wide", "int16_t"),
+    operands=_operands(WIDE, 2),
     finish=finish_doubled,
     growth=2.0,
     proof=doubles,

@@ -15,14 +15,16 @@ from dataclasses import replace
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Kernel, Operand, Work
-from lilliput.ir.types import DType
-from lilliput.ops.accumulate import Conv2d, layer, macs
+from lilliput.ops.accumulate import macs
 from lilliput.ops.conv_kernels import (
     DEPTHWISE,
     WINDOW,
-    conv2d_params,
+    depth,
     depthwise_accepts,
     folded_bias,
+    in_one_group,
+    plain_int8,
+    window_params,
     zero_points,
 )
 from lilliput.ops.finish import finish
@@ -32,38 +34,6 @@ CHUNK = 32
 PIXELS = 4
 DEPTHWISE_CHUNK = 16
 """Channels whose sums `DEPTHWISE_FOURS` keeps."""
-_CHANNELS = ("group_in", "group_out", "resume", "w_next", "w_zero")
-
-
-def plain_int8(node: Node) -> str | None:
-    """None where sums are of int8 times int8 and start from a bias, or what else they are."""
-    x, w = node.inputs[0].type, node.inputs[1].type
-    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
-        return "not int8 times int8 weights without a zero point"
-    return "takes no initial accumulators" if len(node.inputs) > 3 else None
-
-
-def in_one_group(node: Node) -> str | None:
-    """None where every output channel is a sum over all input channels."""
-    attrs = layer(node)
-    grouped = isinstance(attrs, Conv2d) and attrs.groups > 1
-    return plain_int8(node) or ("more than one group" if grouped else None)
-
-
-def window_params(node: Node) -> Mapping[str, int]:
-    """The window of a convolution; a matrix product has one of a pixel."""
-    if isinstance(node.attrs, Conv2d):
-        return {k: v for k, v in conv2d_params(node).items() if k not in _CHANNELS}
-    rows, pixels, channels = node.inputs[0].type.frame
-    ones = ("kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w")
-    shape = {"in_h": rows, "in_w": pixels, "in_c": channels, "out_h": rows}
-    return {**shape, **dict.fromkeys(ones, 1), "pad_top": 0, "pad_left": 0}
-
-
-def depth(node: Node) -> int:
-    """Numbers that one output channel is a sum over."""
-    w = node.inputs[1].type
-    return w.size // w.shape[0]
 
 
 def _gathers(node: Node) -> bool:

@@ -19,8 +19,9 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Finish, Kernel, Operand, Work
 from lilliput.ir.types import Array, DType
 from lilliput.ops.accumulate import is_raw, layer, multipliers
+from lilliput.ops.conv_kernels import depth, window_params
 from lilliput.ops.numeric import Rounding
-from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS, depth, window_params
+from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
 
 LANES = 16
 CHUNK = 32

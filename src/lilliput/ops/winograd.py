@@ -14,9 +14,9 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Kernel, Operand, Packing, Work
-from lilliput.ir.types import Array, DType, TensorType
+from lilliput.ir.types import Array, TensorType
 from lilliput.ops.accumulate import Conv2d
-from lilliput.ops.conv_kernels import conv2d_params, folded_bias, zero_points
+from lilliput.ops.conv_kernels import folded_bias, in_one_group, window_params, zero_points
 from lilliput.ops.finish import finish_doubled, largest_sum
 
 DOUBLE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
@@ -63,15 +63,10 @@ def _groups(node: Node) -> int:
 
 
 def _accepts(node: Node) -> str | None:
-    a, x, w = node.attrs, node.inputs[0].type, node.inputs[1].type
-    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
-        return "not int8 times int8 weights without a zero point"
-    if len(node.inputs) > 3:
-        return "takes no initial accumulators"
+    a, w = node.attrs, node.inputs[1].type
     assert isinstance(a, Conv2d)
-    if w.shape[1:3] != (3, 3) or (a.stride, a.dilation, a.groups) != ((1, 1), (1, 1), 1):
-        return "not 3x3 with stride and dilation 1 in one group"
-    return None
+    plain = (a.stride, a.dilation) == ((1, 1), (1, 1)) and w.shape[1:3] == (3, 3)
+    return in_one_group(node) or (None if plain else "not 3x3 with stride and dilation 1")
 
 
 def _proof(node: Node, data: Mapping[str, Array]) -> str | None:
@@ -84,8 +79,8 @@ def _proof(node: Node, data: Mapping[str, Array]) -> str | None:
 
 
 def _params(node: Node) -> Mapping[str, int]:
-    every = conv2d_params(node)
     names = ("in_h", "in_w", "in_c", "out_h", "pad_top", "pad_left")
+    every = window_params(node)
     return {**{name: every[name] for name in names}, "groups": _groups(node)}
 
 

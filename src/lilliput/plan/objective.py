@@ -63,7 +63,7 @@ class Budget:
         return Budget(device.flash.size, device.ram.size) if device.limits else Budget()
 
 
-FLASH: Final = (0.0, 1.0, 8.0, 64.0, 512.0, 1e5)
+FLASH: Final = (1.0, 8.0, 64.0, 512.0, 1e5)
 """Prices of flash that are tried: a wide weight saves about a cycle for every four pixels."""
 SIZE: Final = 512.0
 """What flash costs where little of it is wanted: a kernel that is three times as slow is not
@@ -89,12 +89,15 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
         return search.least_flash()
     if optimize is Optimize.RAM:
         return search.least_ram(Prices(), 0)
+    prices = Prices()
+    program = make(prices)
     for price in FLASH:
-        program = make(Prices(flash=price))
         if search.flash(program) <= budget.flash:
             break
+        prices = Prices(flash=price)
+        program = make(prices)
     room = budget.ram - STACK_ROOM
-    return program if search.ram(program) <= room else search.least_ram(Prices(flash=price), room)
+    return program if search.ram(program) <= room else search.least_ram(prices, room)
 
 
 @dataclass(frozen=True)
