@@ -142,6 +142,11 @@ def is_raw(node: Node) -> bool:
     return isinstance(node.attrs, Conv2d | Linear) and node.attrs.raw
 
 
+def resumes(node: Node) -> bool:
+    """Whether sums start from accumulators that are given."""
+    return len(node.inputs) > 3
+
+
 def centred(data: Array, type: TensorType) -> Array:
     """Integers less their zero point, in int64; floats as they are."""
     return data if type.dtype.is_float else data.astype(np.int64) - type.zero_point

@@ -22,7 +22,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Finish
 from lilliput.ir.types import Array, DType
-from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, layer, multipliers
+from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, layer, multipliers, resumes
 from lilliput.ops.common import REQUANT_C
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.scaling import MOST_SHIFT, narrowed
@@ -67,11 +67,12 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
 
     Bounds every partial sum of products too, with the bias that zero points were folded into.
     """
-    plain = isinstance(node.attrs, Conv2d | Linear) and len(node.inputs) <= 3
+    plain = isinstance(node.attrs, Conv2d | Linear) and not resumes(node)
     if not plain or acc_type(node) is not DType.S32:
         return None
-    x, weights, *rest = node.inputs
-    w, bias = data(weights), data(rest[0]) if rest else np.zeros(1, np.int64)
+    x, weights = node.inputs[0], node.inputs[1]
+    w = data(weights)
+    bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
     if w is None or bias is None:
         return None
     low, high = x.type.dtype.bounds
