@@ -3,7 +3,7 @@
 One idea: what is deterministic (bytes, instructions, estimated and predicted cycles) is measured
 by `lilliput.bench` and goes into `results.json`, from which `docs/benchmarks.md` is written.
 What was not measured this time stays as it was.  `--compare` writes nothing and fails where
-instructions, flash or RAM grew; `--render` measures nothing and writes the page.
+instructions, flash or RAM grew.
 """
 
 from __future__ import annotations
@@ -115,7 +115,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--jobs", type=int, default=2, help="processes; the result is the same")
     made.add_argument("--compare", action="store_true", help="fail where something grew")
-    made.add_argument("--render", action="store_true", help="only write the page from the results")
+    made.add_argument(
+        "--render",
+        action="store_true",
+        help="measure nothing; write the page, and what is derived from other tables",
+    )
     made.add_argument("--seconds", action="store_true", help="time this machine, afterwards")
     made.add_argument("--html", help="write a page with charts here")
     return made
@@ -124,7 +128,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     if chosen.render:
-        print("\n".join(str(path) for path in document.write()))
+        results.write(results.read())
+        document.write()
         return 0
     work = jobs(chosen)
     found, failed = measured(work, chosen.jobs)
@@ -139,11 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     old = results.read()
     if chosen.compare:
         failed += results.regressions(old, found)
-    elif found and not failed:
-        everything = [*results.kept(old, found), *found]
-        results.RESULTS.write_text(
-            results.text(everything, commit()), encoding="utf-8", newline="\n"
-        )
+    elif found:
+        results.write([*results.kept(old, found), *found], commit())
         document.write()
     print("\n".join(failed), file=sys.stderr)
     return 1 if failed or not found else 0

@@ -53,17 +53,15 @@ GCC. {met}
 
 {costs}
 
-{notes}
+{costs_note}
 
 {beyond}
 
 ## By kind of layer
 
-Instructions for each multiply-accumulate of the file; in brackets, for each that shrinking left.
-*other* is the share of instructions in layers that have none (pooling, additions, softmax, copies)
-and between layers.
-
 {kinds}
+
+{kinds_note}
 
 ## Where the bytes are
 
@@ -80,12 +78,11 @@ code. There is no runtime beside them.
 """
 
 
-def write() -> list[Path]:
+def write() -> None:
     """Writes page and picture from the stored results."""
     found = read()
     PAGE.write_text(page(found), encoding="utf-8", newline="\n")
     PICTURE.write_text(picture(found), encoding="utf-8", newline="\n")
-    return [PAGE, PICTURE]
 
 
 def picture(found: Sequence[Measurement]) -> str:
@@ -104,9 +101,10 @@ def page(found: Sequence[Measurement]) -> str:
         emulated=f"{emulated.compiler}, {emulated.when}",
         met=_met(found),
         costs=tables.costs(found, DEVICE).markdown(),
-        notes=tables.NOTES,
+        costs_note=tables.COSTS_NOTE,
         beyond=tables.beyond_gcc(found),
         kinds=tables.by_kind(found).markdown(),
+        kinds_note=tables.KINDS_NOTE,
         memory=tables.memory(found).markdown(),
         peers=peers.markdown() if peers else "",
         conditions="\n".join([f"- *this run*: {tables.how_estimated(DEVICE)}", *told]),

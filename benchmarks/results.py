@@ -62,6 +62,12 @@ def _measurement(
     )
 
 
+def write(found: Sequence[Measurement], commit: str | None = None) -> None:
+    """Writes `results.json`; None keeps the commit that it names."""
+    named = commit or json.loads(RESULTS.read_text(encoding="utf-8"))["commit"]
+    RESULTS.write_text(text(found, named), encoding="utf-8", newline="\n")
+
+
 def text(found: Sequence[Measurement], commit: str) -> str:
     """The file for measurements in any order; of a network that was measured twice in one way,
     the later counts."""

@@ -97,7 +97,7 @@ def test_a_row_holds_macs_of_the_file_and_what_is_left_and_the_error_of_the_mode
     row = dict(zip(grid.head, grid.rows[0], strict=True))
     assert (row["MACs"], row["after shrinking"], row["/MAC"]) == ("1,000", "800", "5.00")
     assert (row["goal"], row["of it"]) == ("3,400,000", "0%")
-    assert row["on boards"] == tables.model_error("cortex-m4") != "-"
+    assert row["boards took"] == tables.model_error("cortex-m4") != "-"
     assert row["pred. error"] == "-1%"
 
 

@@ -12,7 +12,8 @@ from lilliput.bench.grid import Grid
 from lilliput.bench.measure import Measurement
 from lilliput.bench.peers import Figures, peers_of
 from lilliput.bench.tables import (
-    NOTES,
+    COSTS_NOTE,
+    KINDS_NOTE,
     beyond_gcc,
     by_kind,
     conditions_text,
@@ -47,8 +48,8 @@ def page(found: Sequence[Measurement], device: str, core: str) -> str:
         "main",
         tag("header", tag("h1", "Benchmarks"), tag("p", f"{device}, {compilers}")),
         _section(CHART, tag("figure", chart(compared, CHART))) if compared else None,
-        _section("Networks", costs(found, core).html(), *map(_quiet, _notes(found))),
-        _table("Instructions for each multiply-accumulate, by kind of layer", by_kind(found)),
+        _table("Networks", costs(found, core), COSTS_NOTE, beyond_gcc(found)),
+        _table("By kind of layer", by_kind(found), KINDS_NOTE),
         _table("Where the bytes are", memory(found)),
         *(_network(found, sha, core) for sha in dict.fromkeys(m.sha256 for m in found)),
         _conditions(found, core),
@@ -56,20 +57,13 @@ def page(found: Sequence[Measurement], device: str, core: str) -> str:
     return document(f"Benchmarks on {device}", main)
 
 
-def _notes(found: Sequence[Measurement]) -> list[str]:
-    return [text for text in (*NOTES.split("\n"), beyond_gcc(found)) if text]
-
-
-def _quiet(text: str) -> Markup:
-    return tag("p", text, class_="quiet")
-
-
 def _section(title: str, *parts: Markup) -> Markup:
     return tag("section", tag("h2", title), *parts)
 
 
-def _table(title: str, grid: Grid) -> Markup:
-    return _section(title, grid.html())
+def _table(title: str, grid: Grid, *notes: str) -> Markup:
+    lines = [line for note in notes for line in note.splitlines()]
+    return _section(title, grid.html(), *(tag("p", line, class_="quiet") for line in lines))
 
 
 def _network(found: Sequence[Measurement], sha256: str, core: str) -> Markup | None:

@@ -81,7 +81,7 @@ def costs(found: Sequence[Measurement], core: str) -> Grid:
         ("of it", lambda m: share(m.instructions, goal(m, core))),
         ("to GCC", lambda m: ratio(to_gcc(m, found))),
         ("est. cycles", lambda m: number(m.estimated_cycles)),
-        ("on boards", lambda m: error if m.estimated_cycles else "-"),
+        ("boards took", lambda m: error if m.estimated_cycles else "-"),
         ("pred. error", lambda m: percent(m.prediction_error)),
         ("RAM", lambda m: number(m.ram_bytes.total)),
         ("flash", lambda m: number(m.flash_bytes.total)),
@@ -202,15 +202,24 @@ def conditions_text(c: Conditions) -> str:
 
 def table(found: Sequence[Measurement], core: str) -> str:
     """Everything that is known of our own as text."""
-    grids = (costs(found, core), by_kind(found), memory(found))
-    notes = (NOTES, beyond_gcc(found))
-    return "\n\n".join(filter(None, (*(g.text() for g in grids), *notes)))
+    parts = (
+        costs(found, core).text(),
+        "\n".join(filter(None, (COSTS_NOTE, beyond_gcc(found)))),
+        by_kind(found).text(),
+        KINDS_NOTE,
+        memory(found).text(),
+    )
+    return "\n\n".join(parts)
 
 
-NOTES = (
-    "/MAC is over the multiply-accumulates of the network as its file has it; in brackets, over "
-    "those that shrinking left.\nThe goal is one of GCC for speed. Cycles are an estimate: on "
-    "boards is what published runs took of such estimates."
+COSTS_NOTE = (
+    "/MAC: over the multiply-accumulates of the network as its file has it. Goals are for GCC and "
+    "speed.\nCycles are estimated, never measured; boards took: by what published runs exceed "
+    "such estimates."
+)
+KINDS_NOTE = (
+    "Instructions for each multiply-accumulate of the file; in brackets, for each that shrinking "
+    "left.\nother: the share of instructions in layers that have none, and between layers."
 )
 
 
