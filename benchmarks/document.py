@@ -66,7 +66,7 @@ GCC. {met}
 ## Where the bytes are
 
 RAM is the arena, states, static data and the proven bound of the stack; flash is constants and
-code. There is no runtime beside them.
+code. There is no runtime beside them. {code}
 
 {memory}
 
@@ -105,6 +105,7 @@ def page(found: Sequence[Measurement]) -> str:
         beyond=tables.beyond_gcc(found),
         kinds=tables.by_kind(found).markdown(),
         kinds_note=tables.KINDS_NOTE,
+        code=_code(found),
         memory=tables.memory(found).markdown(),
         peers=peers.markdown() if peers else "",
         conditions="\n".join([f"- *this run*: {tables.how_estimated(DEVICE)}", *told]),
@@ -134,10 +135,16 @@ def _goal_row(m: Measurement, found: Sequence[Measurement]) -> tuple[str, ...]:
         f"{m.name} ({millions(m.macs)}{left})",
         *(_theirs(counted.get(engine), m) for engine in ENGINES),
         millions(goal) if goal else "-",
-        millions(m.instructions),
+        _ours(m),
         tables.share(m.instructions, goal),
-        millions(zig[0].instructions) if zig else "-",
+        _ours(zig[0]) if zig else "-",
     )
+
+
+def _ours(m: Measurement) -> str:
+    """Instructions, and a warning where they are those of a wrong result."""
+    told = millions(m.instructions)
+    return told if m.exact else f"{told}, {tables.EXACT[False]}"
 
 
 def _theirs(f: Figures | None, m: Measurement) -> str:
@@ -149,8 +156,26 @@ def _theirs(f: Figures | None, m: Measurement) -> str:
 
 
 def _met(found: Sequence[Measurement]) -> str:
-    """Which goals are met, which are not."""
+    """Which goals are met, which are not; a wrong result meets none."""
     goals = [(m, goal) for m in _first(found) if (goal := tables.goal(m, DEVICE))]
-    missed = [f"{m.name} ({m.instructions / g:.2f} times)" for m, g in goals if m.instructions > g]
+    missed = [
+        f"{m.name} ({m.instructions / goal:.2f} times{'' if m.exact else ', not exact'})"
+        for m, goal in goals
+        if m.instructions > goal or not m.exact
+    ]
     told = f"{len(goals) - len(missed)} of {len(goals)} goals are met"
     return f"{told}; not met: {', '.join(missed)}." if missed else f"{told}."
+
+
+def _code(found: Sequence[Measurement]) -> str:
+    """How much code a network has where little flash is wanted."""
+    sizes = {
+        m.name: m.flash_bytes.code or 0
+        for m in found
+        if Way(m.toolchain, m.optimize) == Way("gcc", "size")
+    }
+    if not sizes:
+        return ""
+    largest = max(sizes, key=lambda name: sizes[name])
+    least, most = min(sizes.values()), sizes[largest]
+    return f"With GCC for size, the code of a network is {least:,} to {most:,} B ({largest})."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ def test_the_results_hold_every_network_in_every_way_and_no_time_and_no_place() 
 def test_the_results_are_read_as_they_were_written() -> None:
     text = results.RESULTS.read_text(encoding="utf-8")
     assert results.text(results.read(), json.loads(text)["commit"]) == text
+
+
+def test_a_wrong_result_meets_no_goal_and_is_shown_as_one() -> None:
+    right = measurement("kws", KWS)
+    assert "1 of 1 goals are met." in document.page([right])
+    wrong = document.page([replace(right, exact=False)])
+    assert "0 of 1 goals are met; not met: kws (0.00 times, not exact)." in wrong
+    assert "0.005 M, DIFFERS" in wrong
 
 
 # how results are kept and compared --------------------------------------------------------
