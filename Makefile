@@ -67,7 +67,7 @@ fuzz: $(STAMP) ## change files until something breaks, guided by coverage; ARGS=
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(INSTALL) "atheris>=3.0,<4"
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-bench: $(STAMP) ## instructions, RAM and flash of the published networks
+bench: $(STAMP) ## measure the published networks in every mode, write results.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 fit: $(STAMP) ## measure every kernel again and fit the planner's cost model

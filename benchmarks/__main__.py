@@ -1,89 +1,94 @@
 """Whole networks on an emulated core, beside other engines' figures: `python -m benchmarks`.
 
-One idea: what is deterministic (bytes, instructions, estimated and predicted cycles) is
-measured by `lilliput.bench`, goes into `results.json` and is compared exactly; what is not
-(seconds of this machine) is only printed.  `--compare` measures again, writes nothing, and fails
-where RAM, flash or instructions grew.
-
-The network of the demo is always measured; the published ones where LILLIPUT_SHARED names the
-folder that holds `models/`.  Not a test of correctness, although checking is timed on the way.
+One idea: what is deterministic (bytes, instructions, estimated and predicted cycles) is measured
+by `lilliput.bench` and goes into `results.json`, from which `docs/benchmarks.md` is written.
+What was not measured this time stays as it was.  `--compare` writes nothing and fails where
+instructions, flash or RAM grew.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from lilliput import compiler
+from benchmarks import document, results
+from benchmarks.networks import DEVICE, MODES, TOOLCHAINS, WAYS, Network, Way, present
+from benchmarks.seconds import seconds, times
 from lilliput.bench import Measurement, measure, page, peers_table, table
-from lilliput.demo_data import digits_model
-from lilliput.devices.device import Device, load
-from lilliput.errors import LilliputError
-from lilliput.report import columns
+from lilliput.devices.device import load
+from lilliput.emu.toolchain import find
+from lilliput.errors import LilliputError, MissingTool
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
-DEVICE = "cortex-m4"
-CHECK_SAMPLES = 16
-CHECK_MACS = 20_000_000
-"""Networks with more are not checked here: that takes minutes."""
-TARGETS = {"compile vww": 5.0, "check vww": 20.0, "start": 0.3}
-"""Seconds, on a machine of today."""
-
-PUBLISHED = {
-    "kws": "mlperf_tiny/kws_ref_model_int8.tflite",
-    "ic": "mlperf_tiny/ic_resnet8_int8.tflite",
-    "vww": "mlperf_tiny/vww_96_int8.tflite",
-    "ad": "mlperf_tiny/ad01_int8.tflite",
-    "mcunet-320kb": "mcunet/mcunet-320kb-1mb_imagenet.tflite",
-    "tinyengine-vww": "tinyengine/vww.tflite",
-}
-GUARDED = ("ram_bytes", "flash_bytes", "instructions")
-
-T = TypeVar("T")
 
 
-def networks() -> Iterator[tuple[str, Path]]:
-    """Name and file of every network that is there."""
-    yield "digits", digits_model()
-    shared = os.environ.get("LILLIPUT_SHARED")
-    for name, file in PUBLISHED.items():
-        path = Path(shared) / "models" / file if shared else Path()
-        if path.is_file():
-            yield name, path
+@dataclass(frozen=True)
+class Job:
+    """One measurement to make."""
+
+    network: Network
+    path: Path
+    way: Way
+
+    def __str__(self) -> str:
+        return f"{self.network.name}, {self.way.toolchain}, {self.way.mode}"
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
+def jobs(chosen: argparse.Namespace) -> list[Job]:
+    """What is asked for and can be made here, in the order of the tables."""
+    missing = {kind: why for kind in chosen.compiler or TOOLCHAINS if (why := unavailable(kind))}
+    for why in missing.values():
+        print(f"note: {why}", file=sys.stderr)
+    return [
+        Job(network, path, way)
+        for network, path in present()
+        for way in (WAYS if chosen.everything else network.ways)
+        if way.toolchain not in missing
+        and network.name in (chosen.only or [network.name])
+        and way.toolchain in (chosen.compiler or TOOLCHAINS)
+        and way.mode in (chosen.mode or MODES)
+    ]
 
 
-def seconds(path: Path, device: Device, options: compiler.Options, *, check: bool) -> list[float]:
-    """What this machine takes to compile and, where asked for, to check."""
-    compiled, compile_s = timed(lambda: compiler.compile(compiler.load(path), device, options))
-    if not check or sum(x.macs for x in compiled.summary.layers) > CHECK_MACS:
-        return [compile_s]
-    model = compiled.model
-    checked, check_s = timed(
-        lambda: compiler.check(model, device, samples=CHECK_SAMPLES, options=options)
-    )
-    if not checked.ok:
-        raise LilliputError("the check does not hold", where=str(path))
-    return [compile_s, check_s]
+def unavailable(toolchain: str) -> str:
+    """Why a compiler cannot be used; "" where it can."""
+    try:
+        find(load(DEVICE).core, toolchain)
+    except MissingTool as error:
+        return str(error)
+    return ""
 
 
-def start_seconds() -> float:
-    """The bare command, three times, the fastest."""
-    command = [sys.executable, "-m", "lilliput.cli", "--help"]
-    runs = (timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in "123")
-    return min(seconds for _, seconds in runs)
+def run(job: Job) -> Measurement | str:
+    """The measurement, or in words why there is none."""
+    try:
+        options = job.way.options()
+        return measure(job.network.name, job.path, load(DEVICE), options=options, samples=0)
+    except LilliputError as error:
+        return f"{job}: {error}"
+
+
+def measured(work: Sequence[Job], processes: int) -> tuple[list[Measurement], list[str]]:
+    """(measurements, failures) in the order of `work`; the longest are begun first."""
+    longest = sorted(work, key=lambda job: -job.network.minutes)
+    with ProcessPoolExecutor(max_workers=processes) as pool:
+        futures = {job: pool.submit(run, job) for job in longest}
+        for job, future in futures.items():
+            future.add_done_callback(lambda _, job=job: print(f"measured {job}", file=sys.stderr))
+        found = [futures[job].result() for job in work]
+    wrong = [
+        f"{m.name}, {m.toolchain}, {m.optimize}: not exact" for m in _only(found) if not m.exact
+    ]
+    return _only(found), [f for f in found if isinstance(f, str)] + wrong
+
+
+def _only(found: Sequence[Measurement | str]) -> list[Measurement]:
+    return [m for m in found if not isinstance(m, str)]
 
 
 def commit() -> str:
@@ -96,101 +101,62 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    run = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, cwd=HERE)
-    return run.stdout
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, cwd=HERE)
+    return done.stdout
 
 
-# Comparing --------------------------------------------------------------------------------
-
-
-def stored(m: Measurement) -> dict[str, Any]:
-    """What is kept of a measurement: what is the same wherever it is measured."""
-    kept = {k: v for k, v in m.to_json().items() if k not in ("name", "ways", "exact", "compiler")}
-    flash = {k: v for k, v in kept["flash_bytes"].items() if k != "functions"}
-    return {**kept, "flash_bytes": flash}
-
-
-def sizes(result: Mapping[str, Any]) -> dict[str, int]:
-    """The guarded numbers of a result as it is stored."""
-    total: dict[str, Any] = {key: result[key] for key in GUARDED}
-    return {k: int(v["total"] if k.endswith("_bytes") else v) for k, v in total.items()}
-
-
-def regressions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What grew, network by network; a network that only one side has says nothing."""
-    if old["compiler"] != new["compiler"] or old["device"] != new["device"]:
-        sides = (f"{side['compiler']} for {side['device']}" for side in (old, new))
-        return ["not comparable: {} was committed, this is {}".format(*sides)]
-    grown: list[str] = []
-    for name in old["networks"].keys() & new["networks"].keys():
-        before, after = sizes(old["networks"][name]), sizes(new["networks"][name])
-        grown += [
-            f"{name}: {key} grew from {before[key]:,} to {after[key]:,}"
-            for key in GUARDED
-            if after[key] > before[key]
-        ]
-    return sorted(grown)
-
-
-# Printing ---------------------------------------------------------------------------------
-
-
-def times(taken: Mapping[str, Sequence[float]]) -> str:
-    rows = [(n, *(f"{s:.1f}" for s in t), *["-"] * (2 - len(t))) for n, t in taken.items()]
-    found = {"start": start_seconds()}
-    for name, t in taken.items():
-        found |= {f"{what} {name}": s for what, s in zip(("compile", "check"), t, strict=False)}
-    verdicts = [
-        f"{what}: {found[what]:.2f} s, target {limit:g} s"
-        + (", met" if found[what] < limit else ", missed")
-        for what, limit in TARGETS.items()
-        if what in found
-    ]
-    return "\n".join([columns(("network", "compile s", "check s"), rows), *verdicts])
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument("--only", action="append", help="measure this network (repeatable)")
+    made.add_argument("--compiler", action="append", choices=TOOLCHAINS, help="(repeatable)")
+    made.add_argument("--mode", action="append", choices=MODES, help="(repeatable)")
+    made.add_argument(
+        "--everything", action="store_true", help="every way of the largest network, too"
+    )
+    made.add_argument("--jobs", type=int, default=2, help="processes; the result is the same")
+    made.add_argument("--compare", action="store_true", help="fail where something grew")
+    made.add_argument(
+        "--render",
+        action="store_true",
+        help="measure nothing; write the page, and what is derived from other tables",
+    )
+    made.add_argument("--seconds", action="store_true", help="time this machine, afterwards")
+    made.add_argument("--html", help="write a page with charts here")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--compare", action="store_true", help="fail where something grew")
-    parser.add_argument("--no-check", action="store_true", help="leave the timed checks out")
-    parser.add_argument("--only", action="append", help="measure this network (repeatable)")
-    parser.add_argument("--compiler", default="auto", help="auto, gcc, clang or zig")
-    parser.add_argument("--html", help="write a page with charts here")
-    chosen = parser.parse_args(arguments)
-    device, options = load(DEVICE), compiler.Options(compiler=chosen.compiler)
-    results: list[Measurement] = []
-    taken: dict[str, Sequence[float]] = {}
-    failed: list[str] = []
-    for name, path in networks():
-        if chosen.only and name not in chosen.only:
-            continue
-        print(f"measuring {name}", file=sys.stderr)
-        try:
-            results.append(measure(name, path, device, options=options, samples=0))
-            taken[name] = seconds(path, device, options, check=not chosen.no_check)
-        except LilliputError as error:
-            failed.append(f"{name}: {error}")
-    version = results[0].compiler if results else "no compiler"
-    print(f"{DEVICE}, {version}\n")
-    parts = [table(results), peers_table(results, DEVICE), times(taken)]
-    print("\n\n".join(filter(None, parts)))
+    chosen = parser().parse_args(arguments)
+    if chosen.render:
+        results.write(results.read())
+        document.write()
+        return 0
+    work = jobs(chosen)
+    found, failed = measured(work, chosen.jobs)
+    print(
+        f"{DEVICE}, {', '.join(dict.fromkeys(m.compiler for m in found)) or 'nothing measured'}\n"
+    )
+    print("\n\n".join(filter(None, (table(found, DEVICE), peers_table(found, DEVICE)))))
+    if chosen.seconds:
+        print("\n" + taken(work))
     if chosen.html:
-        Path(chosen.html).write_text(page(results, DEVICE, DEVICE), encoding="utf-8")
-    new: dict[str, Any] = {
-        "commit": commit(),
-        "compiler": version,
-        "device": DEVICE,
-        "networks": {m.name: stored(m) for m in results},
-    }
-    old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None
+        Path(chosen.html).write_text(page(found, DEVICE, DEVICE), encoding="utf-8", newline="\n")
+    old = results.read()
     if chosen.compare:
-        failed += regressions(old, new) if old else [f"no {RESULTS.name} to compare with"]
-    elif results:
-        if old and old["compiler"] == version:
-            new["networks"] = {**old["networks"], **new["networks"]}
-        RESULTS.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8", newline="\n")
+        failed += results.regressions(old, found)
+    elif found:
+        results.write([*results.kept(old, found), *found], commit())
+        document.write()
     print("\n".join(failed), file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or not found else 0
+
+
+def taken(work: Sequence[Job]) -> str:
+    """Seconds of every network in the first way that was measured of it."""
+    first = {job.network.name: job for job in reversed(work)}
+    ordered = (job for job in work if first[job.network.name] is job)
+    device = load(DEVICE)
+    return times({j.network.name: seconds(j.path, device, j.way.options()) for j in ordered})
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.__main__ import networks
+from benchmarks.networks import present
 from lilliput import compiler
 from lilliput.bench import peers
 from lilliput.devices.device import Core, cores
@@ -175,7 +175,8 @@ def measure() -> str:
     """The rows of [relative], from this tree's kernels and compiler."""
     wanted = ("kws", "ic", "vww", "ad")
     found: dict[str, dict[str, float]] = {}
-    for name, path in networks():
+    for network, path in present():
+        name = network.name
         if name not in wanted:
             continue
         base = run(path, cores()[BASE])

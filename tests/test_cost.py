@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
-from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from benchmarks import __main__ as bench
 from benchmarks import fit, grid
 
 from lilliput.devices.device import cores, load
@@ -268,35 +263,3 @@ def test_selection_takes_the_kernel_with_the_lowest_prediction_and_says_why() ->
     (call,) = program.entries[0].calls()
     assert call.kernel.name == "linear"
     assert any("times the predicted cycles" in reason for _, reason in call.rejected)
-
-
-# the benchmarks ---------------------------------------------------------------------------
-
-
-def stored(**changes: int) -> dict[str, Any]:
-    numbers = {"ram_bytes": 100, "flash_bytes": 200, "instructions": 300} | changes
-    result = {k: {"total": v} if k.endswith("_bytes") else v for k, v in numbers.items()}
-    return {"compiler": "c", "device": "d", "networks": {"net": result}}
-
-
-def test_results_that_grew_are_named_exactly() -> None:
-    assert bench.regressions(stored(), stored()) == []
-    assert bench.regressions(stored(), stored(ram_bytes=99, instructions=1)) == []
-    grown = bench.regressions(stored(), stored(flash_bytes=201))
-    assert grown == ["net: flash_bytes grew from 200 to 201"]
-
-
-def test_results_of_another_compiler_are_not_comparable() -> None:
-    other = stored() | {"compiler": "another"}
-    assert bench.regressions(stored(), other) == [
-        "not comparable: c for d was committed, this is another for d"
-    ]
-
-
-def test_the_committed_results_hold_no_time_and_no_place() -> None:
-    text = bench.RESULTS.read_text(encoding="utf-8")
-    data = cast(Mapping[str, Any], json.loads(text))
-    assert set(data) == {"commit", "compiler", "device", "networks"}
-    assert {"digits", "kws", "ic", "vww", "ad"} <= set(data["networks"])
-    assert "seconds" not in text
-    assert str(Path.home()) not in text

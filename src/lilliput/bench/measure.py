@@ -13,35 +13,47 @@ from pathlib import Path
 from typing import Any
 
 from lilliput import compiler, pull
+from lilliput.bench.kinds import Share, shares
 from lilliput.compiler import Log, Options
-from lilliput.compiler.pipeline import quiet
+from lilliput.compiler.pipeline import module_for, quiet
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import Device
+from lilliput.emu.toolchain import find
 from lilliput.report import FlashBytes, RamBytes
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network on one core; sizes in bytes, counts of one inference.
+    """One network on one core, compiled in one way; sizes in bytes, counts of one inference.
 
-    exact : whether every way of running it gave the same integers; None where not checked
+    optimize : what the plan was chosen for: speed, size or ram
+    toolchain, compiler : the kind of C compiler, and its version
+    macs : of the network as its file has it; macs_left : of what shrinking left
     estimated_cycles : from the core's cycle model; predicted_cycles: from the planner's
+    kinds : the layers by their kind
+    ways, exact : how it was run, and whether all of them gave the same integers
     """
 
     name: str
     sha256: str
+    optimize: str
+    toolchain: str
+    compiler: str
     macs: int
+    macs_left: int
     ram_bytes: RamBytes
     flash_bytes: FlashBytes
     instructions: int
     estimated_cycles: float | None
     predicted_cycles: float
-    exact: bool | None
+    kinds: tuple[Share, ...]
+    exact: bool
     ways: tuple[str, ...]
-    compiler: str
 
     @property
     def instructions_per_mac(self) -> float | None:
+        """Over the multiply-accumulates in the file: engines that shrink nothing are compared by
+        the same number."""
         return round(self.instructions / self.macs, 4) if self.macs else None
 
     @property
@@ -82,30 +94,34 @@ def measure(
 ) -> Measurement:
     """Compiles, profiles and checks the network that a file holds.
 
-    samples : inputs of the check; 0 leaves it out
+    samples : inputs of the check on this machine and on the emulated core; 0 leaves it out, and
+        only the run that was counted is compared with NumPy
     Raises what `compiler.load`, `compile`, `profile` and `check` raise.
     """
     options = options or Options()
     model = compiler.load(path)
-    compiled = compiler.compile(model, device, options, log=log)
-    summary = compiled.summary
+    summary = compiler.compile(model, device, options, log=log).summary
     profile = compiler.profile(model, device, options=options, log=log)
-    exact: bool | None = None
-    ways: tuple[str, ...] = ()
+    exact, ways = profile.exact, (f"emulated {device.core.name}",)
     if samples:
         checked = compiler.check(model, device, samples=samples, options=options, log=log)
-        exact, ways = checked.ok, tuple(w.name for w in checked.ways)
+        exact, ways = exact and checked.ok, tuple(w.name for w in checked.ways)
+    kinds = shares(model.module, module_for(model, options), profile)
     cycles = profile.estimated_cycles
     return Measurement(
         name,
         hashlib.sha256(path.read_bytes()).hexdigest(),
-        profile.macs,
+        options.optimize.value,
+        find(device.core, options.compiler).kind,
+        profile.compiler,
+        sum(s.macs for s in kinds),
+        sum(s.macs_left for s in kinds),
         summary.ram_bytes,
         summary.flash_bytes,
         profile.instructions,
         None if cycles is None else round(cycles),
         round(profile.predicted_cycles),
+        kinds,
         exact,
         ways,
-        profile.compiler,
     )

@@ -1,4 +1,4 @@
-"""Measurements as one page: a table, and beside every figure of ours those of other engines.
+"""Measurements as one page: tables, a chart, and beside every figure of ours those of others.
 
 Self-contained like the report, and made of the same parts.
 """
@@ -7,9 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lilliput.bench.chart import chart, rows
+from lilliput.bench.grid import Grid
 from lilliput.bench.measure import Measurement
-from lilliput.bench.peers import Figures, conditions, peers_of
-from lilliput.bench.tables import EXACT, how_estimated, number, percent
+from lilliput.bench.peers import Figures, peers_of
+from lilliput.bench.tables import (
+    COSTS_NOTE,
+    KINDS_NOTE,
+    beyond_gcc,
+    by_kind,
+    conditions_text,
+    costs,
+    how_estimated,
+    memory,
+    number,
+    used_conditions,
+)
 from lilliput.report.markup import Markup, document, join, tag
 
 _GRID = "display: grid; grid-template-columns: minmax(6rem, 15rem) 1fr; gap: 0.25rem 0.6rem"
@@ -24,67 +37,60 @@ QUANTITIES: tuple[
     ("RAM, bytes", lambda m: m.ram_bytes.total, lambda f: f.ram_bytes),
     ("flash, bytes", lambda m: m.flash_bytes.total, lambda f: f.flash_bytes),
 )
+CHART = "Instructions of one inference"
 
 
 def page(found: Sequence[Measurement], device: str, core: str) -> str:
     """The HTML document; the same measurements give the same bytes."""
     compilers = ", ".join(dict.fromkeys(m.compiler for m in found))
+    compared = rows(found, core)
     main = tag(
         "main",
         tag("header", tag("h1", "Benchmarks"), tag("p", f"{device}, {compilers}")),
-        _table(found),
-        *(_network(m, core) for m in found if peers_of(m.sha256, core)),
+        _section(CHART, tag("figure", chart(compared, CHART))) if compared else None,
+        _table("Networks", costs(found, core), COSTS_NOTE, beyond_gcc(found)),
+        _table("By kind of layer", by_kind(found), KINDS_NOTE),
+        _table("Where the bytes are", memory(found)),
+        *(_network(found, sha, core) for sha in dict.fromkeys(m.sha256 for m in found)),
         _conditions(found, core),
     )
     return document(f"Benchmarks on {device}", main)
 
 
-def _table(found: Sequence[Measurement]) -> Markup:
-    head = ("network", "MACs", "RAM", "flash", "instructions", "per MAC", "est. cycles")
-    head += ("pred. error", "check")
-    rows = [
-        (
-            m.name,
-            *map(number, (m.macs, m.ram_bytes.total, m.flash_bytes.total, m.instructions)),
-            "-" if m.instructions_per_mac is None else f"{m.instructions_per_mac:.2f}",
-            number(m.estimated_cycles),
-            percent(m.prediction_error),
-            EXACT[m.exact],
-        )
-        for m in found
-    ]
-    body = [
-        tag("tr", *(tag("td", c, class_="number" if k else None) for k, c in enumerate(r)))
-        for r in rows
-    ]
-    table = tag(
-        "table",
-        tag(
-            "thead",
-            tag("tr", *(tag("th", h, class_="number" if k else None) for k, h in enumerate(head))),
-        ),
-        tag("tbody", *body),
-    )
-    return tag("section", tag("h2", "Networks"), tag("div", table, class_="scroll"))
+def _section(title: str, *parts: Markup) -> Markup:
+    return tag("section", tag("h2", title), *parts)
 
 
-def _network(m: Measurement, core: str) -> Markup:
-    others = peers_of(m.sha256, core)
+def _table(title: str, grid: Grid, *notes: str) -> Markup:
+    lines = [line for note in notes for line in note.splitlines()]
+    return _section(title, grid.html(), *(tag("p", line, class_="quiet") for line in lines))
+
+
+def _network(found: Sequence[Measurement], sha256: str, core: str) -> Markup | None:
+    """Every quantity that others state of a network as bars; None where nobody does."""
+    mine = [m for m in found if m.sha256 == sha256]
+    others = peers_of(sha256, core)
     charts = [
-        _chart(
-            title, [("Lilliput", ours(m), True)] + [(_engine(f), theirs(f), False) for f in others]
+        _bars(
+            title,
+            [(_own(m), ours(m), True) for m in mine]
+            + [(_engine(f), theirs(f), False) for f in others],
         )
         for title, ours, theirs in QUANTITIES
-        if ours(m) is not None and any(theirs(f) is not None for f in others)
+        if any(theirs(f) is not None for f in others)
     ]
-    return tag("section", tag("h2", m.name), *charts)
+    return _section(mine[0].name, *charts) if charts else None
+
+
+def _own(m: Measurement) -> str:
+    return f"Lilliput, {m.toolchain}, {m.optimize}"
 
 
 def _engine(f: Figures) -> str:
     return f.engine if f.conditions == "emulated" else f"{f.engine}, {f.conditions}"
 
 
-def _chart(title: str, bars: Sequence[tuple[str, float | None, bool]]) -> Markup:
+def _bars(title: str, bars: Sequence[tuple[str, float | None, bool]]) -> Markup:
     """Bars on one scale; rows without a figure are left out."""
     known = [(label, value, own) for label, value, own in bars if value is not None]
     most = max(value for _, value, _ in known)
@@ -98,19 +104,9 @@ def _chart(title: str, bars: Sequence[tuple[str, float | None, bool]]) -> Markup
 
 
 def _conditions(found: Sequence[Measurement], core: str) -> Markup:
-    used = dict.fromkeys(f.conditions for m in found for f in peers_of(m.sha256, core))
     items = [
-        tag(
-            "li",
-            tag("strong", c.name),
-            f": {c.title}; {c.compiler}; {c.when}. Instructions: {c.instructions}. "
-            f"Cycles: {c.cycles}. {c.note}",
-        )
-        for c in (conditions()[name] for name in used)
+        tag("li", tag("strong", c.name), f": {conditions_text(c)}")
+        for c in used_conditions(found, core)
     ]
-    ours = tag(
-        "li",
-        tag("strong", "Lilliput"),
-        f": {how_estimated(core)}.",
-    )
-    return tag("section", tag("h2", "How the figures were taken"), tag("ul", ours, *items))
+    ours = tag("li", tag("strong", "Lilliput"), f": {how_estimated(core)}.")
+    return _section("How the figures were taken", tag("ul", ours, *items))

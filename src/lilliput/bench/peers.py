@@ -30,7 +30,8 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Figures:
-    """One engine on one network; None where nothing is known."""
+    """One engine on one network; None where nothing is known, the reason in `note` where it
+    cannot run it."""
 
     engine: str
     conditions: str
@@ -41,15 +42,34 @@ class Figures:
     flash_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Goal:
+    """How many instructions this project set itself for a network, and with what compiled."""
+
+    core: str
+    toolchain: str
+    optimize: str
+    instructions: int
+
+
+@dataclass(frozen=True)
+class _Network:
+    sha256: str
+    figures: tuple[Figures, ...]
+    goal: Goal | None
+
+
 @functools.cache
-def _tables() -> tuple[Mapping[str, Conditions], Mapping[str, tuple[str, tuple[Figures, ...]]]]:
+def _tables() -> tuple[Mapping[str, Conditions], Mapping[str, _Network]]:
     text = (resources.files("lilliput.bench") / "peers.toml").read_text(encoding="utf-8")
     tables: dict[str, dict[str, Any]] = tomllib.loads(text)
     stated = {name: Conditions(name, **c) for name, c in tables.pop("conditions").items()}
-    by_file = {
-        t["sha256"]: (name, tuple(Figures(**f) for f in t["figures"])) for name, t in tables.items()
-    }
-    return stated, by_file
+    return stated, {name: _network(table) for name, table in tables.items()}
+
+
+def _network(table: Mapping[str, Any]) -> _Network:
+    goal = Goal(**table["goal"]) if "goal" in table else None
+    return _Network(table["sha256"], tuple(Figures(**f) for f in table["figures"]), goal)
 
 
 def conditions() -> Mapping[str, Conditions]:
@@ -59,15 +79,20 @@ def conditions() -> Mapping[str, Conditions]:
 
 def peers_of(sha256: str, core: str) -> tuple[Figures, ...]:
     """What is known of a file on a core; empty where nothing is."""
-    stated, by_file = _tables()
-    _, figures = by_file.get(sha256, ("", ()))
-    return tuple(f for f in figures if stated[f.conditions].core == core)
+    stated, networks = _tables()
+    known = (f for n in networks.values() if n.sha256 == sha256 for f in n.figures)
+    return tuple(f for f in known if stated[f.conditions].core == core)
+
+
+def goal_of(sha256: str, core: str) -> Goal | None:
+    """What was set as the goal for a file on a core, if anything."""
+    goals = (n.goal for n in _tables()[1].values() if n.sha256 == sha256)
+    return next((g for g in goals if g and g.core == core), None)
 
 
 def named(network: str, conditions: str, engine: str) -> Figures:
     """The figures of an engine on a network of `peers.toml`, by name; raises KeyError."""
-    for name, figures in _tables()[1].values():
-        for f in figures:
-            if (name, f.conditions, f.engine) == (network, conditions, engine):
-                return f
+    for f in _tables()[1][network].figures:
+        if (f.conditions, f.engine) == (conditions, engine):
+            return f
     raise KeyError((network, conditions, engine))

@@ -59,16 +59,19 @@ def bench(
             failed[name] = str(error)
             click.echo(f"{name}: {error}", err=True)
     core = board.core.name
+    goals = {m.name: benchmark.goal_of(m.sha256, core) for m in found}
     value = {
         "device": board.name,
         "core": core,
+        "how": benchmark.how_estimated(core),
         "networks": [m.to_json() for m in found],
         "failed": failed,
         "peers": {m.name: [vars(f) for f in benchmark.peers_of(m.sha256, core)] for m in found},
+        "goals": {name: vars(goal) for name, goal in goals.items() if goal},
         "conditions": {name: vars(c) for name, c in benchmark.conditions().items()},
     }
     parts = [
-        benchmark.table(found),
+        benchmark.table(found, core),
         benchmark.peers_table(found, core),
         benchmark.bars(found, core),
     ]

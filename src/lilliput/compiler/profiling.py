@@ -55,6 +55,7 @@ class ProfiledLayer:
 class Profile:
     """One inference on the emulated core of `device`.
 
+    exact            : whether every tensor of the run was NumPy's, bit for bit
     cycle_error      : what is known of the error of `estimated_cycles`; None: nothing
     flash_waits      : the part of `estimated_cycles` that waits for flash; None where the board
                        does not say how its flash waits, and none is taken to
@@ -65,6 +66,7 @@ class Profile:
     model: str
     device: str
     compiler: str
+    exact: bool
     instructions: int
     estimated_cycles: float | None
     cycle_model: str
@@ -87,6 +89,7 @@ class Profile:
             "model": self.model,
             "device": self.device,
             "compiler": self.compiler,
+            "exact": self.exact,
             "instructions": self.instructions,
             "estimated_cycles": self.estimated_cycles,
             "cycle_model": self.cycle_model,
@@ -152,6 +155,7 @@ def profile(
         program.name,
         device.name,
         toolchain.version,
+        proof.exact,
         run.instructions,
         sum(run.step_cycles.values()) if timing else None,
         _model_text(timing, flash),

@@ -1,0 +1,77 @@
+"""Which networks are measured, and in which ways: one table.
+
+The network of the demo is always there; the published ones where LILLIPUT_SHARED names the folder
+that holds `models/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lilliput.compiler import Options
+from lilliput.demo_data import digits_model
+from lilliput.plan.objective import Optimize
+
+DEVICE = "cortex-m4"
+TOOLCHAINS = ("gcc", "zig")
+MODES = tuple(mode.value for mode in Optimize)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A C compiler, and what the plan is chosen for."""
+
+    toolchain: str
+    mode: str
+
+    def options(self) -> Options:
+        return Options(compiler=self.toolchain, optimize=Optimize(self.mode))
+
+
+WAYS = tuple(Way(toolchain, mode) for toolchain in TOOLCHAINS for mode in MODES)
+FIRST = WAYS[:1]
+"""GCC for speed, which the goals are for."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A file below `models/`; None is the demo's.
+
+    ways : what is measured when nothing is asked for
+    minutes : of one measurement on two cores of today, to begin with the longest
+    """
+
+    name: str
+    file: str | None
+    ways: tuple[Way, ...] = WAYS
+    minutes: float = 0.1
+
+    def path(self) -> Path | None:
+        """Where it is; None where it is not on this machine."""
+        if self.file is None:
+            return digits_model()
+        shared = os.environ.get("LILLIPUT_SHARED")
+        path = Path(shared) / "models" / self.file if shared else None
+        return path if path and path.is_file() else None
+
+
+NETWORKS = (
+    Network("digits", None),
+    Network("kws", "mlperf_tiny/kws_ref_model_int8.tflite"),
+    Network("ic", "mlperf_tiny/ic_resnet8_int8.tflite", minutes=0.3),
+    Network("vww", "mlperf_tiny/vww_96_int8.tflite", minutes=0.3),
+    Network("ad", "mlperf_tiny/ad01_int8.tflite"),
+    Network("tinyengine-vww", "tinyengine/vww.tflite", minutes=0.5),
+    Network("mcunetv2-large", "tinyengine/mcunetv2_large.tflite", FIRST, minutes=3),
+    Network("mcunet-320kb", "mcunet/mcunet-320kb-1mb_imagenet.tflite", minutes=0.8),
+)
+
+
+def present() -> Iterator[tuple[Network, Path]]:
+    """Every network that is on this machine."""
+    for network in NETWORKS:
+        if path := network.path():
+            yield network, path
