@@ -197,6 +197,9 @@ class Kernel:
         "element" reads element i before it writes element i and never reads it again
         "row" needs no input row again that precedes the window of the current row
         "none" the output must not touch an input
+    ahead : node -> by how many pixels, in the order of rows, an element may be stored before one
+        of an earlier pixel has gone through the epilogue; 0 stores in the order rows, pixels,
+        channels.  An operand of the epilogue in the output's bytes lies that far behind.
     quantum : output rows that are computed together
     align : bytes that the buffers of its operands and output are aligned to, beyond a word
     scratch : node -> bytes of scratch, dead outside a call
@@ -222,6 +225,7 @@ class Kernel:
     finish: Callable[[Builder, Node], Finish] | None = None
     specialise: tuple[str, ...] = ()
     overlap: str = "none"
+    ahead: Callable[[Node], int] = lambda node: 0
     quantum: int = 1
     align: int = 1
     scratch: Callable[[Node], int] = lambda node: 0

@@ -334,6 +334,7 @@ DEPTHWISE_PLANES = Kernel(
     operands=_depthwise_planes_operands,
     finish=finish,
     overlap="row",
+    ahead=lambda node: node.output.type.frame[0] * node.output.type.frame[1],
     reads=(Layout.PLANES,),
     writes=EITHER,
     by_planes=True,

@@ -157,6 +157,7 @@ DEPTHWISE_WINDOWS = Kernel(
     growth=2.5,
     proof=doubles,
     overlap="none",
+    ahead=lambda node: _shape(node)[0] * node.output.type.frame[1],
     align=4,
     scratch=_scratch,
     packed=(1,),

@@ -185,6 +185,7 @@ GEMM = Kernel(
     operands=_operands(TWOS),
     finish=finish,
     overlap="row",
+    ahead=lambda node: 4,
     align=4,
     scratch=_scratch,
     packed=(1,),

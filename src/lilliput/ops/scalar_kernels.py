@@ -115,6 +115,10 @@ def _depthwise_work(node: Node) -> Work:
     return Work(macs(node), out.size, out.size // out.shape[-1] * depth(node))
 
 
+def _ahead(_: Node) -> int:
+    return PIXELS
+
+
 DEPTHWISE_FOURS = replace(
     DEPTHWISE,
     name="depthwise_fours",
@@ -123,6 +127,7 @@ DEPTHWISE_FOURS = replace(
     types=_depthwise_types,
     params=_depthwise_params,
     specialise=("kh", "kw", *WINDOW),
+    ahead=_ahead,
     align=4,
     scratch=_depthwise_scratch,
     work=_depthwise_work,

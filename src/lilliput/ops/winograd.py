@@ -115,6 +115,7 @@ WINOGRAD = Kernel(
     specialise=("in_h", "in_w", "in_c", "out_h", "pad_top", "pad_left", "groups"),
     operands=_operands,
     finish=finish_doubled,
+    ahead=lambda node: 2 * node.output.type.frame[1],
     quantum=2,
     align=4,
     scratch=_scratch,

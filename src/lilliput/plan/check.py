@@ -292,6 +292,7 @@ class _Shadow:
         whole = reduces or call.kernel.overlap == "none"
         pieces = [(y, c)] if whole else _pieces(call, y, c)
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
+        self.epilogue(call, own)
         if call.scratch is not None:
             self.scratch(call, y)
         for rows, channels in pieces:
@@ -305,6 +306,32 @@ class _Shadow:
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
+
+    def epilogue(self, call: Call, own: int) -> None:
+        """What the epilogue reads is there until it has been read: element by element in the order
+        of the output, or as far behind it as the kernel may be ahead."""
+        out, ahead = call.output, call.kernel.ahead(call.node)
+        element = call.kernel.overlap == "element"
+        for view in call.inputs[0 if element else own :]:
+            distance = self.address(view) - self.address(out)
+            apart = not -_reach(view) < distance < _reach(out)
+            in_place = distance == 0 and _strides(view) == _strides(out)
+            behind = distance >= ahead * out.pixel and out.plane is None
+            orderly = _strides(view) == _strides(out) or (ahead == 0 and out.plane is None)
+            if self.same_memory(view, out) and not (apart or in_place or (behind and orderly)):
+                raise CertificateError(
+                    "an output runs over what its epilogue has not read",
+                    where=self.where,
+                    expected=f"{view.root} at least {ahead * out.pixel} B behind",
+                    found=f"{distance} B",
+                )
+
+    def address(self, view: View) -> int:
+        return (self.program.buffers[view.buffer].offset or 0) + view.start
+
+    def same_memory(self, a: View, b: View) -> bool:
+        one, other = (self.program.buffers[v.buffer] for v in (a, b))
+        return one.memory == other.memory and Kind.CONST not in (one.kind, other.kind)
 
     def scratch(self, call: Call, y: Interval) -> None:
         """Accumulators carried across pieces must still be there; the rest is just written."""
@@ -332,6 +359,17 @@ class _Shadow:
             for axis, extent in ((rule.x, view.pixels), (rule.c, view.channels))
         )
         self.read(view, rows, pixels, channels)
+
+
+def _reach(view: View) -> int:
+    """Bytes from the first element of a view to behind its last."""
+    rows = view.rows if view.ring is None else view.ring
+    last = (rows - 1) * view.row + (view.pixels - 1) * view.pixel
+    return last + (view.channels - 1) * view.channel + view.dtype.itemsize
+
+
+def _strides(view: View) -> tuple[int | None, ...]:
+    return view.row, view.pixel, view.channel, view.ring
 
 
 def _runs(view: View, x: Interval, c: Interval) -> Iterator[tuple[int, int]]:

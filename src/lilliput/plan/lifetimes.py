@@ -105,11 +105,13 @@ def _distance(call: Call, index: int) -> int | None:
     if policy == "none" or not same or (policy == "row" and call.kernel.by_planes):
         return None
     if policy == "element":
-        if view.extents != out.extents:
+        # planes are not gone through in the order of their bytes
+        if view.extents != out.extents or out.plane is not None:
             return None
         size, wide = view.dtype.itemsize, out.dtype.itemsize
         count = out.rows * out.pixels * out.channels
-        return max(0, shift + (count - 1) * max(wide - size, 0))
+        ahead = 0 if own else call.kernel.ahead(call.node) * out.channels * wide
+        return max(0, shift + (count - 1) * max(wide - size, 0) + ahead)
     if out.plane is not None:
         return None
     rule = call.rules[index]
