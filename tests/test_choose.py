@@ -119,7 +119,7 @@ def test_planes_are_used_converted_and_exact(host_compiler: Toolchain) -> None:
     module = two_readers()
     program = plan(module, load("cortex-m4"))
     kernels = [c.kernel.name for c in program.entries[0].calls()]
-    assert kernels.count("depthwise_planes") == 2
+    assert kernels.count("depthwise_windows") == 2
     assert any(c.output.plane for c in program.entries[0].calls())
     rng = np.random.default_rng(0)
     calls = [

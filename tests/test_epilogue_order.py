@@ -1,4 +1,4 @@
-"""A residual in the output's bytes: kernels that store several pixels at a time need it behind them.
+"""Residuals in the output's bytes: kernels that store several pixels at a time need them behind.
 
 What went wrong once: an addition in the epilogue of a tiled product read a residual that the tile's
 earlier channels had been written over.

@@ -11,15 +11,15 @@ extern "C" {
 /* Arena in ram: activations, scratch, inputs, outputs and states. */
 /* Define REMEMBERS_ARENA_RAM as the name of an array of yours, or */
 /* REMEMBERS_ARENA_RAM_SECTION as attributes, to place it. */
-#define REMEMBERS_ARENA_RAM_BYTES 56
-#define REMEMBERS_CONST_BYTES 751
+#define REMEMBERS_ARENA_RAM_BYTES 184
+#define REMEMBERS_CONST_BYTES 827
 
 /* input frame: s8[1,1,1,6], real = 0.10000000149011612 * (q - 2); ram+44 */
 int8_t *remembers_input(void);
 #define REMEMBERS_INPUT_COUNT 6
 #define REMEMBERS_INPUT_SCALE 0.10000000149011612f
 #define REMEMBERS_INPUT_ZERO_POINT (2)
-/* output out: s8[1,3], real = 0.019999999552965164 * (q - 0); ram+52 */
+/* output out: s8[1,3], real = 0.019999999552965164 * (q - 0); ram+44 */
 const int8_t *remembers_output(void);
 #define REMEMBERS_OUTPUT_COUNT 3
 #define REMEMBERS_OUTPUT_SCALE 0.019999999552965164f

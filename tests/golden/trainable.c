@@ -1,6 +1,8 @@
 /* trainable: written by lilliput 0.1.0; do not edit */
 #include "trainable.h"
 
+#define LL_SMALL 1
+
 #include "lilliput/isa/generic.h"
 #include "lilliput/elementwise.h"
 #include "lilliput/float.h"
@@ -132,7 +134,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 #undef LL_X
 #undef LL_Y
 
-/* conv2d of steps 0, 1, 5, 6 */
+/* conv2d of steps 0, 5 */
 LL_INLINE float trainable_store0(const ll_at *at, float acc)
 {
     (void)at;
@@ -143,155 +145,346 @@ LL_INLINE float trainable_store0(const ll_at *at, float acc)
 LL_NOINLINE void trainable_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_conv2d_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_conv2d_float_3_9_float_float_float(&q, in, to, r, scratch, in + 4, 0, trainable_store0);
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 3;
+    q.group_out = 3;
+    q.in_c = 3;
+    q.w_next = 27;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 6;
+    q.in_w = 5;
+    q.out_h = 6;
+    const ll_in from[4] = {
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
+        {in[1].base, 0, 108, LL_WHOLE, 0, 4},
+        {in[2].base, 0, 12, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 36, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 100, 20, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 5, 0, 3};
+    ll_conv2d_float_3_9_float_float_float(&q, from, to, &s, scratch, from + 4, 0, trainable_store0);
     LL_STEP_END();
 }
 
-/* reduce of steps 2, 7 */
+/* conv2d of steps 1, 6 */
 LL_INLINE float trainable_store1(const ll_at *at, float acc)
-{
-    (void)at;
-    const float v0 = acc / 30.0f;
-    return v0;
-}
-
-LL_NOINLINE void trainable_reduce1(const ll_reduce_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
-{
-    ll_reduce_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_reduce_float_sum_f32_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store1);
-    LL_STEP_END();
-}
-
-/* linear of steps 3, 8, 13 */
-LL_INLINE float trainable_store2(const ll_at *at, float acc)
 {
     (void)at;
     const float v0 = acc;
     return v0;
 }
 
-LL_NOINLINE void trainable_linear2(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_conv2d1(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 3;
+    q.group_out = 2;
+    q.in_c = 3;
+    q.w_next = 27;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 6;
+    q.in_w = 5;
+    q.out_h = 6;
+    const ll_in from[4] = {
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
+        {in[1].base, 0, 108, LL_WHOLE, 0, 4},
+        {in[2].base, 0, 8, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 36, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 100, 20, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 5, 0, 2};
+    ll_conv2d_float_3_9_float_float_float(&q, from, to, &s, scratch, from + 4, 0, trainable_store1);
+    LL_STEP_END();
+}
+
+/* reduce of steps 2, 7 */
+LL_INLINE float trainable_store2(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc / 30.0f;
+    return v0;
+}
+
+LL_NOINLINE void trainable_reduce2(const ll_reduce_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_reduce_params q = *p;
+    q.reduce_w = 1;
+    q.flat = 1;
+    q.channels = 5;
+    q.in_w = 5;
+    q.in_h = 6;
+    const ll_in from[1] = {
+        {in[0].base, 100, 20, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 20, 20, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 1, 0, 5};
+    ll_reduce_float_sum_f32_float_float(&q, from, to, &s, scratch, from + 1, 0, trainable_store2);
+    LL_STEP_END();
+}
+
+/* linear of steps 3, 8 */
+LL_INLINE float trainable_store3(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc;
+    return v0;
+}
+
+LL_NOINLINE void trainable_linear3(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_linear_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_linear_float_float_float_float(&q, in, to, r, scratch, in + 3, 0, trainable_store2);
+    q.resume = 0;
+    q.in_c = 5;
+    q.w_next = 5;
+    q.w_zero = 0;
+    const ll_in from[3] = {
+        {in[0].base, 20, 20, LL_WHOLE, 0, 4},
+        {in[1].base, 80, 20, LL_WHOLE, 0, 4},
+        {in[2].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 4};
+    ll_linear_float_float_float_float(&q, from, to, &s, scratch, from + 3, 0, trainable_store3);
     LL_STEP_END();
 }
 
 /* softmax_f32 of steps 4, 10 */
-LL_INLINE float trainable_store3(const ll_at *at, float acc)
-{
-    (void)at;
-    return (float)acc;
-}
-
-LL_NOINLINE void trainable_softmax_f323(const ll_softmax_f32_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
-{
-    ll_softmax_f32_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_softmax_f32_float_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store3);
-    LL_STEP_END();
-}
-
-/* cross_entropy of steps 9 */
 LL_INLINE float trainable_store4(const ll_at *at, float acc)
 {
     (void)at;
     return (float)acc;
 }
 
-LL_NOINLINE void trainable_cross_entropy4(const ll_cross_entropy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_softmax_f324(const ll_softmax_f32_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_softmax_f32_params q = *p;
+    q.channels = 4;
+    q.beta = 1.0f;
+    q.logarithm = 0;
+    const ll_in from[1] = {
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 4};
+    ll_softmax_f32_float_float_float(&q, from, to, &s, scratch, from + 1, 0, trainable_store4);
+    LL_STEP_END();
+}
+
+/* cross_entropy of steps 9 */
+LL_INLINE float trainable_store5(const ll_at *at, float acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_cross_entropy5(const ll_cross_entropy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_cross_entropy_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_cross_entropy_float_float_float(&q, in, to, r, scratch, in + 2, 0, trainable_store4);
+    const ll_in from[2] = {
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[1].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 4, 4, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 1};
+    ll_cross_entropy_float_float_float(&q, from, to, &s, scratch, from + 2, 0, trainable_store5);
     LL_STEP_END();
 }
 
 /* map of steps 11 */
-LL_INLINE float trainable_store5(const ll_at *at, int32_t acc)
+LL_INLINE float trainable_store6(const ll_at *at, int32_t acc)
 {
     (void)acc;
     const float v0 = (((const float *)(const void *)at->row[0])[at->c] - ((const float *)(const void *)at->row[1])[at->c]);
     return v0;
 }
 
-LL_NOINLINE void trainable_map5(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_map6(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 2, trainable_store5);
+    const ll_in from[2] = {
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[1].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 4};
+    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 2, trainable_store6);
     LL_STEP_END();
 }
 
-/* strided of steps 12, 15 */
-LL_INLINE float trainable_store6(const ll_at *at, int32_t acc)
+/* transpose of steps 12 */
+LL_INLINE float trainable_store7(const ll_at *at, int32_t acc)
 {
     (void)at;
     return (float)acc;
 }
 
-LL_NOINLINE void trainable_strided6(const ll_strided_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_transpose7(const ll_transpose_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
-    ll_strided_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_strided_int32_float_float(&q, in, to, r, scratch, in + 1, 0, trainable_store6);
+    ll_transpose_params q = *p;
+    const ll_in from[1] = {
+        {in[0].base, 80, 20, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 80, 16, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 5, 0, 4};
+    ll_transpose_int32_float_float(&q, from, to, &s, scratch, from + 1, 0, trainable_store7);
+    LL_STEP_END();
+}
+
+/* linear of steps 13 */
+LL_INLINE float trainable_store8(const ll_at *at, float acc)
+{
+    (void)at;
+    const float v0 = acc;
+    return v0;
+}
+
+LL_NOINLINE void trainable_linear8(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_linear_params q = *p;
+    q.resume = 0;
+    q.in_c = 4;
+    q.w_next = 4;
+    q.w_zero = 0;
+    const ll_in from[3] = {
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[1].base, 80, 16, LL_WHOLE, 0, 4},
+        {in[2].base, 20, 20, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 20, 20, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 5};
+    ll_linear_float_float_float_float(&q, from, to, &s, scratch, from + 3, 0, trainable_store8);
     LL_STEP_END();
 }
 
 /* map of steps 14 */
-LL_INLINE float trainable_store7(const ll_at *at, int32_t acc)
+LL_INLINE float trainable_store9(const ll_at *at, int32_t acc)
 {
     (void)acc;
     const float v0 = (((const float *)(const void *)at->row[0])[at->c] * ((const float *)(const void *)at->row[1])[0]);
     return v0;
 }
 
-LL_NOINLINE void trainable_map7(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_map9(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 2, trainable_store7);
+    const ll_in from[2] = {
+        {in[0].base, 8, 8, LL_WHOLE, 0, 4},
+        {in[1].base, 4, 4, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 8, 8, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 1, 0, 1, 0, 2};
+    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 2, trainable_store9);
     LL_STEP_END();
 }
 
-/* conv2d_grad_w of steps 16 */
-LL_INLINE float trainable_store8(const ll_at *at, float acc)
+/* transpose of steps 15 */
+LL_INLINE float trainable_store10(const ll_at *at, int32_t acc)
 {
     (void)at;
     return (float)acc;
 }
 
-LL_NOINLINE void trainable_conv2d_grad_w8(const ll_conv2d_grad_w_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_transpose10(const ll_transpose_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_transpose_params q = *p;
+    const ll_in from[1] = {
+        {in[0].base, 0, 8, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 40, 8, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 5, 0, 2};
+    ll_transpose_int32_float_float(&q, from, to, &s, scratch, from + 1, 0, trainable_store10);
+    LL_STEP_END();
+}
+
+/* conv2d_grad_w of steps 16 */
+LL_INLINE float trainable_store11(const ll_at *at, float acc)
+{
+    (void)at;
+    return (float)acc;
+}
+
+LL_NOINLINE void trainable_conv2d_grad_w11(const ll_conv2d_grad_w_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_conv2d_grad_w_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_conv2d_grad_w_float_3_9_float_float(&q, in, to, r, scratch, in + 2, 0, trainable_store8);
+    q.kh = 3;
+    q.kw = 3;
+    const ll_in from[2] = {
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
+        {in[1].base, 40, 8, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 12, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 3, 0, 3};
+    ll_conv2d_grad_w_float_3_9_float_float(&q, from, to, &s, scratch, from + 2, 0, trainable_store11);
     LL_STEP_END();
 }
 
 /* map of steps 17 */
-LL_INLINE float trainable_store9(const ll_at *at, int32_t acc)
+LL_INLINE float trainable_store12(const ll_at *at, int32_t acc)
 {
     (void)acc;
     const float v0 = (((const float *)(const void *)at->row[0])[at->x * 3 + at->c] * ((const float *)(const void *)at->row[1])[0]);
@@ -299,13 +492,21 @@ LL_INLINE float trainable_store9(const ll_at *at, int32_t acc)
     return v1;
 }
 
-LL_NOINLINE void trainable_map9(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_map12(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_map_params q = *p;
-    ll_out to[1];
-    to[0] = out[0];
-    to[0].plane = (int32_t)sizeof(float);
-    ll_map_int32_float(&q, in, to, r, scratch, in + 0, 3, trainable_store9);
+    const ll_in from[3] = {
+        {in[0].base, 36, 12, LL_WHOLE, 0, 4},
+        {in[1].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[2].base, 36, 12, LL_WHOLE, 0, 4},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 12, LL_WHOLE, 0, 4},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {0, 6, 0, 3, 0, 3};
+    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 3, trainable_store12);
     LL_STEP_END();
 }
 
@@ -350,7 +551,7 @@ void trainable_run(void)
             {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_conv2d0(&p, in, out, &r, 0);
+        trainable_conv2d1(&p, in, out, &r, 0);
     }
     trainable_on_step(1u);
     {
@@ -363,7 +564,7 @@ void trainable_run(void)
             {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_reduce1(&p, in, out, &r, trainable_arena_ram + 840);
+        trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 840);
     }
     trainable_on_step(2u);
     {
@@ -378,7 +579,7 @@ void trainable_run(void)
             {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_linear2(&p, in, out, &r, 0);
+        trainable_linear3(&p, in, out, &r, 0);
     }
     trainable_on_step(3u);
     {
@@ -391,7 +592,7 @@ void trainable_run(void)
             {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_softmax_f323(&p, in, out, &r, 0);
+        trainable_softmax_f324(&p, in, out, &r, 0);
     }
     trainable_on_step(4u);
 }
@@ -437,7 +638,7 @@ void trainable_train(void)
             {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_conv2d0(&p, in, out, &r, 0);
+        trainable_conv2d1(&p, in, out, &r, 0);
     }
     trainable_on_step(6u);
     {
@@ -450,7 +651,7 @@ void trainable_train(void)
             {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_reduce1(&p, in, out, &r, trainable_arena_ram + 1216);
+        trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 1216);
     }
     trainable_on_step(7u);
     {
@@ -465,7 +666,7 @@ void trainable_train(void)
             {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_linear2(&p, in, out, &r, 0);
+        trainable_linear3(&p, in, out, &r, 0);
     }
     trainable_on_step(8u);
     {
@@ -479,7 +680,7 @@ void trainable_train(void)
             {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
-        trainable_cross_entropy4(&p, in, out, &r, 0);
+        trainable_cross_entropy5(&p, in, out, &r, 0);
     }
     trainable_on_step(9u);
     {
@@ -492,7 +693,7 @@ void trainable_train(void)
             {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_softmax_f323(&p, in, out, &r, 0);
+        trainable_softmax_f324(&p, in, out, &r, 0);
     }
     trainable_on_step(10u);
     {
@@ -506,12 +707,12 @@ void trainable_train(void)
             {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
-        trainable_map5(&p, in, out, &r, 0);
+        trainable_map6(&p, in, out, &r, 0);
     }
     trainable_on_step(11u);
     {
         /* step 12: transpose "v_t" (f32[4,5]) -> f32[5,4]; kernel strided; trainable_v -> ram+576 */
-        static const ll_strided_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 1, .step5 = 5, .extent1 = 1, .extent2 = 1, .extent3 = 1};
+        static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 1, .step5 = 5, .extent1 = 1, .extent2 = 1, .extent3 = 1};
         static const ll_in in[1] = {
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
         };
@@ -519,7 +720,7 @@ void trainable_train(void)
             {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 5, 0, 4};
-        trainable_strided6(&p, in, out, &r, 0);
+        trainable_transpose7(&p, in, out, &r, 0);
     }
     trainable_on_step(12u);
     {
@@ -534,7 +735,7 @@ void trainable_train(void)
             {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 5};
-        trainable_linear2(&p, in, out, &r, 0);
+        trainable_linear8(&p, in, out, &r, 0);
     }
     trainable_on_step(13u);
     {
@@ -548,12 +749,12 @@ void trainable_train(void)
             {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 2};
-        trainable_map7(&p, in, out, &r, 0);
+        trainable_map9(&p, in, out, &r, 0);
     }
     trainable_on_step(14u);
     {
         /* step 15: broadcast "d_map" (f32[1,1,1,2]) -> f32[1,6,5,2]; kernel strided; ram+816 -> ram+576 */
-        static const ll_strided_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 0, .step5 = 1, .extent1 = 1, .extent2 = 1, .extent3 = 6};
+        static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 0, .step5 = 1, .extent1 = 1, .extent2 = 1, .extent3 = 6};
         static const ll_in in[1] = {
             {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4},
         };
@@ -561,7 +762,7 @@ void trainable_train(void)
             {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
-        trainable_strided6(&p, in, out, &r, 0);
+        trainable_transpose10(&p, in, out, &r, 0);
     }
     trainable_on_step(15u);
     {
@@ -575,7 +776,7 @@ void trainable_train(void)
             {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_conv2d_grad_w8(&p, in, out, &r, trainable_arena_ram + 1032);
+        trainable_conv2d_grad_w11(&p, in, out, &r, trainable_arena_ram + 1032);
     }
     trainable_on_step(16u);
     {
@@ -583,14 +784,14 @@ void trainable_train(void)
         static const ll_map_params p = {.none = 0};
         static const ll_in in[3] = {
             {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_rate, 0, 4, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_rate, 0, 0, LL_WHOLE, 0, 4},
             {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
         };
         static const ll_out out[1] = {
             {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
         };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_map9(&p, in, out, &r, 0);
+        trainable_map12(&p, in, out, &r, 0);
     }
     trainable_on_step(17u);
 }
