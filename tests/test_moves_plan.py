@@ -89,7 +89,7 @@ def test_split_branches_and_concat_move_no_bytes(axis: int) -> None:
         joined = b.add(concat, branches, Concat(axis), name="joined")
         return convolved(b, joined, "head")
 
-    assert kernels(planned(build)) == ["linear"] * 4
+    assert kernels(planned(build)) == ["gemm_wide"] * 4
 
 
 def test_margins_of_inner_axes_need_no_tables() -> None:
