@@ -71,7 +71,7 @@ LL_INLINE void LL_NAME(depthwise_windows)(const ll_depthwise_windows_params *p, 
     /* the map begins at a whole word of each row */
     int8_t *const rows = (int8_t *)(sums + p->band * p->width);
     int8_t *const plane = rows + (-p->pad_left & 3);
-    int32_t margins = 1;
+    int32_t filled = 0; /* what is left of a fill is the margins, beside the rows */
     ll_at at;
     for (int32_t y = r->y0, next; y < r->y1; y = next) {
         const int32_t image = y / p->out_h;
@@ -79,9 +79,10 @@ LL_INLINE void LL_NAME(depthwise_windows)(const ll_depthwise_windows_params *p, 
         next = ll_min(ll_min(y + p->band, r->y1), (image + 1) * p->out_h);
         const int32_t high = (next - y - 1) * p->stride_h + p->kh;
         const int32_t first = ll_max(0, -top), last = ll_min(high, p->in_h - top);
-        if (margins || first > 0 || last < high) {
-            __builtin_memset(rows, p->zero, (uint32_t)(high * p->room));
-            margins = p->pad_top > 0 || last < high;
+        if (!filled || first > 0 || last < high) {
+            const int32_t all = (p->band - 1) * p->stride_h + p->kh;
+            __builtin_memset(rows, p->zero, (uint32_t)(all * p->room));
+            filled = 1;
         }
         for (int32_t c = r->c0; c < r->c1; ++c) {
             const int32_t plane_at = (p->multiplier == 1 ? c : c / p->multiplier) * in[0].plane;
