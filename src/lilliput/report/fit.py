@@ -205,8 +205,8 @@ def _flash(summary: Summary, need: Need) -> Iterator[str]:
         yield f"{floats:,} B are float32: as int8 they would be about {floats // 4:,} B."
     if summary.optimize == "speed" and code is not None:
         yield (
-            "`--optimize size` makes layers of the same kernel share one function; "
-            f"it can save a part of the {code:,} B of code, and nothing of the constants."
+            "`--optimize size` takes kernels with little code and weights that are not widened; "
+            f"it can save a part of the {code:,} B of code, and of the constants."
         )
 
 
