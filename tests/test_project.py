@@ -239,7 +239,7 @@ def test_the_built_in_test_counts_without_a_compiler(run: Run, tmp_path: Path) -
     out = tmp_path / "first"
     told = run("compile", network, "-d", board, "--compiler", "none", "-o", out, "--json").json
     need = told["flash_bytes"]["constants"]
-    board.write_text(MICROBIT.replace(SMALL["flash"], f"size = {need + 8}"), encoding="utf-8")
+    board.write_text(MICROBIT.replace(SMALL["flash"], f"size = {need + 8}\n"), encoding="utf-8")
     arguments = ("compile", network, "-d", board, "--compiler", "none", "--project", "-o")
     result = run(*arguments, tmp_path / "second")
     assert result.code == 1
