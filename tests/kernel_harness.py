@@ -10,7 +10,7 @@ element-wise operators are the `finish` of the kernel that loops.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -271,9 +271,22 @@ def instance(case: Case, tag: int) -> str:
     )
 
 
-def program(op: Op, compiler: str, folder: Path) -> tuple[Path, tuple[Case, ...]]:
-    """A host program with every case of an operator, under the sanitizers."""
+def some(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
+    """At most `count` cases of each kernel, from the whole length of the list."""
+    chosen: list[Case] = []
+    for kernel in dict.fromkeys(c.kernel.name for c in cases):
+        mine = [c for c in cases if c.kernel.name == kernel]
+        chosen += mine[:: -(-len(mine) // count)]
+    return tuple(chosen)
+
+
+def program(
+    op: Op, compiler: str, folder: Path, at_most: int | None = None
+) -> tuple[Path, tuple[Case, ...]]:
+    """A host program with every case of an operator, or some of each kernel's, under the
+    sanitizers."""
     every = tuple(kernel_cases(op))
+    every = every if at_most is None else some(every, at_most)
     text = ['#include "ll.h"', '#include "isa/generic.h"']
     text += ['#include "elementwise.h"', '#include "float.h"', "#define OPERANDS 16"]
     text += ["static int32_t PIXEL[OPERANDS];"]

@@ -262,7 +262,7 @@ def held(module: Module, values: Mapping[str, Array], tally: Counter[str]) -> No
 def test_it_equals_other_implementations() -> None:
     tally = Counter[str]()
 
-    @examples(8)
+    @examples(5)
     @given(network=networks())
     def look(network: Network) -> None:
         for call in network.calls:

@@ -27,17 +27,20 @@ WITH_C = [
 
 
 @pytest.mark.parametrize(
-    "compiler",
+    ("compiler", "at_most"),
     [
-        pytest.param("gcc", id="gcc"),
-        pytest.param("clang", id="clang", marks=[pytest.mark.slow, pytest.mark.clang]),
+        pytest.param("gcc", 3, id="gcc-some"),
+        pytest.param("gcc", None, id="gcc", marks=pytest.mark.slow),
+        pytest.param("clang", None, id="clang", marks=[pytest.mark.slow, pytest.mark.clang]),
     ],
 )
 @pytest.mark.parametrize("op", WITH_C)
-def test_any_partition_is_the_whole(op: Op, compiler: str, tmp_path: Path) -> None:
+def test_any_partition_is_the_whole(
+    op: Op, compiler: str, at_most: int | None, tmp_path: Path
+) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    binary, every = program(op, compiler, tmp_path)
+    binary, every = program(op, compiler, tmp_path, at_most)
     assert every
     for which, case in enumerate(every):
         for seed in range(4):

@@ -27,7 +27,10 @@ from lilliput.plan.select import Task, select
 
 ONLY = replace(conv2d, kernels=(WINOGRAD,))
 """The operator with no other kernel to choose."""
-DSP_CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
+DSP_CORES = (
+    "cortex-m4",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("cortex-m7", "cortex-m33")),
+)
 
 
 def sample(
@@ -94,9 +97,10 @@ def test_weights_come_back_from_what_is_stored(shape: tuple[int, int]) -> None:
     assert np.array_equal(WINOGRAD_2X2.unpack(packed, s8(*w.shape)), w)
 
 
-def test_any_part_of_any_shape_is_exact(tmp_path: Path) -> None:
-    binary, every = harness(replace(ONLY, samples=random_samples(24, 0)), "gcc", tmp_path)
-    assert len(every) == 24
+@pytest.mark.parametrize("count", [8, pytest.param(24, marks=pytest.mark.slow)])
+def test_any_part_of_any_shape_is_exact(count: int, tmp_path: Path) -> None:
+    binary, every = harness(replace(ONLY, samples=random_samples(count, 0)), "gcc", tmp_path)
+    assert len(every) == count
     for which, case in enumerate(every):
         for seed in range(4):
             run_kernel(binary, case, which, seed, tmp_path)
