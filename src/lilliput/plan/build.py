@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from types import MappingProxyType
 
 import numpy as np
@@ -23,8 +24,11 @@ from lilliput.plan import arena, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Storage, lay_out
-from lilliput.plan.lifetimes import distances, lifetimes, views
+from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.objective import Budget, Optimize, Prices, best_plan
+from lilliput.plan.overlap import distances
+from lilliput.plan.partition import Run, partition
+from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Homes, Pool
 from lilliput.plan.program import (
     Entry,
@@ -33,7 +37,8 @@ from lilliput.plan.program import (
     StateSlot,
 )
 from lilliput.plan.select import Selection, select
-from lilliput.plan.steps import StepWriter, make_view
+from lilliput.plan.steps import StepWriter
+from lilliput.plan.views import make_view
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ class _Planner:
     def entry(self, name: str) -> Entry:
         """Storage, steps, copies between memories, lifetimes."""
         module, selection, layout = self.module, self.selections[name], self._storage(name)
-        writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams)
+        runs = () if self.options.streams else self._runs(name, layout)
+        writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams, runs)
         steps = writer.steps()
         inputs = tuple((v, writer.view(v)) for v in module.inputs(name))
         outputs = tuple((v, writer.view(v)) for v in module.outputs(name))
@@ -143,6 +149,13 @@ class _Planner:
         blocks = lifetimes(entry, self.pool.buffers)
         self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))
         return entry
+
+    def _runs(self, name: str, layout: Storage) -> tuple[Run, ...]:
+        """Which tasks stream together, for the RAM that there is."""
+        if self.prices.ram == inf:
+            return ()
+        view = Parts(self.module, name, layout, self.selections[name], self.device.core.name)
+        return partition(view.parts(), view.maps(), self.prices.ram)
 
     def finish(self, entries: tuple[Entry, ...]) -> Program:
         """Offsets: states first, for good; above them each entry's arena, shared over time."""

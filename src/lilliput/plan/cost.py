@@ -102,6 +102,13 @@ def predict(kernel: Kernel, node: Node, core: str, fused: Sequence[Node] = ()) -
     return cycles + sum(row.element for row in epilogue) * work.elements
 
 
+def call_cycles(kernel: Kernel, node: Node, core: str) -> float:
+    """Predicted cycles of a call of `kernel` on nothing: what each part of a node costs more."""
+    every = tables()
+    table = every.get(core) or every.get(STAND_IN) or CostTable("cycles", {}, None)
+    return table.row(row_name(kernel, node)).call
+
+
 def prediction_error(core: str) -> PredictionError | None:
     """The stated error of the core's table; None where there is none."""
     table = tables().get(core)

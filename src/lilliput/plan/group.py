@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from lilliput.errors import PlanError
@@ -44,6 +44,10 @@ class Member:
     writes: str
     rows: int
     quantum: int = 1
+
+    def in_blocks(self, rows: int) -> Member:
+        """The same with `rows` rows or more an execution, as its kernel can make them."""
+        return replace(self, quantum=-(-rows // self.quantum) * self.quantum)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,18 @@ def timetable(members: Sequence[Member], keep: frozenset[str]) -> Timetable:
     rings = {root: rows for root, rows in rings.items() if root not in keep}
     iterations = max(s.phase + s.period * (s.count - 1) for s in slots) + 1
     return Timetable(tuple(slots), rings, iterations)
+
+
+def first_unfinished(writer: Slot, reader: Slot, k: int, order: int) -> int:
+    """The first execution of `reader` that is not over when `writer` executes for the k-th time.
+
+    order : how many places the writer stands behind the reader in the body of their loop
+    """
+    if order == 0:
+        return k
+    since = writer.period * k + writer.phase - reader.phase
+    begun = since // reader.period + 1 if order > 0 else -(-since // reader.period)
+    return max(begun, 0)
 
 
 def _inside(members: Sequence[Member], j: int) -> list[tuple[Read, int]]:

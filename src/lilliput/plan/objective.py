@@ -40,11 +40,14 @@ class Prices:
     tight : values by whose making RAM is wanted: no scratch, and the layout "rows", in which
         outputs run over inputs; None is all of them
     without : names of kernels that are left out
+    ram : bytes of activations within which tasks run one after the other where they fit, and
+        stream where they do not
     """
 
     flash: float = 0.0
     tight: frozenset[str] | None = frozenset()
     without: frozenset[str] = frozenset()
+    ram: float = inf
 
     def is_tight(self, value: str) -> bool:
         return self.tight is None or value in self.tight
@@ -138,7 +141,9 @@ class _Search:
         return SIZE * (self.flash(program) + code) + cycles
 
     def least_ram(self, prices: Prices, enough: float) -> Program:
-        """Wants RAM wherever the arena is fullest, until it is `enough` or shrinks no more."""
+        """Lets tasks stream, then wants RAM wherever the arena is fullest, until it is `enough` or
+        shrinks no more."""
+        prices = replace(prices, ram=enough)
         best = program = self.make(prices)
         for _ in range(ROUNDS):
             full = {name for e in program.entries for name in self._fullest(program, e)}

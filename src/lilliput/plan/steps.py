@@ -13,11 +13,12 @@ from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout, Packing
-from lilliput.ir.region import Pointwise, Reduce
 from lilliput.ir.types import DType
-from lilliput.plan.frames import Box, operand_frame, windowed
-from lilliput.plan.group import Member, Read, timetable
+from lilliput.plan.frames import Box, operand_frame
+from lilliput.plan.group import Timetable, timetable
 from lilliput.plan.layout import Job, Storage, Turn, compose
+from lilliput.plan.partition import Run
+from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
     Advance,
@@ -33,54 +34,17 @@ from lilliput.plan.program import (
     everything,
 )
 from lilliput.plan.select import Selection, Task, copy_task
-
-
-def make_view(
-    buffer: str,
-    value: Value,
-    box: Box,
-    *,
-    root: str | None = None,
-    ring: int | None = None,
-    counter: str | None = None,
-) -> View:
-    size = value.type.dtype.itemsize
-    shift, start = divmod(box.start, box.row) if ring is not None else (0, box.start)
-    return View(
-        buffer,
-        root or buffer,
-        value.type.dtype,
-        box.rows,
-        box.pixels,
-        box.channels,
-        box.row * size,
-        box.pixel * size,
-        start * size,
-        ring,
-        shift,
-        counter,
-    )
-
-
-def planar_view(buffer: str, value: Value, ring: int | None) -> View:
-    """A whole value in channel planes; such a value is its own root."""
-    rows, pixels, channels = value.type.frame
-    size = value.type.dtype.itemsize
-    row = pixels * size
-    plane = (ring or rows) * row
-    dtype = value.type.dtype
-    return View(
-        buffer, value.name, dtype, rows, pixels, channels, row, size, ring=ring, plane=plane
-    )
+from lilliput.plan.views import make_view, planar_view
 
 
 @dataclass(frozen=True)
 class _Group:
-    members: tuple[int, ...]
+    """Actions that become one loop; `quanta`: rows that each makes in one execution."""
+
+    members: Sequence[int]
     jobs: tuple[Job, ...]
-    slots: tuple[tuple[int, int, int], ...]
-    rings: Mapping[str, int]
-    iterations: int
+    quanta: tuple[int, ...]
+    table: Timetable
 
 
 class StepWriter:
@@ -94,9 +58,12 @@ class StepWriter:
         selection: Selection,
         pool: Pool,
         streams: Sequence[Sequence[str]],
+        runs: Sequence[Run],
     ):
+        """streams : groups that somebody asked for, by the values they make; runs : groups that
+        were chosen, by their actions."""
         self.module, self.name, self.layout = module, entry, layout
-        self.pool, self.streams = pool, streams
+        self.pool, self.streams, self.runs = pool, streams, runs
         self.params: Mapping[str, Param] = selection.params
         self.layouts = selection.layouts
         self.rings: dict[str, int] = {}
@@ -111,7 +78,7 @@ class StepWriter:
 
     def steps(self) -> tuple[Step, ...]:
         groups = self._groups()
-        self.rings = {r: n for g in groups.values() for r, n in g.rings.items()}
+        self.rings = {r: n for g in groups.values() for r, n in g.table.rings.items()}
         steps: list[Step] = []
         for index, action in enumerate(self.layout.actions):
             if isinstance(action, Turn):
@@ -130,7 +97,8 @@ class StepWriter:
 
     def _groups(self) -> dict[int, _Group]:
         """First action of each group -> the group."""
-        found: dict[int, _Group] = {}
+        loops = (run for run in self.runs if run.rows)
+        found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
         makers = {
             a.task.output.name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job)
         }
@@ -159,54 +127,39 @@ class StepWriter:
             found[members[0]] = self._group(members)
         return found
 
-    def _group(self, members: Sequence[int]) -> _Group:
+    def _group(self, members: Sequence[int], rows: int = 1) -> _Group:
         jobs = [a for i in members if isinstance(a := self.layout.actions[i], Job)]
         outside = {
             self.layout.place(v).root
             for i, a in enumerate(self.layout.actions)
             if isinstance(a, Job) and i not in members
-            for v in a.task.reads()
+            for v in (*a.task.reads(), *a.task.makes())
         }
         graph = self.module.graphs[self.name]
         outside |= {self.layout.place(v).root for v in graph.outputs}
         outside |= {v.name for v in graph.inputs}
-        table = timetable([self._member(j.task) for j in jobs], frozenset(outside))
-        return _Group(
-            tuple(members),
-            tuple(jobs),
-            tuple((s.period, s.phase, s.count) for s in table.slots),
-            dict(table.rings),
-            table.iterations,
-        )
-
-    def _member(self, task: Task) -> Member:
-        reads = tuple(
-            Read(self.layout.place(v).root, r.y)
-            for v, r in zip(_operands(task), task.rules, strict=True)
-            if v.name not in self.params
-        )
-        if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in (
-            (),
-            (1,),
-        ):
-            raise PlanError("only batch 1 streams", where=task.node.describe())
-        if task.byproducts:
-            raise PlanError("operator of several results streams", where=task.node.describe())
-        output = self.layout.place(task.output).root
-        return Member(
-            task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum
-        )
+        streaming = [member(j.task, self.layout, self.params).in_blocks(rows) for j in jobs]
+        table = timetable(streaming, frozenset(outside))
+        return _Group(members, tuple(jobs), tuple(m.quantum for m in streaming), table)
 
     def _loop(self, group: _Group) -> Loop:
+        shared = self._shared_scratch(group)
         body: list[Timed] = []
-        for job, (period, phase, count) in zip(group.jobs, group.slots, strict=True):
-            call = self._call(job)
-            q = job.task.kernel.quantum
+        for job, q, slot in zip(group.jobs, group.quanta, group.table.slots, strict=True):
+            call = self._call(job, shared)
             y = Range(0, q, call.region.y.extent, q)
-            body.append(
-                Timed(replace(call, region=replace(call.region, y=y)), period, phase, count)
-            )
-        return Loop(group.iterations, tuple(body))
+            call = replace(call, region=replace(call.region, y=y))
+            body.append(Timed(call, slot.period, slot.phase, slot.count))
+        return Loop(group.table.iterations, tuple(body))
+
+    def _shared_scratch(self, group: _Group) -> View | None:
+        """One scratch for all tasks of a loop that leave nothing there between their calls."""
+        sizes = [
+            j.task.kernel.scratch(j.task.node)
+            for j in group.jobs
+            if not j.task.kernel.carry(j.task.node)
+        ]
+        return self._bytes(f"{self.name}/{group.jobs[0].task.output.name}/scratch", max(sizes, default=0))
 
     # calls
 
@@ -238,7 +191,8 @@ class StepWriter:
             name = f"{value.name}/{why}.{k}"
         return Value(name, value.type)
 
-    def _call(self, job: Job) -> Call:
+    def _call(self, job: Job, shared: View | None = None) -> Call:
+        """shared : scratch that others of the same loop use, too."""
         task = job.task
         inputs: list[View] = []
         for operand, rule in zip(task.operands, task.rules, strict=False):
@@ -266,16 +220,20 @@ class StepWriter:
             task.output,
             region,
             store,
-            self._scratch(task),
+            self._scratch(task, shared),
             task.rejected,
             tuple((v, self.view(v)) for v in task.byproducts),
         )
 
-    def _scratch(self, task: Task) -> View | None:
-        nbytes = task.kernel.scratch(task.node) + task.kernel.carry(task.node)
+    def _scratch(self, task: Task, shared: View | None) -> View | None:
+        nbytes, carry = task.kernel.scratch(task.node), task.kernel.carry(task.node)
+        if shared is not None and nbytes and not carry:
+            return replace(shared, channels=nbytes)
+        return self._bytes(f"{self.name}/{task.output.name}/scratch", nbytes + carry)
+
+    def _bytes(self, name: str, nbytes: int) -> View | None:
         if not nbytes:
             return None
-        name = f"{self.name}/{task.output.name}/scratch"
         self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
         return View(name, name, DType.U8, 1, 1, nbytes, nbytes, nbytes)
 
@@ -322,17 +280,3 @@ class StepWriter:
             home = self.pool.homes.get(root)
             self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
         return key
-
-
-def _operands(task: Task) -> tuple[Value, ...]:
-    extra = task.expression.operands if task.expression else ()
-    return (*(o.value for o in task.operands), *extra)
-
-
-def iteration_rows(task: Task) -> int:
-    """Extent of the row axis that the kernel iterates over: output rows, or input rows of a
-    reduction."""
-    for operand, rule in zip(task.operands, task.rules, strict=False):
-        if isinstance(rule.y, Reduce) and isinstance(rule.y.inner, Pointwise):
-            return operand.value.type.frame[0]
-    return task.output.type.frame[0]

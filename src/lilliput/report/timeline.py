@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lilliput.plan import arena
-from lilliput.plan.lifetimes import distances, lifetimes
+from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.overlap import distances
 from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Step
 from lilliput.report.summary import Column, Life, Peak, Timeline
 

@@ -1,0 +1,157 @@
+"""What is cut and what streams: the tasks of a layout as `partition` and `group` see them.
+
+One idea: neither needs more of a task than how it reads rows, what its calls cost, and which maps
+it touches; this is the one place where tasks become that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lilliput.errors import PlanError
+from lilliput.ir.graph import Value
+from lilliput.ir.module import Module, Param
+from lilliput.ir.op import PLAIN, Layout
+from lilliput.ir.region import Pointwise, Reduce
+from lilliput.plan.cost import call_cycles, predict
+from lilliput.plan.frames import windowed
+from lilliput.plan.group import Member, Read
+from lilliput.plan.layout import Action, Job, Storage
+from lilliput.plan.overlap import within
+from lilliput.plan.partition import Map, Part
+from lilliput.plan.program import View
+from lilliput.plan.select import Selection, Task
+from lilliput.plan.views import make_view, planar_view
+
+
+def operands(task: Task) -> tuple[Value, ...]:
+    """What a task reads by rows: its operands, then those of its epilogue."""
+    extra = task.expression.operands if task.expression else ()
+    return (*(o.value for o in task.operands), *extra)
+
+
+def iteration_rows(task: Task) -> int:
+    """Extent of the row axis that the kernel iterates over: output rows, or input rows of a
+    reduction."""
+    for operand, rule in zip(task.operands, task.rules, strict=False):
+        if isinstance(rule.y, Reduce) and isinstance(rule.y.inner, Pointwise):
+            return operand.value.type.frame[0]
+    return task.output.type.frame[0]
+
+
+def member(task: Task, layout: Storage, params: Mapping[str, Param]) -> Member:
+    """A task as its group sees it; raises PlanError where it cannot stream."""
+    reads = tuple(
+        Read(layout.place(v).root, r.y)
+        for v, r in zip(operands(task), task.rules, strict=True)
+        if v.name not in params
+    )
+    if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in (
+        (),
+        (1,),
+    ):
+        raise PlanError("only batch 1 streams", where=task.node.describe())
+    if task.byproducts:
+        raise PlanError("operator of several results streams", where=task.node.describe())
+    output = layout.place(task.output).root
+    return Member(task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The actions of one entry as parts, and the maps that lie in the arena."""
+
+    module: Module
+    entry: str
+    layout: Storage
+    selection: Selection
+    core: str
+
+    def maps(self) -> dict[str, Map]:
+        """Root -> what it is in memory, of every value that is neither constant nor a state."""
+        graph = self.module.graphs[self.entry]
+        types = {v.name: v.type for v in graph.values()}
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+
+        def touch(value: Value, at: int) -> None:
+            root = self.layout.place(value).root
+            types.setdefault(value.name, value.type)
+            first[root] = min(first.get(root, at), at)
+            last[root] = max(last.get(root, at), at)
+
+        for value in self.module.inputs(self.entry):
+            touch(value, -1)
+        for at, action in enumerate(self.layout.actions):
+            if isinstance(action, Job):
+                for value in (*action.task.reads(), *action.task.makes()):
+                    touch(value, at)
+        for value in self.module.outputs(self.entry):
+            touch(value, len(self.layout.actions))
+        elsewhere = {*self.selection.params, *self.module.states}
+        return {
+            root: Map(rows, -(-types[root].nbytes // rows), first[root], last[root])
+            for root in first
+            if root not in elsewhere
+            for rows in (types[root].frame[0],)
+        }
+
+    def parts(self) -> list[Part]:
+        return [self._part(action) for action in self.layout.actions]
+
+    def _part(self, action: Action) -> Part:
+        if not isinstance(action, Job):
+            return Part(None, 0.0, 0.0, 0, 0, {})
+        task, kernel = action.task, action.task.kernel
+        return Part(
+            self._member(action),
+            predict(kernel, task.node, self.core, task.fused),
+            call_cycles(kernel, task.node, self.core),
+            kernel.scratch(task.node),
+            kernel.carry(task.node),
+            dict(self._near(action)),
+        )
+
+    def _member(self, job: Job) -> Member | None:
+        task = job.task
+        if job.source or job.target or task.kernel.dense or self._touches_state(task):
+            return None
+        try:
+            return member(task, self.layout, self.selection.params)
+        except PlanError:
+            return None
+
+    def _touches_state(self, task: Task) -> bool:
+        """Of a state that is written, or turned, what was read before must not be read after."""
+        roots = {self.layout.place(v).root for v in (*task.reads(), *task.makes())}
+        return not roots.isdisjoint(self.module.states)
+
+    def _near(self, job: Job) -> Iterator[tuple[str, int]]:
+        """(input, distance) for the inputs over which one call may write its output."""
+        task = job.task
+        if job.source or job.target:
+            return
+        out = self._view(task.output)
+        count = len(task.operands)
+        far: dict[str, int | None] = {}
+        for i, (value, rule) in enumerate(zip(operands(task), task.rules, strict=True)):
+            if i < count and task.operands[i].packing is not PLAIN:
+                continue
+            root, epilogue = self.layout.place(value).root, i >= count
+            view = self._view(value)
+            near = within(task.kernel, task.node, rule, out, view, epilogue=epilogue)
+            before = far.get(root, 0)
+            far[root] = None if near is None or before is None else max(before, near)
+        yield from ((root, distance) for root, distance in far.items() if distance is not None)
+
+    def _view(self, value: Value) -> View:
+        place = self.layout.place(value)
+        if self.selection.layouts.get(place.root) is Layout.PLANES:
+            return planar_view(place.root, value, None)
+        return make_view(place.root, value, place.box)
+
+
+def names(parts: Sequence[Part]) -> list[str]:
+    """The tasks that stream, for messages."""
+    return [p.member.name for p in parts if p.member]
