@@ -139,7 +139,7 @@ class _Drafter:
 
     def _memory(self, kernel: Kernel, node: Node, made: Value) -> float:
         """What the kernel's memory costs at today's prices."""
-        scratch = SCRATCH * kernel.scratch(node) if self.prices.is_tight(made.name) else 0.0
+        scratch = SCRATCH * kernel.scratch(node) if made.name in self.prices.tight else 0.0
         if not self.prices.flash or kernel.growth == 1:
             return scratch
         packed = (node.inputs[i].type.nbytes for i in kernel.packed)

@@ -37,20 +37,18 @@ class Prices:
     """What competes with cycles when kernels are chosen.
 
     flash : cycles that a byte of packed weights costs, beyond the plain ones
-    tight : values by whose making RAM is wanted: no scratch, and the layout "rows", in which
-        outputs run over inputs; None is all of them
+    rows : values that are held in the layout "rows", in which outputs run over inputs
+    tight : values by whose making scratch is too dear
     without : names of kernels that are left out
     ram : bytes of activations within which tasks run one after the other where they fit, and
         stream where they do not
     """
 
     flash: float = 0.0
-    tight: frozenset[str] | None = frozenset()
+    rows: frozenset[str] = frozenset()
+    tight: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
     ram: float = inf
-
-    def is_tight(self, value: str) -> bool:
-        return self.tight is None or value in self.tight
 
 
 @dataclass(frozen=True)
@@ -141,15 +139,20 @@ class _Search:
         return SIZE * (self.flash(program) + code) + cycles
 
     def least_ram(self, prices: Prices, enough: float) -> Program:
-        """Lets tasks stream, then wants RAM wherever the arena is fullest, until it is `enough` or
-        shrinks no more."""
+        """Lets tasks stream, then gives up planes and at last scratch wherever the arena is
+        fullest, until it is `enough` or shrinks no more."""
         prices = replace(prices, ram=enough)
         best = program = self.make(prices)
         for _ in range(ROUNDS):
-            full = {name for e in program.entries for name in self._fullest(program, e)}
-            if self.ram(best) <= enough or prices.tight is None or full <= prices.tight:
+            if self.ram(best) <= enough:
                 break
-            prices = replace(prices, tight=prices.tight | full)
+            full = frozenset(n for e in program.entries for n in self._fullest(program, e))
+            if not full <= prices.rows:
+                prices = replace(prices, rows=prices.rows | full)
+            elif not full <= prices.tight:
+                prices = replace(prices, tight=prices.tight | full)
+            else:
+                break
             program = self.make(prices)
             if self.ram(program) < self.ram(best):
                 best = program

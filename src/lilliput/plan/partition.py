@@ -43,12 +43,16 @@ BLOCKS: Final = (1, 2, 4, 8)
 @dataclass(frozen=True)
 class Map:
     """A value as it lies in memory: `rows` rows of `row` bytes, made by part `first` (-1 before
-    the first) and read by part `last` for the last time (the number of parts: afterwards)."""
+    the first) and read by part `last` for the last time (the number of parts: afterwards).
+
+    planar : held in planes, of which a row has a piece in each: nothing runs over it row by row
+    """
 
     rows: int
     row: int
     first: int
     last: int
+    planar: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -167,8 +171,7 @@ class _Cutter:
         best = 0
         for out in made:
             for inp, distance in near.items():
-                ends = self.maps[inp].first < start and start <= self.maps[inp].last < stop
-                if ends:
+                if inp in self.maps and self.maps[inp].first < start <= self.maps[inp].last < stop:
                     a, b = self.maps[out].nbytes, self.maps[inp].nbytes
                     best = max(best, a + b - max(a, distance + b))
         return best
@@ -219,8 +222,9 @@ class _Cutter:
 
     def overlapped(self, members: Sequence[Member], table: Timetable, start: int, stop: int) -> int:
         """Bytes that the outputs of a loop share with inputs that die in it, one with one."""
-        made = [n for n, m in self.maps.items() if start <= m.first < stop <= m.last]
-        dying = [n for n, m in self.maps.items() if m.first < start <= m.last < stop]
+        lying = {n: m for n, m in self.maps.items() if not m.planar}
+        made = [n for n, m in lying.items() if start <= m.first < stop <= m.last]
+        dying = [n for n, m in lying.items() if m.first < start <= m.last < stop]
         total, taken = 0, set[str]()
         for out in made:
             best, which = 0, ""

@@ -6,13 +6,13 @@ it touches; this is the one place where tasks become that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
-from lilliput.ir.op import PLAIN, Layout
+from lilliput.ir.op import Layout
 from lilliput.ir.region import Pointwise, Reduce
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.frames import windowed
@@ -90,8 +90,9 @@ class Parts:
         for value in self.module.outputs(self.entry):
             touch(value, len(self.layout.actions))
         elsewhere = {*self.selection.params, *self.module.states}
+        planar = {n for n, held in self.selection.layouts.items() if held is Layout.PLANES}
         return {
-            root: Map(rows, -(-types[root].nbytes // rows), first[root], last[root])
+            root: Map(rows, -(-types[root].nbytes // rows), first[root], last[root], root in planar)
             for root in first
             if root not in elsewhere
             for rows in (types[root].frame[0],)
@@ -136,7 +137,7 @@ class Parts:
         count = len(task.operands)
         far: dict[str, int | None] = {}
         for i, (value, rule) in enumerate(zip(operands(task), task.rules, strict=True)):
-            if i < count and task.operands[i].packing is not PLAIN:
+            if value.name in self.selection.params:
                 continue
             root, epilogue = self.layout.place(value).root, i >= count
             view = self._view(value)
@@ -150,8 +151,3 @@ class Parts:
         if self.selection.layouts.get(place.root) is Layout.PLANES:
             return planar_view(place.root, value, None)
         return make_view(place.root, value, place.box)
-
-
-def names(parts: Sequence[Part]) -> list[str]:
-    """The tasks that stream, for messages."""
-    return [p.member.name for p in parts if p.member]

@@ -102,7 +102,7 @@ def select(
         raise UnsupportedError(drafts.problems)
     computing = [d for d in drafts.items if isinstance(d, Draft)]
     planar = planar_values(drafts.items, keep)
-    planar = frozenset(v for v in planar if not prices.is_tight(v))
+    planar -= prices.rows
 
     def convert(value: Value) -> float:
         return predict(MAP, Node(copy, (value,), (value,), NoAttrs()), core)

@@ -159,7 +159,9 @@ class StepWriter:
             for j in group.jobs
             if not j.task.kernel.carry(j.task.node)
         ]
-        return self._bytes(f"{self.name}/{group.jobs[0].task.output.name}/scratch", max(sizes, default=0))
+        return self._bytes(
+            f"{self.name}/{group.jobs[0].task.output.name}/scratch", max(sizes, default=0)
+        )
 
     # calls
 
