@@ -81,8 +81,8 @@ def lower_bound(blocks: Sequence[Block], distances: Distances) -> int:
             if out in inputs
         }
         grain = math.gcd(*(b.align for b in alive))
-        rounded = {name: _align(n, grain) for name, n in sizes.items()}
-        coarse = {o: [(i, _align(d, grain)) for i, d in near] for o, near in pairs.items()}
+        rounded = {name: align_up(n, grain) for name, n in sizes.items()}
+        coarse = {o: [(i, align_up(d, grain)) for i, d in near] for o, near in pairs.items()}
         most = max(rounded[name] - n for name, n in sizes.items())
         best = max(best, _need(sizes, pairs), _need(rounded, coarse) - most)
     return best
@@ -142,7 +142,7 @@ def place(
     if not blocks:
         return {}
     bound = base + lower_bound(blocks, distances)
-    problem = _Problem(blocks, distances, base)
+    problem = Problem(blocks, distances, base)
     best: _Tower | None = None
     for key in _greedy_orders(blocks):
         order = sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
@@ -173,6 +173,10 @@ def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int,
     ]
 
 
+Pair = tuple[int, int, int, int]
+"""Blocks i and j, how far j must start behind i if it lies behind, and how far i behind j."""
+
+
 @dataclass(frozen=True)
 class _Tower:
     """A placement: `order` of the buffers, `at` their offsets, `under` the buffer that each one
@@ -195,23 +199,36 @@ class _Tower:
         return found
 
 
-class _Problem:
-    """Blocks by their index: `conflicts` of block i are (j, low, high): with j at offset a, the
-    offsets of i in the open interval (a + low, a + high) are forbidden."""
+class Problem:
+    """Blocks by their index, in bytes; `starts` are the lowest offsets that there are for each.
+
+    conflicts : of block i, (j, low, high): with j at offset a, the offsets of i in the open
+        interval (a + low, a + high) are forbidden
+    """
 
     def __init__(self, blocks: Sequence[Block], distances: Distances, base: int):
         self.sizes = [b.nbytes for b in blocks]
         self.aligns = [b.align for b in blocks]
-        self.starts = [_align(base, b.align) for b in blocks]
+        self.starts = [align_up(base, b.align) for b in blocks]
         self.conflicts: list[list[tuple[int, int, int]]] = [[] for _ in blocks]
         alive: list[int] = []
         for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
             alive = [j for j in alive if blocks[j].last >= blocks[i].first]
             for j in alive:
-                above, below = _gaps(blocks[i], blocks[j], distances)
-                self.conflicts[i].append((j, -above, below))
-                self.conflicts[j].append((i, -below, above))
+                if blocks[i].nbytes and blocks[j].nbytes:
+                    above, below = _gaps(blocks[i], blocks[j], distances)
+                    self.conflicts[i].append((j, -above, below))
+                    self.conflicts[j].append((i, -below, above))
             alive.append(i)
+
+    def pairs(self) -> list[Pair]:
+        """Every conflict once."""
+        return [
+            (i, j, -low, high)
+            for i, conflicts in enumerate(self.conflicts)
+            for j, low, high in conflicts
+            if i < j
+        ]
 
     def build(
         self, order: list[int], like: _Tower | None = None, kept: int = 0, limit: float = math.inf
@@ -230,7 +247,7 @@ class _Problem:
                 if low >= offset:
                     break
                 if offset < high:
-                    offset, lower = _align(high, self.aligns[i]), j
+                    offset, lower = align_up(high, self.aligns[i]), j
             at[i], under[i] = offset, lower
             top = max(top, offset + self.sizes[i])
             if top > limit:
@@ -245,7 +262,7 @@ def _gaps(a: Block, b: Block, distances: Distances) -> tuple[int, int]:
     return min(behind_a, a.nbytes), min(behind_b, b.nbytes)
 
 
-def _improve(problem: _Problem, best: _Tower, bound: int, effort: int) -> _Tower:
+def _improve(problem: Problem, best: _Tower, bound: int, effort: int) -> _Tower:
     """The best placement within `effort` moves from `best`."""
     chance = random.Random(0)
     here, without = best, 0
@@ -274,5 +291,6 @@ def _pick(chance: random.Random, items: Sequence[T]) -> T:
     return items[int(chance.random() * len(items))]
 
 
-def _align(offset: int, align: int) -> int:
+def align_up(offset: int, align: int) -> int:
+    """The first multiple of `align` from `offset` on."""
     return -(-offset // align) * align

@@ -4,7 +4,7 @@ select    nodes -> tasks (kernels, epilogues)
 layout    which values share storage
 group     which tasks stream, and the size of their line buffers
 steps     calls, copies and loops over views of buffers without offsets
-arena     offsets
+arena     offsets, by a search; branch, exact: what is left to prove or to improve
 check     the certificate is verified by code that shares none of the above
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from lilliput.devices.device import Device
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN
-from lilliput.plan import arena, stage
+from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Storage, lay_out
@@ -42,13 +42,15 @@ class PlanOptions:
     streams : groups of values whose tasks run row by row in one loop;
     blocks : parameter in a memory that kernels cannot read -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
-    device it is planned for."""
+    device it is planned for;
+    exact : offsets that are not proven to be optimal are left to OR-tools, which must be there."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
+    exact: bool = False
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -148,6 +150,7 @@ class _Planner:
         """Offsets: states first, for good; above them each entry's arena, shared over time."""
         states = tuple(self._state(s.name) for s in self.module.states.values())
         arenas: dict[str, int] = {}
+        bounds: dict[str, dict[str, int]] = {}
         for memory in self.device.memories:
             at = 0
             for buffer in self.pool.buffers.values():
@@ -156,21 +159,26 @@ class _Planner:
                     self.pool.buffers[buffer.name] = replace(buffer, offset=at)
                     at += buffer.nbytes
             top = at
-            for blocks, near in self.spans.values():
+            for entry, (blocks, near) in self.spans.items():
                 mine = [b for b in blocks if self.pool.buffers[b.name].memory == memory.name]
-                offsets = arena.place(mine, near, at)
-                for block in mine:
-                    self.pool.buffers[block.name] = replace(
-                        self.pool.buffers[block.name], offset=offsets[block.name]
-                    )
-                top = max(top, arena.extent(mine, offsets))
+                placed = self._place(mine, near, at)
+                for name, offset in placed.offsets.items():
+                    self.pool.buffers[name] = replace(self.pool.buffers[name], offset=offset)
+                bounds.setdefault(memory.name, {})[entry] = placed.bound
+                top = max(top, placed.top)
             if top:
                 arenas[memory.name] = -(-top // 4) * 4
         used = {v.buffer for e in entries for v in views(e)}
         used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
         buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.pool.consts.items() if n in used}
-        return Program(self.module.name, buffers, consts, states, entries, arenas)
+        bounds = {memory: bounds[memory] for memory in arenas}
+        return Program(self.module.name, buffers, consts, states, entries, arenas, bounds)
+
+    def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
+        """Offsets from `base` on, and how far they can be from the best ones."""
+        placed = branch.tighten(blocks, near, base, arena.place(blocks, near, base))
+        return exact.solve(blocks, near, base, placed) if self.options.exact else placed
 
     def _state(self, name: str) -> StateSlot:
         state = self.module.states[name]
