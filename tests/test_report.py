@@ -222,8 +222,10 @@ def test_the_marked_step_decides_and_the_bound_is_kept(name: str, k: int) -> Non
     assert len(steps) == len(line.columns)
     assert [i for i, s in enumerate(steps) if "most" in s.kinds] == [line.peak]
     assert all(c.need <= line.columns[line.peak].need <= line.lower_bound for c in line.columns)
-    assert line.columns[line.peak].need == line.lower_bound <= line.used <= line.arena
-    assert all(c.need <= c.alive for c in line.columns)
+    assert line.lower_bound <= line.used <= line.arena
+    for t, column in enumerate(line.columns):  # more than what is alive by alignment only
+        alive = sum(b.first <= t <= b.last for b in line.lives)
+        assert column.need <= column.alive + 7 * alive
     assert max(b.offset + b.nbytes for b in line.lives) == line.used
     assert bool(svg.all("line", "bound")) == (line.lower_bound < line.used)
 

@@ -38,6 +38,7 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
+@common.exact
 @common.shrink
 @common.compiler("none")
 @common.io
@@ -56,6 +57,7 @@ def compile_(
     device: str,
     out: str,
     optimize: str,
+    exact: bool,
     shrink: bool,
     compiler: str,
     io: str,
@@ -73,7 +75,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink)
+    options = common.options(compiler, optimize, shrink, exact=exact)
     compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -96,6 +98,7 @@ def compile_(
 )
 @common.seed
 @common.optimize
+@common.exact
 @common.shrink
 @common.compiler()
 @common.io
@@ -108,6 +111,7 @@ def check(
     samples: int,
     seed: int,
     optimize: str,
+    exact: bool,
     shrink: bool,
     compiler: str,
     io: str,
@@ -128,7 +132,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink),
+        options=common.options(compiler, optimize, shrink, exact=exact),
         emulator=emulator,
         log=common.log,
     )
@@ -175,6 +179,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.device
 @common.seed
 @common.optimize
+@common.exact
 @common.shrink
 @common.compiler()
 @common.io
@@ -192,6 +197,7 @@ def profile(
     device: str,
     seed: int,
     optimize: str,
+    exact: bool,
     shrink: bool,
     compiler: str,
     io: str,
@@ -206,7 +212,7 @@ def profile(
         pipeline.load(model, io=io),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink),
+        options=common.options(compiler, optimize, shrink, exact=exact),
         blocks=blocks,
         log=common.log,
     )

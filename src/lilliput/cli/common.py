@@ -36,6 +36,11 @@ optimize = click.option(
     show_default=True,
     help="The fastest plan that fits, the one with the least flash, or with the least RAM.",
 )
+exact = click.option(
+    "--exact",
+    is_flag=True,
+    help="Prove that buffers cannot be placed better, with OR-tools where that is open.",
+)
 profile = click.option(
     "--profile", "profiled", is_flag=True, help="Count the instructions for the report, too."
 )
@@ -70,12 +75,14 @@ def compiler(*more: str) -> Callable[[F], F]:
     )
 
 
-def options(compiler: str, optimize: str, shrink: bool = True) -> Options:
+def options(compiler: str, optimize: str, shrink: bool = True, *, exact: bool = False) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
+    from lilliput.plan.build import PlanOptions
     from lilliput.plan.objective import Optimize
 
-    return Options(compiler=compiler, optimize=Optimize(optimize), shrink=shrink)
+    plan = PlanOptions(exact=exact)
+    return Options(compiler=compiler, optimize=Optimize(optimize), plan=plan, shrink=shrink)
 
 
 def log(message: str) -> None:

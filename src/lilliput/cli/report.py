@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--html", metavar="FILE", help="Write the page into this file, too.")
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only.")
 @common.optimize
+@common.exact
 @common.shrink
 @common.compiler("none")
 @common.io
@@ -37,6 +38,7 @@ def report(
     html: str | None,
     plain: bool,
     optimize: str,
+    exact: bool,
     shrink: bool,
     compiler: str,
     io: str,
@@ -52,7 +54,7 @@ def report(
     if Path(path).is_dir():
         summary = _of_folder(path, device, profiled=profiled)
     else:
-        options = common.options(compiler, optimize, shrink)
+        options = common.options(compiler, optimize, shrink, exact=exact)
         summary = _of_network(path, device, options, io, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")

@@ -101,7 +101,7 @@ class Compiled:
     def to_json(self) -> dict[str, object]:
         """The summary, with what the planner decided under `plan`."""
         value = self.summary.to_json()
-        planned = ("arenas", "peak", "layers", "timelines", "constants")
+        planned = ("arenas", "bounds", "peak", "layers", "timelines", "constants")
         return {**value, "plan": {key: value.pop(key) for key in planned}}
 
 

@@ -5,15 +5,36 @@ that is done with its input row by row may write its output behind itself.  How 
 follows from what the kernel declares (`Kernel.overlap`) and from its region rule; it comes
 in here as the smallest allowed distance from the output's start to the input's.
 
-The planner is greedy: buffers in order of size (and other orders; the best is kept), each
-at the lowest offset that conflicts with none placed before.  The result is a certificate
-that `plan.check` verifies by other means.
+One idea: a placement is an order.  Buffers are taken one after the other, each at the lowest
+offset that conflicts with none before it.  Taking the buffers of a best placement from its
+lowest to its highest reaches that placement again, so the best order is a best placement, and
+planning is a search over orders:
+
+    greedy   a few orders that are known to be good: by size, by life, from the last step back
+    search   the buffer at the top stands on another one, that on a third, down to the base;
+             to get lower, one of this tower has to be taken before what it stands on.  Such a
+             move is chosen at random (the seed is fixed), and kept if the top is no higher,
+             or once in a while if it is; it ends at the lower bound, or after `effort` moves
+
+The result is a certificate that `plan.check` verifies by other means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+EFFORT: Final = 250
+"""Moves of the search: of the networks that were looked at all are optimal after fewer."""
+PATIENCE: Final = 50
+"""Moves without a better placement after which the search goes back to the best one."""
+UPHILL: Final = 0.1
+"""The part of the moves that are kept although the top gets higher."""
 
 
 @dataclass(frozen=True)
@@ -28,41 +49,8 @@ class Block:
 
 
 Distances = Mapping[tuple[str, str], int]
-"""(output, input) -> bytes that the input's start must lie behind the output's start."""
-
-
-def lower_bound(blocks: Sequence[Block], distances: Distances) -> int:
-    """Bytes that any placement needs: the largest sum alive at one step.
-
-    Where an output may run over an input, the pair counts as what both need together.
-    """
-    times = {b.first for b in blocks}
-    best = 0
-    for t in times:
-        alive = {b.name: b for b in blocks if b.first <= t <= b.last}
-        total = sum(b.nbytes for b in alive.values())
-        saved: dict[str, int] = {}
-        for (out, inp), distance in distances.items():
-            if out in alive and inp in alive:
-                together = max(alive[out].nbytes, distance + alive[inp].nbytes)
-                gain = alive[out].nbytes + alive[inp].nbytes - together
-                saved[out] = saved.get(out, 0) + max(gain, 0)
-        best = max(best, total - sum(saved.values()))
-    return best
-
-
-def place(blocks: Sequence[Block], distances: Distances, base: int = 0) -> dict[str, int]:
-    """Offsets from `base` upwards; the best of several greedy orders, always the same one."""
-    orders: list[Callable[[Block], tuple[int, ...]]] = [
-        lambda b: (-b.nbytes, b.first),
-        lambda b: (b.first, -b.nbytes),
-        lambda b: (-b.nbytes * (b.last - b.first + 1), b.first),
-        lambda b: (-(b.last - b.first), -b.nbytes),
-    ]
-    peaks = _pressure(blocks)
-    orders.append(lambda b: (-peaks[b.name], -b.nbytes, b.first))
-    results = [_greedy(sorted(blocks, key=order), distances, base) for order in orders]
-    return min(results, key=lambda offsets: extent(blocks, offsets))
+"""(output, input) -> bytes that the input's start must lie behind the output's start, or the
+input ends where the output starts at the latest.  Never both of (a, b) and (b, a)."""
 
 
 def extent(blocks: Sequence[Block], offsets: Mapping[str, int]) -> int:
@@ -70,51 +58,239 @@ def extent(blocks: Sequence[Block], offsets: Mapping[str, int]) -> int:
     return max((offsets[b.name] + b.nbytes for b in blocks), default=0)
 
 
-def _pressure(blocks: Sequence[Block]) -> dict[str, int]:
-    """For each block the most bytes that are alive at any step of its life."""
-    return {
-        b.name: max(
-            sum(o.nbytes for o in blocks if o.first <= t <= o.last)
-            for t in range(b.first, b.last + 1)
-        )
-        for b in blocks
-    }
+# The lower bound --------------------------------------------------------------------------
 
 
-def _greedy(blocks: Sequence[Block], distances: Distances, base: int) -> dict[str, int]:
-    offsets: dict[str, int] = {}
-    placed: list[Block] = []
-    for block in blocks:
-        taken = sorted(
-            _forbidden(block, other, offsets[other.name], distances)
-            for other in placed
-            if block.first <= other.last and other.first <= block.last
-        )
-        offsets[block.name] = _settle(_align(base, block.align), taken, block.align)
-        placed.append(block)
-    return offsets
+def lower_bound(blocks: Sequence[Block], distances: Distances) -> int:
+    """Bytes that any placement needs, whatever its base: the most that one step needs.
+
+    A step needs what is alive in it less what may lie over one another (`_need`).  Offsets are
+    multiples of the smallest alignment g, so that a placement stays one if every size and
+    distance is rounded up to a multiple of g; its extent grows by what the topmost buffer was
+    rounded up by.  So the rounded need less the largest rounding is a bound as well.
+    """
+    inputs: dict[str, list[tuple[str, int]]] = {}
+    for (out, inp), distance in distances.items():
+        inputs.setdefault(out, []).append((inp, distance))
+    best = 0
+    for alive in _steps(blocks):
+        sizes = {b.name: b.nbytes for b in alive}
+        pairs = {
+            out: [(inp, distance) for inp, distance in inputs[out] if inp in sizes]
+            for out in sizes
+            if out in inputs
+        }
+        grain = math.gcd(*(b.align for b in alive))
+        rounded = {name: align_up(n, grain) for name, n in sizes.items()}
+        coarse = {o: [(i, align_up(d, grain)) for i, d in near] for o, near in pairs.items()}
+        most = max(rounded[name] - n for name, n in sizes.items())
+        best = max(best, _need(sizes, pairs), _need(rounded, coarse) - most)
+    return best
 
 
-def _settle(offset: int, taken: Sequence[tuple[int, int]], align: int) -> int:
-    """The lowest aligned offset from `offset` on that lies in no open interval of `taken`."""
-    moved = True
-    while moved:
-        moved = False
-        for low, high in taken:
-            if low < offset < high:
-                offset, moved = _align(high, align), True
-    return offset
+def _need(sizes: Mapping[str, int], inputs: Mapping[str, Sequence[tuple[str, int]]]) -> int:
+    """Bytes that the buffers of one step cover at the least.
+
+    A union covers at least the sum of its members less the sum of their overlaps in pairs
+    (Bonferroni), and only an output and its input overlap.  Those overlaps are bounded twice:
+
+    by output   inputs do not meet, and each begins at its distance or further on.  Laid one
+                after the other in the order of their distances they leave the least of the
+                output uncovered.  (If two of them may meet, each counts for itself.)
+    by input    counted one after the other, outputs before their inputs, a buffer saves no
+                more than its own size, over however many outputs it reaches
+    """
+    by_output = 0
+    by_input: dict[str, int] = {}
+    for out, near in inputs.items():
+        covered = at = 0
+        for inp, distance in sorted(near, key=lambda pair: pair[1]):
+            gain = max(0, min(sizes[inp], sizes[out] - distance))
+            by_input[inp] = by_input.get(inp, 0) + gain
+            at = max(at, distance)
+            covered += max(0, min(sizes[inp], sizes[out] - at))
+            at += sizes[inp]
+        names = {inp for inp, _ in near}
+        meet = any(other in names for inp in names for other, _ in inputs.get(inp, ()))
+        gains = sum(max(0, min(sizes[inp], sizes[out] - d)) for inp, d in near)
+        by_output += gains if meet else covered
+    saved = min(by_output, sum(min(sizes[inp], gain) for inp, gain in by_input.items()))
+    return sum(sizes.values()) - saved
 
 
-def _forbidden(block: Block, other: Block, at: int, distances: Distances) -> tuple[int, int]:
-    """The open interval of offsets that `block` may not have while `other` lies at `at`."""
-    low, high = at - block.nbytes, at + other.nbytes
-    if (block.name, other.name) in distances:  # block is the output, other its input
-        low = at - distances[block.name, other.name]
-    elif (other.name, block.name) in distances:  # block is the input, other the output
-        high = at + distances[other.name, block.name]
-    return low, max(low, high)
+def _steps(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """What is alive at each step in which something begins to be."""
+    waiting = sorted(blocks, key=lambda b: b.first)
+    alive: list[Block] = []
+    for k, block in enumerate(waiting):
+        alive = [b for b in alive if b.last >= block.first]
+        alive.append(block)
+        if k + 1 == len(waiting) or waiting[k + 1].first > block.first:
+            yield alive
 
 
-def _align(offset: int, align: int) -> int:
+# Placing ----------------------------------------------------------------------------------
+
+
+def place(
+    blocks: Sequence[Block], distances: Distances, base: int = 0, effort: int = EFFORT
+) -> dict[str, int]:
+    """Offsets from `base` upwards, always the same ones; never worse than the best greedy order.
+
+    effort : moves of the search; 0 is greedy orders alone, for inner loops
+    """
+    if not blocks:
+        return {}
+    bound = base + lower_bound(blocks, distances)
+    problem = Problem(blocks, distances, base)
+    best: _Tower | None = None
+    for key in _greedy_orders(blocks):
+        order = sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
+        tower = problem.build(order)
+        if tower is not None and (best is None or tower.top < best.top):
+            best = tower
+        if best is not None and best.top <= bound:
+            break
+    assert best is not None
+    best = _improve(problem, best, bound, effort)
+    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+
+
+def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int, ...]]]:
+    """What sorts the buffers; the last one places an output before the input behind it."""
+    load = {max(b.first for b in alive): sum(b.nbytes for b in alive) for alive in _steps(blocks)}
+
+    def pressure(block: Block) -> int:
+        return max(n for t, n in load.items() if block.first <= t <= block.last)
+
+    return [
+        lambda b: (-b.nbytes, b.first),
+        lambda b: (b.first, -b.nbytes),
+        lambda b: (-b.nbytes * (b.last - b.first + 1), b.first),
+        lambda b: (-(b.last - b.first), -b.nbytes),
+        lambda b: (-pressure(b), -b.nbytes, b.first),
+        lambda b: (-b.first, -b.last, -b.nbytes),
+    ]
+
+
+Pair = tuple[int, int, int, int]
+"""Blocks i and j, how far j must start behind i if it lies behind, and how far i behind j."""
+
+
+@dataclass(frozen=True)
+class _Tower:
+    """A placement: `order` of the buffers, `at` their offsets, `under` the buffer that each one
+    stands on (-1: the base), `top` the first byte behind all."""
+
+    order: list[int]
+    at: list[int]
+    under: list[int]
+    top: int
+
+    def highest(self, sizes: Sequence[int]) -> list[int]:
+        return [i for i, offset in enumerate(self.at) if offset + sizes[i] == self.top]
+
+    def joints(self, block: int) -> list[tuple[int, int]]:
+        """(lower, upper) of whatever stands on one another, from `block` down."""
+        found: list[tuple[int, int]] = []
+        while (lower := self.under[block]) >= 0:
+            found.append((lower, block))
+            block = lower
+        return found
+
+
+class Problem:
+    """Blocks by their index, in bytes; `starts` are the lowest offsets that there are for each.
+
+    conflicts : of block i, (j, low, high): with j at offset a, the offsets of i in the open
+        interval (a + low, a + high) are forbidden
+    """
+
+    def __init__(self, blocks: Sequence[Block], distances: Distances, base: int):
+        self.sizes = [b.nbytes for b in blocks]
+        self.aligns = [b.align for b in blocks]
+        self.starts = [align_up(base, b.align) for b in blocks]
+        self.conflicts: list[list[tuple[int, int, int]]] = [[] for _ in blocks]
+        alive: list[int] = []
+        for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
+            alive = [j for j in alive if blocks[j].last >= blocks[i].first]
+            for j in alive:
+                if blocks[i].nbytes and blocks[j].nbytes:
+                    above, below = _gaps(blocks[i], blocks[j], distances)
+                    self.conflicts[i].append((j, -above, below))
+                    self.conflicts[j].append((i, -below, above))
+            alive.append(i)
+
+    def pairs(self) -> list[Pair]:
+        """Every conflict once."""
+        return [
+            (i, j, -low, high)
+            for i, conflicts in enumerate(self.conflicts)
+            for j, low, high in conflicts
+            if i < j
+        ]
+
+    def build(
+        self, order: list[int], like: _Tower | None = None, kept: int = 0, limit: float = math.inf
+    ) -> _Tower | None:
+        """The placement of an order, of which the first `kept` blocks are placed as in `like`;
+        None where it gets higher than `limit`."""
+        at, under, top = [-1] * len(order), [-1] * len(order), 0
+        if like is not None:
+            for i in order[:kept]:
+                at[i], under[i] = like.at[i], like.under[i]
+                top = max(top, at[i] + self.sizes[i])
+        for i in order[kept:]:
+            taken = sorted((at[j] + a, at[j] + b, j) for j, a, b in self.conflicts[i] if at[j] >= 0)
+            offset, lower = self.starts[i], -1
+            for low, high, j in taken:
+                if low >= offset:
+                    break
+                if offset < high:
+                    offset, lower = align_up(high, self.aligns[i]), j
+            at[i], under[i] = offset, lower
+            top = max(top, offset + self.sizes[i])
+            if top > limit:
+                return None
+        return _Tower(order, at, under, top)
+
+
+def _gaps(a: Block, b: Block, distances: Distances) -> tuple[int, int]:
+    """(how far b must start behind a, if it lies behind; how far a behind b)."""
+    behind_a = distances.get((a.name, b.name), a.nbytes)
+    behind_b = distances.get((b.name, a.name), b.nbytes)
+    return min(behind_a, a.nbytes), min(behind_b, b.nbytes)
+
+
+def _improve(problem: Problem, best: _Tower, bound: int, effort: int) -> _Tower:
+    """The best placement within `effort` moves from `best`."""
+    chance = random.Random(0)
+    here, without = best, 0
+    for _ in range(effort):
+        if best.top <= bound:
+            break
+        joints = here.joints(_pick(chance, here.highest(problem.sizes)))
+        if not joints:
+            break  # one buffer is as large as all: nothing is lower
+        lower, upper = _pick(chance, joints)
+        order = [i for i in here.order if i != upper]
+        kept = order.index(lower)
+        order.insert(kept, upper)
+        limit = math.inf if chance.random() < UPHILL else here.top
+        moved = problem.build(order, here, kept, limit)
+        here = moved or here
+        without += 1
+        if here.top < best.top:
+            best, without = here, 0
+        elif without >= PATIENCE:
+            here, without = best, 0
+    return best
+
+
+def _pick(chance: random.Random, items: Sequence[T]) -> T:
+    return items[int(chance.random() * len(items))]
+
+
+def align_up(offset: int, align: int) -> int:
+    """The first multiple of `align` from `offset` on."""
     return -(-offset // align) * align

@@ -1,10 +1,11 @@
 """From a module to a program: the planner's own pipeline, on one screen in `plan`.
 
+order     of all orders of the operators the one that keeps the fewest bytes alive
 select    nodes -> tasks (kernels, epilogues)
 layout    which values share storage
 group     which tasks stream, and the size of their line buffers
 steps     calls, copies and loops over views of buffers without offsets
-arena     offsets
+arena     offsets, by a search; branch, exact: what is left to prove or to improve
 check     the certificate is verified by code that shares none of the above
 """
 
@@ -20,12 +21,13 @@ import numpy as np
 from lilliput.devices.device import Device
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN
-from lilliput.plan import arena, stage
+from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
-from lilliput.plan.objective import Budget, Optimize, Prices, best_plan
+from lilliput.plan.objective import Budget, Make, Optimize, Prices, best_plan
+from lilliput.plan.order import reorder
 from lilliput.plan.overlap import distances
 from lilliput.plan.partition import Run, partition
 from lilliput.plan.parts import Parts
@@ -47,13 +49,15 @@ class PlanOptions:
     streams : groups of values whose tasks run row by row in one loop;
     blocks : parameter in a memory that kernels cannot read -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
-    device it is planned for."""
+    device it is planned for;
+    exact : offsets that are not proven to be optimal are left to OR-tools, which must be there."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
+    exact: bool = False
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -66,15 +70,31 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     missing = tuple(p.name for p in module.params.values() if p.data is None)
     whole, chosen = _with_stand_ins(module), options or PlanOptions()
 
-    def make(prices: Prices) -> Program:
-        work = _Planner(whole, device, chosen, prices)
-        for name in module.graphs:
-            work.choose(name)
-        return work.finish(tuple(work.entry(name) for name in module.graphs))
+    def maker(module: Module) -> Make:
+        def make(prices: Prices) -> Program:
+            work = _Planner(module, device, chosen, prices)
+            for name in module.graphs:
+                work.choose(name)
+            return work.finish(tuple(work.entry(name) for name in module.graphs))
 
+        return make
+
+    make, ordered = maker(whole), whole
+    if not chosen.streams:  # a group is a run of neighbours in the order that its author saw
+        ordered = reorder(whole)
+    if ordered is not whole:
+        make = _smaller(make, maker(ordered), chosen.optimize, device.ram.name)
     program = best_plan(make, device, chosen.optimize, chosen.budget or Budget.of(device))
     check(program, {m.name: m.direct for m in device.memories})
     return replace(program, missing=missing)
+
+
+def _smaller(make: Make, other: Make, optimize: Optimize, memory: str) -> Make:
+    """The one of two orders of the operators whose arena is smaller, `make` where both are equal:
+    fewer bytes alive do not always make a smaller arena."""
+    prices = Prices(ram=0) if optimize is Optimize.RAM else Prices()
+    one, another = (m(prices).arenas.get(memory, 0) for m in (make, other))
+    return other if another < one else make
 
 
 def _with_stand_ins(module: Module) -> Module:
@@ -161,6 +181,7 @@ class _Planner:
         """Offsets: states first, for good; above them each entry's arena, shared over time."""
         states = tuple(self._state(s.name) for s in self.module.states.values())
         arenas: dict[str, int] = {}
+        bounds: dict[str, dict[str, int]] = {}
         for memory in self.device.memories:
             at = 0
             for buffer in self.pool.buffers.values():
@@ -169,21 +190,26 @@ class _Planner:
                     self.pool.buffers[buffer.name] = replace(buffer, offset=at)
                     at += buffer.nbytes
             top = at
-            for blocks, near in self.spans.values():
+            for entry, (blocks, near) in self.spans.items():
                 mine = [b for b in blocks if self.pool.buffers[b.name].memory == memory.name]
-                offsets = arena.place(mine, near, at)
-                for block in mine:
-                    self.pool.buffers[block.name] = replace(
-                        self.pool.buffers[block.name], offset=offsets[block.name]
-                    )
-                top = max(top, arena.extent(mine, offsets))
+                placed = self._place(mine, near, at)
+                for name, offset in placed.offsets.items():
+                    self.pool.buffers[name] = replace(self.pool.buffers[name], offset=offset)
+                bounds.setdefault(memory.name, {})[entry] = placed.bound
+                top = max(top, placed.top)
             if top:
                 arenas[memory.name] = -(-top // 4) * 4
         used = {v.buffer for e in entries for v in views(e)}
         used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
         buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.pool.consts.items() if n in used}
-        return Program(self.module.name, buffers, consts, states, entries, arenas)
+        bounds = {memory: bounds[memory] for memory in arenas}
+        return Program(self.module.name, buffers, consts, states, entries, arenas, bounds)
+
+    def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
+        """Offsets from `base` on, and how far they can be from the best ones."""
+        placed = branch.tighten(blocks, near, base, arena.place(blocks, near, base))
+        return exact.solve(blocks, near, base, placed) if self.options.exact else placed
 
     def _state(self, name: str) -> StateSlot:
         state = self.module.states[name]

@@ -12,7 +12,7 @@ certificate: `plan.check` verifies it without knowing how it was found.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from lilliput.ir.graph import Node, Value
@@ -276,8 +276,13 @@ class StateSlot:
 
 @dataclass(frozen=True)
 class Program:
-    """A planned module.  `arenas` maps each memory to the bytes used of it; `missing` names
-    parameters that have no data yet, whose constants stand for their size alone."""
+    """A planned module.
+
+    arenas : bytes used of each memory
+    bounds : memory -> entry -> bytes that no placement of the entry's buffers does with less than,
+        what the states take included, for the kernels and the order that were chosen
+    missing : parameters that have no data yet, whose constants stand for their size alone
+    """
 
     name: str
     buffers: Mapping[str, Buffer]
@@ -285,7 +290,12 @@ class Program:
     states: tuple[StateSlot, ...]
     entries: tuple[Entry, ...]
     arenas: Mapping[str, int]
+    bounds: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     missing: tuple[str, ...] = ()
+
+    def lower_bound(self, memory: str) -> int:
+        """Bytes that no placement does with less than, of all entries; an arena is whole words."""
+        return -(-max(self.bounds.get(memory, {}).values(), default=0) // 4) * 4
 
     def arena_align(self, memory: str) -> int:
         """What the start of an arena has to be aligned to, in bytes."""

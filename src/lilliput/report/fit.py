@@ -121,12 +121,14 @@ def _ram(summary: Summary, need: Need) -> Iterator[str]:
     line = max(lines, key=lambda x: x.columns[x.peak].need)
     top, size = line.columns[line.peak], need.memory.size or 0
     rest = need.used - line.arena
-    gap = line.arena - line.lower_bound
+    gap = line.arena - top.need
     yield (
         f"Step {top.step}, {middle(top.what, NAME)}, decides: it needs {top.need:,} B at once. "
         + (
             "The plan reaches that, so that no other placement would help."
             if gap == 0
+            else f"The plan needs {gap:,} B more than that, as every placement does."
+            if line.arena == summary.bounds[line.memory]
             else f"The plan needs {gap:,} B more than that."
         )
     )
@@ -238,12 +240,13 @@ def _room(summary: Summary) -> Iterator[str]:
     if all(n.memory.size is None for n in needs(summary)):
         yield "This is a core and not a board: there is no limit to hold the numbers against."
     for line in summary.timelines:
-        gap = line.used - line.lower_bound
         if line.columns and line.memory == summary.ram.name:
-            what = middle(line.columns[line.peak].what, NAME)
+            top = line.columns[line.peak]
+            what, gap = middle(top.what, NAME), line.used - top.need
+            every = ", as every placement is" if line.used == line.lower_bound else ""
             yield (
-                f"{line.entry}: {what} needs most, {line.columns[line.peak].need:,} B at once."
-                + (f" The plan is {gap:,} B above that." if gap else "")
+                f"{line.entry}: {what} needs most, {top.need:,} B at once."
+                + (f" The plan is {gap:,} B above that{every}." if gap else "")
             )
     smaller = [b for b in summary.alternatives if summary.ram.size and b.ram < summary.ram.size]
     if smaller:

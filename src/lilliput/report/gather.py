@@ -73,6 +73,7 @@ def summarize(
         ram_bytes,
         flash_bytes,
         arenas,
+        {memory: program.lower_bound(memory) for memory in arenas},
         None,
         peak(lines, ram),
         tuple(layers(program, device.core.name)),

@@ -218,7 +218,7 @@ def _time(summary: Summary) -> Markup:
         if line.used < line.arena:
             told += f" of the arena's {line.arena:,} B"
         if gap == 0:
-            told += ", which is the lower bound of any placement"
+            told += ", which is the lower bound of any placement: optimal"
         else:
             told += f", {gap:,} B above the lower bound of any placement, {line.lower_bound:,} B"
         figures += [

@@ -164,6 +164,8 @@ class Timeline:
     """An arena over the steps of an entry; `peak` is the column that decides its size.
 
     arena : bytes of the whole arena; used : of them by this entry, states included
+    lower_bound : of `used`, for any placement: the largest need, or more where the planner has
+        proven that several steps together need more
     """
 
     entry: str
@@ -285,7 +287,8 @@ class Shrinking:
 class Summary:
     """`missing` says why numbers are None.
 
-    arenas : bytes of each memory that the plan uses; fits : in every memory of the device
+    arenas : bytes of each memory that the plan uses; bounds : those that no placement of the same
+        buffers does with less than; fits : in every memory of the device
     prediction : what is known of the error of `predicted_cycles`
     shrinking : what was left out of the network, None where nothing was
     alternatives : other boards that would do, the smallest first
@@ -298,6 +301,7 @@ class Summary:
     ram_bytes: RamBytes
     flash_bytes: FlashBytes
     arenas: Mapping[str, int]
+    bounds: Mapping[str, int]
     fits: bool | None
     peak: Peak
     layers: tuple[Layer, ...]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lilliput.report.fit import advice
 from lilliput.report.removed import removed_text
 from lilliput.report.summary import Layer, Life, Summary, Timeline
-from lilliput.report.words import VERDICT, columns, middle, printable, short, size, total
+from lilliput.report.words import VERDICT, columns, middle, placement, printable, short, size, total
 
 ROWS = 16
 WIDTH = 100
@@ -51,9 +51,10 @@ def text(summary: Summary) -> str:
         ("  constants", size(flash.constants)),
         ("  code", size(flash.code)),
         ("fullest at", short(top.layer)),
-        (
-            "",
-            f"{top.nbytes:,} B alive, some of them over one another; at best {top.lower_bound:,} B",
+        ("", f"{top.nbytes:,} B alive, some of them over one another"),
+        *(
+            (f"{name} arena", placement(used, summary.bounds[name]))
+            for name, used in summary.arenas.items()
         ),
         ("fits", VERDICT[summary.fits]),
     ]
@@ -107,8 +108,8 @@ def _work(summary: Summary) -> Iterator[str]:
 
 def _memory(line: Timeline, glyphs: Glyphs) -> Iterator[str]:
     yield (
-        f"{line.memory} over the {len(line.columns)} steps of {line.entry}: {line.used:,} B, "
-        f"at best {line.lower_bound:,} B by any placement"
+        f"{line.memory} over the {len(line.columns)} steps of {line.entry}: "
+        + placement(line.used, line.lower_bound)
     )
     letters = dict(zip(line.lives, _letters(line), strict=True))
     slots = _slots(line)

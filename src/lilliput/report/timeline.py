@@ -2,7 +2,8 @@
 
 One idea: a step *needs* what is alive in it, less what may lie over one another because a kernel
 has no more use for an input row.  No placement can do with less than the largest need, so the
-step of the largest need is the one to look at when memory is short.
+step of the largest need is the one to look at when memory is short.  The lower bound that the
+planner has proven is that, or more.
 """
 
 from __future__ import annotations
@@ -62,14 +63,13 @@ def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
         for b in sorted(blocks, key=lambda b: (b.first, b.last, b.name))
     ]
     peak = max(range(end), key=lambda t: (columns[t].need, columns[t].alive, -t), default=0)
-    bound = states + arena.lower_bound(blocks, far)
     return Timeline(
         entry.name,
         memory,
         program.arenas[memory],
         max(b.offset + b.nbytes for b in lives),
         states,
-        bound,
+        program.bounds[memory][entry.name],
         peak,
         tuple(columns),
         tuple(lives),

@@ -38,6 +38,12 @@ def total(count: int | None) -> str:
     return "unknown" if count is None else f"{count:>10,} B ({count / 1024:.1f} kB)"
 
 
+def placement(used: int, bound: int) -> str:
+    """How good a placement is: bytes used, beside what none can do with less than."""
+    gap = f"{used - bound:,} B above it" if used > bound else "optimal"
+    return f"{used:,} B, lower bound {bound:,} B: {gap}"
+
+
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is aligned left and whose others are aligned right."""
     widths = [max(len(r[i]) for r in (head, *rows)) for i in range(len(head))]
