@@ -24,12 +24,12 @@ from lilliput.ir.op import PLAIN
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
-from lilliput.plan.layout import Storage, lay_out
+from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.objective import Budget, Make, Optimize, Prices, best_plan
 from lilliput.plan.order import reorder
 from lilliput.plan.overlap import distances
-from lilliput.plan.partition import Run, partition
+from lilliput.plan.partition import Cut, partition
 from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Homes, Pool
 from lilliput.plan.program import (
@@ -41,6 +41,9 @@ from lilliput.plan.program import (
 from lilliput.plan.select import Selection, select
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.views import make_view
+
+AGAIN = 4
+"""Times that kernels are chosen at most: each time with less scratch for some."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
 def _smaller(make: Make, other: Make, optimize: Optimize, memory: str) -> Make:
     """The one of two orders of the operators whose arena is smaller, `make` where both are equal:
     fewer bytes alive do not always make a smaller arena."""
-    prices = Prices(ram=0) if optimize is Optimize.RAM else Prices()
+    prices = Prices(ram=None) if optimize is Optimize.RAM else Prices()
     one, another = (m(prices).arenas.get(memory, 0) for m in (make, other))
     return other if another < one else make
 
@@ -132,9 +135,31 @@ class _Planner:
         graph = self.module.graphs[name]
         keep = frozenset(v.name for v in graph.outputs)
         sliced = frozenset(self.options.blocks)
-        core = self.device.core.name
-        self.selections[name] = select(graph, self.module.params, keep, core, sliced, self.prices)
+        core, prices = self.device.core.name, self.prices
+        for _ in range(AGAIN):
+            chosen = select(graph, self.module.params, keep, core, sliced, prices)
+            self.selections[name] = chosen
+            allowed = self._scratch(name)
+            if not allowed:
+                break
+            prices = replace(prices, scratch={**prices.scratch, **allowed})
         self.turning |= self._storage(name).turning
+
+    def _scratch(self, name: str) -> dict[str, float]:
+        """Value -> bytes of scratch that its making may have in the cut of the entry, where its
+        kernel wants more."""
+        storage = self._storage(name)
+        cut = self._cut(name, storage)
+        if cut is None:
+            return {}
+        tasks = [(i, a.task) for i, a in enumerate(storage.actions) if isinstance(a, Job)]
+        return {
+            task.output.name: allowed
+            for i, task in tasks
+            if task.others
+            for allowed in (max(cut.scratch(i), min(k.scratch(task.node) for k in task.others)),)
+            if task.kernel.scratch(task.node) > allowed
+        }
 
     def _storage(self, name: str) -> Storage:
         module, selection = self.module, self.selections[name]
@@ -151,7 +176,8 @@ class _Planner:
     def entry(self, name: str) -> Entry:
         """Storage, steps, copies between memories, lifetimes."""
         module, selection, layout = self.module, self.selections[name], self._storage(name)
-        runs = () if self.options.streams else self._runs(name, layout)
+        cut = self._cut(name, layout)
+        runs = cut.runs if cut else ()
         writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams, runs)
         steps = writer.steps()
         inputs = tuple((v, writer.view(v)) for v in module.inputs(name))
@@ -170,10 +196,11 @@ class _Planner:
         self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))
         return entry
 
-    def _runs(self, name: str, layout: Storage) -> tuple[Run, ...]:
-        """Which tasks stream together, for the RAM that there is."""
-        if self.prices.ram == inf:
-            return ()
+    def _cut(self, name: str, layout: Storage) -> Cut | None:
+        """Which tasks stream together, for the RAM that there is; None where that is said, or
+        does not matter."""
+        if self.prices.ram == inf or self.options.streams:
+            return None
         view = Parts(self.module, name, layout, self.selections[name], self.device.core.name)
         return partition(view.parts(), view.maps(), self.prices.ram)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from lilliput.devices.device import cores
 from lilliput.errors import Problem
@@ -139,7 +140,8 @@ class _Drafter:
 
     def _memory(self, kernel: Kernel, node: Node, made: Value) -> float:
         """What the kernel's memory costs at today's prices."""
-        scratch = SCRATCH * kernel.scratch(node) if made.name in self.prices.tight else 0.0
+        allowed = self.prices.scratch.get(made.name, inf)
+        scratch = SCRATCH * max(kernel.scratch(node) - allowed, 0)
         if not self.prices.flash or kernel.growth == 1:
             return scratch
         packed = (node.inputs[i].type.nbytes for i in kernel.packed)

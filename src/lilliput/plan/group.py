@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from lilliput.errors import PlanError
@@ -68,14 +68,17 @@ class Timetable:
     iterations: int
 
 
-def stride(rule: AxisRule) -> Fraction:
+Rate = int | Fraction
+
+
+def stride(rule: AxisRule) -> Rate:
     """Rows of the operand for each row of the iteration."""
     inner = windowed(rule)
     if isinstance(inner, Window):
-        return Fraction(inner.stride)
+        return inner.stride
     if isinstance(inner, Spread):
         return Fraction(1, inner.stride)
-    return Fraction(inner.num, inner.den) if isinstance(inner, Scale) else Fraction(1)
+    return Fraction(inner.num, inner.den) if isinstance(inner, Scale) else 1
 
 
 def last_row(rule: AxisRule, quantum: int) -> int:
@@ -112,31 +115,104 @@ def timetable(members: Sequence[Member], keep: frozenset[str]) -> Timetable:
     Raises PlanError when a member needs the whole of what another one makes, or when two
     producers of one member run at rates that do not fit.
     """
-    rates = _rates(members)
-    unit = math.lcm(*(r.denominator for r in rates))
-    unit_rates = [int(r * unit) for r in rates]
-    smallest = math.gcd(*unit_rates)
-    periods = [r // smallest for r in unit_rates]
-    phases: list[int] = []
-    for j, member in enumerate(members):
-        phase = 0
-        for read, i in _inside(members, j):
-            lag = max(last_row(read.rule, member.quantum), 0)
-            phase = max(phase, phases[i] + periods[i] * lag)
-        phases.append(phase)
-    slots = [
-        Slot(p * m.quantum, phase, -(-m.rows // m.quantum))
-        for m, p, phase in zip(members, periods, phases, strict=True)
-    ]
-    rings: dict[str, int] = {}
-    for j in range(len(members)):
-        for read, i in _inside(members, j):
-            ahead = (phases[j] - phases[i]) // periods[i]
-            rows = ahead + behind(read.rule) + members[i].quantum
-            rings[read.root] = max(rings.get(read.root, 0), min(rows, members[i].rows))
-    rings = {root: rows for root, rows in rings.items() if root not in keep}
-    iterations = max(s.phase + s.period * (s.count - 1) for s in slots) + 1
-    return Timetable(tuple(slots), rings, iterations)
+    rates: dict[int, Rate] = dict(enumerate(_rates(members)))
+    rhythm = Rhythm(rates)
+    for member in members:
+        rhythm.add(member)
+    slots = rhythm.slots()
+    rings = {root: rows for root, rows in rhythm.rings.items() if root not in keep}
+    return Timetable(tuple(slots), rings, rhythm.iterations(slots))
+
+
+@dataclass
+class Rhythm:
+    """The timetable of a group that grows by one member after the other.
+
+    rates : iterations for each row, of members for which they are known; others follow from what
+        they read inside, or from their number of rows where they read nothing inside
+    rings : root made inside -> rows that what reads it so far needs
+    outside : roots that were read and not made inside
+    """
+
+    rates: dict[int, Rate] = field(default_factory=dict[int, "Rate"])
+    members: list[Member] = field(default_factory=list[Member])
+    phases: list[Rate] = field(default_factory=list["Rate"])
+    makers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    rings: dict[str, int] = field(default_factory=dict[str, int])
+    outside: set[str] = field(default_factory=set[str])
+
+    def add(self, member: Member) -> None:
+        """Raises PlanError where the member cannot stream with the others."""
+        j = len(self.members)
+        inside = [(read, i) for read in member.reads for i in self.makers.get(read.root, ())]
+        rate = self.rates.get(j)
+        for read, i in inside:
+            self._check(member, read, i)
+            through = self.rates[i] * stride(read.rule)
+            if rate is not None and through != rate:
+                raise PlanError(
+                    "two producers run at rates that do not fit",
+                    where=member.name,
+                    expected=f"a row every {rate} iterations",
+                    found=f"a row every {through} from {self.members[i].name}",
+                )
+            rate = through
+        rate = self._guess(member) if rate is None else rate
+        lags = (
+            self.phases[i] + self.rates[i] * max(last_row(read.rule, member.quantum), 0)
+            for read, i in inside
+        )
+        phase = max(lags, default=0)
+        for read, i in inside:
+            ahead = (phase - self.phases[i]) // self.rates[i]
+            rows = int(ahead) + behind(read.rule) + self.members[i].quantum
+            rows = min(rows, self.members[i].rows)
+            self.rings[read.root] = max(self.rings.get(read.root, 0), rows)
+        self.outside.update(r.root for r in member.reads if r.root not in self.makers)
+        self.makers.setdefault(member.writes, []).append(j)
+        self.rates[j] = rate
+        self.phases.append(phase)
+        self.members.append(member)
+
+    def _check(self, member: Member, read: Read, i: int) -> None:
+        if windowed(read.rule) is None:
+            raise PlanError(
+                "a task needs all of what another one makes, so the two cannot stream",
+                where=member.name,
+                found=f"all of {self.members[i].writes}",
+                hint="end the group before this task",
+            )
+        if any(isinstance(r.rule, Reduce) for r in self.members[i].reads):
+            raise PlanError(
+                "a task reads the result of a reduction over rows",
+                where=member.name,
+                hint="end the group with the reduction",
+            )
+
+    def _guess(self, member: Member) -> Rate:
+        """As if all members began and ended together."""
+        if not self.members:
+            return 1
+        first, mine = self.members[0].rows, member.rows
+        return max(round(first / mine), 1) if first >= mine else Fraction(1, round(mine / first))
+
+    def slots(self) -> list[Slot]:
+        """When each member executes, in the smallest whole iterations."""
+        unit = math.lcm(*(Fraction(r).denominator for r in self.rates.values()))
+        smallest = math.gcd(*(int(r * unit) for r in self.rates.values()))
+        scale = Fraction(unit, smallest)
+        whole = scale == 1
+        return [
+            Slot(
+                m.quantum * (int(rate) if whole else int(rate * scale)),
+                int(phase) if whole else int(phase * scale),
+                -(-m.rows // m.quantum),
+            )
+            for m, rate, phase in zip(self.members, self.rates.values(), self.phases, strict=True)
+        ]
+
+    def iterations(self, slots: Sequence[Slot]) -> int:
+        return max(s.phase + s.period * (s.count - 1) for s in slots) + 1
 
 
 def first_unfinished(writer: Slot, reader: Slot, k: int, order: int) -> int:
@@ -159,42 +235,19 @@ def _inside(members: Sequence[Member], j: int) -> list[tuple[Read, int]]:
 
 
 def _rates(members: Sequence[Member]) -> list[Fraction]:
-    """Iterations for each row of every member, from the first one's: 1."""
-    edges: list[tuple[int, int, Fraction]] = []
-    for j, member in enumerate(members):
-        for read, i in _inside(members, j):
-            if windowed(read.rule) is None:
-                raise PlanError(
-                    "a task needs all of what another one makes, so the two cannot stream",
-                    where=member.name,
-                    found=f"all of {members[i].writes}",
-                    hint="end the group before this task",
-                )
-            if any(isinstance(r.rule, Reduce) for r in members[i].reads):
-                raise PlanError(
-                    "a task reads the result of a reduction over rows",
-                    where=member.name,
-                    hint="end the group with the reduction",
-                )
-            edges.append((i, j, stride(read.rule)))
+    """Iterations for each row of every member; what nothing connects goes on at its own pace."""
+    edges = [
+        (i, j, stride(read.rule)) for j in range(len(members)) for read, i in _inside(members, j)
+    ]
     rates: list[Fraction | None] = [None] * len(members)
     for seed in range(len(members)):
         if rates[seed] is None:
             rates[seed] = Fraction(1)
             _spread(edges, rates)
-    known = [r for r in rates if r is not None]
-    for i, j, ratio in edges:
-        if known[j] != known[i] * ratio:
-            raise PlanError(
-                "two producers run at rates that do not fit",
-                where=members[j].name,
-                expected=f"a row every {known[j]} iterations",
-                found=f"a row every {known[i] * ratio} from {members[i].name}",
-            )
-    return known
+    return [r for r in rates if r is not None]
 
 
-def _spread(edges: Sequence[tuple[int, int, Fraction]], rates: list[Fraction | None]) -> None:
+def _spread(edges: Sequence[tuple[int, int, Rate]], rates: list[Fraction | None]) -> None:
     moved = True
     while moved:
         moved = False

@@ -6,21 +6,24 @@ small becomes dearer, step by step, until it does.
 
     SPEED  the fastest plan that fits
     SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out
-    RAM    scratch and planes are given up where the arena is fullest, until it shrinks no more
+    RAM    tasks stream, and planes are given up where the arena is fullest, while that is worth
+           the cycles
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from lilliput.devices.device import Device
 from lilliput.errors import UnsupportedError
-from lilliput.plan.cost import predict
+from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.partition import LOOP_CYCLES, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
 
 
@@ -38,17 +41,17 @@ class Prices:
 
     flash : cycles that a byte of packed weights costs, beyond the plain ones
     rows : values that are held in the layout "rows", in which outputs run over inputs
-    tight : values by whose making scratch is too dear
+    scratch : value -> bytes of scratch that its making may need, where not any
     without : names of kernels that are left out
     ram : bytes of activations within which tasks run one after the other where they fit, and
-        stream where they do not
+        stream where they do not; None where few are worth cycles
     """
 
     flash: float = 0.0
     rows: frozenset[str] = frozenset()
-    tight: frozenset[str] = frozenset()
+    scratch: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     without: frozenset[str] = frozenset()
-    ram: float = inf
+    ram: float | None = inf
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ FLASH: Final = (1.0, 8.0, 64.0, 512.0, 1e5)
 SIZE: Final = 512.0
 """What flash costs where little of it is wanted: a kernel that is three times as slow is not
 taken for the sake of a few bytes."""
-SCRATCH: Final = 1e4
-"""What scratch costs where RAM is tight."""
+SCRATCH: Final = 1e6
+"""What a byte of scratch costs that a value may not have."""
 ROUNDS: Final = 16
 CODE_ROOM: Final = 16 * 1024
 """Bytes of flash that are left to code, when constants are planned."""
@@ -89,7 +92,7 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
     if optimize is Optimize.SIZE:
         return search.least_flash()
     if optimize is Optimize.RAM:
-        return search.least_ram(Prices(), 0)
+        return search.least_ram(Prices())
     prices = Prices()
     program = make(prices)
     for price in FLASH:
@@ -98,7 +101,7 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
         prices = Prices(flash=price)
         program = make(prices)
     room = budget.ram - STACK_ROOM
-    return program if search.ram(program) <= room else search.least_ram(prices, room)
+    return program if search.ram(program) <= room else search.within(prices, room)
 
 
 @dataclass(frozen=True)
@@ -138,25 +141,60 @@ class _Search:
         cycles = sum(predict(c.kernel, c.node, core, c.fused) for c in calls)
         return SIZE * (self.flash(program) + code) + cycles
 
-    def least_ram(self, prices: Prices, enough: float) -> Program:
-        """Lets tasks stream, then gives up planes and at last scratch wherever the arena is
-        fullest, until it is `enough` or shrinks no more."""
-        prices = replace(prices, ram=enough)
+    def least_ram(self, prices: Prices) -> Program:
+        """Lets tasks stream, and gives up planes wherever the arena is fullest, as long as that
+        is worth the cycles."""
+        prices = replace(prices, ram=None)
+        best = program = self.make(prices)
+        while (more := self._tighter(program, prices)) is not None:
+            prices = more
+            program = self.make(prices)
+            if self.worth(program) < self.worth(best):
+                best = program
+        return best
+
+    def within(self, prices: Prices, room: float) -> Program:
+        """The fastest plan of at most `room` bytes of RAM; the smallest that was found where there
+        is none."""
+        prices = replace(prices, ram=room)
         best = program = self.make(prices)
         for _ in range(ROUNDS):
-            if self.ram(best) <= enough:
+            if self.ram(best) <= room:
                 break
-            full = frozenset(n for e in program.entries for n in self._fullest(program, e))
-            if not full <= prices.rows:
-                prices = replace(prices, rows=prices.rows | full)
-            elif not full <= prices.tight:
-                prices = replace(prices, tight=prices.tight | full)
-            else:
-                break
+            tighter = self._tighter(program, prices)
+            if tighter is None:  # buffers that do not fit together need more than their sum
+                assert prices.ram is not None
+                tighter = replace(prices, ram=prices.ram - (self.ram(program) - room))
+                if tighter.ram <= 0:
+                    break
+            prices = tighter
             program = self.make(prices)
             if self.ram(program) < self.ram(best):
                 best = program
         return best
+
+    def _tighter(self, program: Program, prices: Prices) -> Prices | None:
+        """Prices with rows where the arena is fullest; None where there are rows already."""
+        full = frozenset(n for e in program.entries for n in self._fullest(program, e))
+        return None if full <= prices.rows else replace(prices, rows=prices.rows | full)
+
+    def worth(self, program: Program) -> float:
+        return worth(self.ram(program), self.cycles(program))
+
+    def cycles(self, program: Program) -> float:
+        """Predicted, what loops add included."""
+        core = self.device.core.name
+        total = 0.0
+        for step in (s for e in program.entries for s in e.steps):
+            body = step.body if isinstance(step, Loop) else ()
+            again = sum(
+                (t.count - 1) * call_cycles(t.step.kernel, t.step.node, core)
+                + t.count * LOOP_CYCLES
+                for t in body
+                if isinstance(t.step, Call)
+            )
+            total += again + sum(predict(c.kernel, c.node, core, c.fused) for c in _calls(step))
+        return total
 
     def _fullest(self, program: Program, entry: Entry) -> set[str]:
         """Values that are made or read while a buffer is alive that reaches the arena's top."""

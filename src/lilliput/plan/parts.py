@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
-from lilliput.ir.op import Layout
+from lilliput.ir.op import Kernel, Layout
 from lilliput.ir.region import Pointwise, Reduce
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.frames import windowed
 from lilliput.plan.group import Member, Read
 from lilliput.plan.layout import Action, Job, Storage
 from lilliput.plan.overlap import within
-from lilliput.plan.partition import Map, Part
+from lilliput.plan.partition import Map, Part, Way, ways
 from lilliput.plan.program import View
 from lilliput.plan.select import Selection, Task
 from lilliput.plan.views import make_view, planar_view
@@ -103,16 +103,20 @@ class Parts:
 
     def _part(self, action: Action) -> Part:
         if not isinstance(action, Job):
-            return Part(None, 0.0, 0.0, 0, 0, {})
+            return Part(None, (Way(0, 0.0),), 0.0, 0, {})
         task, kernel = action.task, action.task.kernel
         return Part(
             self._member(action),
-            predict(kernel, task.node, self.core, task.fused),
+            ways([Way(k.scratch(task.node), cycles) for k, cycles in self._kernels(task)]),
             call_cycles(kernel, task.node, self.core),
-            kernel.scratch(task.node),
             kernel.carry(task.node),
             dict(self._near(action)),
         )
+
+    def _kernels(self, task: Task) -> Iterator[tuple[Kernel, float]]:
+        """Those that could do the task from where its operands lie."""
+        for kernel in dict.fromkeys((task.kernel, *task.others)):
+            yield kernel, predict(kernel, task.node, self.core, task.fused)
 
     def _member(self, job: Job) -> Member | None:
         task = job.task

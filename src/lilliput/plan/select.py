@@ -43,7 +43,7 @@ class Expression:
 @dataclass(frozen=True, eq=False)
 class Task:
     """One kernel call of the program to be; `rules` are those of its operands, then of its
-    expression's."""
+    expression's; `others`: kernels that take the operands and give the output as they lie, too."""
 
     node: Node
     fused: tuple[Node, ...]
@@ -53,6 +53,7 @@ class Task:
     expression: Expression | None
     output: Value
     rejected: tuple[tuple[str, str], ...] = ()
+    others: tuple[Kernel, ...] = ()
 
     @property
     def byproducts(self) -> tuple[Value, ...]:
@@ -140,7 +141,12 @@ class _Writer:
             for name, n in cycles.items()
             if name != choice.kernel.name
         )
-        self._task(node, item.fused, choice.kernel, (*lost, *others))
+        alike = tuple(
+            c.kernel
+            for c in item.candidates
+            if choice.reads in c.kernel.reads and choice.writes in c.kernel.writes
+        )
+        self._task(node, item.fused, choice.kernel, (*lost, *others), alike)
         if choice.writes is not Layout.ROWS:
             self.selection.layouts[item.output.name] = choice.writes
 
@@ -171,6 +177,7 @@ class _Writer:
         fused: tuple[Node, ...],
         kernel: Kernel,
         rejected: tuple[tuple[str, str], ...],
+        others: tuple[Kernel, ...] = (),
     ) -> None:
         b = Builder(self.selection.params, self.names)
         operands = kernel.operands(b, node)
@@ -186,7 +193,7 @@ class _Writer:
             frame = output.type.frame
             rules += [pointwise_rule(v.type, frame) for v in expression.operands]
         self.selection.items.append(
-            Task(node, fused, kernel, operands, tuple(rules), expression, output, rejected)
+            Task(node, fused, kernel, operands, tuple(rules), expression, output, rejected, others)
         )
 
     def _derive(self, b: Builder) -> None:
