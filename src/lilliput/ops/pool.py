@@ -15,7 +15,7 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
-from lilliput.ir.region import OperandRule, Pointwise, Window
+from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window
 from lilliput.ir.types import Array, TensorType, f32, s8, s16
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, narrows
@@ -34,6 +34,12 @@ class Pool(Attrs):
 def _attrs(node: Node) -> Pool:
     assert isinstance(node.attrs, Pool)
     return node.attrs
+
+
+def _spans(node: Node) -> bool:
+    """Whether the only window is the whole map, so that its rows can be added as they come."""
+    a = _attrs(node)
+    return a.kernel == node.inputs[0].type.shape[1:3] and not any(a.pad)
 
 
 def _infer(a: Pool, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -91,6 +97,10 @@ def _max_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
 
 def _regions(node: Node) -> tuple[OperandRule, ...]:
     a = _attrs(node)
+    if node.op is avg_pool2d and _spans(node):
+        return (
+            (Pointwise(0), Reduce(Pointwise(len(node.output.type.shape))), Whole(), Pointwise(3)),
+        )
     rule: OperandRule = (
         Pointwise(0),
         Window(1, a.kernel[0], a.stride[0], 1, a.pad[0]),
@@ -161,11 +171,57 @@ def _kernel_work(node: Node) -> Work:
     return Work(_work(node), size, size * _attrs(node).kernel[0])
 
 
+def _sum_types(node: Node) -> Mapping[str, str]:
+    x = node.inputs[0].type.dtype
+    acc, fold = ("float", "sum_f32") if x.is_float else ("int32_t", "sum_s32")
+    return {"LL_X": c_type(x), "LL_ACC": acc, "LL_FOLD": fold}
+
+
+def _sum_params(node: Node) -> Mapping[str, int]:
+    _, rows, pixels, channels = node.inputs[0].type.shape
+    every = {"in_h": rows, "in_w": pixels, "channels": channels, "reduce_w": 1, "flat": 0}
+    return {**every, "zero": 0, "mult": 0, "shift": 0}
+
+
+def _average(_: Builder, node: Node) -> Finish:
+    kh, kw = _attrs(node).kernel
+    taps = kh * kw
+    if node.inputs[0].type.dtype.is_float:
+        return Finish(lambda acc, _: f"{acc} / {taps}.0f")
+    half = taps // 2  # to the nearest integer, ties away from zero
+    return Finish(lambda acc, _: f"({acc} > 0 ? {acc} + {half} : {acc} - {half}) / {taps}")
+
+
+def _sum_work(node: Node) -> Work:
+    """As that of `reduce`."""
+    x = node.inputs[0].type
+    return Work(x.size, node.output.type.size, x.size // x.shape[3])
+
+
+ROWS_ADDED = Kernel(
+    name="reduce",
+    source="reduce.c",
+    accepts=lambda node: None if _spans(node) else "its windows are not the whole map",
+    types=_sum_types,
+    params=_sum_params,
+    specialise=("in_h", "in_w", "channels", "reduce_w", "flat"),
+    operands=_operands,
+    finish=_average,
+    carry=lambda node: 4 * node.inputs[0].type.shape[3],
+    work=_sum_work,
+)
+"""The mean of a whole map: an accumulator for each channel, which rows are added to."""
+
+
 def _kernel(name: str, types: Callable[[Node], Mapping[str, str]]) -> Kernel:
     return Kernel(
         name=name,
         source=f"{name}.c",
-        accepts=lambda _: None,
+        accepts=lambda node: (
+            "the rows of its only window are added as they come"
+            if node.op is avg_pool2d and _spans(node)
+            else None
+        ),
         types=types,
         params=_params,
         specialise=SPECIALISE,
@@ -199,7 +255,7 @@ avg_pool2d = register(
         bounds=increasing,
         narrow=narrows,
         cost=lambda node: Cost(ops=_work(node)),
-        kernels=(_kernel("avg_pool2d", _types),),
+        kernels=(ROWS_ADDED, _kernel("avg_pool2d", _types)),
         samples=SAMPLES,
         dtypes=ACTIVATIONS,
         oracle="TFLM AVERAGE_POOL_2D",
