@@ -31,7 +31,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.plan.frames import is_movement
 
-LIMIT: Final = 20_000
+LIMIT: Final = 10_000
 """Sets of executed operators that are gone on from, for one graph."""
 WIDTH: Final = 64
 """Sets of each size that the beam search keeps."""
