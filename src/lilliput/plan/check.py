@@ -309,16 +309,20 @@ class _Shadow:
 
     def epilogue(self, call: Call, own: int) -> None:
         """What the epilogue reads is there until it has been read: element by element in the order
-        of the output, or as far behind it as the kernel may be ahead."""
+        of the output, or as far behind it as the kernel may be ahead.  An element that is smaller
+        than what is stored must be behind at the end, too; one that is read again must be apart."""
         out, ahead = call.output, call.kernel.ahead(call.node)
         element = call.kernel.overlap == "element"
         for view in call.inputs[0 if element else own :]:
             distance = self.address(view) - self.address(out)
             apart = not -_reach(view) < distance < _reach(out)
             in_place = distance == 0 and _strides(view) == _strides(out)
-            behind = distance >= ahead * out.pixel and out.plane is None
+            last = distance + _last(view) - _last(out)
+            behind = min(distance, last) >= ahead * out.pixel and out.plane is None
             orderly = _strides(view) == _strides(out) or (ahead == 0 and out.plane is None)
-            if self.same_memory(view, out) and not (apart or in_place or (behind and orderly)):
+            once = view.extents == out.extents
+            over = once and (in_place or (behind and orderly))
+            if self.same_memory(view, out) and not (apart or over):
                 raise CertificateError(
                     "an output runs over what its epilogue has not read",
                     where=self.where,
@@ -363,9 +367,14 @@ class _Shadow:
 
 def _reach(view: View) -> int:
     """Bytes from the first element of a view to behind its last."""
+    return _last(view) + view.dtype.itemsize
+
+
+def _last(view: View) -> int:
+    """Bytes from the first element of a view to its last."""
     rows = view.rows if view.ring is None else view.ring
     last = (rows - 1) * view.row + (view.pixels - 1) * view.pixel
-    return last + (view.channels - 1) * view.channel + view.dtype.itemsize
+    return last + (view.channels - 1) * view.channel
 
 
 def _strides(view: View) -> tuple[int | None, ...]:

@@ -204,7 +204,8 @@ class _Search:
         ]
         tops = {b.name: (buffers[b.name].offset or 0) + b.nbytes for b in blocks}
         highest = [b for b in blocks if tops[b.name] == max(tops.values())]
-        steps = {t for b in highest for t in range(b.first, min(b.last + 1, len(entry.steps)))}
+        end = len(entry.steps)
+        steps = {t for b in highest for t in range(max(b.first, 0), min(b.last + 1, end))}
         calls = [c for t in sorted(steps) for c in _calls(entry.steps[t])]
         return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
 

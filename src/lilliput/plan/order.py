@@ -31,7 +31,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.plan.frames import is_movement
 
-LIMIT: Final = 20_000
+LIMIT: Final = 10_000
 """Sets of executed operators that are gone on from, for one graph."""
 WIDTH: Final = 64
 """Sets of each size that the beam search keeps."""
@@ -129,7 +129,7 @@ def work_of(graph: Graph, states: frozenset[str] = frozenset()) -> Work:
             frozenset(maker[v.name] for v in node.inputs if v.name in maker),
             storages(node.inputs),
             storages(node.outputs),
-            node.op.scalar is not None or any(k.overlap != "none" for k in node.op.kernels),
+            node.output.name not in roots and _overlaps(node),
         )
         for node in graph.nodes
     )
@@ -155,6 +155,11 @@ def _roots(graph: Graph) -> Mapping[str, str]:
                 if computed and not viewed and node.inputs.count(v) == 1:
                     parents[v.name] = name
     return parents
+
+
+def _overlaps(node: Node) -> bool:
+    """Whether some kernel could write over an operand; a part of a concat lies among others."""
+    return node.op.scalar is not None or any(k.overlap != "none" for k in node.op.kernels)
 
 
 def _is_view(node: Node) -> bool:
