@@ -27,7 +27,8 @@ from lilliput.codegen.instances import (
     write_instance,
     write_signature,
 )
-from lilliput.codegen.names import entry_function, leaf_steps, port_function
+from lilliput.codegen.names import leaf_steps, port_function
+from lilliput.codegen.rows import Source, prototype, pull, sources
 from lilliput.errors import PlanError
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
@@ -39,6 +40,7 @@ from lilliput.plan.program import (
     Kind,
     Loop,
     Program,
+    Pull,
     Range,
     Step,
     Timed,
@@ -80,6 +82,7 @@ class _Emitter:
         self.symbols = _symbols(self.prefix, program)
         self.instances = Instances()
         self.next_step = 0
+        self.sources: dict[str, Source] = {}
 
     def files(self) -> dict[str, str]:
         entries = Text()
@@ -200,8 +203,8 @@ class _Emitter:
     # steps
 
     def entry(self, text: Text, entry: Entry) -> None:
-        name = entry_function(self.prefix, self.program, entry)
-        with text.function(f"void {name}(void)"):
+        self.sources = sources(self.prefix, self.program, entry)
+        with text.function(prototype(self.prefix, self.program, entry)):
             for step in entry.steps:
                 if isinstance(step, Loop):
                     self.loop(text, step)
@@ -209,6 +212,8 @@ class _Emitter:
                     self.step(text, step)
         for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
             for k, (value, view) in enumerate(ports):
+                if view is None:
+                    continue
                 head = port_function(self.prefix, self.program, entry, kind, k)
                 const = "const " if kind == "output" else ""
                 c = c_type(value.type.dtype)
@@ -230,6 +235,8 @@ class _Emitter:
     def step(self, text: Text, step: Step, *, looped: bool = False) -> None:
         if isinstance(step, Call):
             self.call(text, step, looped=looped)
+        elif isinstance(step, Pull):
+            self.pull(text, step, looped=looped)
         elif isinstance(step, Copy):
             self.copy(text, step)
         elif isinstance(step, Wait):
@@ -311,6 +318,12 @@ class _Emitter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
         return strides.c(self.address(view), first)
+
+    def pull(self, text: Text, step: Pull, *, looped: bool) -> None:
+        what = f"rows of {step.value.name}: {step.value.type} -> {self.where(step.view)}"
+        text.add(comment(f"step {self.next_step}: {what}"))
+        address = self.address(step.view)
+        pull(text, step, self.sources[step.value.name], address, "k" if looped else "0")
 
     def copy(self, text: Text, copy: Copy) -> None:
         source, target = copy.source, copy.target

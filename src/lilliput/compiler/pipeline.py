@@ -17,6 +17,7 @@ import numpy as np
 from lilliput.codegen.c import identifier
 from lilliput.codegen.emit import EmitOptions, emit
 from lilliput.codegen.names import entry_function
+from lilliput.codegen.rows import call
 from lilliput.devices.device import Device
 from lilliput.emu.analysis import check_instructions, stack_bound
 from lilliput.emu.elf import Image
@@ -178,9 +179,10 @@ def _link(
     log(f"linking with {toolchain.version}")
     prefix = identifier(program.name)
     functions = [entry_function(prefix, program, e) for e in program.entries]
-    calls = [*([f"{prefix}_reset"] if program.states else []), *functions]
+    calls = [f"{prefix}_reset()"] if program.states else []
+    calls += [call(prefix, program, e, "0") for e in program.entries]
     main = f'#include "{prefix}.h"\n\nint main(void)\n{{\n'
-    main += "".join(f"    {name}();\n" for name in calls) + "    return 0;\n}\n"
+    main += "".join(f"    {text};\n" for text in calls) + "    return 0;\n}\n"
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         roomy = _with_room(device)
         sources = {**files, "main.c": main}
@@ -189,7 +191,8 @@ def _link(
         )
         constants = sum(c.data.nbytes for c in program.consts.values())
         arenas = sum(program.arenas.values())
-        stack = max(stack_bound(image, name) for name in functions)
+        pulls = any(step for e in program.entries for step in e.pulled())
+        stack = max(stack_bound(image, name, () if pulls else None) for name in functions)
         refuse_foreign_instructions(image, device)
         static = max(image.ram_static_bytes - arenas, 0)
         code = image.flash_bytes - constants

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lilliput.devices.device import Device
+from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN
 from lilliput.plan import arena, stage
@@ -40,12 +41,15 @@ from lilliput.plan.steps import StepWriter, make_view
 class PlanOptions:
     """homes : value name -> memory it lives in, where that is not the device's default;
     streams : groups of values whose tasks run row by row in one loop;
+    pull : inputs whose rows are asked of the caller; one that is named in a group, too, lies in a
+    line buffer and is never whole in memory;
     blocks : parameter in a memory that kernels cannot read -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
     device it is planned for."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
+    pull: frozenset[str] = frozenset()
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
@@ -60,6 +64,7 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     """
     missing = tuple(p.name for p in module.params.values() if p.data is None)
     whole, chosen = _with_stand_ins(module), options or PlanOptions()
+    _check_pull(module, chosen.pull)
 
     def make(prices: Prices) -> Program:
         work = _Planner(whole, device, chosen, prices)
@@ -70,6 +75,17 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     program = best_plan(make, device, chosen.optimize, chosen.budget or Budget.of(device))
     check(program, {m.name: m.direct for m in device.memories})
     return replace(program, missing=missing)
+
+
+def _check_pull(module: Module, pull: frozenset[str]) -> None:
+    inputs = {v.name for name in module.graphs for v in module.inputs(name)}
+    if unknown := sorted(pull - inputs):
+        raise PlanError(
+            "values that are no inputs cannot be asked of the caller",
+            where=module.name,
+            expected=", ".join(sorted(inputs)),
+            found=", ".join(unknown),
+        )
 
 
 def _with_stand_ins(module: Module) -> Module:
@@ -121,6 +137,7 @@ class _Planner:
             module.updates(name),
             {s.name: s.value for s in module.states.values()},
             self.turning,
+            [v for v in module.inputs(name) if v.name in self.options.pull],
         )
 
     def entry(self, name: str) -> Entry:
@@ -128,7 +145,8 @@ class _Planner:
         module, selection, layout = self.module, self.selections[name], self._storage(name)
         writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams)
         steps = writer.steps()
-        inputs = tuple((v, writer.view(v)) for v in module.inputs(name))
+        pull = self.options.pull
+        inputs = tuple((v, None if v.name in pull else writer.view(v)) for v in module.inputs(name))
         outputs = tuple((v, writer.view(v)) for v in module.outputs(name))
         entry = stage.stage(
             Entry(name, inputs, outputs, steps),

@@ -1,7 +1,7 @@
 """When each arena buffer is alive, and how far an output may run over its input.
 
 Time is the index of a step of the entry; a loop is one step.  The caller writes the inputs
-before step 0 and reads the outputs after the last step.
+before step 0, but for those that steps ask for, and reads the outputs after the last step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lilliput.ir.region import Whole, needs
 from lilliput.plan.arena import Block, Distances
-from lilliput.plan.program import Buffer, Call, Copy, Entry, FrameRule, Kind, Loop, Step, View
+from lilliput.plan.program import (
+    Buffer,
+    Call,
+    Copy,
+    Entry,
+    FrameRule,
+    Kind,
+    Loop,
+    Pull,
+    Step,
+    View,
+)
 
 
 def reads_of(step: Step) -> Iterator[View]:
@@ -31,6 +42,8 @@ def writes_of(step: Step) -> Iterator[View]:
         yield from (view for _, view in step.results())
         if step.scratch:
             yield step.scratch
+    elif isinstance(step, Pull):
+        yield step.view
     elif isinstance(step, Copy):
         yield step.target
     elif isinstance(step, Loop):
@@ -40,7 +53,7 @@ def writes_of(step: Step) -> Iterator[View]:
 
 def views(entry: Entry) -> Iterator[View]:
     """Every view that an entry reads or writes."""
-    yield from (v for _, v in (*entry.inputs, *entry.outputs))
+    yield from (v for _, v in (*entry.placed(), *entry.outputs))
     for step in entry.steps:
         yield from reads_of(step)
         yield from writes_of(step)
@@ -55,7 +68,7 @@ def lifetimes(entry: Entry, buffers: Mapping[str, Buffer]) -> list[Block]:
         first[view.buffer] = min(first.get(view.buffer, t), t)
         last[view.buffer] = max(last.get(view.buffer, t), t)
 
-    for _, view in entry.inputs:
+    for _, view in entry.placed():
         touch(view, -1)
     for t, step in enumerate(entry.steps):
         for view in (*reads_of(step), *writes_of(step)):

@@ -17,13 +17,14 @@ from lilliput.ir.region import Pointwise, Reduce
 from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame, windowed
 from lilliput.plan.group import Member, Read, timetable
-from lilliput.plan.layout import Job, Storage, Turn, compose
+from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
     Advance,
     Call,
     Kind,
     Loop,
+    Pull,
     Range,
     Region,
     Step,
@@ -77,7 +78,7 @@ def planar_view(buffer: str, value: Value, ring: int | None) -> View:
 @dataclass(frozen=True)
 class _Group:
     members: tuple[int, ...]
-    jobs: tuple[Job, ...]
+    actions: tuple[Job | Ask, ...]
     slots: tuple[tuple[int, int, int], ...]
     rings: Mapping[str, int]
     iterations: int
@@ -119,7 +120,11 @@ class StepWriter:
                 steps.append(Advance(f"{action.state}/first", ring, action.rows))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
-            elif not any(index in g.members for g in groups.values()):
+            elif any(index in g.members for g in groups.values()):
+                continue
+            elif isinstance(action, Ask):
+                steps.append(self._pull(action))
+            else:
                 steps += self._calls(action)
         return tuple(steps)
 
@@ -132,7 +137,7 @@ class StepWriter:
         """First action of each group -> the group."""
         found: dict[int, _Group] = {}
         makers = {
-            a.task.output.name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job)
+            _made(a).name: i for i, a in enumerate(self.layout.actions) if not isinstance(a, Turn)
         }
         for names in self.streams:
             if not any(n in makers for n in names):
@@ -160,7 +165,7 @@ class StepWriter:
         return found
 
     def _group(self, members: Sequence[int]) -> _Group:
-        jobs = [a for i in members if isinstance(a := self.layout.actions[i], Job)]
+        actions = [a for i in members if not isinstance(a := self.layout.actions[i], Turn)]
         outside = {
             self.layout.place(v).root
             for i, a in enumerate(self.layout.actions)
@@ -169,17 +174,21 @@ class StepWriter:
         }
         graph = self.module.graphs[self.name]
         outside |= {self.layout.place(v).root for v in graph.outputs}
-        outside |= {v.name for v in graph.inputs}
-        table = timetable([self._member(j.task) for j in jobs], frozenset(outside))
+        outside |= {v.name for v in graph.inputs} - {_made(a).name for a in actions}
+        table = timetable([self._member(a) for a in actions], frozenset(outside))
         return _Group(
             tuple(members),
-            tuple(jobs),
+            tuple(actions),
             tuple((s.period, s.phase, s.count) for s in table.slots),
             dict(table.rings),
             table.iterations,
         )
 
-    def _member(self, task: Task) -> Member:
+    def _member(self, action: Job | Ask) -> Member:
+        if isinstance(action, Ask):
+            value = action.value
+            return Member(f"input {value.name}", (), value.name, value.type.frame[0])
+        task = action.task
         reads = tuple(
             Read(self.layout.place(v).root, r.y)
             for v, r in zip(_operands(task), task.rules, strict=True)
@@ -199,14 +208,19 @@ class StepWriter:
 
     def _loop(self, group: _Group) -> Loop:
         body: list[Timed] = []
-        for job, (period, phase, count) in zip(group.jobs, group.slots, strict=True):
-            call = self._call(job)
-            q = job.task.kernel.quantum
-            y = Range(0, q, call.region.y.extent, q)
-            body.append(
-                Timed(replace(call, region=replace(call.region, y=y)), period, phase, count)
-            )
+        for action, (period, phase, count) in zip(group.actions, group.slots, strict=True):
+            if isinstance(action, Ask):
+                step = replace(self._pull(action), rows=1)
+            else:
+                call, q = self._call(action), action.task.kernel.quantum
+                y = Range(0, q, call.region.y.extent, q)
+                step = replace(call, region=replace(call.region, y=y))
+            body.append(Timed(step, period, phase, count))
         return Loop(group.iterations, tuple(body))
+
+    def _pull(self, ask: Ask) -> Pull:
+        view = self.view(ask.value)
+        return Pull(ask.value, view, view.rows)
 
     # calls
 
@@ -322,6 +336,10 @@ class StepWriter:
             home = self.pool.homes.get(root)
             self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
         return key
+
+
+def _made(action: Job | Ask) -> Value:
+    return action.value if isinstance(action, Ask) else action.task.output
 
 
 def _operands(task: Task) -> tuple[Value, ...]:

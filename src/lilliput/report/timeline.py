@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lilliput.plan import arena
 from lilliput.plan.lifetimes import distances, lifetimes
-from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Step
+from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Pull, Step
 from lilliput.report.summary import Column, Life, Peak, Timeline
 
 
@@ -119,6 +119,8 @@ def describe(step: Step) -> str:
         return f"{step.count} times: " + ", ".join(c.node.describe() for c in calls)
     if calls:
         return calls[0].node.describe()
+    if isinstance(step, Pull):
+        return f"rows of {step.value.name}"
     return f"copy of {step.source.root}" if isinstance(step, Copy) else type(step).__name__.lower()
 
 
@@ -131,13 +133,15 @@ def _roles(program: Program, entry: Entry) -> Mapping[str, str]:
 
 
 def _said(program: Program, entry: Entry) -> Iterator[tuple[str, str]]:
-    yield from ((v.buffer, "input") for _, v in entry.inputs)
+    yield from ((v.buffer, "input") for _, v in entry.placed())
     yield from ((v.buffer, "output") for _, v in entry.outputs)
     for step in (leaf for s in entry.steps for leaf in leaves(s)):
         if isinstance(step, Call):
             if step.scratch:
                 yield step.scratch.buffer, "scratch"
             yield from ((v.buffer, "ring") for _, v in step.results() if v.ring is not None)
+        elif isinstance(step, Pull):
+            yield step.view.buffer, "input" if step.view.ring is None else "ring"
         elif isinstance(step, Copy) and program.buffers[step.source.buffer].kind is Kind.CONST:
             yield step.target.buffer, "staged"
 
