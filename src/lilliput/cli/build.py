@@ -15,7 +15,7 @@ from lilliput.cli import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lilliput.compiler import Check, HotBlock, Profile
+    from lilliput.compiler import Check, Feed, HotBlock, Profile
     from lilliput.project import Kind
 
 
@@ -41,6 +41,7 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.shrink
 @common.compiler("none")
 @common.io
+@common.feed
 @click.option(
     "--project",
     type=click.Choice(["bare-metal", "arduino", "zephyr"]),
@@ -59,6 +60,7 @@ def compile_(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     project: Kind | None,
     force: bool,
     profiled: bool,
@@ -73,7 +75,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink)
+    options = common.options(compiler, optimize, shrink, feed)
     compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -99,6 +101,7 @@ def compile_(
 @common.shrink
 @common.compiler()
 @common.io
+@common.feed
 @common.emulator
 @click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
 @common.json
@@ -111,6 +114,7 @@ def check(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     emulator: str,
     allow_missing: bool,
     as_json: bool,
@@ -128,7 +132,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink),
+        options=common.options(compiler, optimize, shrink, feed),
         emulator=emulator,
         log=common.log,
     )
@@ -178,6 +182,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.shrink
 @common.compiler()
 @common.io
+@common.feed
 @click.option(
     "--blocks",
     default=5,
@@ -195,6 +200,7 @@ def profile(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     blocks: int,
     as_json: bool,
 ) -> None:
@@ -206,7 +212,7 @@ def profile(
         pipeline.load(model, io=io),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink),
+        options=common.options(compiler, optimize, shrink, feed),
         blocks=blocks,
         log=common.log,
     )

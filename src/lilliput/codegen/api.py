@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lilliput.codegen.c import Text, comment
 from lilliput.codegen.names import leaf_steps, port_function
-from lilliput.codegen.rows import declare, prototype, sources
+from lilliput.codegen.rows import declare, explain, prototype, restart_function, sources
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Copy, Entry, Kind, Program, View
 
@@ -81,11 +81,15 @@ def _entry(text: Text, program: Program, prefix: str, entry: Entry) -> None:
                     f"#define {name.upper()}_ZERO_POINT ({quant.zero_point[0]})",
                 )
             if view is None:
-                declare(text, pulled[value.name], name.upper())
-    written = "Write the inputs, call this" if any(entry.placed()) else "Call this"
+                declare(text, pulled[value.name])
+    text.extend(comment(line) for line in explain(entry))
+    text.add(f"{prototype(prefix, program, entry)};")
+    if entry.push:
+        text.add(
+            comment("Forgets the rows so far: the next one is row 0 again."),
+            f"void {restart_function(prefix, program, entry)}(void);",
+        )
     text.add(
-        comment(f"{written}, read the outputs before any other call."),
-        f"{prototype(prefix, program, entry)};",
         f"#define {upper}_{entry.name.upper()}_STEPS {sum(1 for _ in leaf_steps(entry))}",
         "",
     )
@@ -93,6 +97,6 @@ def _entry(text: Text, program: Program, prefix: str, entry: Entry) -> None:
 
 def _place(program: Program, view: View | None) -> str:
     if view is None:
-        return "; by callback"
+        return "; row by row"
     buffer = program.buffers[view.buffer]
     return "" if buffer.offset is None else f"; {buffer.memory}+{buffer.offset + view.start}"

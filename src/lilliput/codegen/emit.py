@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from lilliput import __version__
@@ -28,7 +28,15 @@ from lilliput.codegen.instances import (
     write_signature,
 )
 from lilliput.codegen.names import leaf_steps, port_function
-from lilliput.codegen.rows import Source, prototype, pull, sources
+from lilliput.codegen.rows import (
+    Source,
+    iterations,
+    prototype,
+    pull,
+    pulls,
+    restart_function,
+    sources,
+)
 from lilliput.errors import PlanError
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
@@ -204,12 +212,11 @@ class _Emitter:
 
     def entry(self, text: Text, entry: Entry) -> None:
         self.sources = sources(self.prefix, self.program, entry)
-        with text.function(prototype(self.prefix, self.program, entry)):
-            for step in entry.steps:
-                if isinstance(step, Loop):
-                    self.loop(text, step)
-                else:
-                    self.step(text, step)
+        if entry.push:
+            self.pushed(text, entry)
+        else:
+            with text.function(prototype(self.prefix, self.program, entry)):
+                self.steps(text, entry.steps)
         for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
             for k, (value, view) in enumerate(ports):
                 if view is None:
@@ -220,9 +227,44 @@ class _Emitter:
                 with text.function(f"{const}{c} *{head}(void)"):
                     text.add(f"return ({const}{c} *)(void *)({self.address(view)});")
 
-    def loop(self, text: Text, loop: Loop) -> None:
+    def steps(self, text: Text, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Loop):
+                self.loop(text, step, "0", str(step.count))
+            else:
+                self.step(text, step)
+
+    def pushed(self, text: Text, entry: Entry) -> None:
+        """What one row allows: up to the iteration in which the next one is needed."""
+        (source,) = self.sources.values()
+        restart = restart_function(self.prefix, self.program, entry)
+        rows = f"{restart.removesuffix('restart')}pushed"
+        at = next(i for i, s in enumerate(entry.steps) if pulls(s))
+        before, step, after = entry.steps[:at], entry.steps[at], entry.steps[at + 1 :]
+        text.add(comment("rows so far"), f"static int32_t {rows};", "")
+        with text.function(prototype(self.prefix, self.program, entry)):
+            if before:
+                with text.block(f"if ({rows} == 0)"):
+                    self.steps(text, before)
+            if isinstance(step, Loop):
+                begin, end = iterations(step, source, rows)
+                text.add(f"const int32_t begin = {begin};", f"++{rows};")
+                text.add(f"const int32_t end = {end};")
+                self.loop(text, step, "begin", "end")
+            else:
+                assert isinstance(step, Pull)
+                text.add(f"const int32_t k = {rows}++;")
+                self.step(text, replace(step, rows=1), looped=True)
+            with text.block(f"if ({rows} < {source.rows})"):
+                text.add("return 0;")
+            self.steps(text, after)
+            text.add(f"{rows} = 0;", "return 1;")
+        with text.function(f"void {restart}(void)"):
+            text.add(f"{rows} = 0;")
+
+    def loop(self, text: Text, loop: Loop, begin: str, end: str) -> None:
         text.add(comment(f"{len(loop.body)} steps stream through line buffers"))
-        with text.block(f"for (int32_t t = 0; t < {loop.count}; ++t)"):
+        with text.block(f"for (int32_t t = {begin}; t < {end}; ++t)"):
             for timed in loop.body:
                 condition, k = _timing(timed)
                 with text.block(f"if ({condition})"):

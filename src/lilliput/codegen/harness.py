@@ -140,7 +140,7 @@ def harness(program: Program) -> Harness:
         if program.states:
             text.add(f"{prefix}_reset();")
     defines = tuple(f"{prefix.upper()}_ARENA_{m.upper()}=ll_arena_{m}" for m in program.arenas)
-    callbacks = tuple(f"{name}_rows" for name, _ in handed)
+    callbacks = tuple(f"{name}_rows" for name, source in handed if not source.push)
     hook = f"{prefix}_on_step"
     return Harness(str(text), defines, tuple(points), hook, tuple(runs), callbacks)
 
@@ -148,6 +148,18 @@ def harness(program: Program) -> Harness:
 def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, Source]]) -> str:
     """Writes a function without parameters that runs an entry on what the harness holds of its
     inputs; its name."""
+    run = f"ll_run{number}"
+    text.add(f"void {run}(void);")
+    if given[0][1].push:
+        ((name, source),) = given
+        text.add(f"static _Alignas(8) uint8_t {name}[{source.value.type.nbytes}];")
+        row = f"(const {source.c_type} *)(const void *)({name} + y * {source.row_bytes})"
+        with (
+            text.function(f"LL_NOINLINE void {run}(void)"),
+            text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"),
+        ):
+            text.add(f"ll_require({function}({row}) == (y == {source.rows - 1}));")
+        return run
     for name, source in given:
         head = f"LL_NOINLINE void {name}_rows{source.signature}"
         text.add(
@@ -157,16 +169,11 @@ def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, So
         )
         with text.function(head):
             text.add("ll_hand_over((ll_source *)ctx, first, count, rows);")
-    run = f"ll_run{number}"
-    text.add(f"void {run}(void);")
     with text.function(f"LL_NOINLINE void {run}(void)"):
         text.extend(f"{name}_source.next = 0;" for name, _ in given)
         arguments = ", ".join(f"{name}_rows, &{name}_source" for name, _ in given)
         text.add(f"{function}({arguments});")
-        text.extend(
-            f"ll_require({name}_source.next == {source.value.type.frame[0]});"
-            for name, source in given
-        )
+        text.extend(f"ll_require({name}_source.next == {source.rows});" for name, source in given)
     return run
 
 

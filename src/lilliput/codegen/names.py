@@ -9,9 +9,11 @@ from lilliput.plan.program import Entry, Leaf, Loop, Program
 
 
 def entry_function(prefix: str, program: Program, entry: Entry) -> str:
-    """The first entry is `<name>_run`, the others `<name>_<entry>`."""
-    first = entry.name == program.entries[0].name
-    return f"{prefix}_run" if first else f"{prefix}_{identifier(entry.name)}"
+    """The first entry is `<name>_run`, the others `<name>_<entry>`; with `push` in place of
+    `run`, or behind the entry, where rows are pushed."""
+    if entry.name == program.entries[0].name:
+        return f"{prefix}_push" if entry.push else f"{prefix}_run"
+    return f"{prefix}_{identifier(entry.name)}{'_push' if entry.push else ''}"
 
 
 def port_function(prefix: str, program: Program, entry: Entry, kind: str, k: int) -> str:

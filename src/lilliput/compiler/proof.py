@@ -155,7 +155,7 @@ def check(
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
     room = emulation_device(device.core, emulator)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan_for(device))
+    program = plan(module, room, options.plan_for(device, module))
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
     target = _target(device, options, emulator, missing)

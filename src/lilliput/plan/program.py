@@ -267,13 +267,15 @@ class Entry:
     """One function of the emitted code.  Inputs and outputs are in the module's order.
 
     An input without a view is pulled: steps ask for its rows, in ascending order and for each
-    exactly once.
+    exactly once.  push : there is one such input, and its rows are not asked for by a call: the
+    function returns where it needs the next one, and goes on when it is called with it.
     """
 
     name: str
     inputs: tuple[tuple[Value, View | None], ...]
     outputs: tuple[tuple[Value, View], ...]
     steps: tuple[Step, ...]
+    push: bool = False
 
     def placed(self) -> Iterator[tuple[Value, View]]:
         """The inputs that lie in memory before the first step."""

@@ -186,6 +186,7 @@ def _api(program: Program) -> Api:
                 entry_function(prefix, program, entry),
                 tuple(_ports(program, prefix, entry, "input")),
                 tuple(_ports(program, prefix, entry, "output")),
+                entry.push,
             )
             for entry in program.entries
         ),
@@ -193,7 +194,7 @@ def _api(program: Program) -> Api:
 
 
 def _ports(program: Program, prefix: str, entry: Entry, kind: str) -> Iterator[Port]:
-    for k, (value, _) in enumerate(entry.inputs if kind == "input" else entry.outputs):
+    for k, (value, view) in enumerate(entry.inputs if kind == "input" else entry.outputs):
         quant = value.type.quant
         scaled = quant if quant and quant.is_per_tensor else None
         yield Port(
@@ -204,6 +205,7 @@ def _ports(program: Program, prefix: str, entry: Entry, kind: str) -> Iterator[P
             value.type.size,
             scaled.scale[0] if scaled else None,
             scaled.zero_point[0] if scaled else None,
+            value.type.frame[0] if view is None else 0,
         )
 
 
