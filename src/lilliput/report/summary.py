@@ -327,6 +327,11 @@ class Summary:
         return sum(layer.predicted_cycles for layer in self.layers if layer.entry == first)
 
     @property
+    def rowwise(self) -> tuple[str, ...]:
+        """The inputs that come row by row: no more of them is in the RAM than the plan keeps."""
+        return tuple(p.name for e in self.api.entries for p in e.inputs if p.rows)
+
+    @property
     def ram(self) -> Memory:
         """The default RAM: arena, static data and stack."""
         return next(m for m in self.board.memories if m.kind == "ram" and m.default)
