@@ -52,11 +52,15 @@ def accumulator() -> Module:
 
 
 def write(
-    module: Module, device: Device | str, folder: Path, kind: Kind = "bare-metal"
+    module: Module,
+    device: Device | str,
+    folder: Path,
+    kind: Kind = "bare-metal",
+    feed: compiler.Feed = "memory",
 ) -> compiler.Compiled:
     """A project of that kind in `folder`."""
     board = devices.load(device) if isinstance(device, str) else device
-    options = compiler.Options(compiler="none")
+    options = compiler.Options(compiler="none", feed=feed)
     compiled = compiler.compile(compiler.from_module(module), board, options)
     files = compiler.project_files(compiled, kind, options)
     compiler.write(compiled, folder, files=files)

@@ -213,7 +213,7 @@ def earlier(program: Program) -> Iterator[tuple[str, Program]]:
 
 def views(program: Program) -> Iterator[View]:
     for entry in program.entries:
-        yield from (v for _, v in (*entry.inputs, *entry.outputs))
+        yield from (v for _, v in (*entry.placed(), *entry.outputs))
         for call in entry.calls():
             yield from (*call.inputs, call.output)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import boot
-from lilliput import devices
+from lilliput import compiler, devices
 from lilliput.ir import Builder, Module
 from lilliput.ir.types import f32
 from lilliput.ops.conv import linear
@@ -62,10 +62,13 @@ def test_the_arduino_library_follows_the_specification(tmp_path: Path) -> None:
     assert not [p for p in out.rglob("*") if p.is_symlink() or p.name.startswith(".")]
 
 
-def test_the_arduino_sources_compile_as_arduino_compiles_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("feed", ["memory", "callback", "push"])
+def test_the_arduino_sources_compile_as_arduino_compiles_them(
+    feed: compiler.Feed, tmp_path: Path
+) -> None:
     """Every .c below src/ as C, the sketch as C++ behind Arduino.h, with Arduino's standards."""
     out = tmp_path / "tiny"
-    boot.write(boot.accumulator(), "nrf52840", out, "arduino")
+    boot.write(boot.accumulator(), "nrf52840", out, "arduino", feed)
     (tmp_path / "Arduino.h").write_text(ARDUINO_H, encoding="utf-8")
     cc, cxx = boot.tool("gcc"), boot.tool("g++")
     sketch = out / "examples" / "sums"
@@ -149,13 +152,16 @@ set(Zephyr_FOUND TRUE)
 """
 
 
-def test_the_zephyr_module_builds_in_a_stand_in_of_zephyr(tmp_path: Path) -> None:
+@pytest.mark.parametrize("feed", ["memory", "callback", "push"])
+def test_the_zephyr_module_builds_in_a_stand_in_of_zephyr(
+    feed: compiler.Feed, tmp_path: Path
+) -> None:
     """The module's files against the few functions of Zephyr that they call, on this machine."""
     cmake = boot.tool("cmake")
     boot.tool("make")
     boot.tool("cc")
     out, place = tmp_path / "module", tmp_path / "share"
-    boot.write(boot.accumulator(), "stm32f746", out, "zephyr")
+    boot.write(boot.accumulator(), "stm32f746", out, "zephyr", feed)
     (place / "zephyr" / "sys").mkdir(parents=True)
     (place / "ZephyrConfig.cmake").write_text(ZEPHYR_CONFIG, encoding="utf-8")
     kernel = "#pragma once\n#include <stdint.h>\nstatic inline uint32_t k_cycle_get_32(void)\n"

@@ -15,7 +15,7 @@ from lilliput.cli import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lilliput.compiler import Check, HotBlock, Profile
+    from lilliput.compiler import Check, Feed, HotBlock, Profile
     from lilliput.project import Kind
 
 
@@ -42,6 +42,7 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.shrink
 @common.compiler("none")
 @common.io
+@common.feed
 @click.option(
     "--project",
     type=click.Choice(["bare-metal", "arduino", "zephyr"]),
@@ -61,6 +62,7 @@ def compile_(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     project: Kind | None,
     force: bool,
     profiled: bool,
@@ -75,7 +77,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink, exact=exact)
+    options = common.options(compiler, optimize, shrink, feed, exact)
     compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -102,6 +104,7 @@ def compile_(
 @common.shrink
 @common.compiler()
 @common.io
+@common.feed
 @common.emulator
 @click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
 @common.json
@@ -115,6 +118,7 @@ def check(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     emulator: str,
     allow_missing: bool,
     as_json: bool,
@@ -132,7 +136,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink, exact=exact),
+        options=common.options(compiler, optimize, shrink, feed, exact),
         emulator=emulator,
         log=common.log,
     )
@@ -183,6 +187,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.shrink
 @common.compiler()
 @common.io
+@common.feed
 @click.option(
     "--blocks",
     default=5,
@@ -201,6 +206,7 @@ def profile(
     shrink: bool,
     compiler: str,
     io: str,
+    feed: Feed,
     blocks: int,
     as_json: bool,
 ) -> None:
@@ -212,7 +218,7 @@ def profile(
         pipeline.load(model, io=io),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink, exact=exact),
+        options=common.options(compiler, optimize, shrink, feed, exact),
         blocks=blocks,
         log=common.log,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Options
+    from lilliput.compiler import Feed, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +56,14 @@ io = click.option(
     show_default=True,
     help="What the ends of a quantised network are.",
 )
+feed = click.option(
+    "--input",
+    "feed",
+    type=click.Choice(["memory", "callback", "push"]),
+    default="memory",
+    show_default=True,
+    help="Inputs are written into memory, asked for row by row, or pushed row by row.",
+)
 model = click.argument("model", metavar="MODEL")
 
 
@@ -75,14 +83,22 @@ def compiler(*more: str) -> Callable[[F], F]:
     )
 
 
-def options(compiler: str, optimize: str, shrink: bool = True, *, exact: bool = False) -> Options:
+def options(
+    compiler: str,
+    optimize: str,
+    shrink: bool = True,
+    feed: Feed = "memory",
+    exact: bool = False,
+) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
     from lilliput.plan.build import PlanOptions
     from lilliput.plan.objective import Optimize
 
     plan = PlanOptions(exact=exact)
-    return Options(compiler=compiler, optimize=Optimize(optimize), plan=plan, shrink=shrink)
+    return Options(
+        compiler=compiler, optimize=Optimize(optimize), plan=plan, shrink=shrink, feed=feed
+    )
 
 
 def log(message: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lilliput.codegen.c import Text, comment
-from lilliput.codegen.names import entry_function, leaf_steps, port_function
+from lilliput.codegen.names import leaf_steps, port_function
+from lilliput.codegen.rows import declare, explain, prototype, restart_function, sources
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Copy, Entry, Kind, Program, View
 
@@ -59,6 +60,7 @@ def write_header(program: Program, prefix: str) -> str:
 
 def _entry(text: Text, program: Program, prefix: str, entry: Entry) -> None:
     upper = prefix.upper()
+    pulled = sources(prefix, program, entry)
     for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
         for k, (value, view) in enumerate(ports):
             name = port_function(prefix, program, entry, kind, k)
@@ -70,24 +72,31 @@ def _entry(text: Text, program: Program, prefix: str, entry: Entry) -> None:
             )
             text.add(comment(f"{kind} {value.name}: {value.type}{scale}{_place(program, view)}"))
             const = "const " if kind == "output" else ""
-            text.add(
-                f"{const}{c_type(value.type.dtype)} *{name}(void);",
-                f"#define {name.upper()}_COUNT {value.type.size}",
-            )
+            if view is not None:
+                text.add(f"{const}{c_type(value.type.dtype)} *{name}(void);")
+            text.add(f"#define {name.upper()}_COUNT {value.type.size}")
             if quant and quant.is_per_tensor:
                 text.add(
                     f"#define {name.upper()}_SCALE {quant.scale[0]!r}f",
                     f"#define {name.upper()}_ZERO_POINT ({quant.zero_point[0]})",
                 )
-    function = entry_function(prefix, program, entry)
+            if view is None:
+                declare(text, pulled[value.name])
+    text.extend(comment(line) for line in explain(entry))
+    text.add(f"{prototype(prefix, program, entry)};")
+    if entry.push:
+        text.add(
+            comment("Forgets the rows so far: the next one is row 0 again."),
+            f"void {restart_function(prefix, program, entry)}(void);",
+        )
     text.add(
-        comment("Write the inputs, call this, read the outputs before any other call."),
-        f"void {function}(void);",
         f"#define {upper}_{entry.name.upper()}_STEPS {sum(1 for _ in leaf_steps(entry))}",
         "",
     )
 
 
-def _place(program: Program, view: View) -> str:
+def _place(program: Program, view: View | None) -> str:
+    if view is None:
+        return "; row by row"
     buffer = program.buffers[view.buffer]
     return "" if buffer.offset is None else f"; {buffer.memory}+{buffer.offset + view.start}"

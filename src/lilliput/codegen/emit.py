@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from lilliput import __version__
@@ -27,7 +27,16 @@ from lilliput.codegen.instances import (
     write_instance,
     write_signature,
 )
-from lilliput.codegen.names import entry_function, leaf_steps, port_function
+from lilliput.codegen.names import leaf_steps, port_function
+from lilliput.codegen.rows import (
+    Source,
+    iterations,
+    prototype,
+    pull,
+    pulls,
+    restart_function,
+    sources,
+)
 from lilliput.errors import PlanError
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
@@ -39,6 +48,7 @@ from lilliput.plan.program import (
     Kind,
     Loop,
     Program,
+    Pull,
     Range,
     Step,
     Timed,
@@ -80,6 +90,7 @@ class _Emitter:
         self.symbols = _symbols(self.prefix, program)
         self.instances = Instances()
         self.next_step = 0
+        self.sources: dict[str, Source] = {}
 
     def files(self) -> dict[str, str]:
         entries = Text()
@@ -200,24 +211,60 @@ class _Emitter:
     # steps
 
     def entry(self, text: Text, entry: Entry) -> None:
-        name = entry_function(self.prefix, self.program, entry)
-        with text.function(f"void {name}(void)"):
-            for step in entry.steps:
-                if isinstance(step, Loop):
-                    self.loop(text, step)
-                else:
-                    self.step(text, step)
+        self.sources = sources(self.prefix, self.program, entry)
+        if entry.push:
+            self.pushed(text, entry)
+        else:
+            with text.function(prototype(self.prefix, self.program, entry)):
+                self.steps(text, entry.steps)
         for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
             for k, (value, view) in enumerate(ports):
+                if view is None:
+                    continue
                 head = port_function(self.prefix, self.program, entry, kind, k)
                 const = "const " if kind == "output" else ""
                 c = c_type(value.type.dtype)
                 with text.function(f"{const}{c} *{head}(void)"):
                     text.add(f"return ({const}{c} *)(void *)({self.address(view)});")
 
-    def loop(self, text: Text, loop: Loop) -> None:
+    def steps(self, text: Text, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Loop):
+                self.loop(text, step, "0", str(step.count))
+            else:
+                self.step(text, step)
+
+    def pushed(self, text: Text, entry: Entry) -> None:
+        """What one row allows: up to the iteration in which the next one is needed."""
+        (source,) = self.sources.values()
+        restart = restart_function(self.prefix, self.program, entry)
+        rows = f"{restart.removesuffix('restart')}pushed"
+        at = next(i for i, s in enumerate(entry.steps) if pulls(s))
+        before, step, after = entry.steps[:at], entry.steps[at], entry.steps[at + 1 :]
+        text.add(comment("rows so far"), f"static int32_t {rows};", "")
+        with text.function(prototype(self.prefix, self.program, entry)):
+            if before:
+                with text.block(f"if ({rows} == 0)"):
+                    self.steps(text, before)
+            if isinstance(step, Loop):
+                begin, end = iterations(step, source, rows)
+                text.add(f"const int32_t begin = {begin};", f"++{rows};")
+                text.add(f"const int32_t end = {end};")
+                self.loop(text, step, "begin", "end")
+            else:
+                assert isinstance(step, Pull)
+                text.add(f"const int32_t k = {rows}++;")
+                self.step(text, replace(step, rows=1), looped=True)
+            with text.block(f"if ({rows} < {source.rows})"):
+                text.add("return 0;")
+            self.steps(text, after)
+            text.add(f"{rows} = 0;", "return 1;")
+        with text.function(f"void {restart}(void)"):
+            text.add(f"{rows} = 0;")
+
+    def loop(self, text: Text, loop: Loop, begin: str, end: str) -> None:
         text.add(comment(f"{len(loop.body)} steps stream through line buffers"))
-        with text.block(f"for (int32_t t = 0; t < {loop.count}; ++t)"):
+        with text.block(f"for (int32_t t = {begin}; t < {end}; ++t)"):
             for timed in loop.body:
                 condition, k = _timing(timed)
                 with text.block(f"if ({condition})"):
@@ -230,6 +277,8 @@ class _Emitter:
     def step(self, text: Text, step: Step, *, looped: bool = False) -> None:
         if isinstance(step, Call):
             self.call(text, step, looped=looped)
+        elif isinstance(step, Pull):
+            self.pull(text, step, looped=looped)
         elif isinstance(step, Copy):
             self.copy(text, step)
         elif isinstance(step, Wait):
@@ -311,6 +360,12 @@ class _Emitter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
         return strides.c(self.address(view), first)
+
+    def pull(self, text: Text, step: Pull, *, looped: bool) -> None:
+        what = f"rows of {step.value.name}: {step.value.type} -> {self.where(step.view)}"
+        text.add(comment(f"step {self.next_step}: {what}"))
+        address = self.address(step.view)
+        pull(text, step, self.sources[step.value.name], address, "k" if looped else "0")
 
     def copy(self, text: Text, copy: Copy) -> None:
         source, target = copy.source, copy.target

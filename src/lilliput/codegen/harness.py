@@ -4,7 +4,8 @@ what it reports.
 The harness (emu/csrc/harness.c) is the same for every model.  The header that is written
 here tells it where inputs, outputs and arenas are, which bytes each step has made (for
 comparing tensor by tensor), and which bytes nobody reads any more after a step (they are
-poisoned in tests, so that a wrong lifetime shows).
+poisoned in tests, so that a wrong lifetime shows).  Inputs that are pulled lie in memory of the
+harness, whose functions hand their rows over.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import numpy as np
 
 from lilliput.codegen.c import Text, comment, identifier
 from lilliput.codegen.names import entry_function, leaf_steps, step_ids
+from lilliput.codegen.rows import Source, sources
 from lilliput.ir.types import Array
 from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.lifetimes import spans as step_spans
 from lilliput.plan.program import Call, Entry, Kind, Loop, Program, View
 
 Span = tuple[str, int, int]
-"""(memory, offset in its arena, bytes)"""
+"""(C array, offset in it, bytes)"""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,18 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class Harness:
-    """`defines` place the model's arenas in the harness's memory."""
+    """`defines` place the model's arenas in the harness's memory.
+
+    entries   : the functions that run the entries, in order
+    callbacks : the functions that those call through a pointer
+    """
 
     header: str
     defines: tuple[str, ...]
     points: tuple[TracePoint, ...]
     hook: str
+    entries: tuple[str, ...]
+    callbacks: tuple[str, ...]
 
 
 def extent(view: View) -> int:
@@ -78,17 +87,30 @@ def harness(program: Program) -> Harness:
     trace: list[str] = []
     poison: list[str] = []
     ids = step_ids(program)
-    for entry in program.entries:
-        inputs = add([_span(program, v) for _, v in entry.inputs])
-        outputs = add([_span(program, v) for _, v in entry.outputs])
-        entries.append(f"{{{entry_function(prefix, program, entry)}, {inputs}, {outputs}}},")
+    runs: list[str] = []
+    handed: list[tuple[str, Source]] = []
+    servers = Text()
+    for number, entry in enumerate(program.entries):
+        given = sources(prefix, program, entry)
+        mine = {name: f"ll_input{len(handed) + k}" for k, name in enumerate(given)}
+        places: list[Span] = [
+            (mine[v.name], 0, v.type.nbytes) if view is None else _span(program, view)
+            for v, view in entry.inputs
+        ]
+        handed += [(mine[name], source) for name, source in given.items()]
+        function = entry_function(prefix, program, entry)
+        if given:
+            function = _serve(servers, number, function, [(mine[n], s) for n, s in given.items()])
+        runs.append(function)
+        inputs, outputs = add(places), add([_span(program, v) for _, v in entry.outputs])
+        entries.append(f"{{{function}, {inputs}, {outputs}}},")
         dead = _dead(program, entry)
         for index, step in enumerate(leaf_steps(entry)):
             made: list[Span] = []
             if isinstance(step, Call) and _traceable(entry, step):
                 made = [_span(program, view) for _, view in step.results()]
-                number = ids[entry.name, index]
-                points += [TracePoint(number, value.name, view) for value, view in step.results()]
+                at = ids[entry.name, index]
+                points += [TracePoint(at, value.name, view) for value, view in step.results()]
             trace.append(f"{add(made)},")
             poison.append(f"{add(dead[index])},")
     text.add(
@@ -109,7 +131,8 @@ def harness(program: Program) -> Harness:
         text, "ll_span ll_arenas", [f"{{ll_arena_{m}, {n}u}}," for m, n in program.arenas.items()]
     )
     text.add(f"static const uint32_t ll_arena_count = {len(program.arenas)};")
-    _table(text, "ll_span ll_spans", [f"{{ll_arena_{m} + {o}, {n}u}}," for m, o, n in spans])
+    text.lines += servers.lines
+    _table(text, "ll_span ll_spans", [f"{{{a} + {o}, {n}u}}," for a, o, n in spans])
     _table(text, "ll_entry ll_entries", entries)
     text.add(f"static const uint32_t ll_entry_count = {len(entries)};")
     _table(text, "ll_range ll_step_trace", trace)
@@ -118,7 +141,41 @@ def harness(program: Program) -> Harness:
         if program.states:
             text.add(f"{prefix}_reset();")
     defines = tuple(f"{prefix.upper()}_ARENA_{m.upper()}=ll_arena_{m}" for m in program.arenas)
-    return Harness(str(text), defines, tuple(points), f"{prefix}_on_step")
+    callbacks = tuple(f"{name}_rows" for name, source in handed if not source.push)
+    hook = f"{prefix}_on_step"
+    return Harness(str(text), defines, tuple(points), hook, tuple(runs), callbacks)
+
+
+def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, Source]]) -> str:
+    """Writes a function without parameters that runs an entry on what the harness holds of its
+    inputs; its name."""
+    run = f"ll_run{number}"
+    text.add(f"void {run}(void);")
+    if given[0][1].push:
+        ((name, source),) = given
+        text.add(f"static _Alignas(8) uint8_t {name}[{source.value.type.nbytes}];")
+        row = f"(const {source.c_type} *)(const void *)({name} + y * {source.row_bytes})"
+        with (
+            text.function(f"LL_NOINLINE void {run}(void)"),
+            text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"),
+        ):
+            text.add(f"ll_require({function}({row}) == (y == {source.rows - 1}));")
+        return run
+    for name, source in given:
+        head = f"LL_NOINLINE void {name}_rows{source.signature}"
+        text.add(
+            f"static _Alignas(8) uint8_t {name}[{source.value.type.nbytes}];",
+            f"static ll_source {name}_source = {{{name}, {source.row_bytes}u, 0}};",
+            f"{head.removeprefix('LL_NOINLINE ')};",
+        )
+        with text.function(head):
+            text.add("ll_hand_over((ll_source *)ctx, first, count, rows);")
+    with text.function(f"LL_NOINLINE void {run}(void)"):
+        text.extend(f"{name}_source.next = 0;" for name, _ in given)
+        arguments = ", ".join(f"{name}_rows, &{name}_source" for name, _ in given)
+        text.add(f"{function}({arguments});")
+        text.extend(f"ll_require({name}_source.next == {source.rows});" for name, source in given)
+    return run
 
 
 def _default(program: Program) -> str:
@@ -133,7 +190,7 @@ def _table(text: Text, head: str, rows: Sequence[str]) -> None:
 def _span(program: Program, view: View) -> Span:
     buffer = program.buffers[view.buffer]
     assert buffer.offset is not None
-    return buffer.memory, buffer.offset + view.start, extent(view)
+    return f"ll_arena_{buffer.memory}", buffer.offset + view.start, extent(view)
 
 
 def _traceable(entry: Entry, call: Call) -> bool:
@@ -147,7 +204,7 @@ def _dead(program: Program, entry: Entry) -> list[list[Span]]:
     """For each leaf step the arena bytes that nobody reads after it (none inside a loop)."""
     blocks = lifetimes(entry, program.buffers)
     spans: list[list[Span]] = []
-    for t, step in enumerate(entry.steps):
+    for step, (_, t) in zip(entry.steps, step_spans(entry), strict=True):
         if isinstance(step, Loop):
             spans += [[] for _ in step.body]
             continue
@@ -161,5 +218,5 @@ def _dead(program: Program, entry: Entry) -> list[list[Span]]:
                     used[buffer.offset : buffer.offset + buffer.nbytes] = True
             edges = np.flatnonzero(np.diff(np.concatenate(([1], used, [1])).astype(np.int8)))
             runs = zip(edges[::2], edges[1::2], strict=True)
-            spans[-1] += [(memory, int(a), int(b - a)) for a, b in runs]
+            spans[-1] += [(f"ll_arena_{memory}", int(a), int(b - a)) for a, b in runs]
     return spans

@@ -31,6 +31,7 @@ from lilliput.compiler.inspection import Inspection, inspect, inspection_text
 from lilliput.compiler.pipeline import (
     PASSES,
     Compiled,
+    Feed,
     Log,
     Model,
     Options,
@@ -49,6 +50,7 @@ __all__ = [
     "REPORT",
     "Check",
     "Compiled",
+    "Feed",
     "FirmwareFolder",
     "Folder",
     "FolderRun",

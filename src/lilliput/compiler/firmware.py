@@ -24,7 +24,7 @@ from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import DoesNotFit, MissingTool, Problem, UsageError
 from lilliput.plan.program import Kind as PlaceKind
 from lilliput.plan.program import Program
-from lilliput.project import Kind, Project, SelfTest, project
+from lilliput.project import Kind, Project, SelfTest, project, self_test_callbacks
 from lilliput.report import page
 
 _SAMPLE = 3
@@ -122,8 +122,9 @@ def _link(compiled: Compiled, made: Project, options: Options, log: Log) -> _Lin
             include_harness=False,
         )
         elsewhere = _constants(program, None) - _constants(program, device.flash.name)
+        stack = stack_bound(image, "main", self_test_callbacks(program) or None)
         static = max(image.ram_static_bytes - sum(program.arenas.values()), 0)
-        return _Linked(image.flash_bytes - elsewhere, static + stack_bound(image, "main"))
+        return _Linked(image.flash_bytes - elsewhere, static + stack)
 
 
 def _constants(program: Program, memory: str | None) -> int:

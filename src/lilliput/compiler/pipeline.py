@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lilliput.codegen.c import identifier
 from lilliput.codegen.emit import EmitOptions, emit
 from lilliput.codegen.names import entry_function
+from lilliput.codegen.rows import call
 from lilliput.devices.device import Device
 from lilliput.emu.analysis import check_instructions, stack_bound
 from lilliput.emu.elf import Image
@@ -36,6 +38,7 @@ from lilliput.plan.program import Program
 from lilliput.report import Linked, Summary, require_fit, shrinking, summarize
 
 Log = Callable[[str], None]
+Feed = Literal["memory", "callback", "push"]
 PASSES = (Canonicalize(),)
 
 
@@ -71,16 +74,23 @@ class Model:
 class Options:
     """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out
     shrink : leave out what provably does not matter to the outputs
+    feed : how inputs come: the caller writes them into memory, hands over their rows when it is
+        called for them, or calls with each row
     """
 
     compiler: str = "auto"
     optimize: Optimize = Optimize.SPEED
     plan: PlanOptions = field(default_factory=PlanOptions)
     shrink: bool = True
+    feed: Feed = "memory"
 
-    def plan_for(self, device: Device) -> PlanOptions:
+    def plan_for(self, device: Device, module: Module) -> PlanOptions:
         """The planner's options: the same plan for `device` and where it is emulated."""
-        return replace(self.plan, optimize=self.optimize, budget=Budget.of(device))
+        chosen = replace(self.plan, optimize=self.optimize, budget=Budget.of(device))
+        if self.feed == "memory":
+            return chosen
+        inputs = frozenset(v.name for entry in module.graphs for v in module.inputs(entry))
+        return replace(chosen, pull=inputs, push=self.feed == "push")
 
     @property
     def level(self) -> str:
@@ -140,7 +150,7 @@ def compile(
     options = options or Options()
     module = module_for(model, options, log)
     log("planning")
-    program = plan(module, device, options.plan_for(device))
+    program = plan(module, device, options.plan_for(device, module))
     log("writing C")
     files = emit(program, emit_options(device, options))
     linked, missing = _link(program, device, files, options, log)
@@ -178,9 +188,10 @@ def _link(
     log(f"linking with {toolchain.version}")
     prefix = identifier(program.name)
     functions = [entry_function(prefix, program, e) for e in program.entries]
-    calls = [*([f"{prefix}_reset"] if program.states else []), *functions]
+    calls = [f"{prefix}_reset()"] if program.states else []
+    calls += [call(prefix, program, e) for e in program.entries]
     main = f'#include "{prefix}.h"\n\nint main(void)\n{{\n'
-    main += "".join(f"    {name}();\n" for name in calls) + "    return 0;\n}\n"
+    main += "".join(f"    {text};\n" for text in calls) + "    return 0;\n}\n"
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         roomy = _with_room(device)
         sources = {**files, "main.c": main}
@@ -189,7 +200,10 @@ def _link(
         )
         constants = sum(c.data.nbytes for c in program.consts.values())
         arenas = sum(program.arenas.values())
-        stack = max(stack_bound(image, name) for name in functions)
+        stack = max(
+            stack_bound(image, name, () if any(e.pulled()) and not e.push else None)
+            for name, e in zip(functions, program.entries, strict=True)
+        )
         refuse_foreign_instructions(image, device)
         static = max(image.ram_static_bytes - arenas, 0)
         code = image.flash_bytes - constants

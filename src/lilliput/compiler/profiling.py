@@ -137,7 +137,7 @@ def profile(
     flash = device.flash.timing
     room = emulation_device(device.core, "unicorn", flash)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan_for(device))
+    program = plan(module, room, options.plan_for(device, module))
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
     layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lilliput.codegen.c import identifier
-from lilliput.codegen.names import entry_function
+from lilliput.codegen.harness import harness
 from lilliput.compiler.pipeline import (
     Log,
     Model,
@@ -156,7 +155,7 @@ def check(
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
     room = emulation_device(device.core, emulator)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan_for(device))
+    program = plan(module, room, options.plan_for(device, module))
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
     target = _target(device, options, emulator, missing)
@@ -252,9 +251,8 @@ def _measured(program: Program, proof: prove.Proof, device: Device) -> _Measured
     if proof.image is None or last is None or last.measured is None:
         return _Measured((0, None), (0, planned), (), None)
     refuse_foreign_instructions(proof.image, device)
-    prefix = identifier(program.name)
-    names = [entry_function(prefix, program, e) for e in program.entries]
-    bound = max(stack_bound(proof.image, name) for name in names)
+    marks = harness(program)
+    bound = max(stack_bound(proof.image, name, marks.callbacks or None) for name in marks.entries)
     stack = last.measured.stack_bytes
     problems: list[str] = []
     if stack > bound:

@@ -135,22 +135,26 @@ class _Function:
     calls: tuple[tuple[int, int], ...]
 
 
-def stack_bound(image: Image, root_symbol: str) -> int:
+def stack_bound(image: Image, root_symbol: str, behind: Sequence[str] | None = None) -> int:
     """Bytes of stack that a call of `root_symbol` can use at most, its own frame included.
 
+    behind : the functions that a call through a pointer may reach.  With none of them, what such
+        a call reaches is not counted; with None, there must be no such call.
     Raises `AnalysisError` for recursion, a call through a pointer, or a frame of unknown size.
     """
-    if root_symbol not in image.functions:
-        raise errors.AnalysisError("no such function in the image", where=root_symbol)
-    walker = _Walker(image, cores()[image.core])
+    for name in (root_symbol, *(behind or ())):
+        if name not in image.functions:
+            raise errors.AnalysisError("no such function in the image", where=name)
+    walker = _Walker(image, cores()[image.core], behind)
     return walker.bound(image.functions[root_symbol].address, ())
 
 
 class _Walker:
     """Longest path through the call graph of one image; functions are read on first use."""
 
-    def __init__(self, image: Image, core: Core) -> None:
+    def __init__(self, image: Image, core: Core, behind: Sequence[str] | None) -> None:
         self._image = image
+        self._behind = behind
         self._core = core
         self._instructions = {i.address: i for i in _code(image, core)}
         self._words = code_sections(image.elf)
@@ -207,7 +211,9 @@ class _Walker:
             flow, depth = flows[instruction.address], depths.get(instruction.address)
             if depth is None:
                 continue
-            if flow.unknown_call:
+            if flow.unknown_call and self._behind is not None:
+                calls += [(self._image.functions[n].address, depth) for n in self._behind]
+            elif flow.unknown_call:
                 raise errors.AnalysisError(
                     "a call through a pointer: the stack has no bound",
                     where=self._image.locate(instruction.address),

@@ -19,6 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lilliput.devices.device import Device
+from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN
 from lilliput.plan import arena, branch, exact, stage
@@ -50,6 +51,9 @@ AGAIN = 4
 class PlanOptions:
     """homes : value name -> memory it lives in, where that is not the device's default;
     streams : groups of values whose tasks run row by row in one loop;
+    pull : inputs whose rows are asked of the caller; one that is named in a group, too, lies in a
+    line buffer and is never whole in memory;
+    push : those inputs come by calls with one row each, one such input an entry;
     blocks : parameter in a memory that kernels cannot read -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
     device it is planned for;
@@ -57,6 +61,8 @@ class PlanOptions:
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
+    pull: frozenset[str] = frozenset()
+    push: bool = False
     blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
@@ -72,6 +78,7 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     """
     missing = tuple(p.name for p in module.params.values() if p.data is None)
     whole, chosen = _with_stand_ins(module), options or PlanOptions()
+    _check_pull(module, chosen)
 
     def maker(module: Module) -> Make:
         def make(prices: Prices) -> Program:
@@ -98,6 +105,26 @@ def _smaller(make: Make, other: Make, optimize: Optimize, memory: str) -> Make:
     prices = Prices(ram=None) if optimize is Optimize.RAM else Prices()
     one, another = (m(prices).arenas.get(memory, 0) for m in (make, other))
     return other if another < one else make
+def _check_pull(module: Module, options: PlanOptions) -> None:
+    inputs = {name: [v.name for v in module.inputs(name)] for name in module.graphs}
+    known = {name for names in inputs.values() for name in names}
+    if unknown := sorted(options.pull - known):
+        raise PlanError(
+            "values that are no inputs cannot be asked of the caller",
+            where=module.name,
+            expected=", ".join(sorted(known)),
+            found=", ".join(unknown),
+        )
+    for entry, names in inputs.items():
+        pulled = [n for n in names if n in options.pull]
+        if options.push and len(pulled) > 1:
+            raise PlanError(
+                "rows of several inputs cannot be pushed into one entry",
+                where=f"entry {entry!r}",
+                expected="one input that comes row by row",
+                found=", ".join(pulled),
+                hint="let the network ask for them: --input callback",
+            )
 
 
 def _with_stand_ins(module: Module) -> Module:
@@ -171,6 +198,7 @@ class _Planner:
             module.updates(name),
             {s.name: s.value for s in module.states.values()},
             self.turning,
+            [v for v in module.inputs(name) if v.name in self.options.pull],
         )
 
     def entry(self, name: str) -> Entry:
@@ -180,10 +208,17 @@ class _Planner:
         runs = cut.runs if cut else ()
         writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams, runs)
         steps = writer.steps()
-        inputs = tuple((v, writer.view(v)) for v in module.inputs(name))
+        pull = self.options.pull
+        inputs = tuple((v, None if v.name in pull else writer.view(v)) for v in module.inputs(name))
         outputs = tuple((v, writer.view(v)) for v in module.outputs(name))
         entry = stage.stage(
-            Entry(name, inputs, outputs, steps),
+            Entry(
+                name,
+                inputs,
+                outputs,
+                steps,
+                self.options.push and any(v is None for _, v in inputs),
+            ),
             self.pool.buffers,
             {m.name for m in self.device.memories if m.direct},
             self.device.ram.name,

@@ -33,10 +33,11 @@ from lilliput.plan.program import (
     Entry,
     FrameRule,
     Kind,
+    Leaf,
     Loop,
     Program,
+    Pull,
     Step,
-    Timed,
     View,
     Wait,
 )
@@ -83,7 +84,7 @@ def _check_alignment(program: Program) -> None:
     """Every element lies at a multiple of its size: some cores fault otherwise; what the
     caller reads and writes is one block."""
     for entry in program.entries:
-        for value, view in (*entry.inputs, *entry.outputs):
+        for value, view in (*entry.placed(), *entry.outputs):
             if not view.is_dense:
                 raise CertificateError("a port is not one block of bytes", where=value.name)
         for view in views(entry):
@@ -124,6 +125,7 @@ class _Shadow:
         self.counters: dict[str, int] = {}
         self.where = ""
         self.pending: list[tuple[str, npt.NDArray[np.int64], Tags]] = []
+        self.asked: dict[str, int] = {}
         for state in program.states:
             if state.counter and state.view.ring:
                 self.counters[state.counter] = counter % state.view.ring
@@ -132,7 +134,7 @@ class _Shadow:
                 self.tag_box(state.view)
 
     def run(self, entry: Entry) -> None:
-        for value, view in entry.inputs:
+        for value, view in entry.placed():
             self.where = f"input {value.name}"
             self.tag_box(view)
         for index, step in enumerate(entry.steps):
@@ -141,6 +143,11 @@ class _Shadow:
         self.where = f"entry {entry.name}, end"
         if self.pending:
             raise CertificateError("a copy is never waited for", where=self.where)
+        for value in entry.pulled():
+            if self.asked.get(value.name) != value.type.frame[0]:
+                raise CertificateError(
+                    "rows of an input are never asked for", where=self.where, found=value.name
+                )
         for _, view in entry.outputs:
             self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
         for state in self.program.states:
@@ -151,26 +158,24 @@ class _Shadow:
         if isinstance(step, Loop):
             for t in range(step.count):
                 for timed in step.body:
-                    self.timed(timed, t)
-        elif isinstance(step, Advance):
+                    k = timed.execution(t)
+                    if k is not None:
+                        self.leaf(timed.step, k)
+        else:
+            self.leaf(step, 0)
+
+    def leaf(self, step: Leaf, k: int) -> None:
+        """Execution k of a step."""
+        if isinstance(step, Advance):
             self.advance(step)
         elif isinstance(step, Wait):
             self.wait()
         elif isinstance(step, Copy):
-            self.copy(step, 0)
+            self.copy(step, k)
+        elif isinstance(step, Pull):
+            self.pull(step, k)
         else:
-            self.call(step, 0)
-
-    def timed(self, timed: Timed, t: int) -> None:
-        k = timed.execution(t)
-        if k is None:
-            return
-        if isinstance(timed.step, Wait):
-            self.wait()
-        elif isinstance(timed.step, Copy):
-            self.copy(timed.step, k)
-        else:
-            self.call(timed.step, k)
+            self.call(step, k)
 
     # memory
 
@@ -241,6 +246,23 @@ class _Shadow:
         for piece in self.rows(view, last, (0, view.pixels), (0, view.channels)):
             memory[piece.address : piece.address + piece.count] = NOTHING
 
+    def pull(self, step: Pull, k: int) -> None:
+        """The caller writes the rows as one block: the first one first, none twice."""
+        view, name = step.view, step.value.name
+        low, high = step.at(k)
+        if low != self.asked.get(name, 0):
+            raise CertificateError(
+                "rows of an input are asked for out of order",
+                where=f"{self.where}, input {name}",
+                expected=f"row {self.asked.get(name, 0)}",
+                found=f"row {low}",
+            )
+        if not replace(view, ring=None).is_dense or (view.ring or step.rows) % step.rows:
+            raise CertificateError("rows of an input are no block", where=f"input {name}")
+        self.reachable(view)
+        self.write(view, (low, high), (0, view.pixels), (0, view.channels))
+        self.asked[name] = high
+
     def wait(self) -> None:
         for memory, where, tags in self.pending:
             self.memory[memory][where] = tags
@@ -280,13 +302,7 @@ class _Shadow:
     def call(self, call: Call, k: int) -> None:
         self.where = f"{self.where.split(':')[0]}: {call.node.describe()}"
         for view in (*call.inputs, *(v for _, v in call.results())):
-            memory = self.program.buffers[view.buffer].memory
-            if not self.direct.get(memory, False):
-                raise CertificateError(
-                    "a kernel works in a memory that it cannot reach",
-                    where=self.where,
-                    found=memory,
-                )
+            self.reachable(view)
         y, x, c = (axis.at(k) for axis in (call.region.y, call.region.x, call.region.c))
         reduces = any(isinstance(r.y, Reduce) for r in call.rules)
         whole = reduces or call.kernel.overlap == "none"
@@ -306,6 +322,13 @@ class _Shadow:
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
+
+    def reachable(self, view: View) -> None:
+        memory = self.program.buffers[view.buffer].memory
+        if not self.direct.get(memory, False):
+            raise CertificateError(
+                "a kernel works in a memory that it cannot reach", where=self.where, found=memory
+            )
 
     def epilogue(self, call: Call, own: int) -> None:
         """What the epilogue reads is there until it has been read: element by element in the order

@@ -6,7 +6,8 @@ executions) and a phase (its first).  Both follow from the region rules in close
     rate     a window of stride s halves, thirds ... the rate of rows: period = s * period
              of its producer; all periods are then scaled to the smallest integers
     phase    an execution may begin when the last row of its window has been made:
-             phase >= producer's phase + producer's period * (reach - pad)
+             phase >= producer's phase + producer's period * (reach - pad), or as much
+             earlier as that row is made together with rows before it
     ring     between the first row that an execution still reads and the newest row made
              there are (phase - producer's phase) // period + pad + 1 rows
 
@@ -46,7 +47,10 @@ class Member:
     quantum: int = 1
 
     def in_blocks(self, rows: int) -> Member:
-        """The same with `rows` rows or more an execution, as its kernel can make them."""
+        """The same with `rows` rows or more an execution, as its kernel can make them; input is
+        asked for row by row."""
+        if not self.reads:
+            return self
         return replace(self, quantum=-(-rows // self.quantum) * self.quantum)
 
 
@@ -131,6 +135,7 @@ class Rhythm:
     rates : iterations for each row, of members for which they are known; others follow from what
         they read inside, or from their number of rows where they read nothing inside
     rings : root made inside -> rows that what reads it so far needs
+    makers, readers : root -> members; of readers those that read what was made inside
     outside : roots that were read and not made inside
     """
 
@@ -138,6 +143,7 @@ class Rhythm:
     members: list[Member] = field(default_factory=list[Member])
     phases: list[Rate] = field(default_factory=list["Rate"])
     makers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    readers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     rings: dict[str, int] = field(default_factory=dict[str, int])
     outside: set[str] = field(default_factory=set[str])
 
@@ -158,21 +164,43 @@ class Rhythm:
                 )
             rate = through
         rate = self._guess(member) if rate is None else rate
-        lags = (
-            self.phases[i] + self.rates[i] * max(last_row(read.rule, member.quantum), 0)
-            for read, i in inside
-        )
+        lags = (self.phases[i] + self.rates[i] * self._lag(member, read, i) for read, i in inside)
         phase = max(lags, default=0)
         for read, i in inside:
             ahead = (phase - self.phases[i]) // self.rates[i]
             rows = int(ahead) + behind(read.rule) + self.members[i].quantum
             rows = min(rows, self.members[i].rows)
             self.rings[read.root] = max(self.rings.get(read.root, 0), rows)
+            self.readers.setdefault(read.root, []).append(j)
         self.outside.update(r.root for r in member.reads if r.root not in self.makers)
         self.makers.setdefault(member.writes, []).append(j)
         self.rates[j] = rate
         self.phases.append(phase)
         self.members.append(member)
+
+    def _lag(self, member: Member, read: Read, i: int) -> int:
+        """Rows of the producer before the last one that an execution needs: those that are made
+        together are there together, whichever execution it is."""
+        last = max(last_row(read.rule, member.quantum), 0)
+        step = stride(read.rule) * member.quantum
+        grain = math.gcd(int(step), self.members[i].quantum) if isinstance(step, int) else 1
+        return last - last % grain
+
+    def passes(self, root: str) -> bool:
+        """Whether what is made of a root is read in the same iterations, and never again."""
+        makers, readers = self.makers.get(root, []), self.readers.get(root, [])
+        if len(makers) != 1 or not readers:
+            return False
+        maker = makers[0]
+        rows = self.members[maker].quantum
+        return self.rings[root] <= rows and all(
+            self._slot(j) == self._slot(maker) for j in readers
+        )
+
+    def _slot(self, j: int) -> tuple[Rate, Rate, int]:
+        member = self.members[j]
+        count = -(-member.rows // member.quantum)
+        return self.phases[j], self.rates[j] * member.quantum, count
 
     def _check(self, member: Member, read: Read, i: int) -> None:
         if windowed(read.rule) is None:

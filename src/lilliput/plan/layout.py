@@ -51,7 +51,14 @@ class Job:
     target: Box | None = None
 
 
-Action = Job | Turn
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """All rows of input `value` are asked of the caller, who writes them into its storage."""
+
+    value: Value
+
+
+Action = Job | Turn | Ask
 
 
 @dataclass
@@ -95,13 +102,17 @@ def lay_out(
     updates: Mapping[str, Value],
     states: Mapping[str, Value],
     turning: frozenset[str],
+    pulled: Sequence[Value] = (),
 ) -> Storage:
     """external : graph inputs, states and parameters; updates : state name -> its new value;
-    turning : states that another entry keeps as rings."""
+    turning : states that another entry keeps as rings; pulled : inputs that the caller is asked
+    for, just before their first reader."""
     work = _Work(items, external, outputs, updates, states, turning)
     for item in items:
         work.item(item)
     work.finish_states()
+    for value in pulled:
+        work.ask(value)
     return work.layout
 
 
@@ -246,6 +257,10 @@ class _Work:
                 new = saved
             late.append((new, self.states[state]))
         self.layout.actions += [Job(copy_task(old.name, new, old)) for new, old in late]
+
+    def ask(self, value: Value) -> None:
+        at = min(self._readers(value.name), default=0)
+        self.layout.actions.insert(at, Ask(value))
 
     def _merge(self, state: str, new: Value) -> bool:
         """Gives `new` the storage of `state` if no read of the old value comes later."""

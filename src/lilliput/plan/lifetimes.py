@@ -1,15 +1,27 @@
 """When each arena buffer is alive.
 
-Time is the index of a step of the entry; a loop is one step.  The caller writes the inputs
-before step 0 and reads the outputs after the last step.
+Time counts the steps of an entry, those that a loop repeats one by one.  What a loop needs for
+longer than one iteration lives as long as the loop.  The caller writes the inputs
+before step 0, but for those that steps ask for, and reads the outputs after the last step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lilliput.plan.arena import Block
-from lilliput.plan.program import Buffer, Call, Copy, Entry, Kind, Loop, Step, View
+from lilliput.plan.program import (
+    Buffer,
+    Call,
+    Copy,
+    Entry,
+    Kind,
+    Leaf,
+    Loop,
+    Pull,
+    Step,
+    View,
+)
 
 
 def reads_of(step: Step) -> Iterator[View]:
@@ -30,6 +42,8 @@ def writes_of(step: Step) -> Iterator[View]:
         yield from (view for _, view in step.results())
         if step.scratch:
             yield step.scratch
+    elif isinstance(step, Pull):
+        yield step.view
     elif isinstance(step, Copy):
         yield step.target
     elif isinstance(step, Loop):
@@ -39,30 +53,76 @@ def writes_of(step: Step) -> Iterator[View]:
 
 def views(entry: Entry) -> Iterator[View]:
     """Every view that an entry reads or writes."""
-    yield from (v for _, v in (*entry.inputs, *entry.outputs))
+    yield from (v for _, v in (*entry.placed(), *entry.outputs))
     for step in entry.steps:
         yield from reads_of(step)
         yield from writes_of(step)
 
 
+def spans(entry: Entry) -> list[tuple[int, int]]:
+    """When each step begins and ends."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for step in entry.steps:
+        count = len(step.body) if isinstance(step, Loop) else 1
+        found.append((at, at + count - 1))
+        at += count
+    return found
+
+
 def lifetimes(entry: Entry, buffers: Mapping[str, Buffer]) -> list[Block]:
-    """First and last step at which each arena buffer of the entry holds something."""
+    """From when until when each arena buffer of the entry holds something."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
 
-    def touch(view: View, t: int) -> None:
-        first[view.buffer] = min(first.get(view.buffer, t), t)
-        last[view.buffer] = max(last.get(view.buffer, t), t)
+    def touch(name: str, begin: int, end: int) -> None:
+        first[name] = min(first.get(name, begin), begin)
+        last[name] = max(last.get(name, end), end)
 
-    for _, view in entry.inputs:
-        touch(view, -1)
-    for t, step in enumerate(entry.steps):
-        for view in (*reads_of(step), *writes_of(step)):
-            touch(view, t)
+    for _, view in entry.placed():
+        touch(view.buffer, -1, -1)
+    end = 0
+    for step, (begin, end) in zip(entry.steps, spans(entry), strict=True):
+        for name, places in _touched(step).items():
+            if _passes(step, name, places):
+                touch(name, begin + min(places), begin + max(places))
+            else:
+                touch(name, begin, end)
     for _, view in entry.outputs:
-        touch(view, len(entry.steps))
+        touch(view.buffer, end + 1, end + 1)
     return [
         Block(name, buffers[name].nbytes, buffers[name].align, first[name], last[name])
         for name in first
         if buffers[name].kind is Kind.ARENA
     ]
+
+
+def _touched(step: Step) -> dict[str, list[int]]:
+    """Buffer -> places in the body of the step at which it is read or written."""
+    found: dict[str, list[int]] = {}
+    for place, leaf in enumerate(leaves(step)):
+        for view in (*reads_of(leaf), *writes_of(leaf)):
+            found.setdefault(view.buffer, []).append(place)
+    return found
+
+
+def leaves(step: Step) -> list[Leaf]:
+    """The step itself, or what a loop repeats."""
+    return [t.step for t in step.body] if isinstance(step, Loop) else [step]
+
+
+def _passes(step: Step, name: str, places: Sequence[int]) -> bool:
+    """Whether what a loop keeps in a buffer is needed in the iteration that made it alone: scratch,
+    and rows that are read in the same iterations, and never again."""
+    if not isinstance(step, Loop):
+        return True
+    body = [step.body[i] for i in range(min(places), max(places) + 1) if i in places]
+    maker = body[0].step
+    if isinstance(maker, Call) and maker.scratch is not None and maker.scratch.buffer == name:
+        return len(set(places)) == 1 and not maker.kernel.carry(maker.node)
+    made = [v for v in writes_of(maker) if v.buffer == name]
+    if not made or any(v.buffer == name for t in body[1:] for v in writes_of(t.step)):
+        return False
+    rows = maker.rows if isinstance(maker, Pull) else maker.region.y.step if isinstance(maker, Call) else 0
+    times = {(t.period, t.phase, t.count) for t in body}
+    return len(times) == 1 and made[0].ring is not None and made[0].ring <= rows

@@ -22,7 +22,7 @@ from typing import Final
 from lilliput.devices.device import Device
 from lilliput.errors import UnsupportedError
 from lilliput.plan.cost import call_cycles, predict
-from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.lifetimes import lifetimes, spans
 from lilliput.plan.partition import LOOP_CYCLES, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
 

@@ -19,6 +19,7 @@ from lilliput.ir.op import Kernel
 from lilliput.ir.region import Reduce, Whole, needs
 from lilliput.plan.arena import Block, Distances
 from lilliput.plan.group import Slot, first_unfinished
+from lilliput.plan.lifetimes import spans
 from lilliput.plan.program import Buffer, Call, Entry, FrameRule, Loop, Timed, View
 
 
@@ -27,15 +28,15 @@ def distances(entry: Entry, buffers: Mapping[str, Buffer], blocks: Sequence[Bloc
     which the input dies in the step that makes the output."""
     life = {b.name: b for b in blocks}
     found: dict[tuple[str, str], int] = {}
-    for t, step in enumerate(entry.steps):
+    for step, (begin, end) in zip(entry.steps, spans(entry), strict=True):
         if isinstance(step, Call):
             timed = (Timed(step, 1, 0, 1),)
         elif isinstance(step, Loop):
             timed = step.body
         else:
             continue
-        born = {n for n in _written(timed) if n in life and life[n].first == t}
-        dying = {n for n in _read(timed) if n in life and life[n].last == t and n not in born}
+        born = {n for n in _written(timed) if n in life and life[n].first == begin}
+        dying = {n for n in _read(timed) if n in life and life[n].last == end and n not in born}
         for out in sorted(born):
             for inp in sorted(dying):
                 if buffers[out].memory == buffers[inp].memory:

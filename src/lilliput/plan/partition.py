@@ -112,30 +112,38 @@ class Run:
     """Parts [start, stop) as one loop of `rows` rows an execution, or one part as one call
     (`rows` = 0).
 
-    base : bytes without scratch; calls : cycles of going through the parts piece by piece
+    base : bytes that are alive all the time; beside : bytes that each part has beside these, in
+        rows that it makes or reads and nobody needs afterwards; scratch comes on top
+    calls : cycles of going through the parts piece by piece
     """
 
     start: int
     stop: int
     rows: int
     base: int
+    beside: tuple[int, ...]
     calls: float
     parts: tuple[Part, ...] = field(repr=False)
 
     @cached_property
     def least(self) -> int:
         """Bytes with the leanest kernels."""
-        return self.base + max(p.ways[0].scratch for p in self.parts)
+        pairs = zip(self.beside, self.parts, strict=True)
+        return self.base + max(beside + p.ways[0].scratch for beside, p in pairs)
+
+    def chosen(self, limit: float) -> Iterator[tuple[int, Way | None]]:
+        """(bytes beside scratch, fastest kernel) of each part within `limit` bytes."""
+        for beside, part in zip(self.beside, self.parts, strict=True):
+            at = self.base + beside
+            yield at, part.within(limit - at)
 
     def cycles(self, limit: float) -> float:
         """Predicted, with the fastest kernels within `limit` bytes; infinite if there is none."""
-        chosen = [p.within(limit - self.base) for p in self.parts]
-        return self.calls + sum(w.cycles if w else inf for w in chosen)
+        return self.calls + sum(w.cycles if w else inf for _, w in self.chosen(limit))
 
     def nbytes(self, limit: float) -> int:
         """Bytes with those kernels."""
-        chosen = [p.within(limit - self.base) for p in self.parts]
-        return self.base + max(w.scratch if w else 0 for w in chosen)
+        return max(at + (w.scratch if w else 0) for at, w in self.chosen(limit))
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ class Cut:
 
     def scratch(self, index: int) -> float:
         """Bytes of scratch that part `index` can have."""
-        return next(self.limit - r.base for r in self.runs if r.start <= index < r.stop)
+        run = next(r for r in self.runs if r.start <= index < r.stop)
+        return self.limit - run.base - run.beside[index - run.start]
 
 
 def worth(nbytes: float, cycles: float) -> float:
@@ -258,7 +267,7 @@ class _Cutter:
             for inp, distance in part.near.items():
                 if inp in self.maps and self.maps[inp].first < i == self.maps[inp].last:
                     saved = max(saved, self.gain(out, inp, distance))
-        return Run(i, i + 1, 0, self.alive[i] + made - saved + part.carry, 0.0, (part,))
+        return Run(i, i + 1, 0, self.alive[i] + made - saved + part.carry, (0,), 0.0, (part,))
 
     def gain(self, out: str, inp: str, distance: int) -> int:
         """Bytes that an output shares with an input which begins `distance` behind it."""
@@ -274,10 +283,6 @@ class _Cutter:
                 run = loop.run()
                 if run.least <= limit:
                     yield run
-
-    def around(self, start: int) -> int:
-        """Bytes that are alive when part `start` begins, whatever it does."""
-        return self.alive[start]
 
 
 class _Loop:
@@ -314,18 +319,23 @@ class _Loop:
         return sum(min(rings.get(n, 1), self.maps[n].rows) * self.maps[n].row for n in self.made)
 
     def run(self) -> Run:
-        rings, stop = self.rhythm.rings, self.stop
-        held = sum(
-            (rings.get(n, m.rows) if m.last < stop else m.rows) * m.row
-            for n in self.made
-            for m in (self.maps[n],)
-        )
-        slots = self.rhythm.slots()
-        base = self.cutter.around(self.start) + held - self._shared(slots) + self.carry
+        rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
+        held = 0
+        beside = [0] * len(self.parts)
+        for name in self.made:
+            map = self.maps[name]
+            nbytes = map.row * (rings.get(name, map.rows) if map.last < stop else map.rows)
+            if map.last < stop and rhythm.passes(name):
+                for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
+                    beside[i] += nbytes
+            else:
+                held += nbytes
+        slots = rhythm.slots()
+        base = self.cutter.alive[self.start] + held - self._shared(slots) + self.carry
         calls = sum((s.count - 1) * p.call for s, p in zip(slots, self.parts, strict=True))
-        calls += self.rhythm.iterations(slots) * len(self.parts) * DUE
+        calls += rhythm.iterations(slots) * len(self.parts) * DUE
         calls += sum(s.count for s in slots) * LOOP_CYCLES
-        return Run(self.start, stop, self.block, base, calls, tuple(self.parts))
+        return Run(self.start, stop, self.block, base, tuple(beside), calls, tuple(self.parts))
 
     def _shared(self, slots: Sequence[Slot]) -> int:
         """Bytes that outputs share with inputs that die in the loop, one with one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
@@ -17,12 +18,15 @@ from lilliput.ir.region import Pointwise, Reduce
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.frames import windowed
 from lilliput.plan.group import Member, Read
-from lilliput.plan.layout import Action, Job, Storage
+from lilliput.plan.layout import Action, Ask, Job, Storage
 from lilliput.plan.overlap import within
 from lilliput.plan.partition import Map, Part, Way, ways
 from lilliput.plan.program import View
 from lilliput.plan.select import Selection, Task
 from lilliput.plan.views import make_view, planar_view
+
+ASK_CYCLES: Final = 50.0
+"""What asking for a row costs beside what the caller does."""
 
 
 def operands(task: Task) -> tuple[Value, ...]:
@@ -40,8 +44,12 @@ def iteration_rows(task: Task) -> int:
     return task.output.type.frame[0]
 
 
-def member(task: Task, layout: Storage, params: Mapping[str, Param]) -> Member:
+def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> Member:
     """A task as its group sees it; raises PlanError where it cannot stream."""
+    if isinstance(action, Ask):
+        value = action.value
+        return Member(f"input {value.name}", (), value.name, value.type.frame[0])
+    task = action.task
     reads = tuple(
         Read(layout.place(v).root, r.y)
         for v, r in zip(operands(task), task.rules, strict=True)
@@ -81,9 +89,13 @@ class Parts:
             first[root] = min(first.get(root, at), at)
             last[root] = max(last.get(root, at), at)
 
+        asked = {a.value for a in self.layout.actions if isinstance(a, Ask)}
         for value in self.module.inputs(self.entry):
-            touch(value, -1)
+            if value not in asked:
+                touch(value, -1)
         for at, action in enumerate(self.layout.actions):
+            if isinstance(action, Ask):
+                touch(action.value, at)
             if isinstance(action, Job):
                 for value in (*action.task.reads(), *action.task.makes()):
                     touch(value, at)
@@ -102,6 +114,9 @@ class Parts:
         return [self._part(action) for action in self.layout.actions]
 
     def _part(self, action: Action) -> Part:
+        if isinstance(action, Ask):
+            streaming = member(action, self.layout, self.selection.params)
+            return Part(streaming, (Way(0, 0.0),), ASK_CYCLES, 0, {})
         if not isinstance(action, Job):
             return Part(None, (Way(0, 0.0),), 0.0, 0, {})
         task, kernel = action.task, action.task.kernel
@@ -123,7 +138,7 @@ class Parts:
         if job.source or job.target or task.kernel.dense or self._touches_state(task):
             return None
         try:
-            return member(task, self.layout, self.selection.params)
+            return member(job, self.layout, self.selection.params)
         except PlanError:
             return None
 

@@ -3,7 +3,7 @@
     Program  = memories, buffers, consts, entries
     Buffer   = bytes at an offset of a named memory
     View     = a value, or part of one, as it lies in a buffer
-    Step     = Call | Copy | Wait | Advance | Loop(count, body of Timed steps)
+    Step     = Call | Pull | Copy | Wait | Advance | Loop(count, body of Timed steps)
 
 Every decision has been made here; writing C from it is mechanical.  A program is a
 certificate: `plan.check` verifies it without knowing how it was found.
@@ -195,6 +195,22 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """Asks the caller for the next rows of an input, who writes them into the view as one block.
+
+    Execution k asks for rows [k*rows, (k+1)*rows), as far as there are so many; in a ring they
+    lie in neighbouring slots.
+    """
+
+    value: Value
+    view: View
+    rows: int
+
+    def at(self, k: int) -> Interval:
+        return clamp((k * self.rows, (k + 1) * self.rows), self.view.rows)
+
+
+@dataclass(frozen=True)
 class Copy:
     """Starts moving a box between memories; it is there after the next Wait.
 
@@ -224,7 +240,7 @@ class Advance:
 class Timed:
     """Within a loop: execution k happens at iteration period*k + phase, 0 <= k < count."""
 
-    step: Call | Copy | Wait
+    step: Call | Pull | Copy | Wait
     period: int
     phase: int
     count: int
@@ -242,17 +258,32 @@ class Loop:
     body: tuple[Timed, ...]
 
 
-Step = Call | Copy | Wait | Advance | Loop
+Leaf = Call | Pull | Copy | Wait | Advance
+Step = Leaf | Loop
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One function of the emitted code.  Inputs and outputs are in the module's order."""
+    """One function of the emitted code.  Inputs and outputs are in the module's order.
+
+    An input without a view is pulled: steps ask for its rows, in ascending order and for each
+    exactly once.  push : there is one such input, and its rows are not asked for by a call: the
+    function returns where it needs the next one, and goes on when it is called with it.
+    """
 
     name: str
-    inputs: tuple[tuple[Value, View], ...]
+    inputs: tuple[tuple[Value, View | None], ...]
     outputs: tuple[tuple[Value, View], ...]
     steps: tuple[Step, ...]
+    push: bool = False
+
+    def placed(self) -> Iterator[tuple[Value, View]]:
+        """The inputs that lie in memory before the first step."""
+        yield from ((value, view) for value, view in self.inputs if view is not None)
+
+    def pulled(self) -> Iterator[Value]:
+        """The inputs that steps ask for."""
+        yield from (value for value, view in self.inputs if view is None)
 
     def calls(self) -> Iterator[Call]:
         """Every kernel call once, in order, loops entered."""

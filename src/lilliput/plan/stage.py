@@ -22,6 +22,7 @@ from lilliput.plan.program import (
     Entry,
     Kind,
     Loop,
+    Pull,
     Range,
     Step,
     Timed,
@@ -40,7 +41,8 @@ def stage(
     """`entry` with copies for every operand in a memory outside `direct`.
 
     buffers : gets the buffers that are copied into, in memory `ram`
-    Raises PlanError for a loop over memories that kernels cannot reach.
+    Raises PlanError for a loop over memories that kernels cannot reach, and for an input that
+    is asked for into one.
     """
     stager = _Stager(entry.name, buffers, direct, ram, blocks)
     steps: list[Step] = []
@@ -51,11 +53,14 @@ def stage(
         elif isinstance(step, Call):
             steps += stager.call(step)
         else:
+            what = (
+                "an input by callback lies" if isinstance(step, Pull) else "a streaming loop works"
+            )
             raise PlanError(
-                "a streaming loop works in a memory that kernels cannot reach",
+                f"{what} in a memory that kernels cannot reach",
                 where=f"entry {entry.name}",
                 found=", ".join(v.root for v in far),
-                hint="keep the group's values in a directly readable memory",
+                hint="keep these values in a directly readable memory",
             )
     return replace(entry, steps=tuple(steps))
 

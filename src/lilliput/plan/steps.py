@@ -16,7 +16,7 @@ from lilliput.ir.op import PLAIN, Layout, Packing
 from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Timetable, timetable
-from lilliput.plan.layout import Job, Storage, Turn, compose
+from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
 from lilliput.plan.partition import Run
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
@@ -25,6 +25,7 @@ from lilliput.plan.program import (
     Call,
     Kind,
     Loop,
+    Pull,
     Range,
     Region,
     Step,
@@ -42,7 +43,7 @@ class _Group:
     """Actions that become one loop; `quanta`: rows that each makes in one execution."""
 
     members: Sequence[int]
-    jobs: tuple[Job, ...]
+    actions: tuple[Job | Ask, ...]
     quanta: tuple[int, ...]
     table: Timetable
 
@@ -86,7 +87,11 @@ class StepWriter:
                 steps.append(Advance(f"{action.state}/first", ring, action.rows))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
-            elif not any(index in g.members for g in groups.values()):
+            elif any(index in g.members for g in groups.values()):
+                continue
+            elif isinstance(action, Ask):
+                steps.append(self._pull(action))
+            else:
                 steps += self._calls(action)
         return tuple(steps)
 
@@ -100,7 +105,7 @@ class StepWriter:
         loops = (run for run in self.runs if run.rows)
         found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
         makers = {
-            a.task.output.name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job)
+            _made(a).name: i for i, a in enumerate(self.layout.actions) if not isinstance(a, Turn)
         }
         for names in self.streams:
             if not any(n in makers for n in names):
@@ -128,7 +133,7 @@ class StepWriter:
         return found
 
     def _group(self, members: Sequence[int], rows: int = 1) -> _Group:
-        jobs = [a for i in members if isinstance(a := self.layout.actions[i], Job)]
+        actions = [a for i in members if not isinstance(a := self.layout.actions[i], Turn)]
         outside = {
             self.layout.place(v).root
             for i, a in enumerate(self.layout.actions)
@@ -137,31 +142,26 @@ class StepWriter:
         }
         graph = self.module.graphs[self.name]
         outside |= {self.layout.place(v).root for v in graph.outputs}
-        outside |= {v.name for v in graph.inputs}
-        streaming = [member(j.task, self.layout, self.params).in_blocks(rows) for j in jobs]
+        outside |= {v.name for v in graph.inputs} - {_made(a).name for a in actions}
+        streaming = [member(a, self.layout, self.params).in_blocks(rows) for a in actions]
         table = timetable(streaming, frozenset(outside))
-        return _Group(members, tuple(jobs), tuple(m.quantum for m in streaming), table)
+        return _Group(members, tuple(actions), tuple(m.quantum for m in streaming), table)
 
     def _loop(self, group: _Group) -> Loop:
-        shared = self._shared_scratch(group)
         body: list[Timed] = []
-        for job, q, slot in zip(group.jobs, group.quanta, group.table.slots, strict=True):
-            call = self._call(job, shared)
-            y = Range(0, q, call.region.y.extent, q)
-            call = replace(call, region=replace(call.region, y=y))
-            body.append(Timed(call, slot.period, slot.phase, slot.count))
+        for action, q, slot in zip(group.actions, group.quanta, group.table.slots, strict=True):
+            if isinstance(action, Ask):
+                step = replace(self._pull(action), rows=q)
+            else:
+                call = self._call(action)
+                y = Range(0, q, call.region.y.extent, q)
+                step = replace(call, region=replace(call.region, y=y))
+            body.append(Timed(step, slot.period, slot.phase, slot.count))
         return Loop(group.table.iterations, tuple(body))
 
-    def _shared_scratch(self, group: _Group) -> View | None:
-        """One scratch for all tasks of a loop that leave nothing there between their calls."""
-        sizes = [
-            j.task.kernel.scratch(j.task.node)
-            for j in group.jobs
-            if not j.task.kernel.carry(j.task.node)
-        ]
-        return self._bytes(
-            f"{self.name}/{group.jobs[0].task.output.name}/scratch", max(sizes, default=0)
-        )
+    def _pull(self, ask: Ask) -> Pull:
+        view = self.view(ask.value)
+        return Pull(ask.value, view, view.rows)
 
     # calls
 
@@ -193,8 +193,7 @@ class StepWriter:
             name = f"{value.name}/{why}.{k}"
         return Value(name, value.type)
 
-    def _call(self, job: Job, shared: View | None = None) -> Call:
-        """shared : scratch that others of the same loop use, too."""
+    def _call(self, job: Job) -> Call:
         task = job.task
         inputs: list[View] = []
         for operand, rule in zip(task.operands, task.rules, strict=False):
@@ -222,20 +221,16 @@ class StepWriter:
             task.output,
             region,
             store,
-            self._scratch(task, shared),
+            self._scratch(task),
             task.rejected,
             tuple((v, self.view(v)) for v in task.byproducts),
         )
 
-    def _scratch(self, task: Task, shared: View | None) -> View | None:
-        nbytes, carry = task.kernel.scratch(task.node), task.kernel.carry(task.node)
-        if shared is not None and nbytes and not carry:
-            return replace(shared, channels=nbytes)
-        return self._bytes(f"{self.name}/{task.output.name}/scratch", nbytes + carry)
-
-    def _bytes(self, name: str, nbytes: int) -> View | None:
+    def _scratch(self, task: Task) -> View | None:
+        nbytes = task.kernel.scratch(task.node) + task.kernel.carry(task.node)
         if not nbytes:
             return None
+        name = f"{self.name}/{task.output.name}/scratch"
         self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
         return View(name, name, DType.U8, 1, 1, nbytes, nbytes, nbytes)
 
@@ -282,3 +277,7 @@ class StepWriter:
             home = self.pool.homes.get(root)
             self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
         return key
+
+
+def _made(action: Job | Ask) -> Value:
+    return action.value if isinstance(action, Ask) else action.task.output

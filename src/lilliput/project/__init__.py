@@ -12,6 +12,14 @@ plan or emit, and a folder on disk is written elsewhere (`lilliput.compiler.fold
 """
 
 from lilliput.project.layout import KINDS, Kind, Project, project, require_start
-from lilliput.project.self_test import SelfTest
+from lilliput.project.self_test import SelfTest, self_test_callbacks
 
-__all__ = ["KINDS", "Kind", "Project", "SelfTest", "project", "require_start"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Project",
+    "SelfTest",
+    "project",
+    "require_start",
+    "self_test_callbacks",
+]

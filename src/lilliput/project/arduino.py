@@ -11,7 +11,7 @@ from lilliput.codegen.c import identifier
 from lilliput.codegen.names import entry_function, port_function
 from lilliput.devices import Device
 from lilliput.plan.program import Program
-from lilliput.project.self_test import SelfTest, self_test_files
+from lilliput.project.self_test import SelfTest, self_test_call, self_test_files
 from lilliput.project.template import fill
 
 UNCONTRACTED = """\
@@ -30,7 +30,6 @@ def arduino(program: Program, device: Device, test: SelfTest) -> dict[str, str]:
     """The files beside the emitted C, which goes into `src/`."""
     prefix, entry = identifier(program.name), program.entries[0]
     sketch = f"examples/{prefix}"
-    run = entry_function(prefix, program, entry)
     return {
         "library.properties": fill(
             "library.properties",
@@ -51,9 +50,20 @@ def arduino(program: Program, device: Device, test: SelfTest) -> dict[str, str]:
             "example.ino",
             name=program.name,
             prefix=prefix,
-            run=run,
-            input=port_function(prefix, program, entry, "input", 0),
+            call=self_test_call(program),
+            use=_use(program),
             output=port_function(prefix, program, entry, "output", 0),
         ),
         **{f"{sketch}/{n}": text for n, text in self_test_files(program, test).items()},
     }
+
+
+def _use(program: Program) -> str:
+    """How a sketch brings an input to the first entry, in words."""
+    prefix, entry = identifier(program.name), program.entries[0]
+    run = entry_function(prefix, program, entry)
+    if entry.push:
+        return f"call {run}() with each row"
+    if any(entry.pulled()):
+        return f"call {run}() with a function that fills rows"
+    return f"fill {port_function(prefix, program, entry, 'input', 0)}(), call {run}()"

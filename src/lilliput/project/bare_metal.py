@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from lilliput import __version__
 from lilliput.codegen.c import Text, comment, identifier
-from lilliput.codegen.names import entry_function
 from lilliput.devices import Device, Start
 from lilliput.devices.start import BAUD
 from lilliput.emu.toolchain import RUNTIME_FLAGS, Kind, firmware_flags, link_flags, linker_script
 from lilliput.plan.program import Program
-from lilliput.project.self_test import SelfTest, self_test_files
+from lilliput.project.self_test import SelfTest, self_test_call, self_test_files
 from lilliput.project.template import fill, resource
 
 FIRMWARE = "firmware"
@@ -46,7 +45,7 @@ def bare_metal(program: Program, device: Device, test: SelfTest) -> dict[str, st
         device=device.name,
         prefix=prefix,
         PREFIX=prefix.upper(),
-        run=entry_function(prefix, program, program.entries[0]),
+        call=self_test_call(program),
     )
     files = {f"{FIRMWARE}/{name}": text for name, text in parts.items()}
     own = sorted(n for n in firmware_sources(files) if n.endswith(".c"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from lilliput.codegen.c import Text, comment, identifier
 from lilliput.codegen.names import port_function
+from lilliput.codegen.rows import Source, call, sources
 from lilliput.ir.types import Array
 from lilliput.plan.program import Program
 
@@ -36,12 +37,32 @@ def self_test_files(program: Program, test: SelfTest) -> dict[str, str]:
     """`self_test.h` and `self_test.c` for `program`."""
     prefix = identifier(program.name)
     return {
-        "self_test.h": _header(prefix, test),
+        "self_test.h": _header(program, prefix, test),
         "self_test.c": _source(program, prefix, test),
     }
 
 
-def _header(prefix: str, test: SelfTest) -> str:
+def self_test_call(program: Program) -> str:
+    """The C that runs the first entry of `program` on the built-in input."""
+    prefix, entry = identifier(program.name), program.entries[0]
+    if entry.push:
+        return f"{prefix}_self_test_push()"
+    given = sources(prefix, program, entry).values()
+    return call(prefix, program, entry, *(f"{_filler(prefix, s)}, 0" for s in given))
+
+
+def self_test_callbacks(program: Program) -> tuple[str, ...]:
+    """The functions that the first entry calls through pointers in its test."""
+    prefix, entry = identifier(program.name), program.entries[0]
+    given = () if entry.push else sources(prefix, program, entry).values()
+    return tuple(_filler(prefix, s) for s in given)
+
+
+def _filler(prefix: str, source: Source) -> str:
+    return f"{prefix}_self_test_{source.function}"
+
+
+def _header(program: Program, prefix: str, test: SelfTest) -> str:
     guard = f"{prefix.upper()}_SELF_TEST"
     total = sum(a.nbytes for a in test.outputs.values())
     text = Text()
@@ -52,13 +73,48 @@ def _header(prefix: str, test: SelfTest) -> str:
         comment("How many bytes are compared."),
         f"#define {guard}_BYTES {total}u",
         "",
-        comment("Resets the states, where the network has any, and writes the input."),
+        comment("Resets the states, where the network has any, and writes the input, where the"),
+        comment("network does not ask for its rows."),
         f"void {prefix}_self_test_load(void);",
+        *_feeders(program, prefix),
         comment("After a run: how many bytes of the output are not what they must be."),
         f"uint32_t {prefix}_self_test_differences(void);",
         *("", "#ifdef __cplusplus", "}", "#endif", "#endif"),
     )
     return str(text)
+
+
+def _feeders(program: Program, prefix: str) -> list[str]:
+    """What hands over the rows of the input."""
+    entry = program.entries[0]
+    given = sources(prefix, program, entry).values()
+    if entry.push:
+        return [
+            comment("Pushes the rows of the input, all of them."),
+            f"void {prefix}_self_test_push(void);",
+        ]
+    lines = [f"void {_filler(prefix, s)}{s.signature};" for s in given]
+    return [comment("Fills rows of the input."), *lines] if lines else []
+
+
+def _feed(text: Text, program: Program, prefix: str) -> None:
+    """The functions that `_feeders` declares."""
+    entry = program.entries[0]
+    names = {value.name: f"input{k}" for k, (value, _) in enumerate(entry.inputs)}
+    for name, source in sources(prefix, program, entry).items():
+        if entry.push:
+            row = f"(const {source.c_type} *)(const void *)({names[name]} + y * {source.row_bytes})"
+            with (
+                text.function(f"void {prefix}_self_test_push(void)"),
+                text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"),
+            ):
+                text.add(f"(void){call(prefix, program, entry, row)};")
+            continue
+        size = source.row_bytes
+        with text.function(f"void {_filler(prefix, source)}{source.signature}"):
+            text.add("(void)ctx;")
+            data = f"{names[name]} + first * {size}"
+            text.add(f"__builtin_memcpy(rows, {data}, (uint32_t)count * {size}u);")
 
 
 def _source(program: Program, prefix: str, test: SelfTest) -> str:
@@ -83,9 +139,11 @@ def _source(program: Program, prefix: str, test: SelfTest) -> str:
     with text.function(f"void {prefix}_self_test_load(void)"):
         if program.states:
             text.add(f"{prefix}_reset();")
-        for k in range(len(inputs)):
-            port = port_function(prefix, program, entry, "input", k)
-            text.add(f"__builtin_memcpy({port}(), input{k}, sizeof input{k});")
+        for k, (_, view) in enumerate(entry.inputs):
+            if view is not None:
+                port = port_function(prefix, program, entry, "input", k)
+                text.add(f"__builtin_memcpy({port}(), input{k}, sizeof input{k});")
+    _feed(text, program, prefix)
     with text.function(f"uint32_t {prefix}_self_test_differences(void)"):
         text.add("uint32_t count = 0;")
         for k in range(len(outputs)):

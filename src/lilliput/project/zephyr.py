@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from lilliput import __version__
 from lilliput.codegen.c import identifier
-from lilliput.codegen.names import entry_function
 from lilliput.devices import Device
 from lilliput.plan.program import Program
-from lilliput.project.self_test import SelfTest, self_test_files
+from lilliput.project.self_test import SelfTest, self_test_call, self_test_files
 from lilliput.project.template import fill
 
 
@@ -19,7 +18,6 @@ def zephyr(program: Program, device: Device, test: SelfTest) -> dict[str, str]:
     """The files beside the emitted C, which goes into `src/`."""
     prefix = identifier(program.name)
     upper, name, sample = prefix.upper(), program.name, f"samples/{prefix}"
-    run = entry_function(prefix, program, program.entries[0])
     about = {"name": name, "prefix": prefix, "PREFIX": upper, "version": __version__}
     return {
         "zephyr/module.yml": fill("module.yml", prefix=prefix),
@@ -29,6 +27,8 @@ def zephyr(program: Program, device: Device, test: SelfTest) -> dict[str, str]:
         f"{sample}/CMakeLists.txt": fill("sample.cmake", prefix=prefix),
         f"{sample}/prj.conf": fill("prj.conf", PREFIX=upper),
         f"{sample}/sample.yaml": fill("sample.yaml", prefix=prefix),
-        f"{sample}/src/main.c": fill("zephyr_main.c", name=name, prefix=prefix, run=run),
+        f"{sample}/src/main.c": fill(
+            "zephyr_main.c", name=name, prefix=prefix, call=self_test_call(program)
+        ),
         **{f"{sample}/src/{n}": text for n, text in self_test_files(program, test).items()},
     }

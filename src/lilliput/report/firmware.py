@@ -38,20 +38,52 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 
 def _entry(entry: EntryPoint) -> Iterator[str]:
+    pulled = [port for port in entry.inputs if port.rows]
+    if not entry.push:
+        for port in pulled:
+            yield from _filler(port)
     yield f"static void call_{entry.function}(void)"
     yield "{"
     for port in entry.inputs:
+        if port.rows:
+            continue
         name = port.function.rpartition("_")[2]
         yield f"    {port.c_type} *{name} = {port.function}(); /* {_meaning(port)} */"
         yield f"    for (int i = 0; i < {port.function.upper()}_COUNT; ++i) {{"
         yield f"        {name}[i] = 0; /* your data */"
         yield "    }"
-    yield f"    {entry.function}();"
+    if entry.push:
+        yield from _pushes(entry, *pulled)
+    else:
+        yield f"    {entry.function}({', '.join(f'fill_{port.function}, 0' for port in pulled)});"
     for port in entry.outputs:
         name = port.function.rpartition("_")[2]
         yield f"    const {port.c_type} *{name} = {port.function}(); /* {_meaning(port)} */"
         yield f"    (void){name}[0]; /* {port.count:,} elements */"
     yield "}"
+
+
+def _filler(port: Port) -> Iterator[str]:
+    """The function that an entry asks for rows."""
+    parameters = f"void *ctx, int32_t first, int32_t count, {port.c_type} *rows"
+    yield f"static void fill_{port.function}({parameters})"
+    yield "{"
+    yield f"    /* rows first to first + count - 1 of {_meaning(port)} */"
+    yield f"    for (int i = 0; i < count * {port.function.upper()}_ROW_COUNT; ++i) {{"
+    yield "        rows[i] = 0; /* your data */"
+    yield "    }"
+    yield "    (void)first;"
+    yield "    (void)ctx; /* yours: a camera, a decoder */"
+    yield "}"
+    yield ""
+
+
+def _pushes(entry: EntryPoint, port: Port) -> Iterator[str]:
+    yield f"    /* {_meaning(port)} */"
+    yield f"    {port.c_type} row[{port.function.upper()}_ROW_COUNT] = {{0}};"
+    yield "    do {"
+    yield "        row[0] = 0; /* your data: the next row */"
+    yield f"    }} while (!{entry.function}(row));"
 
 
 def _meaning(port: Port) -> str:

@@ -14,6 +14,7 @@ from lilliput.devices.device import Device, load, names
 from lilliput.errors import UsageError
 from lilliput.ops.common import c_type
 from lilliput.plan.cost import predict, prediction_error
+from lilliput.plan.lifetimes import leaves
 from lilliput.plan.program import Call, Entry, Kind, Loop, Program, Step
 from lilliput.report.fit import overflows
 from lilliput.report.summary import (
@@ -30,7 +31,7 @@ from lilliput.report.summary import (
     RamBytes,
     Summary,
 )
-from lilliput.report.timeline import leaves, peak, scratch, timelines
+from lilliput.report.timeline import peak, scratch, timelines
 
 
 def summarize(
@@ -187,6 +188,7 @@ def _api(program: Program) -> Api:
                 entry_function(prefix, program, entry),
                 tuple(_ports(program, prefix, entry, "input")),
                 tuple(_ports(program, prefix, entry, "output")),
+                entry.push,
             )
             for entry in program.entries
         ),
@@ -194,7 +196,7 @@ def _api(program: Program) -> Api:
 
 
 def _ports(program: Program, prefix: str, entry: Entry, kind: str) -> Iterator[Port]:
-    for k, (value, _) in enumerate(entry.inputs if kind == "input" else entry.outputs):
+    for k, (value, view) in enumerate(entry.inputs if kind == "input" else entry.outputs):
         quant = value.type.quant
         scaled = quant if quant and quant.is_per_tensor else None
         yield Port(
@@ -205,6 +207,7 @@ def _ports(program: Program, prefix: str, entry: Entry, kind: str) -> Iterator[P
             value.type.size,
             scaled.scale[0] if scaled else None,
             scaled.zero_point[0] if scaled else None,
+            value.type.frame[0] if view is None else 0,
         )
 
 

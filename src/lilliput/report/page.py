@@ -83,6 +83,9 @@ def _cards(summary: Summary) -> Markup:
     found = {n.memory.name: n for n in needs(summary)}
     others = [n for n in found.values() if n.used and not n.memory.default]
     ram, flash = summary.ram_bytes, summary.flash_bytes
+    rowwise = (
+        f"; row by row, so not counted: {', '.join(summary.rowwise)}" if summary.rowwise else ""
+    )
     return tag(
         "div",
         _bar(
@@ -95,7 +98,7 @@ def _cards(summary: Summary) -> Markup:
                 ("static data", ram.static, "static"),
                 ("stack (bound)", ram.stack, "stack"),
             ),
-            "arena = activations, scratch and states",
+            f"arena = activations, scratch and states{rowwise}",
         ),
         _bar(
             "Flash",

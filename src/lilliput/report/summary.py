@@ -60,7 +60,10 @@ class Board:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output as the emitted C gives it; a scale only where there is one."""
+    """An input or output as the emitted C gives it; a scale only where there is one.
+
+    rows : of an input that comes row by row, how many it has; 0 where it lies in memory
+    """
 
     name: str
     type: str
@@ -69,16 +72,18 @@ class Port:
     count: int
     scale: float | None
     zero_point: int | None
+    rows: int = 0
 
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One function of the emitted code."""
+    """One function of the emitted code; `push`: it is called with each row of its input."""
 
     name: str
     function: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    push: bool = False
 
 
 @dataclass(frozen=True)
@@ -324,6 +329,11 @@ class Summary:
         """Of one call of the first entry."""
         first = self.api.entries[0].name
         return sum(layer.predicted_cycles for layer in self.layers if layer.entry == first)
+
+    @property
+    def rowwise(self) -> tuple[str, ...]:
+        """The inputs that come row by row: no more of them is in the RAM than the plan keeps."""
+        return tuple(p.name for e in self.api.entries for p in e.inputs if p.rows)
 
     @property
     def ram(self) -> Memory:

@@ -44,6 +44,7 @@ def text(summary: Summary) -> str:
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
         ("RAM", total(ram.total)),
         ("  activations", size(ram.activations)),
+        *(("  input", f"{name}, row by row: not counted as a whole") for name in summary.rowwise),
         ("  states", size(ram.states)),
         ("  static data", size(ram.static)),
         ("  stack (bound)", size(ram.stack)),

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lilliput.plan import arena
-from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.lifetimes import leaves, lifetimes, spans
 from lilliput.plan.overlap import distances
-from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Step
+from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Pull, Step
 from lilliput.report.summary import Column, Life, Peak, Timeline
 
 
@@ -38,10 +38,17 @@ def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
     states = max((_end(b.offset, b.nbytes) for b in kept), default=0)
     columns: list[Column] = []
     number = first_step(program, entry)
-    for t, step in enumerate(entry.steps):
-        alive = [replace(b, first=t, last=t) for b in blocks if b.first <= t <= b.last]
+    times = spans(entry)
+    for step, (begin, last) in zip(entry.steps, times, strict=True):
+        alive = [
+            replace(b, first=max(b.first, begin), last=min(b.last, last))
+            for b in blocks
+            if b.first <= last and b.last >= begin
+        ]
         count = len(leaves(step))
-        total = sum(b.nbytes for b in alive)
+        total = max(
+            sum(b.nbytes for b in alive if b.first <= t <= b.last) for t in range(begin, last + 1)
+        )
         need = arena.lower_bound(alive, far)
         columns.append(Column(number, count, describe(step), states + total, states + need))
         number += count
@@ -57,8 +64,8 @@ def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
             roles.get(b.name, "activation"),
             _offset(buffers[b.name].offset),
             b.nbytes,
-            b.first,
-            b.last,
+            _step_at(times, b.first),
+            _step_at(times, b.last),
         )
         for b in sorted(blocks, key=lambda b: (b.first, b.last, b.name))
     ]
@@ -108,9 +115,9 @@ def first_step(program: Program, entry: Entry) -> int:
     return sum(len(leaves(step)) for e in before for step in e.steps)
 
 
-def leaves(step: Step) -> list[Step]:
-    """The step itself, or what a loop repeats."""
-    return [t.step for t in step.body] if isinstance(step, Loop) else [step]
+def _step_at(times: Sequence[tuple[int, int]], t: int) -> int:
+    """The index of the step during which time t is: -1 before the first one."""
+    return sum(begin <= t for begin, _ in times) - (0 if times and t > times[-1][1] else 1)
 
 
 def describe(step: Step) -> str:
@@ -120,6 +127,8 @@ def describe(step: Step) -> str:
         return f"{step.count} times: " + ", ".join(c.node.describe() for c in calls)
     if calls:
         return calls[0].node.describe()
+    if isinstance(step, Pull):
+        return f"rows of {step.value.name}"
     return f"copy of {step.source.root}" if isinstance(step, Copy) else type(step).__name__.lower()
 
 
@@ -132,13 +141,15 @@ def _roles(program: Program, entry: Entry) -> Mapping[str, str]:
 
 
 def _said(program: Program, entry: Entry) -> Iterator[tuple[str, str]]:
-    yield from ((v.buffer, "input") for _, v in entry.inputs)
+    yield from ((v.buffer, "input") for _, v in entry.placed())
     yield from ((v.buffer, "output") for _, v in entry.outputs)
     for step in (leaf for s in entry.steps for leaf in leaves(s)):
         if isinstance(step, Call):
             if step.scratch:
                 yield step.scratch.buffer, "scratch"
             yield from ((v.buffer, "ring") for _, v in step.results() if v.ring is not None)
+        elif isinstance(step, Pull):
+            yield step.view.buffer, "input" if step.view.ring is None else "ring"
         elif isinstance(step, Copy) and program.buffers[step.source.buffer].kind is Kind.CONST:
             yield step.target.buffer, "staged"
 

@@ -76,6 +76,22 @@ static void ll_fill(void *data, uint32_t bytes, uint8_t value) {
     }
 }
 
+void ll_require(int holds) {
+    if (holds == 0) {
+        ll_fail();
+    }
+}
+
+LL_NOINLINE void ll_hand_over(ll_source *source, int32_t first, int32_t count, void *rows) {
+    volatile uint8_t *target = (volatile uint8_t *)rows;
+    const uint8_t *byte = source->data + (uint32_t)first * source->row_bytes;
+    ll_require(first == source->next && count > 0);
+    source->next = first + count;
+    for (uint32_t i = 0; i < (uint32_t)count * source->row_bytes; i++) {
+        target[i] = byte[i];
+    }
+}
+
 LL_NOINLINE void ll_step_begin(uint32_t step) {
     if ((ll_flags & LL_FLAG_TRACE) != 0u && ll_step_trace[step].count != 0u) {
         const ll_span *span = &ll_spans[ll_step_trace[step].first];

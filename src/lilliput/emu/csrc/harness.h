@@ -12,6 +12,8 @@
 #ifndef LL_HARNESS_H
 #define LL_HARNESS_H
 
+#include "port.h"
+
 #include <stdint.h>
 
 #define LL_GUARD 64u
@@ -20,6 +22,18 @@ typedef struct ll_span {
     void *data;
     uint32_t bytes;
 } ll_span;
+
+/* An input that the entry asks for row by row; `next` is the row that it has to ask for. */
+typedef struct ll_source {
+    const uint8_t *data;
+    uint32_t row_bytes;
+    int32_t next;
+} ll_source;
+
+/* Hands rows over; a run that asks out of order, or for a row twice, ends here. */
+void ll_hand_over(ll_source *source, int32_t first, int32_t count, void *rows);
+/* Ends the run unless `holds`. */
+void ll_require(int holds);
 
 typedef struct ll_range {
     uint16_t first;

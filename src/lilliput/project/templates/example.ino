@@ -1,5 +1,5 @@
 // Runs @name@ once on an input that is built in and says whether the output is, to the bit,
-// what it must be. In a sketch of your own: fill @input@(), call @run@(), read @output@().
+// what it must be. In a sketch of your own: @use@, read @output@().
 #include <@prefix@.h>
 
 #include "self_test.h"
@@ -10,7 +10,7 @@ void setup() {
     }
     @prefix@_self_test_load();
     const unsigned long start = micros();
-    @run@();
+    @call@;
     const unsigned long end = micros();
     const uint32_t wrong = @prefix@_self_test_differences();
     Serial.print("microseconds: ");

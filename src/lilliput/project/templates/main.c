@@ -28,7 +28,7 @@ int main(void) {
     ll_stack_fill();
     @prefix@_self_test_load();
     ll_cycles_start();
-    @run@();
+    @call@;
     const uint32_t cycles = ll_cycles();
     const uint32_t wrong = @prefix@_self_test_differences();
     tell_cycles(cycles);

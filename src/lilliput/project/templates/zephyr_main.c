@@ -9,7 +9,7 @@
 int main(void) {
     @prefix@_self_test_load();
     const uint32_t start = k_cycle_get_32();
-    @run@();
+    @call@;
     const uint32_t cycles = k_cycle_get_32() - start;
     const uint32_t wrong = @prefix@_self_test_differences();
     printk("cycles: %u\n", (unsigned int)cycles);

@@ -1,0 +1,360 @@
+/* pulled: written by lilliput 0.1.0; do not edit */
+#include "pulled.h"
+
+#include "lilliput/isa/generic.h"
+#include "lilliput/elementwise.h"
+#include "lilliput/float.h"
+#include "pulled_data.h"
+
+#ifdef PULLED_ARENA_RAM
+extern uint8_t PULLED_ARENA_RAM[]; /* the caller provides it, aligned to 16 */
+#define pulled_arena_ram PULLED_ARENA_RAM
+#else
+#ifndef PULLED_ARENA_RAM_SECTION
+#define PULLED_ARENA_RAM_SECTION
+#endif
+static PULLED_ARENA_RAM_SECTION _Alignas(16) uint8_t pulled_arena_ram[PULLED_ARENA_RAM_BYTES];
+#endif
+
+#define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/conv2d.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/depthwise.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/linear.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+/* conv2d of steps 1 */
+LL_INLINE int32_t pulled_store0(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pulled_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 3;
+    q.group_out = 8;
+    q.in_c = 3;
+    q.w_next = 27;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 13;
+    q.in_w = 11;
+    q.out_h = 13;
+    const ll_in from[7] = {
+        {in[0].base, 33, 3, 3, 0, 1},
+        {in[1].base, 0, 27, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 32, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 9, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 88, 8, 3, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 11, 0, 8};
+    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pulled_store0);
+    LL_STEP_END();
+}
+
+/* conv2d of steps 2 */
+LL_INLINE int32_t pulled_store1(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pulled_conv2d1(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 8;
+    q.group_out = 6;
+    q.in_c = 8;
+    q.w_next = 72;
+    q.w_zero = 0;
+    q.stride_h = 2;
+    q.stride_w = 2;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 13;
+    q.in_w = 11;
+    q.out_h = 7;
+    const ll_in from[7] = {
+        {in[0].base, 88, 8, 3, 0, 1},
+        {in[1].base, 0, 72, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 24, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, 3, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pulled_store1);
+    LL_STEP_END();
+}
+
+/* depthwise of steps 3 */
+LL_INLINE int32_t pulled_store2(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pulled_depthwise2(const ll_depthwise_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_depthwise_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.multiplier = 1;
+    q.w_next = 6;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 7;
+    q.in_w = 6;
+    q.out_h = 7;
+    const ll_in from[7] = {
+        {in[0].base, 36, 6, 3, 0, 1},
+        {in[1].base, 0, 54, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 6, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, 1, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_depthwise_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pulled_store2);
+    LL_STEP_END();
+}
+
+/* linear of steps 4 */
+LL_INLINE int32_t pulled_store3(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    const int32_t v1 = LL_SAT8_SHR(ll_away(ll_mulh_add(ll_wrap_shl((ll_wrap_shl((v0 + 7), 19) + ll_wrap_shl((((const int8_t *)(const void *)at->row[3])[at->x * 6 + at->c] + 7), 19)), 1), 1181115982, 0)) + 1835008, 19);
+    return v1;
+}
+
+LL_NOINLINE void pulled_linear3(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_linear_params q = *p;
+    q.resume = 0;
+    q.in_c = 6;
+    q.w_next = 6;
+    q.w_zero = 0;
+    const ll_in from[7] = {
+        {in[0].base, 36, 6, 1, 0, 1},
+        {in[1].base, 0, 6, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[6].base, 36, 6, 3, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, LL_WHOLE, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_linear_int32_int8_int8_int8(&q, from, to, &s, scratch, from + 3, 4, pulled_store3);
+    LL_STEP_END();
+}
+
+__attribute__((weak)) void pulled_on_step(uint32_t step)
+{
+    (void)step;
+}
+
+void pulled_run(pulled_rows_fn rows, void *ctx)
+{
+    /* 5 steps stream through line buffers */
+    for (int32_t t = 0; t < 17; ++t) {
+        if (t < 13) {
+            const int32_t k = t;
+            /* step 0: rows of x: s8[1,13,11,3] -> ram+624 */
+            rows(ctx, k, 1, (int8_t *)(void *)(pulled_arena_ram + 624) + k % 3 * 33);
+            pulled_on_step(0u);
+        }
+        if (t >= 1 && t - 1 < 13) {
+            const int32_t k = t - 1;
+            {
+                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+624, pulled_wa, pulled_a_bias, pulled_a_outside, pulled_a_mult, pulled_a_offset, pulled_a_right -> ram+0 */
+                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pulled_arena_ram + 624, 33, 3, 3, 0, 1},
+                    {(const uint8_t *)pulled_wa, 0, 27, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_a_bias, 0, 32, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_a_outside, 0, 9, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_a_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_a_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_a_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pulled_arena_ram + 0, 88, 8, 3, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
+                pulled_conv2d0(&p, in, out, &r, 0);
+            }
+            pulled_on_step(1u);
+        }
+        if (t >= 2 && (t - 2) % 2 == 0 && (t - 2) / 2 < 7) {
+            const int32_t k = (t - 2) / 2;
+            {
+                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+0, pulled_ws, pulled_s_bias, pulled_s_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+516 */
+                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pulled_arena_ram + 0, 88, 8, 3, 0, 1},
+                    {(const uint8_t *)pulled_ws, 0, 72, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_s_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_outside, 0, 24, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pulled_arena_ram + 516, 36, 6, 3, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pulled_conv2d1(&p, in, out, &r, 0);
+            }
+            pulled_on_step(2u);
+        }
+        if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
+            const int32_t k = (t - 4) / 2;
+            {
+                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+516, pulled_wd_by_tap, pulled_d_bias, pulled_d_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+724 */
+                static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
+                static const ll_in in[7] = {
+                    {pulled_arena_ram + 516, 36, 6, 3, 0, 1},
+                    {(const uint8_t *)pulled_wd_by_tap, 0, 54, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_d_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_d_outside, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pulled_arena_ram + 724, 36, 6, 1, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pulled_depthwise2(&p, in, out, &r, 0);
+            }
+            pulled_on_step(3u);
+        }
+        if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
+            const int32_t k = (t - 4) / 2;
+            {
+                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+724, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+516 -> ram+264 */
+                static const ll_linear_params p = {.in_c = 6, .resume = 0, .w_next = 6, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pulled_arena_ram + 724, 36, 6, 1, 0, 1},
+                    {(const uint8_t *)pulled_wp, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pulled_p_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
+                    {pulled_arena_ram + 516, 36, 6, 3, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pulled_arena_ram + 264, 36, 6, LL_WHOLE, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pulled_linear3(&p, in, out, &r, 0);
+            }
+            pulled_on_step(4u);
+        }
+    }
+}
+
+const int8_t *pulled_output(void)
+{
+    return (const int8_t *)(void *)(pulled_arena_ram + 264);
+}
+

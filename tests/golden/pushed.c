@@ -1,0 +1,376 @@
+/* pushed: written by lilliput 0.1.0; do not edit */
+#include "pushed.h"
+
+#include "lilliput/isa/generic.h"
+#include "lilliput/elementwise.h"
+#include "lilliput/float.h"
+#include "pushed_data.h"
+
+#ifdef PUSHED_ARENA_RAM
+extern uint8_t PUSHED_ARENA_RAM[]; /* the caller provides it, aligned to 16 */
+#define pushed_arena_ram PUSHED_ARENA_RAM
+#else
+#ifndef PUSHED_ARENA_RAM_SECTION
+#define PUSHED_ARENA_RAM_SECTION
+#endif
+static PUSHED_ARENA_RAM_SECTION _Alignas(16) uint8_t pushed_arena_ram[PUSHED_ARENA_RAM_BYTES];
+#endif
+
+#define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/conv2d.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_3_9_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/depthwise.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+#define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
+#define LL_ACC int32_t
+#define LL_ADD ll_wrap_add
+#define LL_DOT ll_dot_s8
+#define LL_R int32_t
+#define LL_W int8_t
+#define LL_X int8_t
+#define LL_Y int8_t
+#include "lilliput/kernels/linear.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_ADD
+#undef LL_DOT
+#undef LL_R
+#undef LL_W
+#undef LL_X
+#undef LL_Y
+
+/* conv2d of steps 1 */
+LL_INLINE int32_t pushed_store0(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pushed_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 3;
+    q.group_out = 8;
+    q.in_c = 3;
+    q.w_next = 27;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 13;
+    q.in_w = 11;
+    q.out_h = 13;
+    const ll_in from[7] = {
+        {in[0].base, 33, 3, 3, 0, 1},
+        {in[1].base, 0, 27, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 32, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 9, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 88, 8, 3, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 11, 0, 8};
+    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store0);
+    LL_STEP_END();
+}
+
+/* conv2d of steps 2 */
+LL_INLINE int32_t pushed_store1(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pushed_conv2d1(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_conv2d_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.resume = 0;
+    q.group_in = 8;
+    q.group_out = 6;
+    q.in_c = 8;
+    q.w_next = 72;
+    q.w_zero = 0;
+    q.stride_h = 2;
+    q.stride_w = 2;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 13;
+    q.in_w = 11;
+    q.out_h = 7;
+    const ll_in from[7] = {
+        {in[0].base, 88, 8, 3, 0, 1},
+        {in[1].base, 0, 72, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 24, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, 3, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store1);
+    LL_STEP_END();
+}
+
+/* depthwise of steps 3 */
+LL_INLINE int32_t pushed_store2(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    return v0;
+}
+
+LL_NOINLINE void pushed_depthwise2(const ll_depthwise_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_depthwise_params q = *p;
+    q.kh = 3;
+    q.kw = 3;
+    q.multiplier = 1;
+    q.w_next = 6;
+    q.w_zero = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    q.dilation_h = 1;
+    q.dilation_w = 1;
+    q.pad_top = 1;
+    q.pad_left = 1;
+    q.in_h = 7;
+    q.in_w = 6;
+    q.out_h = 7;
+    const ll_in from[7] = {
+        {in[0].base, 36, 6, 3, 0, 1},
+        {in[1].base, 0, 54, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 6, LL_WHOLE, 0, 1},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, 1, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_depthwise_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store2);
+    LL_STEP_END();
+}
+
+/* linear of steps 4 */
+LL_INLINE int32_t pushed_store3(const ll_at *at, int32_t acc)
+{
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    const int32_t v1 = LL_SAT8_SHR(ll_away(ll_mulh_add(ll_wrap_shl((ll_wrap_shl((v0 + 7), 19) + ll_wrap_shl((((const int8_t *)(const void *)at->row[3])[at->x * 6 + at->c] + 7), 19)), 1), 1181115982, 0)) + 1835008, 19);
+    return v1;
+}
+
+LL_NOINLINE void pushed_linear3(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+{
+    ll_linear_params q = *p;
+    q.resume = 0;
+    q.in_c = 6;
+    q.w_next = 6;
+    q.w_zero = 0;
+    const ll_in from[7] = {
+        {in[0].base, 36, 6, 1, 0, 1},
+        {in[1].base, 0, 6, LL_WHOLE, 0, 1},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
+        {in[3].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[6].base, 36, 6, 3, 0, 1},
+    };
+    const ll_out to[1] = {
+        {out[0].base, 36, 6, LL_WHOLE, 0, 1},
+    };
+    (void)in;
+    (void)r;
+    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
+    ll_linear_int32_int8_int8_int8(&q, from, to, &s, scratch, from + 3, 4, pushed_store3);
+    LL_STEP_END();
+}
+
+__attribute__((weak)) void pushed_on_step(uint32_t step)
+{
+    (void)step;
+}
+
+/* rows so far */
+static int32_t pushed_pushed;
+
+int pushed_push(const int8_t *row)
+{
+    const int32_t begin = pushed_pushed;
+    ++pushed_pushed;
+    const int32_t end = pushed_pushed < 13 ? pushed_pushed : 17;
+    /* 5 steps stream through line buffers */
+    for (int32_t t = begin; t < end; ++t) {
+        if (t < 13) {
+            const int32_t k = t;
+            /* step 0: rows of x: s8[1,13,11,3] -> ram+624 */
+            __builtin_memcpy((int8_t *)(void *)(pushed_arena_ram + 624) + k % 3 * 33, row, 33u);
+            pushed_on_step(0u);
+        }
+        if (t >= 1 && t - 1 < 13) {
+            const int32_t k = t - 1;
+            {
+                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+624, pushed_wa, pushed_a_bias, pushed_a_outside, pushed_a_mult, pushed_a_offset, pushed_a_right -> ram+0 */
+                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pushed_arena_ram + 624, 33, 3, 3, 0, 1},
+                    {(const uint8_t *)pushed_wa, 0, 27, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_a_bias, 0, 32, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_a_outside, 0, 9, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_a_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_a_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_a_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pushed_arena_ram + 0, 88, 8, 3, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
+                pushed_conv2d0(&p, in, out, &r, 0);
+            }
+            pushed_on_step(1u);
+        }
+        if (t >= 2 && (t - 2) % 2 == 0 && (t - 2) / 2 < 7) {
+            const int32_t k = (t - 2) / 2;
+            {
+                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+0, pushed_ws, pushed_s_bias, pushed_s_outside, pushed_s_mult, pushed_s_offset, pushed_s_right -> ram+516 */
+                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pushed_arena_ram + 0, 88, 8, 3, 0, 1},
+                    {(const uint8_t *)pushed_ws, 0, 72, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_s_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_outside, 0, 24, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pushed_arena_ram + 516, 36, 6, 3, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pushed_conv2d1(&p, in, out, &r, 0);
+            }
+            pushed_on_step(2u);
+        }
+        if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
+            const int32_t k = (t - 4) / 2;
+            {
+                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+516, pushed_wd_by_tap, pushed_d_bias, pushed_d_outside, pushed_s_mult, pushed_s_offset, pushed_s_right -> ram+724 */
+                static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
+                static const ll_in in[7] = {
+                    {pushed_arena_ram + 516, 36, 6, 3, 0, 1},
+                    {(const uint8_t *)pushed_wd_by_tap, 0, 54, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_d_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_d_outside, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pushed_arena_ram + 724, 36, 6, 1, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pushed_depthwise2(&p, in, out, &r, 0);
+            }
+            pushed_on_step(3u);
+        }
+        if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
+            const int32_t k = (t - 4) / 2;
+            {
+                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+724, pushed_wp, pushed_p_bias, pushed_s_mult, pushed_s_offset, pushed_s_right, ram+516 -> ram+264 */
+                static const ll_linear_params p = {.in_c = 6, .resume = 0, .w_next = 6, .w_zero = 0};
+                static const ll_in in[7] = {
+                    {pushed_arena_ram + 724, 36, 6, 1, 0, 1},
+                    {(const uint8_t *)pushed_wp, 0, 6, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)pushed_p_bias, 0, 24, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4},
+                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1},
+                    {pushed_arena_ram + 516, 36, 6, 3, 0, 1},
+                };
+                static const ll_out out[1] = {
+                    {pushed_arena_ram + 264, 36, 6, LL_WHOLE, 0, 1},
+                };
+                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
+                pushed_linear3(&p, in, out, &r, 0);
+            }
+            pushed_on_step(4u);
+        }
+    }
+    if (pushed_pushed < 13) {
+        return 0;
+    }
+    pushed_pushed = 0;
+    return 1;
+}
+
+void pushed_restart(void)
+{
+    pushed_pushed = 0;
+}
+
+const int8_t *pushed_output(void)
+{
+    return (const int8_t *)(void *)(pushed_arena_ram + 264);
+}
+
