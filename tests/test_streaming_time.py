@@ -1,0 +1,68 @@
+"""Streaming over time: a step on the newest frames gives what the whole window gives.
+
+One idea: a stream is longer than the window, and every step of it is held against the network
+of the window, run on the frames that it has seen last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.time_networks import Frames, grow, wake_word
+
+from lilliput.errors import UnsupportedError, UsageError
+from lilliput.ir import DType, Module, verify
+from lilliput.ir.interp import Session
+from lilliput.passes.streaming import Stream, Streamed, stream
+from lilliput.passes.streaming.demand import newest
+from lilliput.passes.streaming.follow import follow
+
+
+def assert_equals_the_window(found: Streamed, frames: list[np.ndarray]) -> None:
+    """Outputs that follow time are the newest rows of the window's."""
+    verify(found.module)
+    session, whole = Session(found.module), Session(found.source)
+    (x,), (given,) = found.source.inputs("infer"), found.module.inputs("step")
+    tracks = follow(found.source.graphs["infer"], x, found.axis)
+    for new, window in zip(frames, found.windows(frames), strict=True):
+        outputs = session.run({given.name: new}).outputs.values()
+        values = whole.run({x.name: window}).values
+        for got, value in zip(outputs, found.source.outputs("infer"), strict=True):
+            want, track = values[value.name], tracks[value.name]
+            if track is not None:
+                want = np.take(want, range(*newest(track, found.hop)), track.axis)
+            np.testing.assert_array_equal(got, want)
+
+
+def streamed(f: Frames, module: Module, hop: int | None = None) -> Streamed | None:
+    """None where the network is refused because nothing would be saved."""
+    try:
+        return stream(module, Stream(f.time, hop))
+    except UnsupportedError as e:
+        assert "saves nothing" in str(e)
+        return None
+
+
+@given(st.data())
+def test_any_network_over_time_gives_what_its_window_gives(data: st.DataObject) -> None:
+    def choose(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    dtype = data.draw(st.sampled_from([DType.S8, DType.S8, DType.S16, DType.F32]))
+    f = Frames(np.random.default_rng(choose(0, 1 << 16)), dtype, choose(1, 2))
+    module = grow(f, choose, choose(1, 5), padding=bool(choose(0, 2)))
+    found = streamed(f, module)
+    if found is None:
+        return
+    if 2 * found.hop <= found.window and choose(0, 1):
+        found = streamed(f, module, 2 * found.hop) or found
+    steps = 2 * found.window // found.hop + 2
+    assert_equals_the_window(found, f.frames(module, steps, found.hop))
+
+
+def test_wake_word() -> None:
+    module = wake_word()
+    found = stream(module)
+    assert found.ring_bytes == 3960
