@@ -71,7 +71,9 @@ def _track(node: Node, known: Tracks) -> Track | None:
         return None
     undivided = _undivided(node, reads)
     steady = (0, 0)
-    if len(rates) == 1 and not undivided:
+    if undivided:
+        reads = (None,) * len(reads)
+    elif len(rates) == 1:
         steady = _steady(rows, zip(node.inputs, reads, strict=True), known)
     return Track(axis, rows, min(rates), steady, reads, undivided)
 

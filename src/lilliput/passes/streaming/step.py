@@ -208,7 +208,7 @@ class _Step:
         """The rows `piece` of a node's result, of the rows that they read."""
         inputs: list[Value] = []
         kept: list[Indices] = []
-        outside = (0, 0)
+        outside, whole = (0, 0), piece == (0, track.rows)
         for value, read in zip(node.inputs, track.reads, strict=True):
             if read is None:
                 inputs.append(self._all(value))
@@ -218,11 +218,10 @@ class _Step:
             low, high = rule.needs(*piece)
             part = reads_rows(value, read, piece)
             outside = max(outside[0], part[0] - low), max(outside[1], high - part[1])
+            whole = whole and part == (0, value.type.shape[axis])
             inputs.append(self._rows(value, axis, part))
             kept.append(_indices(value.type, axis, part))
-        attrs = node.attrs
-        if piece != (0, track.rows):
-            attrs = _attrs(node, track, outside, kept, piece)
+        attrs = node.attrs if whole else _attrs(node, track, outside, kept, piece)
         name = node.output.name
         type = _resized(node.output.type, track.axis, piece[1] - piece[0])
         stem = name if last else f"{name}/{piece[0]}"
@@ -304,7 +303,7 @@ class _Step:
 def _attrs(
     node: Node, track: Track, outside: Interval, kept: list[Indices], piece: Interval
 ) -> Attrs:
-    """Of a node that computes `piece` alone."""
+    """Of a node that computes `piece` of what it reads, `kept` of its operands."""
     if node.op.slide is not None:
         return node.op.slide(node, track.axis, outside)
     narrow = node.op.narrow(node)
