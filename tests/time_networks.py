@@ -87,15 +87,12 @@ class Frames:
         """`channels` 0: depthwise."""
         inside = x.type.shape[3]
         out, groups = (channels, 1) if channels else (inside, inside)
-        name = self.b.fresh(name)
         operands = (
             x,
             self.weights(f"{name}/w", out, *self.pair(taps, 1), inside // groups),
             self.bias(f"{name}/b", out),
         )
-        attrs = Conv2d(
-            self.pair(stride, 1), self.pair(dilation, 1), self.margin(ends), groups
-        )
+        attrs = Conv2d(self.pair(stride, 1), self.pair(dilation, 1), self.margin(ends), groups)
         span = (taps - 1) * dilation + 1
         rows = (self.rows(x) + sum(ends) - span) // stride + 1
         shape = self.map(rows, x.type.shape[3 - self.time], out)

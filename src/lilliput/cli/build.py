@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @click.command(epilog=common.example("lilliput inspect model.tflite"))
 @common.model
+@common.stream_axis
+@common.hop
 @common.io
 @common.json
-def inspect(model: str, io: str, as_json: bool) -> None:
+def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_json: bool) -> None:
     """Shows the layers of a network, or why it would not compile."""
     from lilliput import compiler
 
-    found = compiler.inspect(compiler.load(model, io=io))
+    found = compiler.inspect(common.load(model, io, stream_axis, hop))
     common.show(as_json, found.to_json(), compiler.inspection_text(found))
 
 
@@ -40,6 +42,8 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.optimize
 @common.shrink
 @common.compiler("none")
+@common.stream_axis
+@common.hop
 @common.io
 @click.option(
     "--project",
@@ -58,6 +62,8 @@ def compile_(
     optimize: str,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     project: Kind | None,
     force: bool,
@@ -74,7 +80,8 @@ def compile_(
         require_start(board)
     pipeline.require_free(Path(out), force=force)
     options = common.options(compiler, optimize, shrink)
-    compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
+    network = common.load(model, io, stream_axis, hop, shrink)
+    compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
     files = pipeline.project_files(compiled, project, options, common.log) if project else None
@@ -98,6 +105,8 @@ def compile_(
 @common.optimize
 @common.shrink
 @common.compiler()
+@common.stream_axis
+@common.hop
 @common.io
 @common.emulator
 @click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
@@ -110,6 +119,8 @@ def check(
     optimize: str,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     emulator: str,
     allow_missing: bool,
@@ -124,7 +135,7 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        pipeline.load(model, io=io),
+        common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         samples=samples,
         seed=seed,
@@ -177,6 +188,8 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.optimize
 @common.shrink
 @common.compiler()
+@common.stream_axis
+@common.hop
 @common.io
 @click.option(
     "--blocks",
@@ -194,6 +207,8 @@ def profile(
     optimize: str,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     blocks: int,
     as_json: bool,
@@ -203,7 +218,7 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        pipeline.load(model, io=io),
+        common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
         options=common.options(compiler, optimize, shrink),

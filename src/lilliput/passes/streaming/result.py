@@ -9,6 +9,7 @@ import numpy as np
 
 from lilliput.ir.module import Module
 from lilliput.ir.op import Cost
+from lilliput.ir.region import Interval
 from lilliput.ir.types import Array
 
 
@@ -42,6 +43,7 @@ class Streamed:
     and gives what `source`, the network of the whole window, gives for the newest `window`.
 
     axis : of the input
+    newest : for each output its axis of time and the rows that a step gives, None: all of it
     """
 
     module: Module
@@ -49,6 +51,7 @@ class Streamed:
     axis: int
     window: int
     hop: int
+    newest: tuple[tuple[int, Interval] | None, ...]
     rings: tuple[Ring, ...]
     repeated: tuple[Repeated, ...]
 
@@ -64,6 +67,13 @@ class Streamed:
             kept = np.take(window, range(self.hop, self.window), self.axis)
             window = np.concatenate((kept, new), self.axis)
             yield window
+
+    def given(self, outputs: Sequence[Array]) -> list[Array]:
+        """What a step gives where these are the outputs of its window."""
+        return [
+            a if part is None else np.take(a, range(*part[1]), part[0])
+            for a, part in zip(outputs, self.newest, strict=True)
+        ]
 
 
 def silence(shape: tuple[int, ...], zero_point: int, dtype: np.dtype[np.generic]) -> Array:

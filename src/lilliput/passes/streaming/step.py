@@ -19,7 +19,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.interp import Session
 from lilliput.ir.module import Module, State
 from lilliput.ir.op import Attrs, Indices
-from lilliput.ir.region import Interval, clamp
+from lilliput.ir.region import Interval
 from lilliput.ir.types import Array, TensorType
 from lilliput.ops.recurrent import Push, push
 from lilliput.ops.shape import Concat, Slice, concat, slice_
@@ -58,8 +58,16 @@ def stream(module: Module, options: Stream | None = None) -> Streamed:
     rows = demand(graph, source.name, tracks, hop)
     step = _Step(module, source, tracks, rows, hop)
     made = Canonicalize()(step.module())
+    ends = (tracks.get(v.name) for v in graph.outputs)
     found = Streamed(
-        made, module, axis, source.type.shape[axis], hop, tuple(step.rings), step.repeated()
+        made,
+        module,
+        axis,
+        source.type.shape[axis],
+        hop,
+        tuple(None if t is None else (t.axis, newest(t, hop)) for t in ends),
+        tuple(step.rings),
+        step.repeated(),
     )
     _require_gain(found)
     return found
@@ -135,7 +143,7 @@ class _Step:
     def __init__(
         self, module: Module, source: Value, tracks: Tracks, rows: Mapping[str, Rows], hop: int
     ):
-        self.source, self.tracks, self.where = module, tracks, rows
+        self.source, self.tracks, self.where, self.hop = module, tracks, rows, hop
         self.graph: Graph = module.graphs[module.entry]
         self.rings: list[Ring] = []
         self.builder = Builder(names=set())
@@ -168,7 +176,9 @@ class _Step:
             if track is None or rows is None:
                 continue
             computed = sum(b - a for a, b in rows.pieces)
-            fresh = sum(max(0, min(b, rows.fresh[1]) - max(a, rows.fresh[0])) for a, b in rows.pieces)
+            fresh = sum(
+                max(0, min(b, rows.fresh[1]) - max(a, rows.fresh[0])) for a, b in rows.pieces
+            )
             if computed > fresh and not node.op.view:
                 why = track.undivided or (
                     "padding in time" if track.steady != (0, 0) else "all rows change"
@@ -225,9 +235,7 @@ class _Step:
         name = node.output.name
         type = _resized(node.output.type, track.axis, piece[1] - piece[0])
         stem = name if last else f"{name}/{piece[0]}"
-        return self.builder.add(
-            node.op, inputs, attrs, type=type, name=stem, origin=node.origin
-        )
+        return self.builder.add(node.op, inputs, attrs, type=type, name=stem, origin=node.origin)
 
     def _keep(self, value: Value) -> None:
         """The ring of a value, turned by its fresh rows."""
@@ -248,12 +256,7 @@ class _Step:
         track = self.tracks.get(value.name)
         if track is None:
             return self._all(value)
-        rows = newest(track, self._hop())
-        return self._rows(value, track.axis, rows)
-
-    def _hop(self) -> int:
-        (low, high), = self.where[self.graph.inputs[0].name].pieces
-        return high - low
+        return self._rows(value, track.axis, newest(track, self.hop))
 
     # rows
 
