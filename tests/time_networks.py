@@ -180,7 +180,7 @@ def grow(f: Frames, choose: Choose, layers: int, *, padding: bool = True) -> Mod
     head = choose(0, 3)
     if head == 3:
         return f.module(x, f.pooled(x))
-    return f.module((f.pooled, f.flat, lambda v: v)[head](x))
+    return f.module(f.pooled(x) if head == 0 else f.flat(x) if head == 1 else x)
 
 
 def _layer(f: Frames, choose: Choose, x: Value, *, padding: bool) -> Value:

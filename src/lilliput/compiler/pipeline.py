@@ -86,10 +86,11 @@ class OverTime:
     def about(self) -> tuple[str, ...]:
         """For the header of the emitted C."""
         frames = "1 new frame" if self.found.hop == 1 else f"{self.found.hop} new frames"
+        window = self.found.window
         return (
             f"A step over time: each call takes {frames} and gives, bit for bit, what the",
-            f"whole network gives for the newest {self.found.window}.  Reset makes all frames before",
-            "the first zero points.",
+            f"whole network gives for the newest {window}.  Reset makes all frames before the",
+            "first zero points.",
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 
 from lilliput.ir.graph import Graph, Node, Value
@@ -69,7 +70,7 @@ def _track(node: Node, known: Tracks) -> Track | None:
     }
     if not rates:
         return None
-    undivided = _undivided(node, reads)
+    undivided = "" if way(node, reads) else f"{node.op.name} computes all rows at once"
     steady = (0, 0)
     if undivided:
         reads = (None,) * len(reads)
@@ -123,16 +124,29 @@ def _speed(rule: Along) -> Fraction:
     return Fraction(rule.den, rule.num) if isinstance(rule, Scale) else Fraction(1)
 
 
-def _undivided(node: Node, reads: Sequence[Read | None]) -> str:
-    """Why `node` cannot compute an interval of rows by itself."""
-    rules = [r[1] for r in reads if r is not None]
-    straight = all(isinstance(r, Pointwise | Shift) for r in rules)
-    windows = all(isinstance(r, Pointwise | Shift | Window) for r in rules)
-    if node.op.scalar is not None or (windows and node.op.slide is not None):
-        return ""
-    if straight and node.op.narrow(node) is not None:
-        return ""
-    return f"{node.op.name} computes all rows at once"
+class Way(Enum):
+    """How the attributes follow when a node computes some of its rows."""
+
+    SAME = "same"
+    NARROW = "narrow"
+    SLIDE = "slide"
+
+
+def way(node: Node, reads: Sequence[Read | None]) -> Way | None:
+    """None where it can only compute all rows together."""
+    cut = [(v.type.quant, r[1]) for v, r in zip(node.inputs, reads, strict=True) if r is not None]
+    if any(quant is not None and not quant.is_per_tensor for quant, _ in cut):
+        return None  # scales along an axis are a parameter's as a whole
+    rules = [rule for _, rule in cut]
+    if node.op.scalar is not None:
+        return Way.SAME
+    if all(isinstance(r, Pointwise) for r in rules) and node.op.narrow(node) is not None:
+        return Way.NARROW
+    if all(isinstance(r, Pointwise | Shift | Window) for r in rules) and node.op.slide is not None:
+        return Way.SLIDE
+    if all(isinstance(r, Pointwise | Shift) for r in rules) and node.op.narrow(node) is not None:
+        return Way.NARROW
+    return None
 
 
 def _steady(rows: int, operands: zip[tuple[Value, Read | None]], known: Tracks) -> Interval:

@@ -26,7 +26,7 @@ from lilliput.ops.shape import Concat, Slice, concat, slice_
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.passes.streaming.demand import Rows, demand, frames, newest
 from lilliput.passes.streaming.demand import reads as reads_rows
-from lilliput.passes.streaming.follow import Track, Tracks, follow
+from lilliput.passes.streaming.follow import Track, Tracks, Way, follow, way
 from lilliput.passes.streaming.result import Repeated, Ring, Streamed, silence, work
 
 STEP = "step"
@@ -173,18 +173,13 @@ class _Step:
         found: list[Repeated] = []
         for node in self.graph.nodes:
             track, rows = self.tracks.get(node.output.name), self.where.get(node.output.name)
-            if track is None or rows is None:
+            if track is None or rows is None or node.op.view:
                 continue
-            computed = sum(b - a for a, b in rows.pieces)
-            fresh = sum(
-                max(0, min(b, rows.fresh[1]) - max(a, rows.fresh[0])) for a, b in rows.pieces
-            )
-            if computed > fresh and not node.op.view:
-                why = track.undivided or (
-                    "padding in time" if track.steady != (0, 0) else "all rows change"
-                )
-                name = node.origin or node.output.name
-                found.append(Repeated(name, node.op.name, track.rows, computed, fresh, why))
+            computed, (low, high) = sum(b - a for a, b in rows.pieces), newest(track, self.hop)
+            if computed > high - low:
+                moving = "padding in time" if track.steady != (0, 0) else "all rows change"
+                why, name = track.undivided or moving, node.origin or node.output.name
+                found.append(Repeated(name, node.op.name, track.rows, computed, high - low, why))
         return tuple(found)
 
     def _track(self, value: Value) -> Track:
@@ -307,12 +302,12 @@ def _attrs(
     node: Node, track: Track, outside: Interval, kept: list[Indices], piece: Interval
 ) -> Attrs:
     """Of a node that computes `piece` of what it reads, `kept` of its operands."""
-    if node.op.slide is not None:
-        return node.op.slide(node, track.axis, outside)
-    narrow = node.op.narrow(node)
-    if narrow is None:
-        return node.attrs
-    return narrow(node, kept, _indices(node.output.type, track.axis, piece))
+    how, narrow, slide = way(node, track.reads), node.op.narrow(node), node.op.slide
+    if how is Way.SLIDE and slide is not None:
+        return slide(node, track.axis, outside)
+    if how is Way.NARROW and narrow is not None:
+        return narrow(node, kept, _indices(node.output.type, track.axis, piece))
+    return node.attrs
 
 
 def _indices(type: TensorType, axis: int = -1, part: Interval = (0, 0)) -> Indices:
