@@ -163,10 +163,11 @@ def log_energies(path: Path, count: int) -> list[Array]:
         sound = np.frombuffer(file.readframes(file.getnframes()), np.int16) / 32768
     step, length = 512, 1024
     cut = [sound[k * step : k * step + length] * np.hamming(length) for k in range(count)]
-    power = np.abs(np.fft.rfft(cut)[:, :480]) ** 2
-    bands = np.log10(power.reshape(count, 40, 12).sum(2) + 1e-9)
-    spread: Array = np.round((bands - bands.min()) / np.ptp(bands) * 255 - 128).astype(np.int8)
-    return list(spread.reshape(count, 1, 1, 1, 40))
+    power: Array = np.abs(np.fft.rfft(cut)[:, :480]) ** 2
+    bands: Array = np.log10(power.reshape(count, 40, 12).sum(2) + 1e-9)
+    low, high = float(bands.min()), float(bands.max())
+    spread: Array = np.round((bands - low) / (high - low) * 255 - 128).astype(np.int8)
+    return [spread[k].reshape(1, 1, 1, 40) for k in range(count)]
 
 
 @pytest.mark.shared
