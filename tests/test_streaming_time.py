@@ -157,6 +157,19 @@ def test_the_wake_word_network_takes_46040_macs_and_3960_bytes(host_compiler: To
     prove_everywhere(found.module, program, calls, host_compiler)
 
 
+def test_one_dimensional_convolutions_keep_rings_that_turn() -> None:
+    """Maps (1,1,T,C): the same program, but for the shape of its input."""
+    lying, standing = (stream(wake_word(time)) for time in (2, 1))
+    assert lying.axis == 2
+    assert lying.ring_bytes == standing.ring_bytes
+    one, other = (plan(found.module, load("cortex-m4")) for found in (lying, standing))
+    assert one.arenas == other.arenas
+    steps = [[type(s) for s in p.entries[0].steps] for p in (one, other)]
+    assert steps[0] == steps[1]
+    f = Frames(np.random.default_rng(2), time=2)
+    assert_equals_the_window(lying, frames(f, lying))
+
+
 def log_energies(path: Path, count: int) -> list[Array]:
     """`count` frames of 40 log band energies of a recording, 32 ms apart, as int8."""
     with wave.open(str(path)) as file:

@@ -67,9 +67,10 @@ Indices = tuple[Array, ...]
 Narrow = Callable[[Node, Sequence[Indices], Indices], Attrs]
 """(node, what is left of the operands, and of the result) -> the attributes it then has."""
 
-Slide = Callable[[Node, int, tuple[int, int]], Attrs]
+Slide = Callable[[Node, int, tuple[int, int]], Attrs | None]
 """(node, axis of the result, indices read before and behind the operand) -> the attributes with
-which the operator computes an interval of that axis from no more of its operands than that reads.
+which the operator computes an interval of that axis from no more of its operands than that reads;
+None along an axis where that is `narrow`'s business.
 """
 
 

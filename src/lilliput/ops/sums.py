@@ -148,7 +148,9 @@ def _fewer_groups(node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
 # Windows ----------------------------------------------------------------------------------
 
 
-def conv_slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs:
+def conv_slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs | None:
     """A convolution of part of a map: what lies outside is its padding."""
     assert isinstance(node.attrs, Conv2d)
+    if axis == 3:
+        return None
     return replace(node.attrs, pad=margins(node.attrs.pad, axis, outside))

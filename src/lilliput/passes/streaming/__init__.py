@@ -6,6 +6,7 @@ is approximated: each step gives, bit for bit, what the whole network gives for 
 ends with its frames.
 
     follow   forward: how each value moves with the window, and which of its rows only move
+    upright  one-dimensional windows turned so that time is rows, along which rings turn
     demand   backward: which rows are read, hence computed in a step or kept from steps before
     step     the graph of the step, its rings, and what they hold at first
     result   Streamed: the step, and what it costs beside the whole

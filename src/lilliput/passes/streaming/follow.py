@@ -70,7 +70,7 @@ def _track(node: Node, known: Tracks) -> Track | None:
     }
     if not rates:
         return None
-    undivided = "" if way(node, reads) else f"{node.op.name} computes all rows at once"
+    undivided = "" if way(node, axis, reads) else f"{node.op.name} computes all rows at once"
     steady = (0, 0)
     if undivided:
         reads = (None,) * len(reads)
@@ -132,20 +132,20 @@ class Way(Enum):
     SLIDE = "slide"
 
 
-def way(node: Node, reads: Sequence[Read | None]) -> Way | None:
-    """None where it can only compute all rows together."""
+def way(node: Node, axis: int, reads: Sequence[Read | None]) -> Way | None:
+    """For rows along `axis` of the result; None where it can only compute all of them together."""
     cut = [(v.type.quant, r[1]) for v, r in zip(node.inputs, reads, strict=True) if r is not None]
     if any(quant is not None and not quant.is_per_tensor for quant, _ in cut):
         return None  # scales along an axis are a parameter's as a whole
-    rules = [rule for _, rule in cut]
     if node.op.scalar is not None:
         return Way.SAME
-    if all(isinstance(r, Pointwise) for r in rules) and node.op.narrow(node) is not None:
-        return Way.NARROW
-    if all(isinstance(r, Pointwise | Shift | Window) for r in rules) and node.op.slide is not None:
-        return Way.SLIDE
-    if all(isinstance(r, Pointwise | Shift) for r in rules) and node.op.narrow(node) is not None:
-        return Way.NARROW
+    slide, rules = node.op.slide, [rule for _, rule in cut]
+    if all(isinstance(r, Pointwise | Shift | Window) for r in rules):
+        if slide is not None and slide(node, axis, (0, 0)) is not None:
+            return Way.SLIDE
+        straight = not any(isinstance(r, Window) for r in rules)
+        if straight and node.op.narrow(node) is not None:
+            return Way.NARROW
     return None
 
 

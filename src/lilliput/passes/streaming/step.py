@@ -28,6 +28,7 @@ from lilliput.passes.streaming.demand import Rows, demand, frames, newest
 from lilliput.passes.streaming.demand import reads as reads_rows
 from lilliput.passes.streaming.follow import Track, Tracks, Way, follow, way
 from lilliput.passes.streaming.result import Repeated, Ring, Streamed, silence, work
+from lilliput.passes.streaming.upright import upright
 
 STEP = "step"
 
@@ -50,13 +51,14 @@ def stream(module: Module, options: Stream | None = None) -> Streamed:
     """
     options = options or Stream()
     _require_window(module)
-    graph = module.graphs[module.entry]
-    (source,) = graph.inputs
+    (source,) = module.graphs[module.entry].inputs
     axis = _axis(source, options.axis)
+    stood = upright(module, follow(module.graphs[module.entry], source, axis))
+    graph = stood.graphs[stood.entry]
     tracks = follow(graph, source, axis)
     hop = _hop(frames(tracks), source.type.shape[axis], options.hop)
     rows = demand(graph, source.name, tracks, hop)
-    step = _Step(module, source, tracks, rows, hop)
+    step = _Step(stood, source, tracks, rows, hop)
     made = Canonicalize()(step.module())
     ends = (tracks.get(v.name) for v in graph.outputs)
     found = Streamed(
@@ -302,12 +304,14 @@ def _attrs(
     node: Node, track: Track, outside: Interval, kept: list[Indices], piece: Interval
 ) -> Attrs:
     """Of a node that computes `piece` of what it reads, `kept` of its operands."""
-    how, narrow, slide = way(node, track.reads), node.op.narrow(node), node.op.slide
-    if how is Way.SLIDE and slide is not None:
-        return slide(node, track.axis, outside)
+    how = way(node, track.axis, track.reads)
+    attrs: Attrs | None = None
+    if how is Way.SLIDE and node.op.slide is not None:
+        attrs = node.op.slide(node, track.axis, outside)
+    narrow = node.op.narrow(node)
     if how is Way.NARROW and narrow is not None:
-        return narrow(node, kept, _indices(node.output.type, track.axis, piece))
-    return node.attrs
+        attrs = narrow(node, kept, _indices(node.output.type, track.axis, piece))
+    return attrs or node.attrs
 
 
 def _indices(type: TensorType, axis: int = -1, part: Interval = (0, 0)) -> Indices:
