@@ -153,7 +153,7 @@ def test_the_wake_word_network_takes_46040_macs_and_3960_bytes(host_compiler: To
     assert program.arenas["ram"] < plan(module, load("cortex-m4")).arenas["ram"]
     stream_of = Frames(np.random.default_rng(3)).frames(module, 65, 1)
     assert_equals_the_window(found, stream_of)
-    calls = [Call("step", {"features": frame}) for frame in stream_of[:36]]
+    calls = [Call("step", {"features": frame}) for frame in stream_of[:20]]
     prove_everywhere(found.module, program, calls, host_compiler)
 
 
@@ -340,11 +340,13 @@ def test_compile_writes_a_step(run: Run, file: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.unicorn
-def test_check_holds_steps_against_whole_windows(run: Run, file: str) -> None:
+def test_check_holds_steps_against_whole_windows(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "small.tflite"
+    file.write_bytes(write(two_convolutions(Frames(np.random.default_rng(0)))))
     told = run("check", file, "-d", "cortex-m4", "--stream-axis", "time", "--json").json
     assert told["exact"]
     assert told["ways"]["run"]["NumPy, whole windows"]
-    assert told["samples"] == 33  # as many as it takes for the first frame to leave
+    assert told["samples"] == 23  # as many as it takes for the first frame to leave
 
 
 def test_inspect_lists_rings(run: Run, file: str) -> None:

@@ -127,7 +127,8 @@ def _hop(natural: int, window: int, asked: int | None) -> int:
 
 def _require_gain(found: Streamed) -> None:
     step, whole = work(found.module), work(found.source)
-    if (step.macs, step.ops)[whole.macs == 0] < (whole.macs, whole.ops)[whole.macs == 0]:
+    saved = whole.macs - step.macs if whole.macs else whole.ops - step.ops
+    if saved > 0:
         return
     reasons = "; ".join(f"{r.operator} {r.layer!r}: {r.why}" for r in found.repeated[:3])
     raise UnsupportedError(
@@ -142,6 +143,9 @@ def _require_gain(found: Streamed) -> None:
 
 
 class _Step:
+    """Built node by node: `parts` says where rows of a value of the window's graph are, `known`
+    what stands for a value without an axis of time."""
+
     def __init__(
         self, module: Module, source: Value, tracks: Tracks, rows: Mapping[str, Rows], hop: int
     ):
@@ -150,7 +154,7 @@ class _Step:
         self.rings: list[Ring] = []
         self.builder = Builder(names=set())
         self.updates: dict[str, Value] = {}
-        self.known: dict[str, Value] = {}  # what is not made of pieces
+        self.known: dict[str, Value] = {}
         self.parts: dict[str, list[tuple[Interval, Value]]] = {}
         self.cut: dict[tuple[str, Interval], Value] = {}
         self.first = _first_values(module, source)
