@@ -223,9 +223,22 @@ def rings_turned_by_several_rows(
     return total, squash(b, part, "p2"), squash(b, p, "q2")
 
 
+def one_row_of_a_ring_beside_several(
+    b: Builder, x: Value, p: Value, q: Value
+) -> tuple[Value, Value, Value]:
+    """The oldest row of a ring is added to every row of another value."""
+    ring = b.state("ring", LONG, random_array(np.random.default_rng(3), LONG))
+    turned = b.add(push, (ring, x), Push(1), name="turned")
+    oldest = b.add(slice_, (turned,), Slice((0, 0, 0, 0), (1, 1, 3, 2)), name="oldest")
+    total = b.add(add, (p, oldest), type=p.type, name="total")
+    b.states["ring"] = replace(b.states["ring"], updates={"step": turned})
+    return total, squash(b, p, "p2"), squash(b, q, "q2")
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        one_row_of_a_ring_beside_several,
         rings_turned_by_several_rows,
         swapped,
         shifted_along,

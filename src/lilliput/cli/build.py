@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @click.command(epilog=common.example("lilliput inspect model.tflite"))
 @common.model
+@common.stream_axis
+@common.hop
 @common.io
 @common.json
-def inspect(model: str, io: str, as_json: bool) -> None:
+def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_json: bool) -> None:
     """Shows the layers of a network, or why it would not compile."""
     from lilliput import compiler
 
-    found = compiler.inspect(compiler.load(model, io=io))
+    found = compiler.inspect(common.load(model, io, stream_axis, hop))
     common.show(as_json, found.to_json(), compiler.inspection_text(found))
 
 
@@ -41,6 +43,8 @@ def inspect(model: str, io: str, as_json: bool) -> None:
 @common.exact
 @common.shrink
 @common.compiler("none")
+@common.stream_axis
+@common.hop
 @common.io
 @common.feed
 @click.option(
@@ -61,6 +65,8 @@ def compile_(
     exact: bool,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     feed: Feed,
     project: Kind | None,
@@ -78,7 +84,8 @@ def compile_(
         require_start(board)
     pipeline.require_free(Path(out), force=force)
     options = common.options(compiler, optimize, shrink, feed, exact)
-    compiled = pipeline.compile(pipeline.load(model, io=io), board, options, common.log)
+    network = common.load(model, io, stream_axis, hop, shrink)
+    compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
     files = pipeline.project_files(compiled, project, options, common.log) if project else None
@@ -103,6 +110,8 @@ def compile_(
 @common.exact
 @common.shrink
 @common.compiler()
+@common.stream_axis
+@common.hop
 @common.io
 @common.feed
 @common.emulator
@@ -117,6 +126,8 @@ def check(
     exact: bool,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     feed: Feed,
     emulator: str,
@@ -132,7 +143,7 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        pipeline.load(model, io=io),
+        common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         samples=samples,
         seed=seed,
@@ -186,6 +197,8 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.exact
 @common.shrink
 @common.compiler()
+@common.stream_axis
+@common.hop
 @common.io
 @common.feed
 @click.option(
@@ -205,6 +218,8 @@ def profile(
     exact: bool,
     shrink: bool,
     compiler: str,
+    stream_axis: str | None,
+    hop: int | None,
     io: str,
     feed: Feed,
     blocks: int,
@@ -215,7 +230,7 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        pipeline.load(model, io=io),
+        common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
         options=common.options(compiler, optimize, shrink, feed, exact),

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lilliput.errors import UsageError
+
 if TYPE_CHECKING:
-    from lilliput.compiler import Feed, Options
+    from lilliput.compiler import Feed, Model, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +67,18 @@ feed = click.option(
     help="Inputs are written into memory, asked for row by row, or pushed row by row.",
 )
 model = click.argument("model", metavar="MODEL")
+stream_axis = click.option(
+    "--stream-axis",
+    metavar="AXIS",
+    help="Compile a step that takes the newest frames only: `time`, or the number of the input's "
+    "axis that is time.",
+)
+hop = click.option(
+    "--hop",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="With --stream-axis: frames a step takes; as few as can be where not given.",
+)
 
 
 def example(command: str) -> str:
@@ -99,6 +113,26 @@ def options(
     return Options(
         compiler=compiler, optimize=Optimize(optimize), plan=plan, shrink=shrink, feed=feed
     )
+
+
+def load(
+    path: str, io: str, stream_axis: str | None, hop: int | None, shrink: bool = True
+) -> Model:
+    """The network of a file, or its step over time."""
+    from lilliput import compiler
+    from lilliput.passes.streaming import Stream
+
+    network = compiler.load(path, io=io)
+    if stream_axis is None:
+        if hop is not None:
+            raise UsageError("--hop says how a step over time goes", hint="add --stream-axis time")
+        return network
+    if stream_axis != "time" and not stream_axis.isdecimal():
+        raise UsageError(
+            "no such axis", where="--stream-axis", expected="time, or a number", found=stream_axis
+        )
+    axis = None if stream_axis == "time" else int(stream_axis)
+    return compiler.over_time(network, Stream(axis, hop), shrink=shrink, log=log)
 
 
 def log(message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lilliput.codegen.c import Text, comment
 from lilliput.codegen.names import leaf_steps, port_function
 from lilliput.codegen.rows import declare, explain, prototype, restart_function, sources
@@ -9,11 +11,13 @@ from lilliput.ops.common import c_type
 from lilliput.plan.program import Copy, Entry, Kind, Program, View
 
 
-def write_header(program: Program, prefix: str) -> str:
+def write_header(program: Program, prefix: str, about: Sequence[str] = ()) -> str:
+    """about : lines on what a call does."""
     text = Text()
     upper = prefix.upper()
     text.add(
         comment(f"{program.name}: how to run it"),
+        *map(comment, about),
         f"#ifndef {upper}_H",
         f"#define {upper}_H",
         "",

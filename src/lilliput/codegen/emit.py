@@ -62,11 +62,13 @@ SUPPORT = "lilliput"
 @dataclass(frozen=True)
 class EmitOptions:
     """isa : the header of primitives under `isa/`; small : kernels prefer little code; memory
-    names that are the defaults of the linker need no section."""
+    names that are the defaults of the linker need no section; about : lines of the header on what
+    a call does."""
 
     isa: str = "generic.h"
     small: bool = False
     plain_memories: frozenset[str] = frozenset({"ram", "flash"})
+    about: tuple[str, ...] = ()
 
 
 def emit(program: Program, options: EmitOptions | None = None) -> dict[str, str]:
@@ -97,7 +99,7 @@ class _Emitter:
         for entry in self.program.entries:
             self.entry(entries, entry)
         files = {
-            f"{self.prefix}.h": write_header(self.program, self.prefix),
+            f"{self.prefix}.h": write_header(self.program, self.prefix, self.options.about),
             f"{self.prefix}.c": self.source(entries),
             f"{self.prefix}_data.h": self.data(),
         }

@@ -2,6 +2,7 @@
 every stage.
 
     load      file -> Model             frontends, verified, canonical       pipeline
+    over_time Model -> Model            the step of a network over a window of frames  pipeline
     inspect   Model -> Inspection       layers, shapes, MACs                 inspection
     compile   Model -> Compiled         plan, C, linked image, summary       pipeline
     check     Model -> Check            every way of running it, compared    proof
@@ -35,10 +36,12 @@ from lilliput.compiler.pipeline import (
     Log,
     Model,
     Options,
+    OverTime,
     compile,
     emit_options,
     from_module,
     load,
+    over_time,
     refuse_foreign_instructions,
 )
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
@@ -60,6 +63,7 @@ __all__ = [
     "Log",
     "Model",
     "Options",
+    "OverTime",
     "Profile",
     "ProfiledLayer",
     "SmallerFile",
@@ -73,6 +77,7 @@ __all__ = [
     "load",
     "manifest",
     "output_files",
+    "over_time",
     "profile",
     "project_files",
     "random_calls",

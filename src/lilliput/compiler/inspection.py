@@ -36,6 +36,7 @@ class Inspection:
     """Layers and parameters are those of the file.
 
     activation_bytes : the arena that one inference needs, inputs and outputs included
+    streaming : of a step over time: what it stands for
     shrunk_macs, shrunk_parameter_bytes : what is compiled of them, see docs/shrinking.md
     """
 
@@ -48,6 +49,7 @@ class Inspection:
     activation_bytes: int
     shrunk_macs: int
     shrunk_parameter_bytes: int
+    streaming: report.Streaming | None = None
 
     @property
     def macs(self) -> int:
@@ -81,6 +83,7 @@ def inspect(model: Model) -> Inspection:
         program.arenas.get(device.ram.name, 0),
         left.macs,
         left.parameter_bytes,
+        report.streaming(model.stream.found) if model.stream else None,
     )
 
 
@@ -112,4 +115,6 @@ def inspection_text(found: Inspection) -> str:
     ]
     head = ("layer", "operator", "output", "MACs", "parameters")
     table = report.columns(head, rows)
+    if found.streaming is not None:
+        table += f"\n\n{report.streaming_text(found.streaming)}"
     return "\n".join([table, "", *(f"{name:<14}{text}" for name, text in facts)])

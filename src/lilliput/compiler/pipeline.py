@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,10 +32,12 @@ from lilliput.ir.types import Array
 from lilliput.ir.verify import verify
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.passes.shrink import Shrunk, shrink
+from lilliput.passes.streaming import Stream, Streamed
+from lilliput.passes.streaming import stream as streamed
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.program import Program
-from lilliput.report import Linked, Summary, require_fit, shrinking, summarize
+from lilliput.report import Linked, Summary, require_fit, shrinking, streaming, summarize
 
 Log = Callable[[str], None]
 Feed = Literal["memory", "callback", "push"]
@@ -51,14 +53,19 @@ class Model:
     """A network as it was read: verified and in canonical form.
 
     tflite : the bytes of the .tflite file it came from, for other implementations to run
+    stream : of a step over time: what it stands for
     """
 
     module: Module
     tflite: bytes | None = field(default=None, repr=False)
+    stream: OverTime | None = field(default=None, repr=False)
 
     @cached_property
     def shrunk(self) -> Shrunk:
-        """The network without what does not matter to its outputs, with the proofs."""
+        """The network without what does not matter to its outputs, with the proofs.  A step is
+        made of what is left of its network: nothing of it goes."""
+        if self.stream is not None:
+            return Shrunk(self.module)
         found = shrink(self.module)
         verify(found.module)
         return found
@@ -68,6 +75,25 @@ class Model:
         if isinstance(inputs, np.ndarray):
             inputs = {self.module.inputs(entry or self.module.entry)[0].name: inputs}
         return Session(self.module).run(inputs, entry)
+
+
+@dataclass(frozen=True, eq=False)
+class OverTime:
+    """`whole` is the network of a window of frames, as it was read; `found` the step made of it."""
+
+    whole: Model
+    found: Streamed
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """For the header of the emitted C."""
+        frames = "1 new frame" if self.found.hop == 1 else f"{self.found.hop} new frames"
+        window = self.found.window
+        return (
+            f"A step over time: each call takes {frames} and gives, bit for bit, what the",
+            f"whole network gives for the newest {window}.  Reset makes all frames before the",
+            "first zero points.",
+        )
 
 
 @dataclass(frozen=True)
@@ -134,6 +160,21 @@ def from_module(module: Module) -> Model:
     return Model(module)
 
 
+def over_time(
+    model: Model, stream: Stream | None = None, *, shrink: bool = True, log: Log = quiet
+) -> Model:
+    """The step of a network over a window of frames, as a network of its own with states.
+
+    shrink : make it of what is left of the network, see `Model.shrunk`
+    Raises UsageError for an axis or a number of frames that cannot be, UnsupportedError where
+    the network does not stream.
+    """
+    log("streaming over time")
+    found = streamed(module_for(model, Options(shrink=shrink), log), stream)
+    verify(found.module)
+    return Model(found.module, stream=OverTime(model, found))
+
+
 def compile(
     model: Model,
     device: Device,
@@ -152,19 +193,30 @@ def compile(
     log("planning")
     program = plan(module, device, options.plan_for(device, module))
     log("writing C")
-    files = emit(program, emit_options(device, options))
+    about = model.stream.about if model.stream else ()
+    files = emit(program, replace(emit_options(device, options), about=about))
     linked, missing = _link(program, device, files, options, log)
     summary = summarize(program, device, linked, missing, options.optimize.value)
-    if options.shrink and model.shrunk.changed:
-        summary = replace(summary, shrinking=shrinking(model.module, model.shrunk))
+    summary = replace(summary, **_origins(model, options))
     if must_fit:
         require_fit(summary)
     return Compiled(model, device, program, files, summary)
 
 
+def _origins(model: Model, options: Options) -> dict[str, Any]:
+    """What a summary says of how the network came to be what was compiled."""
+    whole = model.stream.whole if model.stream else model
+    found: dict[str, Any] = {}
+    if options.shrink and whole.shrunk.changed:
+        found["shrinking"] = shrinking(whole.module, whole.shrunk)
+    if model.stream:
+        found["streaming"] = streaming(model.stream.found)
+    return found
+
+
 def module_for(model: Model, options: Options, log: Log = quiet) -> Module:
     """What is compiled of a network: all of it, or what is left of it."""
-    if not options.shrink:
+    if not options.shrink or model.stream:
         return model.module
     log("shrinking")
     return model.shrunk.module

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lilliput.codegen.harness import harness
+from lilliput.compiler import windows
 from lilliput.compiler.pipeline import (
     Log,
     Model,
@@ -145,13 +146,15 @@ def check(
 
     Where something was left out, C is held against what is left, and that against the network
     as it was read: in all outputs and in every channel that is left of what lies between.
-    TFLite Micro runs the file as it is.
+    TFLite Micro runs the file as it is.  A step over time is held against the network of its
+    window, which TFLite Micro runs; its calls are one stream, longer than a window.
 
     The core is emulated with memories large enough for the model, so that a model can be
     proven before it fits.  Stack and arena are measured and must not exceed what the
     compiler promises.  Raises what compilation raises, and EmulationError.
     """
     options = options or Options()
+    samples = windows.enough(model.stream, samples) if model.stream else samples
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
     room = emulation_device(device.core, emulator)
     module = module_for(model, options, log)
@@ -181,7 +184,13 @@ def check(
         log("NumPy, nothing left out")
         whole = prove.reference(model.module, given)
         originals.append(_original(model, whole, proof.expected))
-    others = _oracle(model, given, whole, not_installed, log)
+    read_as, whole_given = model, given
+    if model.stream:
+        log(windows.WAY)
+        read_as, whole_given = model.stream.whole, windows.whole_calls(model, given)
+        whole = prove.reference(read_as.module, whole_given)
+        originals.append(windows.compare(model, whole, proof.expected))
+    others = _oracle(read_as, whole_given, whole, not_installed, log)
     agree = proof.exact and all(way.difference is None for way in originals)
     floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
     near = all(way.difference is None for way in others)

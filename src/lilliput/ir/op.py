@@ -67,6 +67,12 @@ Indices = tuple[Array, ...]
 Narrow = Callable[[Node, Sequence[Indices], Indices], Attrs]
 """(node, what is left of the operands, and of the result) -> the attributes it then has."""
 
+Slide = Callable[[Node, int, tuple[int, int]], Attrs | None]
+"""(node, axis of the result, indices read before and behind the operand) -> the attributes with
+which the operator computes an interval of that axis from no more of its operands than that reads;
+None along an axis where that is `narrow`'s business.
+"""
+
 
 @dataclass(frozen=True)
 class Contraction:
@@ -275,6 +281,9 @@ class Op:
     narrow : node -> how its attributes follow when of axes that its region rules map one to one
         (Pointwise, Shift, Contraction) only some indices are left; None where that has no
         meaning.  Element-wise operators need none: their attributes stay
+    slide : of operators for which an element depends on what its region rules name, Windows too,
+        and not on where it is; None where that does not hold or `narrow` is enough.  Element-wise
+        operators need none
     constants : computes what the meaning takes from the types of a whole node, output
         included, and raises TypeMismatch where nothing follows (scales too far apart); the
         verifier calls it.  Not needed where `scalar` writes these constants.
@@ -298,6 +307,7 @@ class Op:
     bounds: Bounds | None = None
     contraction: Callable[[Node], Contraction | None] = lambda node: None
     narrow: Callable[[Node], Narrow | None] = lambda node: None
+    slide: Slide | None = None
 
     def held_against(self, dtype: DType) -> str:
         """Whose kernel it equals for a first operand of this type; "" where nothing is said."""

@@ -17,7 +17,7 @@ from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Scale, Whole, Window
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops.bounds import increasing
-from lilliput.ops.common import check
+from lilliput.ops.common import check, slides
 from lilliput.ops.move import DTYPES, element_types, moved, one, oracles
 from lilliput.ops.pick import per_tensor
 from lilliput.ops.registry import register
@@ -92,6 +92,7 @@ space_to_depth = register(
         ref=_to_depth_ref,
         regions=_to_depth_regions,
         bounds=increasing,
+        slide=slides,
         cost=moved,
         kernels=(
             _kernel(

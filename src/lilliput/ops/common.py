@@ -54,3 +54,17 @@ def _unchanged(node: Node, _operands: Sequence[Indices], _result: Indices) -> At
 def narrows(_: Node) -> Narrow:
     """`Op.narrow` of operators whose attributes mention no extent of an axis that may narrow."""
     return _unchanged
+
+
+def slides(node: Node, _axis: int, _outside: tuple[int, int]) -> Attrs:
+    """`Op.slide` of operators whose attributes say nothing of where windows begin."""
+    return node.attrs
+
+
+def margins(
+    pad: tuple[int, int, int, int], axis: int, outside: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """`pad` (top, bottom, left, right) of a map (N,H,W,C) with `outside` along one axis."""
+    if axis == 1:
+        return (*outside, pad[2], pad[3])
+    return (pad[0], pad[1], *outside) if axis == 2 else pad

@@ -40,7 +40,7 @@ from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
 from lilliput.ops.registry import register
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
-from lilliput.ops.sums import sum_bounds, sum_contraction, sum_narrow
+from lilliput.ops.sums import conv_slide, sum_bounds, sum_contraction, sum_narrow
 from lilliput.ops.vector_kernels import DEPTHWISE_LANES, FOURS_LANES
 from lilliput.ops.winograd import WINOGRAD
 
@@ -259,6 +259,7 @@ conv2d = register(
         bounds=sum_bounds,
         contraction=sum_contraction,
         narrow=sum_narrow,
+        slide=conv_slide,
         cost=lambda node: Cost(macs=macs(node)),
         kernels=(
             FOURS_LANES,

@@ -91,6 +91,13 @@ def _pad_regions(node: Node) -> tuple[OperandRule, ...]:
     return (tuple(Shift(k, b) if b else Pointwise(k) for k, b in enumerate(before)),)
 
 
+def _pad_slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs:
+    a = _pad_attrs(node)
+    before, after = list(a.before), list(a.after)
+    before[axis], after[axis] = outside
+    return replace(a, before=tuple(before), after=tuple(after))
+
+
 def _pad_accepts(node: Node) -> str | None:
     a, x = _pad_attrs(node), node.inputs[0].type.shape
     padded = [k for k in range(len(x)) if a.before[k] or a.after[k]]
@@ -150,6 +157,7 @@ pad = register(
         regions=_pad_regions,
         bounds=increasing,
         narrow=narrows,
+        slide=_pad_slide,
         cost=moved,
         kernels=(
             Kernel(

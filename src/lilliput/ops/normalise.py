@@ -20,7 +20,7 @@ from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Wor
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
 from lilliput.ops import floatmath
-from lilliput.ops.common import c_type, check
+from lilliput.ops.common import c_type, check, slides
 from lilliput.ops.elementwise import check_quantised
 from lilliput.ops.fixed_exp import inverse_sqrt, log_q26
 from lilliput.ops.numeric import Ints, quantize_multiplier, requant, shr_round, wrap32
@@ -143,6 +143,7 @@ log_softmax = register(
         infer=_log_infer,
         ref=_log_ref,
         regions=_regions,
+        slide=slides,
         cost=lambda node: Cost(ops=4 * node.output.type.size),
         kernels=(
             Kernel(
@@ -227,6 +228,7 @@ l2_normalize = register(
         infer=_l2_infer,
         ref=_l2_ref,
         regions=_regions,
+        slide=slides,
         cost=lambda node: Cost(macs=node.output.type.size, ops=node.output.type.size),
         kernels=(
             Kernel(

@@ -8,7 +8,7 @@ a TFLite node carries is a `clamp` node behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Wor
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window
 from lilliput.ir.types import Array, TensorType, f32, s8, s16
 from lilliput.ops.bounds import increasing
-from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, narrows
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, margins, narrows
 from lilliput.ops.registry import register
 
 
@@ -108,6 +108,11 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
         Pointwise(3),
     )
     return (rule,)
+
+
+def _slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs:
+    a = _attrs(node)
+    return replace(a, pad=margins(a.pad, axis, outside))
 
 
 def _work(node: Node) -> int:
@@ -254,6 +259,7 @@ avg_pool2d = register(
         regions=_regions,
         bounds=increasing,
         narrow=narrows,
+        slide=_slide,
         cost=lambda node: Cost(ops=_work(node)),
         kernels=(ROWS_ADDED, _kernel("avg_pool2d", _types)),
         samples=SAMPLES,
@@ -273,6 +279,7 @@ max_pool2d = register(
         regions=_regions,
         bounds=increasing,
         narrow=narrows,
+        slide=_slide,
         cost=lambda node: Cost(ops=_work(node)),
         kernels=(_kernel("max_pool2d", _max_types),),
         samples=SAMPLES,

@@ -21,7 +21,7 @@ from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
 from lilliput.ops import floatmath
-from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
+from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, slides
 from lilliput.ops.fixed_exp import exp_negative, lookup_513, reciprocal_q31, table_513
 from lilliput.ops.floatmath import F32
 from lilliput.ops.numeric import Ints, mulh_round, quantize_multiplier, requant, shr_round
@@ -227,6 +227,7 @@ softmax = register(
         infer=_infer,
         ref=_ref,
         regions=_regions,
+        slide=slides,
         cost=lambda node: Cost(ops=5 * node.output.type.size),
         kernels=(
             Kernel(

@@ -27,7 +27,7 @@ from lilliput.ops.accumulate import (
     requantize,
 )
 from lilliput.ops.bounds import scales_exactly
-from lilliput.ops.common import narrows
+from lilliput.ops.common import margins, narrows
 
 WIDE = 1 << 46
 """Sums in int64 below this are scaled without overflow."""
@@ -143,3 +143,14 @@ def sum_narrow(node: Node) -> Narrow | None:
 def _fewer_groups(node: Node, _: Sequence[Indices], result: Indices) -> Attrs:
     assert isinstance(node.attrs, Conv2d)
     return replace(node.attrs, groups=len(result[3]))
+
+
+# Windows ----------------------------------------------------------------------------------
+
+
+def conv_slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs | None:
+    """A convolution of part of a map: what lies outside is its padding."""
+    assert isinstance(node.attrs, Conv2d)
+    if axis == 3:
+        return None
+    return replace(node.attrs, pad=margins(node.attrs.pad, axis, outside))

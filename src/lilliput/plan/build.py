@@ -105,6 +105,8 @@ def _smaller(make: Make, other: Make, optimize: Optimize, memory: str) -> Make:
     prices = Prices(ram=None) if optimize is Optimize.RAM else Prices()
     one, another = (m(prices).arenas.get(memory, 0) for m in (make, other))
     return other if another < one else make
+
+
 def _check_pull(module: Module, options: PlanOptions) -> None:
     inputs = {name: [v.name for v in module.inputs(name)] for name in module.graphs}
     known = {name for names in inputs.values() for name in names}

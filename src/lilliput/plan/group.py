@@ -193,9 +193,7 @@ class Rhythm:
             return False
         maker = makers[0]
         rows = self.members[maker].quantum
-        return self.rings[root] <= rows and all(
-            self._slot(j) == self._slot(maker) for j in readers
-        )
+        return self.rings[root] <= rows and all(self._slot(j) == self._slot(maker) for j in readers)
 
     def _slot(self, j: int) -> tuple[Rate, Rate, int]:
         member = self.members[j]

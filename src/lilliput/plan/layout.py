@@ -232,6 +232,7 @@ class _Work:
         else:
             move = moves(node)[0]
             box, fits = move.source, move.framed
+            fits = fits and not (place.root in self.layout.turning and self._repeated(y))
         if y in self.outputs:  # a caller sees one block of bytes
             fits = (
                 fits and place.root not in self.layout.turning and is_dense(compose(box, place.box))
@@ -243,6 +244,17 @@ class _Work:
             self.layout.actions.append(Job(task, None, whole_box(source.type)))
         else:
             self._copy(node, moves(node)[0])
+
+    def _repeated(self, value: Value) -> bool:
+        """Whether `value` has one row and is read beside several: such a row has a stride of 0,
+        which leaves no room for the turning of a ring."""
+        if value.type.frame[0] > 1:
+            return False
+        readers = (i for i in self.items if value in i.reads())
+        return any(
+            i.output.type.frame[0] > 1 if isinstance(i, Task) else len(i.reads()) == 1
+            for i in readers
+        )
 
     def finish_states(self) -> None:
         """Writes updates over their states where that is safe, else copies them at the end."""

@@ -123,6 +123,12 @@ def _passes(step: Step, name: str, places: Sequence[int]) -> bool:
     made = [v for v in writes_of(maker) if v.buffer == name]
     if not made or any(v.buffer == name for t in body[1:] for v in writes_of(t.step)):
         return False
-    rows = maker.rows if isinstance(maker, Pull) else maker.region.y.step if isinstance(maker, Call) else 0
+    rows = (
+        maker.rows
+        if isinstance(maker, Pull)
+        else maker.region.y.step
+        if isinstance(maker, Call)
+        else 0
+    )
     times = {(t.period, t.phase, t.count) for t in body}
     return len(times) == 1 and made[0].ring is not None and made[0].ring <= rows

@@ -204,9 +204,12 @@ class _Search:
         ]
         tops = {b.name: (buffers[b.name].offset or 0) + b.nbytes for b in blocks}
         highest = [b for b in blocks if tops[b.name] == max(tops.values())]
-        end = len(entry.steps)
-        steps = {t for b in highest for t in range(max(b.first, 0), min(b.last + 1, end))}
-        calls = [c for t in sorted(steps) for c in _calls(entry.steps[t])]
+        calls = [
+            c
+            for step, (begin, end) in zip(entry.steps, spans(entry), strict=True)
+            if any(b.first <= end and b.last >= begin for b in highest)
+            for c in _calls(step)
+        ]
         return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
 
 

@@ -5,6 +5,7 @@ gather    a program, its board and its image -> Summary
 timeline  an arena over the steps of an entry
 fit       whether it fits, and what would help
 removed   what was left out of the network, and why
+overtime  what a step over time keeps and computes again
 stored    Summary from JSON
 terminal  Summary -> text
 page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.css
@@ -12,6 +13,7 @@ page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.
 
 from lilliput.report.fit import Advice, advice, needs, require_fit
 from lilliput.report.gather import layers, summarize
+from lilliput.report.overtime import frames_text, macs_text, streaming, streaming_text
 from lilliput.report.page import page
 from lilliput.report.removed import removed_text, shrinking, work
 from lilliput.report.stored import from_json
@@ -22,6 +24,7 @@ from lilliput.report.summary import (
     Peak,
     RamBytes,
     Shrinking,
+    Streaming,
     Summary,
     TimedStep,
     Timeline,
@@ -39,6 +42,7 @@ __all__ = [
     "Peak",
     "RamBytes",
     "Shrinking",
+    "Streaming",
     "Summary",
     "TimedStep",
     "Timeline",
@@ -46,8 +50,10 @@ __all__ = [
     "Work",
     "advice",
     "columns",
+    "frames_text",
     "from_json",
     "layers",
+    "macs_text",
     "needs",
     "page",
     "removed_text",
@@ -55,6 +61,8 @@ __all__ = [
     "require_fit",
     "short",
     "shrinking",
+    "streaming",
+    "streaming_text",
     "summarize",
     "text",
     "work",

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from lilliput.report import firmware, picture
 from lilliput.report.fit import Need, advice, needs
 from lilliput.report.markup import Child, Markup, document, join, tag
+from lilliput.report.overtime import streaming_page
 from lilliput.report.removed import removed_page
 from lilliput.report.summary import Layer, Summary
 from lilliput.report.words import middle
@@ -30,6 +31,7 @@ def page(summary: Summary) -> str:
         _help(summary) if urgent else None,
         _time(summary),
         _layers(summary),
+        _over_time(summary),
         _removed(summary),
         _flash(summary),
         _kernels(summary),
@@ -309,6 +311,11 @@ def _name(layer: Layer) -> Markup:
         tag("span", middle(layer.name, 44), class_="name", title=layer.name),
         tag("span", told, class_="quiet"),
     )
+
+
+def _over_time(summary: Summary) -> Markup | None:
+    found = summary.streaming
+    return _section("time", "A step over time", *streaming_page(found)) if found else None
 
 
 def _removed(summary: Summary) -> Markup | None:

@@ -289,6 +289,45 @@ class Shrinking:
 
 
 @dataclass(frozen=True)
+class KeptRows:
+    """A ring: so many rows of a value are kept from step to step, the newest among them."""
+
+    value: str
+    rows: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class RepeatedLayer:
+    """A layer of which a step computes more rows than are new, of all rows of its window."""
+
+    layer: str
+    operator: str
+    rows: int
+    computed: int
+    fresh: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """A step over time: `hop` new frames of a window of `window` along `axis` of the input.
+
+    macs : of a step; window_macs : of the whole window; ring_bytes : of all rings, without the
+        counters that turn them
+    """
+
+    axis: int
+    window: int
+    hop: int
+    macs: int
+    window_macs: int
+    ring_bytes: int
+    rings: tuple[KeptRows, ...]
+    repeated: tuple[RepeatedLayer, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """`missing` says why numbers are None.
 
@@ -296,6 +335,7 @@ class Summary:
         buffers does with less than; fits : in every memory of the device
     prediction : what is known of the error of `predicted_cycles`
     shrinking : what was left out of the network, None where nothing was
+    streaming : what a step over time stands for, None where a call takes all of its input
     alternatives : other boards that would do, the smallest first
     """
 
@@ -319,6 +359,7 @@ class Summary:
     missing: str
     timing: Timing | None = None
     shrinking: Shrinking | None = None
+    streaming: Streaming | None = None
 
     @property
     def macs(self) -> int:

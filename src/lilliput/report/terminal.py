@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lilliput.report.fit import advice
+from lilliput.report.overtime import frames_text, macs_text, streaming_text
 from lilliput.report.removed import removed_text
 from lilliput.report.summary import Layer, Life, Summary, Timeline
 from lilliput.report.words import VERDICT, columns, middle, placement, printable, short, size, total
@@ -41,6 +42,7 @@ def text(summary: Summary) -> str:
         ("model", summary.model),
         ("device", summary.device),
         ("compiler", summary.compiler or f"none: {summary.missing}"),
+        *_over_time(summary),
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
         ("RAM", total(ram.total)),
         ("  activations", size(ram.activations)),
@@ -62,6 +64,13 @@ def text(summary: Summary) -> str:
     return printable("\n".join(f"{name:<16}{value}" for name, value in rows))
 
 
+def _over_time(summary: Summary) -> Iterator[tuple[str, str]]:
+    found = summary.streaming
+    if found is not None:
+        yield "over time", frames_text(found)
+        yield "", f"{macs_text(found)}, {found.ring_bytes:,} B of rings"
+
+
 def _before(summary: Summary) -> str:
     found = summary.shrinking
     return f" left of {found.before.macs:,}" if found else ""
@@ -73,6 +82,8 @@ def report(summary: Summary, *, ascii_only: bool = False) -> str:
     parts = [text(summary), *_work(summary)]
     parts += ["\n".join(_memory(line, glyphs)) for line in summary.timelines]
     parts.append(_layers(summary, glyphs))
+    if summary.streaming is not None:
+        parts.append(streaming_text(summary.streaming))
     if summary.shrinking is not None:
         parts.append(removed_text(summary.shrinking))
     for found in advice(summary):
