@@ -240,7 +240,7 @@ def mapped(program: Program, change: Callable[[View], View]) -> Program:
     entries = tuple(
         Entry(
             e.name,
-            tuple((v, change(w)) for v, w in e.inputs),
+            tuple((v, change(w)) for v, w in e.placed()),
             tuple((v, change(w)) for v, w in e.outputs),
             tuple(map(step, e.steps)),
         )
