@@ -27,10 +27,10 @@ from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
-from lilliput.plan.objective import Budget, Make, Optimize, Prices, best_plan
+from lilliput.plan.objective import Budget, Make, Optimize, Prices, Selecting, best_plan
 from lilliput.plan.order import reorder
 from lilliput.plan.overlap import distances
-from lilliput.plan.partition import Cut, partition
+from lilliput.plan.partition import Cut, Cutter
 from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Homes, Pool
 from lilliput.plan.program import (
@@ -81,8 +81,10 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     _check_pull(module, chosen)
 
     def maker(module: Module) -> Make:
+        memo = Memo()
+
         def make(prices: Prices) -> Program:
-            work = _Planner(module, device, chosen, prices)
+            work = _Planner(module, device, chosen, prices, memo)
             for name in module.graphs:
                 work.choose(name)
             return work.finish(tuple(work.entry(name) for name in module.graphs))
@@ -147,9 +149,24 @@ def _with_stand_ins(module: Module) -> Module:
     return replace(module, params=params)
 
 
+@dataclass
+class Memo:
+    """What plans at several prices have in common: selections, and the runs of their tasks."""
+
+    selections: dict[tuple[str, Selecting], Selection] = field(
+        default_factory=dict[tuple[str, Selecting], Selection]
+    )
+    cutters: dict[tuple[int, frozenset[str]], Cutter] = field(
+        default_factory=dict[tuple[int, frozenset[str]], Cutter]
+    )
+
+
 class _Planner:
-    def __init__(self, module: Module, device: Device, options: PlanOptions, prices: Prices):
+    def __init__(
+        self, module: Module, device: Device, options: PlanOptions, prices: Prices, memo: Memo
+    ):
         self.module, self.device, self.options, self.prices = module, device, options, prices
+        self.memo = memo
         self.pool = Pool(device, options.homes)
         self.selections: dict[str, Selection] = {}
         self.turning: frozenset[str] = frozenset()
@@ -166,8 +183,11 @@ class _Planner:
         sliced = frozenset(self.options.blocks)
         core, prices = self.device.core.name, self.prices
         for _ in range(AGAIN):
-            chosen = select(graph, self.module.params, keep, core, sliced, prices)
-            self.selections[name] = chosen
+            key = name, prices.selecting()
+            if key not in self.memo.selections:
+                chosen = select(graph, self.module.params, keep, core, sliced, prices)
+                self.memo.selections[key] = chosen
+            self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
             if not allowed:
                 break
@@ -238,8 +258,12 @@ class _Planner:
         does not matter."""
         if self.prices.ram == inf or self.options.streams:
             return None
-        view = Parts(self.module, name, layout, self.selections[name], self.device.core.name)
-        return partition(view.parts(), view.maps(), self.prices.ram)
+        selection = self.selections[name]
+        key = id(selection), frozenset(self.turning)
+        if key not in self.memo.cutters:
+            view = Parts(self.module, name, layout, selection, self.device.core.name)
+            self.memo.cutters[key] = Cutter(view.parts(), view.maps())
+        return self.memo.cutters[key].best(self.prices.ram)
 
     def finish(self, entries: tuple[Entry, ...]) -> Program:
         """Offsets: states first, for good; above them each entry's arena, shared over time."""

@@ -23,7 +23,7 @@ from lilliput.devices.device import Device
 from lilliput.errors import UnsupportedError
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.lifetimes import lifetimes, spans
-from lilliput.plan.partition import LOOP_CYCLES, worth
+from lilliput.plan.partition import LOOP_CYCLES, STEP, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
 
 
@@ -33,6 +33,9 @@ class Optimize(Enum):
     SPEED = "speed"
     SIZE = "size"
     RAM = "ram"
+
+
+Selecting = tuple[float, frozenset[str], frozenset[str], tuple[tuple[str, float], ...]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Prices:
     scratch: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     without: frozenset[str] = frozenset()
     ram: float | None = inf
+
+    def selecting(self) -> Selecting:
+        """All that kernels are selected by."""
+        return self.flash, self.rows, self.without, tuple(sorted(self.scratch.items()))
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,6 @@ SIZE: Final = 512.0
 taken for the sake of a few bytes."""
 SCRATCH: Final = 1e6
 """What a byte of scratch costs that a value may not have."""
-ROUNDS: Final = 16
 CODE_ROOM: Final = 16 * 1024
 """Bytes of flash that are left to code, when constants are planned."""
 STACK_ROOM: Final = 1024
@@ -142,35 +148,40 @@ class _Search:
         return SIZE * (self.flash(program) + code) + cycles
 
     def least_ram(self, prices: Prices) -> Program:
-        """Lets tasks stream, and gives up planes wherever the arena is fullest, as long as that
-        is worth the cycles."""
+        """Lets tasks stream, and gives up planes wherever the arena is fullest; then asks for less
+        and less, as long as that is worth the cycles."""
         prices = replace(prices, ram=None)
         best = program = self.make(prices)
-        while (more := self._tighter(program, prices)) is not None:
-            prices = more
+        while (tighter := self._tighter(program, prices)) is not None:
+            prices = tighter
             program = self.make(prices)
             if self.worth(program) < self.worth(best):
                 best = program
-        return best
+        while True:
+            smaller = self.within(prices, self.ram(best) * STEP)
+            if self.worth(smaller) >= self.worth(best):
+                return best
+            best = smaller
 
     def within(self, prices: Prices, room: float) -> Program:
         """The fastest plan of at most `room` bytes of RAM; the smallest that was found where there
         is none."""
         prices = replace(prices, ram=room)
         best = program = self.make(prices)
-        for _ in range(ROUNDS):
-            if self.ram(best) <= room:
-                break
+        limit, least = room, room / 2
+        while self.ram(best) > room:
             tighter = self._tighter(program, prices)
             if tighter is None:  # buffers that do not fit together need more than their sum
-                assert prices.ram is not None
-                tighter = replace(prices, ram=prices.ram - (self.ram(program) - room))
-                if tighter.ram <= 0:
+                limit -= self.ram(program) - room
+                if limit < least:
                     break
+                tighter = replace(prices, ram=limit)
             prices = tighter
             program = self.make(prices)
             if self.ram(program) < self.ram(best):
                 best = program
+            elif limit < room:
+                break
         return best
 
     def _tighter(self, program: Program, prices: Prices) -> Prices | None:

@@ -108,6 +108,16 @@ def ways(found: Sequence[Way]) -> tuple[Way, ...]:
 
 
 @dataclass(frozen=True)
+class Slide:
+    """Output `out` begins `distance` bytes before `inp`, of which it shares `gain` bytes."""
+
+    out: str
+    inp: str
+    distance: int
+    gain: int
+
+
+@dataclass(frozen=True)
 class Run:
     """Parts [start, stop) as one loop of `rows` rows an execution, or one part as one call
     (`rows` = 0).
@@ -115,6 +125,8 @@ class Run:
     base : bytes that are alive all the time; beside : bytes that each part has beside these, in
         rows that it makes or reads and nobody needs afterwards; scratch comes on top
     calls : cycles of going through the parts piece by piece
+    slide : the output that runs over an input, if one does
+    made : the largest map that is there afterwards and was not before, and its bytes
     """
 
     start: int
@@ -123,6 +135,8 @@ class Run:
     base: int
     beside: tuple[int, ...]
     calls: float
+    slide: Slide | None
+    made: tuple[str, int]
     parts: tuple[Part, ...] = field(repr=False)
 
     @cached_property
@@ -167,31 +181,13 @@ def worth(nbytes: float, cycles: float) -> float:
     return log(max(nbytes, 1)) + EXCHANGE * log(max(cycles, 1))
 
 
-def partition(parts: Sequence[Part], maps: Mapping[str, Map], limit: float | None) -> Cut:
-    """The cheapest cut whose runs need `limit` bytes or less each; where there is none, the cut
-    of the fewest bytes, and among those the cheapest.  Without a limit the cut of the front that
-    is smallest for what it costs (`worth`).
+class Cutter:
+    """Cuts a schedule, again and again.
 
     maps : every value of the arena by the name of its root
+    alive[i] : bytes of maps that hold something before part i and still in it
+    made[i] : the maps that part i is the first to write
     """
-    if limit is not None:
-        return _Cutter(parts, maps).cut(limit)
-    return min(front(parts, maps), key=lambda cut: worth(cut.nbytes, cut.cycles))
-
-
-def front(parts: Sequence[Part], maps: Mapping[str, Map]) -> list[Cut]:
-    """Cuts that nothing beats in both bytes and cycles, from the fastest to the smallest."""
-    cutter = _Cutter(parts, maps)
-    least = cutter.cut(0).nbytes
-    found = [cutter.cut(inf)]
-    while (nbytes := found[-1].nbytes) > least:
-        found.append(cutter.cut(max(least, min(nbytes - 1, nbytes * STEP))))
-    return found
-
-
-class _Cutter:
-    """`alive[i]`: bytes of maps that hold something before part i and still in it; `made[i]`: the
-    maps that part i is the first to write."""
 
     def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
         self.parts, self.maps = parts, maps
@@ -205,9 +201,24 @@ class _Cutter:
         self.plain = [self._call(i) for i in range(len(parts))]
         self.refused: set[tuple[int, int, int]] = set()
 
+    def best(self, limit: float | None) -> Cut:
+        """As `cut`; without a limit the one of the front that is smallest for what it costs."""
+        if limit is not None:
+            return self.cut(limit)
+        return min(self.front(), key=lambda cut: worth(cut.nbytes, cut.cycles))
+
+    def front(self) -> list[Cut]:
+        """Cuts that nothing beats in both bytes and cycles, from the fastest to the smallest."""
+        least = self.cut(0).nbytes
+        found = [self.cut(inf)]
+        while (nbytes := found[-1].nbytes) > least:
+            found.append(self.cut(max(least, min(nbytes - 1, nbytes * STEP))))
+        return found
+
     def cut(self, limit: float) -> Cut:
-        """As `partition`."""
-        if all(run.least <= limit for run in self.plain):
+        """The cheapest cut whose runs need `limit` bytes or less each; where there is none, the
+        cut of the fewest bytes, and among those the cheapest."""
+        if self._labels(self.plain, limit, price=False)[-1]:
             return self._cheapest(self.plain, limit)
         lean = self._smallest([*self.plain, *self.loops[1]])
         every = [r for block in BLOCKS for r in self.loops[block]]
@@ -231,30 +242,58 @@ class _Cutter:
     # programmes
 
     def _smallest(self, runs: Sequence[Run]) -> int:
-        """The fewest bytes that any cut needs."""
-        best: list[float] = [0, *[inf] * len(self.parts)]
-        for run in sorted(runs, key=lambda r: r.stop):
-            if _key(run) not in self.refused:
-                best[run.stop] = min(best[run.stop], max(best[run.start], run.least))
-        return int(best[-1])
+        """The fewest bytes within which there is a cut."""
+        low, high = 0, max(r.least + (r.slide.gain if r.slide else 0) for r in self.plain)
+        ordered = sorted((r for r in runs if _key(r) not in self.refused), key=_in_order)
+        while low < high:
+            middle = (low + high) // 2
+            if self._labels(ordered, middle, price=False)[-1]:
+                high = middle
+            else:
+                low = middle + 1
+        return high
 
     def _cheapest(self, runs: Sequence[Run], limit: float) -> Cut:
         """The cut of the fewest cycles, of runs within `limit`, which there is."""
-        best: list[float] = [0.0, *[inf] * len(self.parts)]
-        last: list[Run | None] = [None] * (len(self.parts) + 1)
-        for run in sorted(runs, key=lambda r: (r.stop, r.start, r.rows)):
-            cycles = best[run.start] + run.cycles(limit)
-            if cycles < best[run.stop]:
-                best[run.stop], last[run.stop] = cycles, run
+        label = min(self._labels(sorted(runs, key=_in_order), limit)[-1], key=lambda x: x.cycles)
+        cycles = label.cycles
         cut: list[Run] = []
-        at = len(self.parts)
-        while at:
-            run = last[at]
-            assert run is not None
-            cut.append(run)
-            at = run.start
+        while label.run is not None:
+            cut.append(label.run)
+            assert label.before is not None
+            label = label.before
         nbytes = max((r.nbytes(limit) for r in cut), default=0)
-        return Cut(tuple(reversed(cut)), nbytes, best[-1], max(limit, nbytes))
+        return Cut(tuple(reversed(cut)), nbytes, cycles, max(limit, nbytes))
+
+    def _labels(self, runs: Sequence[Run], limit: float, price: bool = True) -> list[list[_Label]]:
+        """For each place in the schedule the ways to get there that nothing beats in both cycles
+        and room below the last map."""
+        found: list[list[_Label]] = [[] for _ in range(len(self.parts) + 1)]
+        found[0] = [_Label(0.0, "", inf, None, None)]
+        for run in runs:
+            if run.least > limit or not found[run.start]:
+                continue
+            cycles = run.cycles(limit) if price else 0.0
+            for before in found[run.start]:
+                room = self._room(run, before, limit)
+                if room is not None:
+                    label = _Label(before.cycles + cycles, run.made[0], room, run, before)
+                    _insert(found[run.stop], label)
+        return found
+
+    def _room(self, run: Run, before: _Label, limit: float) -> float | None:
+        """Bytes below the largest map that a run leaves, at most; None where it does not fit.
+
+        An output that runs over an input begins below it, so that a chain of them slides down to
+        the start of the arena; where both fit side by side it can begin at the top again.
+        """
+        top = limit - run.made[1]
+        slide = run.slide
+        if slide is None or run.least + slide.gain <= limit:
+            return top
+        below = before.room if slide.inp == before.map else limit - self.maps[slide.inp].nbytes
+        room = min(below - slide.distance, top)
+        return room if room >= 0 else None
 
     # runs
 
@@ -262,12 +301,22 @@ class _Cutter:
         """Part i as one call."""
         part = self.parts[i]
         made = sum(self.maps[n].nbytes for n in self.made[i])
-        saved = 0
-        for out in self.made[i]:
-            for inp, distance in part.near.items():
-                if inp in self.maps and self.maps[inp].first < i == self.maps[inp].last:
-                    saved = max(saved, self.gain(out, inp, distance))
-        return Run(i, i + 1, 0, self.alive[i] + made - saved + part.carry, (0,), 0.0, (part,))
+        pairs = [
+            Slide(out, inp, distance, self.gain(out, inp, distance))
+            for out in self.made[i]
+            for inp, distance in part.near.items()
+            if inp in self.maps and self.maps[inp].first < i == self.maps[inp].last
+        ]
+        slide = max(pairs, key=lambda p: p.gain, default=None)
+        base = self.alive[i] + made + part.carry - (slide.gain if slide else 0)
+        return Run(i, i + 1, 0, base, (0,), 0.0, slide, self.left(i, i + 1), (part,))
+
+    def left(self, start: int, stop: int) -> tuple[str, int]:
+        """The largest map that parts [start, stop) make for others, and its bytes."""
+        made = ((n, self.maps[n]) for i in range(start, stop) for n in self.made[i])
+        lasting = [(m.nbytes, n) for n, m in made if m.last >= stop]
+        nbytes, name = max(lasting, default=(0, ""))
+        return name, nbytes
 
     def gain(self, out: str, inp: str, distance: int) -> int:
         """Bytes that an output shares with an input which begins `distance` behind it."""
@@ -285,10 +334,36 @@ class _Cutter:
                     yield run
 
 
+@dataclass(frozen=True, eq=False)
+class _Label:
+    """A way to a place in the schedule: its cycles, the last large map and the bytes below it, the
+    last run, and the way to where that began."""
+
+    cycles: float
+    map: str
+    room: float
+    run: Run | None
+    before: _Label | None
+
+
+def _insert(labels: list[_Label], new: _Label) -> None:
+    """Adds a label, unless one is as good in everything; those that it beats are dropped."""
+    if any(x.map == new.map and x.cycles <= new.cycles and x.room >= new.room for x in labels):
+        return
+    labels[:] = [
+        x for x in labels if x.map != new.map or x.cycles < new.cycles or x.room > new.room
+    ]
+    labels.append(new)
+
+
+def _in_order(run: Run) -> tuple[int, int, int]:
+    return run.stop, run.start, run.rows
+
+
 class _Loop:
     """Parts from `start` on as one loop that grows by one part after the other."""
 
-    def __init__(self, cutter: _Cutter, start: int, block: int):
+    def __init__(self, cutter: Cutter, start: int, block: int):
         self.cutter, self.maps = cutter, cutter.maps
         self.start, self.block = start, block
         self.parts: list[Part] = []
@@ -331,30 +406,33 @@ class _Loop:
             else:
                 held += nbytes
         slots = rhythm.slots()
-        base = self.cutter.alive[self.start] + held - self._shared(slots) + self.carry
+        slides = self._slides(slots)
+        gain = sum(slide.gain for slide in slides)
+        base = self.cutter.alive[self.start] + held - gain + self.carry
         calls = sum((s.count - 1) * p.call for s, p in zip(slots, self.parts, strict=True))
         calls += rhythm.iterations(slots) * len(self.parts) * DUE
         calls += sum(s.count for s in slots) * LOOP_CYCLES
-        return Run(self.start, stop, self.block, base, tuple(beside), calls, tuple(self.parts))
+        most = max(slides, key=lambda slide: slide.gain, default=None)
+        left = self.cutter.left(self.start, stop)
+        parts = tuple(self.parts)
+        return Run(self.start, stop, self.block, base, tuple(beside), calls, most, left, parts)
 
-    def _shared(self, slots: Sequence[Slot]) -> int:
-        """Bytes that outputs share with inputs that die in the loop, one with one."""
+    def _slides(self, slots: Sequence[Slot]) -> list[Slide]:
+        """Outputs that run over inputs which die in the loop, one over one."""
         made = [n for n in self.made if self.maps[n].last >= self.stop and not self.maps[n].planar]
         dying = [
             n
-            for n in self.rhythm.outside
+            for n in sorted(self.rhythm.outside)
             if n in self.maps and self.maps[n].last < self.stop and not self.maps[n].planar
         ]
-        total, taken = 0, set[str]()
+        found: list[Slide] = []
         for out in made:
-            best, which = 0, ""
-            for inp in dying:
-                distance = None if inp in taken else self._distance(slots, out, inp)
-                if distance is not None:
-                    best, which = max((best, which), (self.cutter.gain(out, inp, distance), inp))
-            taken.add(which)
-            total += best
-        return total
+            free = [n for n in dying if n not in {slide.inp for slide in found}]
+            far = [(n, self._distance(slots, out, n)) for n in free]
+            pairs = [Slide(out, n, d, self.cutter.gain(out, n, d)) for n, d in far if d is not None]
+            best = max(pairs, key=lambda pair: pair.gain, default=None)
+            found += [best] if best and best.gain > 0 else []
+        return found
 
     def _distance(self, slots: Sequence[Slot], out: str, inp: str) -> int | None:
         """As `overlap.distances`, of rows alone."""
