@@ -84,10 +84,14 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
         memo = Memo()
 
         def make(prices: Prices) -> Program:
+            key = prices.selecting(), prices.ram
+            if key in memo.programs:
+                return memo.programs[key]
             work = _Planner(module, device, chosen, prices, memo)
             for name in module.graphs:
                 work.choose(name)
-            return work.finish(tuple(work.entry(name) for name in module.graphs))
+            program = work.finish(tuple(work.entry(name) for name in module.graphs))
+            return memo.programs.setdefault(key, program)
 
         return make
 
@@ -153,6 +157,9 @@ def _with_stand_ins(module: Module) -> Module:
 class Memo:
     """What plans at several prices have in common: selections, and the runs of their tasks."""
 
+    programs: dict[tuple[Selecting, float | None], Program] = field(
+        default_factory=dict[tuple[Selecting, float | None], Program]
+    )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
     )

@@ -151,8 +151,21 @@ class Run:
             at = self.base + beside
             yield at, part.within(limit - at)
 
+    @cached_property
+    def most(self) -> int:
+        """Bytes with the fastest kernels."""
+        pairs = zip(self.beside, self.parts, strict=True)
+        return self.base + max(beside + p.ways[-1].scratch for beside, p in pairs)
+
+    @cached_property
+    def fastest(self) -> float:
+        """Predicted cycles with the fastest kernels."""
+        return self.calls + sum(p.ways[-1].cycles for p in self.parts)
+
     def cycles(self, limit: float) -> float:
         """Predicted, with the fastest kernels within `limit` bytes; infinite if there is none."""
+        if self.most <= limit:
+            return self.fastest
         return self.calls + sum(w.cycles if w else inf for _, w in self.chosen(limit))
 
     def nbytes(self, limit: float) -> int:
@@ -199,7 +212,6 @@ class Cutter:
             if map.first >= 0:
                 self.made[map.first].append(name)
         self.plain = [self._call(i) for i in range(len(parts))]
-        self.refused: set[tuple[int, int, int]] = set()
 
     def best(self, limit: float | None) -> Cut:
         """As `cut`; without a limit the one of the front that is smallest for what it costs."""
@@ -209,10 +221,10 @@ class Cutter:
 
     def front(self) -> list[Cut]:
         """Cuts that nothing beats in both bytes and cycles, from the fastest to the smallest."""
-        least = self.cut(0).nbytes
+        least = self.cut(0)
         found = [self.cut(inf)]
-        while (nbytes := found[-1].nbytes) > least:
-            found.append(self.cut(max(least, min(nbytes - 1, nbytes * STEP))))
+        while (nbytes := found[-1].nbytes) > least.nbytes:
+            found.append(self.cut(max(least.limit, min(nbytes - 1, nbytes * STEP))))
         return found
 
     def cut(self, limit: float) -> Cut:
@@ -220,18 +232,26 @@ class Cutter:
         cut of the fewest bytes, and among those the cheapest."""
         if self._labels(self.plain, limit, price=False)[-1]:
             return self._cheapest(self.plain, limit)
-        lean = self._smallest([*self.plain, *self.loops[1]])
-        every = [r for block in BLOCKS for r in self.loops[block]]
-        least = self._smallest([*self.plain, *(r for r in every if r.least <= lean)])
-        found = max(limit, least)
-        runs = [r for r in (*self.plain, *every) if r.least <= found]
         while True:
-            cut = self._cheapest([r for r in runs if _key(r) not in self.refused], found)
+            found = max(limit, self.least)
+            cut = self._cheapest([r for r in self.runs if r.least <= found], found)
             wrong = [r for r in cut.runs if r.rows and not _streams(r)]
             if not wrong:
                 return cut
-            self.refused |= {_key(r) for r in wrong}
-            found = max(limit, self._smallest([r for r in runs if _key(r) not in self.refused]))
+            self.runs = [r for r in self.runs if r not in wrong]
+            del self.least
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Plain calls, and every loop that needs no more than they do, in order."""
+        every = [*self.plain, *(r for block in BLOCKS for r in self.loops[block])]
+        return sorted(every, key=lambda r: (r.stop, r.start, r.rows))
+
+    @cached_property
+    def least(self) -> int:
+        """The fewest bytes within which there is a cut: of one row an execution, if not of more."""
+        lean = self._smallest([r for r in self.runs if r.rows < 2])
+        return self._smallest([r for r in self.runs if r.least <= lean])
 
     @cached_property
     def loops(self) -> dict[int, list[Run]]:
@@ -244,10 +264,9 @@ class Cutter:
     def _smallest(self, runs: Sequence[Run]) -> int:
         """The fewest bytes within which there is a cut."""
         low, high = 0, max(r.least + (r.slide.gain if r.slide else 0) for r in self.plain)
-        ordered = sorted((r for r in runs if _key(r) not in self.refused), key=_in_order)
         while low < high:
             middle = (low + high) // 2
-            if self._labels(ordered, middle, price=False)[-1]:
+            if self._labels(runs, middle, price=False)[-1]:
                 high = middle
             else:
                 low = middle + 1
@@ -255,7 +274,7 @@ class Cutter:
 
     def _cheapest(self, runs: Sequence[Run], limit: float) -> Cut:
         """The cut of the fewest cycles, of runs within `limit`, which there is."""
-        label = min(self._labels(sorted(runs, key=_in_order), limit)[-1], key=lambda x: x.cycles)
+        label = min(self._labels(runs, limit)[-1], key=lambda x: x.cycles)
         cycles = label.cycles
         cut: list[Run] = []
         while label.run is not None:
@@ -354,10 +373,6 @@ def _insert(labels: list[_Label], new: _Label) -> None:
         x for x in labels if x.map != new.map or x.cycles < new.cycles or x.room > new.room
     ]
     labels.append(new)
-
-
-def _in_order(run: Run) -> tuple[int, int, int]:
-    return run.stop, run.start, run.rows
 
 
 class _Loop:
@@ -465,10 +480,6 @@ class _Loop:
                 end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
                 far = max(far, end * target.row - first * source.row)
         return far
-
-
-def _key(run: Run) -> tuple[int, int, int]:
-    return run.start, run.stop, run.rows
 
 
 def _streams(run: Run) -> bool:
