@@ -17,7 +17,7 @@ run over inputs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, log
@@ -243,21 +243,19 @@ class Cutter:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Plain calls, and every loop that needs no more than they do, in order."""
-        every = [*self.plain, *(r for block in BLOCKS for r in self.loops[block])]
-        return sorted(every, key=lambda r: (r.stop, r.start, r.rows))
+        """Plain calls, and every loop that needs less than those do which it stands for, in
+        order."""
+        loops = list(self._loops(1, None))
+        places = {(r.start, r.stop) for r in loops}
+        for block in BLOCKS[1:]:
+            loops += self._loops(block, places)
+        return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
 
     @cached_property
     def least(self) -> int:
         """The fewest bytes within which there is a cut: of one row an execution, if not of more."""
         lean = self._smallest([r for r in self.runs if r.rows < 2])
         return self._smallest([r for r in self.runs if r.least <= lean])
-
-    @cached_property
-    def loops(self) -> dict[int, list[Run]]:
-        """Rows an execution -> every run that streams, and needs no more than plain calls do."""
-        limit = max((r.least for r in self.plain), default=0)
-        return {block: list(self._loops(block, limit)) for block in BLOCKS}
 
     # programmes
 
@@ -342,14 +340,23 @@ class Cutter:
         a, b = self.maps[out].nbytes, self.maps[inp].nbytes
         return a + b - max(a, distance + b)
 
-    def _loops(self, block: int, limit: int) -> Iterator[Run]:
+    def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
+        """Loops of `block` rows an execution, at some places or everywhere."""
+        limit = max(r.least for r in self.plain)
+        ends = dict.fromkeys(range(len(self.parts)), 0)
+        for start, stop in places or ():
+            ends[start] = max(ends[start], stop)
         for start in range(len(self.parts)):
-            loop = _Loop(self, start, block)
-            for part in self.parts[start:]:
-                if not loop.extend(part) or loop.lines() > limit:
+            loop, plain = _Loop(self, start, block), 0
+            for part in self.parts[start : None if places is None else ends[start]]:
+                if not loop.extend(part):
+                    break
+                lines = loop.lines()
+                if lines > limit:
                     break  # line buffers only grow
-                run = loop.run()
-                if run.least <= limit:
+                plain = max(plain, self.plain[loop.stop - 1].least)
+                wanted = places is None or (start, loop.stop) in places
+                if wanted and lines < plain and (run := loop.run()).least < plain:
                     yield run
 
 
