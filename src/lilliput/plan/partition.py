@@ -43,9 +43,9 @@ BLOCKS: Final = (1, 2, 4, 8)
 """Rows that each execution of a loop may make at once: fewer calls, longer line buffers."""
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""
-EXCHANGE: Final = 0.2
-"""What a percent of cycles is worth in percents of RAM, where the least RAM is asked for: a kernel
-that is five times as fast is not given up for a few bytes of scratch."""
+EXCHANGE: Final = 0.05
+"""What a percent of cycles is worth in percents of RAM, where the least RAM is asked for: a network
+is not made half as fast for the sake of a hundred bytes."""
 
 
 @dataclass(frozen=True)
