@@ -15,11 +15,14 @@ from importlib import util
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.test_planner import network
 
+from lilliput.devices.device import load
 from lilliput.errors import MissingTool
 from lilliput.plan import branch, exact
 from lilliput.plan.arena import Block, extent, lower_bound, place
 from lilliput.plan.branch import Placed, tighten
+from lilliput.plan.build import PlanOptions, plan
 
 Instance = tuple[list[Block], dict[tuple[str, str], int]]
 
@@ -179,3 +182,11 @@ def test_the_solver_gives_the_same_offsets_again_and_is_never_worse() -> None:
     assert solved == exact.solve(blocks, near, 0, open_)
     assert exact.solve(blocks, near, 0, open_, limit=1e-9).top <= open_.top
     assert solved.top == tighten(blocks, near, 0, start, branch.BUDGET * 10).top
+
+
+def test_exact_offsets_of_a_plan_are_those_that_were_proven_without() -> None:
+    module = network()
+    own = plan(module, load("cortex-m4"))
+    exactly = plan(module, load("cortex-m4"), PlanOptions(exact=True))
+    assert own.lower_bound("ram") == own.arenas["ram"]
+    assert exactly.buffers == own.buffers

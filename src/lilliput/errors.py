@@ -12,7 +12,7 @@
     ├── PlanError             no program can be made
     │   ├── DoesNotFit        it can, but not within this device's memories
     │   └── CertificateError  the independent checker refused a program
-    ├── MissingTool           a compiler or emulator is not installed
+    ├── MissingTool           a compiler, an emulator or a solver is not installed
     ├── BuildError            a compiler refused the generated C
     ├── AnalysisError         an image cannot be analysed (recursion, indirect call)
     ├── EmulationError        a run faulted, hung, or never started
@@ -121,7 +121,7 @@ class CertificateError(PlanError):
 
 
 class MissingTool(LilliputError):
-    """A compiler or emulator is not installed."""
+    """A compiler, an emulator or a solver is not installed."""
 
 
 class BuildError(LilliputError):
