@@ -149,7 +149,8 @@ def test_streamed_network_equals_the_same_network_run_whole(host_compiler: Toolc
     two = prove_everywhere(module, streamed, calls, host_compiler)
     for a, b in zip(one.ways[-1].runs, two.ways[-1].runs, strict=True):
         assert a.outputs == b.outputs
-    assert streamed.arenas["ram"] < whole.arenas["ram"]
+    assert streamed.arenas["ram"] < plan(module, load(CORE)).arenas["ram"]
+    assert whole.arenas["ram"] <= streamed.arenas["ram"], "the planner finds this group, or better"
 
 
 def test_layers_of_different_rates_stream_with_the_rings_of_the_closed_form() -> None:
@@ -198,7 +199,8 @@ def test_rates_that_rise_again_and_a_reduction_stream(host_compiler: Toolchain) 
     assert isinstance(loop, Loop)
     periods = {t.step.value.name: t.period for t in loop.body if isinstance(t.step, KernelCall)}
     assert {n: periods[n] for n in "asudy"} == {"a": 1, "s": 2, "u": 1, "d": 1, "y": 1}
-    assert program.arenas["ram"] < plan(module, load(CORE), SMALL).arenas["ram"]
+    assert program.arenas["ram"] < plan(module, load(CORE)).arenas["ram"]
+    assert plan(module, load(CORE), SMALL).arenas["ram"] <= program.arenas["ram"]
     prove_everywhere(module, program, pictures(module, 3), host_compiler)
 
 

@@ -257,10 +257,10 @@ void streamed_run(void)
         if (t < 13) {
             const int32_t k = t;
             {
-                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+2536, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+1700 */
+                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+1332, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+0 */
                 static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 7, .chunk = 8, .patch = 28};
                 static const ll_in in[7] = {
-                    {streamed_arena_ram + 2536, 33, 3, LL_WHOLE, 0, 1},
+                    {streamed_arena_ram + 1332, 33, 3, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_wa_joined, 0, 216, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_a_bias, 0, 32, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_a_outside, 0, 9, LL_WHOLE, 0, 1},
@@ -269,20 +269,20 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_a_right, 0, 0, LL_WHOLE, 0, 1},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 1700, 88, 8, 3, 0, 1},
+                    {streamed_arena_ram + 0, 88, 8, 3, 0, 1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
-                streamed_gemm0(&p, in, out, &r, streamed_arena_ram + 960);
+                streamed_gemm0(&p, in, out, &r, streamed_arena_ram + 264);
             }
             streamed_on_step(0u);
         }
         if (t >= 1 && (t - 1) % 2 == 0 && (t - 1) / 2 < 7) {
             const int32_t k = (t - 1) / 2;
             {
-                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel gemm_joined; ram+1700, streamed_ws_joined, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+2428 */
+                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel gemm_joined; ram+0, streamed_ws_joined, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+1224 */
                 static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .patch = 72};
                 static const ll_in in[7] = {
-                    {streamed_arena_ram + 1700, 88, 8, 3, 0, 1},
+                    {streamed_arena_ram + 0, 88, 8, 3, 0, 1},
                     {(const uint8_t *)streamed_ws_joined, 0, 432, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_s_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_outside, 0, 24, LL_WHOLE, 0, 1},
@@ -291,20 +291,20 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 2428, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_gemm1(&p, in, out, &r, streamed_arena_ram + 0);
+                streamed_gemm1(&p, in, out, &r, streamed_arena_ram + 264);
             }
             streamed_on_step(1u);
         }
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+2428, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+2392 */
+                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+1224, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+540 */
                 static const ll_depthwise_windows_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .multiplier = 1, .band = 7, .width = 6, .room = 12, .taps = 12, .zero = -7};
                 static const ll_in in[6] = {
-                    {streamed_arena_ram + 2428, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
                     {(const uint8_t *)streamed_wd_pairs, 0, 54, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_d_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4},
@@ -312,33 +312,33 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 2392, 36, 6, 1, 0, 1},
+                    {streamed_arena_ram + 540, 36, 6, 1, 0, 1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_depthwise_windows2(&p, in, out, &r, streamed_arena_ram + 1424);
+                streamed_depthwise_windows2(&p, in, out, &r, streamed_arena_ram + 264);
             }
             streamed_on_step(2u);
         }
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+2392, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+2428 -> ram+1964 */
+                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+540, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+1224 -> ram+1332 */
                 static const ll_gemm_params p = {.in_h = 7, .in_w = 6, .in_c = 6, .out_h = 7, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 6, .patch = 4};
                 static const ll_in in[8] = {
-                    {streamed_arena_ram + 2392, 36, 6, 1, 0, 1},
+                    {streamed_arena_ram + 540, 36, 6, 1, 0, 1},
                     {(const uint8_t *)streamed_wp_wide, 0, 36, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_p_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_p_outside, 0, 6, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1},
-                    {streamed_arena_ram + 2428, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 1964, 36, 6, LL_WHOLE, 0, 1},
+                    {streamed_arena_ram + 1332, 36, 6, LL_WHOLE, 0, 1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 2216);
+                streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 264);
             }
             streamed_on_step(3u);
         }
@@ -347,11 +347,11 @@ void streamed_run(void)
 
 int8_t *streamed_input(void)
 {
-    return (int8_t *)(void *)(streamed_arena_ram + 2536);
+    return (int8_t *)(void *)(streamed_arena_ram + 1332);
 }
 
 const int8_t *streamed_output(void)
 {
-    return (const int8_t *)(void *)(streamed_arena_ram + 1964);
+    return (const int8_t *)(void *)(streamed_arena_ram + 1332);
 }
 

@@ -26,7 +26,8 @@ from lilliput.report import FlashBytes, RamBytes
 class Measurement:
     """One network on one core, compiled in one way; sizes in bytes, counts of one inference.
 
-    optimize : what the plan was chosen for: speed, size or ram
+    optimize : what the plan was chosen for: speed, size or ram; callback and push are ram with an
+        input that comes row by row
     toolchain, compiler : the kind of C compiler, and its version
     macs : of the network as its file has it; macs_left : of what shrinking left
     estimated_cycles : from the core's cycle model; predicted_cycles: from the planner's
@@ -111,7 +112,7 @@ def measure(
     return Measurement(
         name,
         hashlib.sha256(path.read_bytes()).hexdigest(),
-        options.optimize.value,
+        options.optimize.value if options.feed == "memory" else options.feed,
         find(device.core, options.compiler).kind,
         profile.compiler,
         sum(s.macs for s in kinds),

@@ -203,17 +203,18 @@ class _Planner:
 
     def _scratch(self, name: str) -> dict[str, float]:
         """Value -> bytes of scratch that its making may have in the cut of the entry, where its
-        kernel wants more."""
+        kernel wants more: as little as can be in groups that somebody asked for."""
         storage = self._storage(name)
         cut = self._cut(name, storage)
-        if cut is None:
+        if self.prices.ram == inf:
             return {}
         tasks = [(i, a.task) for i, a in enumerate(storage.actions) if isinstance(a, Job)]
         return {
             task.output.name: allowed
             for i, task in tasks
             if task.others
-            for allowed in (max(cut.scratch(i), min(k.scratch(task.node) for k in task.others)),)
+            for least in (min(k.scratch(task.node) for k in task.others),)
+            for allowed in (max(cut.scratch(i) if cut else 0, least),)
             if task.kernel.scratch(task.node) > allowed
         }
 

@@ -23,8 +23,9 @@ from lilliput.devices.device import Device
 from lilliput.errors import UnsupportedError
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.lifetimes import lifetimes, spans
-from lilliput.plan.partition import LOOP_CYCLES, STEP, worth
+from lilliput.plan.partition import STEP, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
+from lilliput.plan.runs import LOOP_CYCLES
 
 
 class Optimize(Enum):

@@ -17,160 +17,19 @@ run over inputs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import inf, log
 from typing import Final
 
-from lilliput.errors import PlanError
-from lilliput.ir.region import AxisRule, Reduce, Whole, needs
-from lilliput.plan.group import (
-    Member,
-    Rhythm,
-    Slot,
-    behind,
-    first_unfinished,
-    stride,
-    timetable,
-)
+from lilliput.plan.runs import Map, Part, Run, Schedule, streams
 
-LOOP_CYCLES: Final = 30.0
-"""What a loop adds to a call: clamping its rows."""
-DUE: Final = 6.0
-"""Cycles of the test, in each iteration, whether a task is due."""
-BLOCKS: Final = (1, 2, 4, 8)
-"""Rows that each execution of a loop may make at once: fewer calls, longer line buffers."""
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""
-EXCHANGE: Final = 0.05
+EXCHANGE: Final = 0.1
 """What a percent of cycles is worth in percents of RAM, where the least RAM is asked for: a network
 is not made half as fast for the sake of a hundred bytes."""
-
-
-@dataclass(frozen=True)
-class Map:
-    """A value as it lies in memory: `rows` rows of `row` bytes, made by part `first` (-1 before
-    the first) and read by part `last` for the last time (the number of parts: afterwards).
-
-    planar : held in planes, of which a row has a piece in each: nothing runs over it row by row
-    """
-
-    rows: int
-    row: int
-    first: int
-    last: int
-    planar: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        return self.rows * self.row
-
-
-@dataclass(frozen=True)
-class Way:
-    """A kernel that could do a task: bytes that are dead between its calls, and cycles of one
-    call on everything."""
-
-    scratch: int
-    cycles: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """A task as it is cut.
-
-    member : how it streams; None where it cannot
-    ways : its kernels, of which none is beaten in both scratch and cycles, the leanest first
-    call : cycles of each further call
-    carry : bytes that must live between calls
-    near : input -> the distance at which one call may write its output over it
-    """
-
-    member: Member | None
-    ways: tuple[Way, ...]
-    call: float
-    carry: int
-    near: Mapping[str, int]
-
-    def within(self, scratch: float) -> Way | None:
-        """The fastest kernel of so little scratch."""
-        return next((w for w in reversed(self.ways) if w.scratch <= scratch), None)
-
-
-def ways(found: Sequence[Way]) -> tuple[Way, ...]:
-    """Those that none beats in both scratch and cycles, the leanest first."""
-    best: list[Way] = []
-    for way in sorted(found, key=lambda w: (w.scratch, w.cycles)):
-        if not best or way.cycles < best[-1].cycles:
-            best.append(way)
-    return tuple(best)
-
-
-@dataclass(frozen=True)
-class Slide:
-    """Output `out` begins `distance` bytes before `inp`, of which it shares `gain` bytes."""
-
-    out: str
-    inp: str
-    distance: int
-    gain: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """Parts [start, stop) as one loop of `rows` rows an execution, or one part as one call
-    (`rows` = 0).
-
-    base : bytes that are alive all the time; beside : bytes that each part has beside these, in
-        rows that it makes or reads and nobody needs afterwards; scratch comes on top
-    calls : cycles of going through the parts piece by piece
-    slide : the output that runs over an input, if one does
-    made : the largest map that is there afterwards and was not before, and its bytes
-    """
-
-    start: int
-    stop: int
-    rows: int
-    base: int
-    beside: tuple[int, ...]
-    calls: float
-    slide: Slide | None
-    made: tuple[str, int]
-    parts: tuple[Part, ...] = field(repr=False)
-
-    @cached_property
-    def least(self) -> int:
-        """Bytes with the leanest kernels."""
-        pairs = zip(self.beside, self.parts, strict=True)
-        return self.base + max(beside + p.ways[0].scratch for beside, p in pairs)
-
-    def chosen(self, limit: float) -> Iterator[tuple[int, Way | None]]:
-        """(bytes beside scratch, fastest kernel) of each part within `limit` bytes."""
-        for beside, part in zip(self.beside, self.parts, strict=True):
-            at = self.base + beside
-            yield at, part.within(limit - at)
-
-    @cached_property
-    def most(self) -> int:
-        """Bytes with the fastest kernels."""
-        pairs = zip(self.beside, self.parts, strict=True)
-        return self.base + max(beside + p.ways[-1].scratch for beside, p in pairs)
-
-    @cached_property
-    def fastest(self) -> float:
-        """Predicted cycles with the fastest kernels."""
-        return self.calls + sum(p.ways[-1].cycles for p in self.parts)
-
-    def cycles(self, limit: float) -> float:
-        """Predicted, with the fastest kernels within `limit` bytes; infinite if there is none."""
-        if self.most <= limit:
-            return self.fastest
-        return self.calls + sum(w.cycles if w else inf for _, w in self.chosen(limit))
-
-    def nbytes(self, limit: float) -> int:
-        """Bytes with those kernels."""
-        return max(at + (w.scratch if w else 0) for at, w in self.chosen(limit))
 
 
 @dataclass(frozen=True)
@@ -198,20 +57,16 @@ class Cutter:
     """Cuts a schedule, again and again.
 
     maps : every value of the arena by the name of its root
-    alive[i] : bytes of maps that hold something before part i and still in it
-    made[i] : the maps that part i is the first to write
     """
 
     def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
-        self.parts, self.maps = parts, maps
-        self.alive = [0] * len(parts)
-        self.made: list[list[str]] = [[] for _ in parts]
-        for name, map in maps.items():
-            for i in range(max(map.first + 1, 0), min(map.last, len(parts) - 1) + 1):
-                self.alive[i] += map.nbytes
-            if map.first >= 0:
-                self.made[map.first].append(name)
-        self.plain = [self._call(i) for i in range(len(parts))]
+        self.schedule = Schedule(parts, maps)
+        self.maps, self.plain = maps, self.schedule.plain
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Those that cuts are made of, by where they end."""
+        return self.schedule.runs()
 
     def best(self, limit: float | None) -> Cut:
         """As `cut`; without a limit the one of the front that is smallest for what it costs."""
@@ -235,29 +90,17 @@ class Cutter:
         while True:
             found = max(limit, self.least)
             cut = self._cheapest([r for r in self.runs if r.least <= found], found)
-            wrong = [r for r in cut.runs if r.rows and not _streams(r)]
+            wrong = [r for r in cut.runs if r.rows and not streams(r)]
             if not wrong:
                 return cut
             self.runs = [r for r in self.runs if r not in wrong]
             del self.least
 
     @cached_property
-    def runs(self) -> list[Run]:
-        """Plain calls, and every loop that needs less than those do which it stands for, in
-        order."""
-        loops = list(self._loops(1, None))
-        places = {(r.start, r.stop) for r in loops}
-        for block in BLOCKS[1:]:
-            loops += self._loops(block, places)
-        return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
-
-    @cached_property
     def least(self) -> int:
         """The fewest bytes within which there is a cut: of one row an execution, if not of more."""
         lean = self._smallest([r for r in self.runs if r.rows < 2])
         return self._smallest([r for r in self.runs if r.least <= lean])
-
-    # programmes
 
     def _smallest(self, runs: Sequence[Run]) -> int:
         """The fewest bytes within which there is a cut."""
@@ -285,7 +128,7 @@ class Cutter:
     def _labels(self, runs: Sequence[Run], limit: float, price: bool = True) -> list[list[_Label]]:
         """For each place in the schedule the ways to get there that nothing beats in both cycles
         and room below the last map."""
-        found: list[list[_Label]] = [[] for _ in range(len(self.parts) + 1)]
+        found: list[list[_Label]] = [[] for _ in range(len(self.plain) + 1)]
         found[0] = [_Label(0.0, "", inf, None, None)]
         for run in runs:
             if run.least > limit or not found[run.start]:
@@ -312,53 +155,6 @@ class Cutter:
         room = min(below - slide.distance, top)
         return room if room >= 0 else None
 
-    # runs
-
-    def _call(self, i: int) -> Run:
-        """Part i as one call."""
-        part = self.parts[i]
-        made = sum(self.maps[n].nbytes for n in self.made[i])
-        pairs = [
-            Slide(out, inp, distance, self.gain(out, inp, distance))
-            for out in self.made[i]
-            for inp, distance in part.near.items()
-            if inp in self.maps and self.maps[inp].first < i == self.maps[inp].last
-        ]
-        slide = max(pairs, key=lambda p: p.gain, default=None)
-        base = self.alive[i] + made + part.carry - (slide.gain if slide else 0)
-        return Run(i, i + 1, 0, base, (0,), 0.0, slide, self.left(i, i + 1), (part,))
-
-    def left(self, start: int, stop: int) -> tuple[str, int]:
-        """The largest map that parts [start, stop) make for others, and its bytes."""
-        made = ((n, self.maps[n]) for i in range(start, stop) for n in self.made[i])
-        lasting = [(m.nbytes, n) for n, m in made if m.last >= stop]
-        nbytes, name = max(lasting, default=(0, ""))
-        return name, nbytes
-
-    def gain(self, out: str, inp: str, distance: int) -> int:
-        """Bytes that an output shares with an input which begins `distance` behind it."""
-        a, b = self.maps[out].nbytes, self.maps[inp].nbytes
-        return a + b - max(a, distance + b)
-
-    def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
-        """Loops of `block` rows an execution, at some places or everywhere."""
-        limit = max(r.least for r in self.plain)
-        ends = dict.fromkeys(range(len(self.parts)), 0)
-        for start, stop in places or ():
-            ends[start] = max(ends[start], stop)
-        for start in range(len(self.parts)):
-            loop, plain = _Loop(self, start, block), 0
-            for part in self.parts[start : None if places is None else ends[start]]:
-                if not loop.extend(part):
-                    break
-                lines = loop.lines()
-                if lines > limit:
-                    break  # line buffers only grow
-                plain = max(plain, self.plain[loop.stop - 1].least)
-                wanted = places is None or (start, loop.stop) in places
-                if wanted and lines < plain and (run := loop.run()).least < plain:
-                    yield run
-
 
 @dataclass(frozen=True, eq=False)
 class _Label:
@@ -380,129 +176,3 @@ def _insert(labels: list[_Label], new: _Label) -> None:
         x for x in labels if x.map != new.map or x.cycles < new.cycles or x.room > new.room
     ]
     labels.append(new)
-
-
-class _Loop:
-    """Parts from `start` on as one loop that grows by one part after the other."""
-
-    def __init__(self, cutter: Cutter, start: int, block: int):
-        self.cutter, self.maps = cutter, cutter.maps
-        self.start, self.block = start, block
-        self.parts: list[Part] = []
-        self.rhythm = Rhythm()
-        self.made: list[str] = []
-        self.carry = 0
-
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.parts)
-
-    def extend(self, part: Part) -> bool:
-        """Whether the next part can stream with those before it."""
-        if part.member is None:
-            return False
-        try:
-            self.rhythm.add(part.member.in_blocks(self.block))
-        except PlanError:
-            return False
-        self.made += self.cutter.made[self.stop]
-        self.parts.append(part)
-        self.carry += part.carry
-        return True
-
-    def lines(self) -> int:
-        """Bytes that this loop and every longer one needs for line buffers."""
-        rings = self.rhythm.rings
-        return sum(min(rings.get(n, 1), self.maps[n].rows) * self.maps[n].row for n in self.made)
-
-    def run(self) -> Run:
-        rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
-        held = 0
-        beside = [0] * len(self.parts)
-        for name in self.made:
-            map = self.maps[name]
-            nbytes = map.row * (rings.get(name, map.rows) if map.last < stop else map.rows)
-            if map.last < stop and rhythm.passes(name):
-                for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
-                    beside[i] += nbytes
-            else:
-                held += nbytes
-        slots = rhythm.slots()
-        slides = self._slides(slots)
-        gain = sum(slide.gain for slide in slides)
-        base = self.cutter.alive[self.start] + held - gain + self.carry
-        calls = sum((s.count - 1) * p.call for s, p in zip(slots, self.parts, strict=True))
-        calls += rhythm.iterations(slots) * len(self.parts) * DUE
-        calls += sum(s.count for s in slots) * LOOP_CYCLES
-        most = max(slides, key=lambda slide: slide.gain, default=None)
-        left = self.cutter.left(self.start, stop)
-        parts = tuple(self.parts)
-        return Run(self.start, stop, self.block, base, tuple(beside), calls, most, left, parts)
-
-    def _slides(self, slots: Sequence[Slot]) -> list[Slide]:
-        """Outputs that run over inputs which die in the loop, one over one."""
-        made = [n for n in self.made if self.maps[n].last >= self.stop and not self.maps[n].planar]
-        dying = [
-            n
-            for n in sorted(self.rhythm.outside)
-            if n in self.maps and self.maps[n].last < self.stop and not self.maps[n].planar
-        ]
-        found: list[Slide] = []
-        for out in made:
-            free = [n for n in dying if n not in {slide.inp for slide in found}]
-            far = [(n, self._distance(slots, out, n)) for n in free]
-            pairs = [Slide(out, n, d, self.cutter.gain(out, n, d)) for n, d in far if d is not None]
-            best = max(pairs, key=lambda pair: pair.gain, default=None)
-            found += [best] if best and best.gain > 0 else []
-        return found
-
-    def _distance(self, slots: Sequence[Slot], out: str, inp: str) -> int | None:
-        """As `overlap.distances`, of rows alone."""
-        members = self.rhythm.members
-        far = 0
-        for w, writer in enumerate(members):
-            if writer.writes != out:
-                continue
-            for r, reader in enumerate(members):
-                for rule in (x.rule for x in reader.reads if x.root == inp):
-                    if isinstance(rule, Whole):
-                        return None
-                    far = max(far, self._lead(slots, (w, out), (r, inp), rule))
-        return far
-
-    def _lead(
-        self, slots: Sequence[Slot], write: tuple[int, str], read: tuple[int, str], rule: AxisRule
-    ) -> int:
-        """Bytes by which what is written may be ahead of what is still to be read."""
-        (w, out), (r, inp) = write, read
-        writer, reader = slots[w], slots[r]
-        members, target, source = self.rhythm.members, self.maps[out], self.maps[inp]
-        rows = members[r].quantum
-        whole = any(isinstance(x.rule, Reduce) for x in members[w].reads)
-        far = 0
-        for k in (writer.count - 1,) if whole else _corners(writer, reader, rule, rows):
-            later = first_unfinished(writer, reader, k, w - r)
-            if later < reader.count:
-                first = needs(rule, (later * rows, later * rows + 1), source.rows)[0]
-                end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
-                far = max(far, end * target.row - first * source.row)
-        return far
-
-
-def _streams(run: Run) -> bool:
-    """Whether the exact timetable takes a loop: parts that nothing connects are guessed at."""
-    try:
-        timetable([p.member.in_blocks(run.rows) for p in run.parts if p.member], frozenset())
-    except PlanError:
-        return False
-    return True
-
-
-def _corners(writer: Slot, reader: Slot, rule: AxisRule, rows: int) -> Iterator[int]:
-    """Executions of the writer at which its lead over the reader can be largest: it changes evenly
-    but where it begins, where the reader's windows leave the padding, and where either ends."""
-    ahead = behind(rule) / max(float(stride(rule)) * rows, 1e-9)
-    knee = (ahead * reader.period + reader.phase - writer.phase) / writer.period
-    end = (reader.period * (reader.count - 1) + reader.phase - writer.phase) / writer.period
-    for middle in (0, int(knee), int(end), writer.count - 1):
-        yield from (k for k in range(middle - 2, middle + 4) if 0 <= k < writer.count)

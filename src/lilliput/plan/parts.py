@@ -20,8 +20,8 @@ from lilliput.plan.frames import windowed
 from lilliput.plan.group import Member, Read
 from lilliput.plan.layout import Action, Ask, Job, Storage
 from lilliput.plan.overlap import within
-from lilliput.plan.partition import Map, Part, Way, ways
 from lilliput.plan.program import View
+from lilliput.plan.runs import Map, Part, Way, ways
 from lilliput.plan.select import Selection, Task
 from lilliput.plan.views import make_view, planar_view
 

@@ -17,7 +17,6 @@ from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
-from lilliput.plan.partition import Run
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -34,6 +33,7 @@ from lilliput.plan.program import (
     View,
     everything,
 )
+from lilliput.plan.runs import Run
 from lilliput.plan.select import Selection, Task, copy_task
 from lilliput.plan.views import make_view, planar_view
 

@@ -105,8 +105,16 @@ def scratch(lines: Sequence[Timeline], memory: str) -> int:
     if not mine:
         return 0
     line = max(mine, key=lambda x: x.columns[x.peak].need)
-    alive = [b for b in line.lives if b.first <= line.peak <= b.last]
-    return sum(b.nbytes for b in alive if b.role == "scratch")
+    spans = [
+        (b.offset, b.offset + b.nbytes)
+        for b in line.lives
+        if b.role == "scratch" and b.first <= line.peak <= b.last
+    ]
+    covered = end = 0  # what a loop needs for one task after the other lies in the same place
+    for low, high in sorted(spans):
+        covered += max(high - max(low, end), 0)
+        end = max(end, high)
+    return covered
 
 
 def first_step(program: Program, entry: Entry) -> int:

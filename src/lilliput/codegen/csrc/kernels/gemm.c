@@ -69,7 +69,7 @@ LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uin
     const int32_t near = p->dilation_w == 1 && (p->kw == 1 || pixel == p->in_c);
     const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
     const int32_t inside = left >= 0 && left + (pixels - 1) * stride + p->kw <= in_w;
-    const int8_t *from[4];
+    const int8_t *from[4] = {0}; /* of one pixel at least, which compilers do not know */
     for (int32_t k = 0; k < p->kh; ++k) {
         const int8_t *row = rows[k] ? (const int8_t *)rows[k] : zeros;
         const int32_t step = rows[k] ? pixel : 0;
