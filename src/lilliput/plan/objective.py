@@ -5,14 +5,15 @@ zero the fastest kernels win; where the result does not fit the device, the memo
 small becomes dearer, step by step, until it does.
 
     SPEED  the fastest plan that fits
-    SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out
+    SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out;
+           within the RAM, too
     RAM    tasks stream, and planes are given up where the arena is fullest, while that is worth
            the cycles
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
@@ -23,7 +24,7 @@ from lilliput.devices.device import Device
 from lilliput.errors import UnsupportedError
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.lifetimes import lifetimes, spans
-from lilliput.plan.partition import LOOP_CYCLES, STEP, worth
+from lilliput.plan.partition import DUE, LOOP_CYCLES, STEP, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
 
 
@@ -73,6 +74,10 @@ class Budget:
         """What a board has; a generic one has no limits."""
         return Budget(device.flash.size, device.ram.size) if device.limits else Budget()
 
+    def within(self, ram: int | None) -> Budget:
+        """No more than `ram` bytes of RAM, where that is said."""
+        return self if ram is None else replace(self, ram=min(self.ram, ram))
+
 
 FLASH: Final = (1.0, 8.0, 64.0, 512.0, 1e5)
 """Prices of flash that are tried: a wide weight saves about a cycle for every four pixels."""
@@ -95,18 +100,12 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
     Where nothing fits, the last that was tried, which is the smallest.
     """
     search = _Search(make, device)
-    if optimize is Optimize.SIZE:
-        return search.least_flash()
     if optimize is Optimize.RAM:
         return search.least_ram(Prices())
-    prices = Prices()
-    program = make(prices)
-    for price in FLASH:
-        if search.flash(program) <= budget.flash:
-            break
-        prices = Prices(flash=price)
-        program = make(prices)
-    room = budget.ram - STACK_ROOM
+    prices = (
+        search.least_flash() if optimize is Optimize.SIZE else search.flash_within(budget.flash)
+    )
+    program, room = make(prices), budget.ram - STACK_ROOM
     return program if search.ram(program) <= room else search.within(prices, room)
 
 
@@ -124,7 +123,17 @@ class _Search:
     def ram(self, program: Program) -> int:
         return program.arenas.get(self.device.ram.name, 0)
 
-    def least_flash(self) -> Program:
+    def flash_within(self, limit: float) -> Prices:
+        """The lowest price of flash at which no more than `limit` bytes of it are wanted; the
+        highest where there is none."""
+        prices = Prices()
+        for price in FLASH:
+            if self.flash(self.make(prices)) <= limit:
+                break
+            prices = Prices(flash=price)
+        return prices
+
+    def least_flash(self) -> Prices:
         """Leaves out one kernel after the other, the largest first, while that saves more flash
         than the cycles are worth."""
         prices = Prices(flash=SIZE)
@@ -138,7 +147,7 @@ class _Search:
                 continue  # nothing else takes these nodes
             if self.price(program) < self.price(best):
                 prices, best = fewer, program
-        return best
+        return prices
 
     def price(self, program: Program) -> float:
         """Flash at the price of `SIZE`, code included, and cycles."""
@@ -193,19 +202,9 @@ class _Search:
         return worth(self.ram(program), self.cycles(program))
 
     def cycles(self, program: Program) -> float:
-        """Predicted, what loops add included."""
+        """Predicted, of one call of every entry."""
         core = self.device.core.name
-        total = 0.0
-        for step in (s for e in program.entries for s in e.steps):
-            body = step.body if isinstance(step, Loop) else ()
-            again = sum(
-                (t.count - 1) * call_cycles(t.step.kernel, t.step.node, core)
-                + t.count * LOOP_CYCLES
-                for t in body
-                if isinstance(t.step, Call)
-            )
-            total += again + sum(predict(c.kernel, c.node, core, c.fused) for c in _calls(step))
-        return total
+        return sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
 
     def _fullest(self, program: Program, entry: Entry) -> set[str]:
         """Values that are made or read while a buffer is alive that reaches the arena's top."""
@@ -222,6 +221,18 @@ class _Search:
             for c in _calls(step)
         ]
         return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
+
+
+def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:
+    """The calls of a step with their predicted cycles, what a loop adds to each included."""
+    if isinstance(step, Call):
+        yield step, predict(step.kernel, step.node, core, step.fused)
+    for timed in step.body if isinstance(step, Loop) else ():
+        call = timed.step
+        if isinstance(call, Call):
+            once = predict(call.kernel, call.node, core, call.fused)
+            again = (timed.count - 1) * call_cycles(call.kernel, call.node, core)
+            yield call, once + again + timed.count * LOOP_CYCLES + step.count * DUE
 
 
 def _calls_of(program: Program) -> list[Call]:
