@@ -91,6 +91,11 @@ CODE_ROOM: Final = 16 * 1024
 STACK_ROOM: Final = 1024
 """Bytes of RAM that are left to the stack."""
 
+LESS: Final = (0.9, 0.8)
+"""Parts of the RAM that there is that are tried where all of it makes a slow plan."""
+DEAR: Final = 1.02
+"""What is slow: as many times the cycles of the plan that may take any RAM."""
+
 Make = Callable[[Prices], Program]
 
 
@@ -173,24 +178,47 @@ class _Search:
             best = smaller
 
     def within(self, prices: Prices, room: float) -> Program:
-        """The fastest plan of at most `room` bytes of RAM; the smallest that was found where there
-        is none."""
-        prices = replace(prices, ram=room)
-        best = program = self.make(prices)
-        limit, least = room, room / 2
-        while self.ram(best) > room:
-            tighter = self._tighter(program, prices)
-            if tighter is None:  # buffers that do not fit together need more than their sum
-                limit -= self.ram(program) - room
-                if limit < least:
-                    break
-                tighter = replace(prices, ram=limit)
+        """The fastest plan of at most `room` bytes of RAM: first by streaming alone, then with
+        planes given up, too, as long as that is faster.  Where there is none, the smallest that
+        was found."""
+        program = best = self._streamed(prices, room)
+        while (tighter := self._tighter(program, prices)) is not None:
             prices = tighter
-            program = self.make(prices)
-            if self.ram(program) < self.ram(best):
+            program = self._streamed(prices, room)
+            if self._beyond(program, room) >= self._beyond(best, room):
+                if self.ram(best) <= room:
+                    break
+            else:
                 best = program
-            elif limit < room:
+        return best
+
+    def _beyond(self, program: Program, room: float) -> tuple[float, float]:
+        """By what it is worse than another: bytes that are too many, then cycles."""
+        return max(self.ram(program) - room, 0), self.cycles(program)
+
+    def _streamed(self, prices: Prices, room: float) -> Program:
+        """The fastest plan of at most `room` bytes at these prices, of a few.  Where that costs
+        much, less is asked for, too: then loops are found where kernels would have lost their
+        scratch, which may be faster."""
+        best = self._squeezed(prices, room)
+        free = self.cycles(self.make(replace(prices, ram=inf)))
+        for part in LESS:
+            if self.ram(best) > room or self.cycles(best) < DEAR * free:
                 break
+            program = self._squeezed(prices, room * part)
+            best = min(best, program, key=lambda p: self._beyond(p, room))
+        return best
+
+    def _squeezed(self, prices: Prices, room: float) -> Program:
+        """Asks for less than `room` until the plan has it, as buffers that do not fit together need
+        more than their sum; the smallest that was found where that does not help."""
+        limit, best = room, self.make(replace(prices, ram=room))
+        while (over := self.ram(best) - room) > 0 and limit - over >= room / 2:
+            limit -= over
+            program = self.make(replace(prices, ram=limit))
+            if self.ram(program) >= self.ram(best):
+                break
+            best = program
         return best
 
     def _tighter(self, program: Program, prices: Prices) -> Prices | None:
@@ -227,7 +255,9 @@ def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:
     """The calls of a step with their predicted cycles, what a loop adds to each included."""
     if isinstance(step, Call):
         yield step, predict(step.kernel, step.node, core, step.fused)
-    for timed in step.body if isinstance(step, Loop) else ():
+    if not isinstance(step, Loop):
+        return
+    for timed in step.body:
         call = timed.step
         if isinstance(call, Call):
             once = predict(call.kernel, call.node, core, call.fused)
