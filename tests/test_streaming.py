@@ -31,8 +31,9 @@ from lilliput.plan.check import check
 from lilliput.plan.lifetimes import lifetimes, reads_of, writes_of
 from lilliput.plan.objective import STACK_ROOM, Budget, Optimize
 from lilliput.plan.overlap import distances
-from lilliput.plan.partition import Cut, Cutter, Run
+from lilliput.plan.partition import Cut, Cutter
 from lilliput.plan.program import Entry, Kind, Loop, Program
+from lilliput.plan.runs import Run
 
 M4 = load("cortex-m4")
 DIRECT = {m.name: m.direct for m in M4.memories}
