@@ -427,7 +427,7 @@ def test_too_much_is_known_without_linking() -> None:
 def test_a_network_that_does_not_fit_can_be_reported_and_not_compiled() -> None:
     model, board = compiler.load(DIGITS), small(512)
     options = compiler.Options(compiler="none")
-    with pytest.raises(DoesNotFit, match="does not fit into sram by [0-9,]+ bytes"):
+    with pytest.raises(DoesNotFit, match=r"does not fit into sram by [0-9,]+ bytes"):
         compiler.compile(model, board, options)
     assert compiler.compile(model, board, options, must_fit=False).summary.fits is False
 

@@ -61,7 +61,7 @@ class Cutter:
 
     def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
         self.schedule = Schedule(parts, maps)
-        self.maps, self.plain = maps, self.schedule.plain
+        self.parts, self.maps, self.plain = parts, maps, self.schedule.plain
 
     @cached_property
     def runs(self) -> list[Run]:
