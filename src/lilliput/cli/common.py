@@ -136,7 +136,7 @@ def size(text: str, where: str) -> int:
 
     Raises UsageError.
     """
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?) ?([km]?b|)", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([km]?b|)", text.strip().lower())
     count = int(Fraction(found[1]) * UNITS[found[2]]) if found else 0
     if count < 1:
         raise UsageError(

@@ -124,8 +124,8 @@ def _mark(scale: _Scale, points: Sequence[Point], p: Point) -> Markup:
     dot = tag("circle", cx=x, cy=y, r=6 if p.chosen else 4)
     if not p.chosen:
         return tag("g", tag("title", told), dot, class_="point")
-    side, at = ("right", x - 10) if x > WIDTH / 2 else ("left", x + 10)
-    name = _text(f"this plan, {p.ram_bytes:,} B", at, y - 9, f"name {side}")
+    side = "right" if x > WIDTH - 160 else "left"
+    name = _text(f"this plan, {p.ram_bytes:,} B", x, y - 12, f"name {side}")
     return tag("g", tag("title", f"this plan: {told}"), dot, name, class_="point chosen")
 
 
