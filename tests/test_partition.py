@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Pointwise, Reduce, Whole, Window
 from lilliput.plan.group import Member, Read, timetable
-from lilliput.plan.partition import Cut, Cutter, Map, Part, Run, Way, ways
+from lilliput.plan.partition import Cut, Cutter
+from lilliput.plan.runs import Map, Part, Run, Way, ways
 
 INPUT = "in"
 
@@ -155,7 +156,7 @@ def cost(cut: Sequence[Run], limit: float) -> float:
 
 
 def every_cut(cutter: Cutter) -> list[tuple[Run, ...]]:
-    return list(cuts([r for r in cutter.runs if streams(r)], len(cutter.parts)))
+    return list(cuts([r for r in cutter.runs if streams(r)], len(cutter.schedule.parts)))
 
 
 @given(schedule=schedules(), share=st.floats(0, 1.2))
