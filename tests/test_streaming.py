@@ -73,7 +73,7 @@ def test_a_budget_is_kept_where_something_fits(drawn: Chains, share: float) -> N
     module = Canonicalize()(drawn[0])
     note(print_module(module))
     least, most = ram(plan(module, M4, SMALL)), ram(plan(module, M4))
-    room = int(least + share * (most - least))
+    room = int(least + share * (most - least)) // 4 * 4  # as arenas are
     budget = Budget(ram=room + STACK_ROOM)
     assert ram(plan(module, M4, PlanOptions(budget=budget))) <= room
 
