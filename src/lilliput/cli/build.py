@@ -40,6 +40,7 @@ def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_js
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
+@common.ram
 @common.exact
 @common.shrink
 @common.compiler("none")
@@ -62,6 +63,7 @@ def compile_(
     device: str,
     out: str,
     optimize: str,
+    ram: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -83,7 +85,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink, feed, exact)
+    options = common.options(compiler, optimize, shrink, feed, exact, ram)
     network = common.load(model, io, stream_axis, hop, shrink)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
@@ -107,6 +109,7 @@ def compile_(
 )
 @common.seed
 @common.optimize
+@common.ram
 @common.exact
 @common.shrink
 @common.compiler()
@@ -123,6 +126,7 @@ def check(
     samples: int,
     seed: int,
     optimize: str,
+    ram: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -147,7 +151,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram),
         emulator=emulator,
         log=common.log,
     )
@@ -194,6 +198,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.device
 @common.seed
 @common.optimize
+@common.ram
 @common.exact
 @common.shrink
 @common.compiler()
@@ -215,6 +220,7 @@ def profile(
     device: str,
     seed: int,
     optimize: str,
+    ram: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -233,7 +239,7 @@ def profile(
         common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram),
         blocks=blocks,
         log=common.log,
     )

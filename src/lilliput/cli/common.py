@@ -7,7 +7,9 @@ standard error, so that a pipe sees only what was asked for.
 from __future__ import annotations
 
 import json as json_text
+import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -37,6 +39,11 @@ optimize = click.option(
     default="speed",
     show_default=True,
     help="The fastest plan that fits, the one with the least flash, or with the least RAM.",
+)
+ram = click.option(
+    "--ram",
+    metavar="SIZE",
+    help="Bytes of RAM that it may take, stack included, where not all of the device: 48kB, 0.5MB.",
 )
 exact = click.option(
     "--exact",
@@ -103,6 +110,7 @@ def options(
     shrink: bool = True,
     feed: Feed = "memory",
     exact: bool = False,
+    ram: str | None = None,
 ) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
@@ -111,8 +119,33 @@ def options(
 
     plan = PlanOptions(exact=exact)
     return Options(
-        compiler=compiler, optimize=Optimize(optimize), plan=plan, shrink=shrink, feed=feed
+        compiler=compiler,
+        optimize=Optimize(optimize),
+        plan=plan,
+        ram=None if ram is None else size(ram, "--ram"),
+        shrink=shrink,
+        feed=feed,
     )
+
+
+UNITS = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2}
+
+
+def size(text: str, where: str) -> int:
+    """Bytes of "49152", "48kB" or "0.5MB", case aside; a kB is 1,024 bytes, as everywhere.
+
+    Raises UsageError.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?) ?([km]?b|)", text.strip().lower())
+    count = int(Fraction(found[1]) * UNITS[found[2]]) if found else 0
+    if count < 1:
+        raise UsageError(
+            "no such size",
+            where=where,
+            expected="bytes, 1 or more, as in 49152, 48kB or 0.5MB (a kB is 1,024 bytes)",
+            found=text,
+        )
+    return count
 
 
 def load(

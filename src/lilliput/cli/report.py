@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--html", metavar="FILE", help="Write the page into this file, too.")
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only.")
 @common.optimize
+@common.ram
 @common.exact
 @common.shrink
 @common.compiler("none")
@@ -38,6 +39,7 @@ def report(
     html: str | None,
     plain: bool,
     optimize: str,
+    ram: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -54,7 +56,7 @@ def report(
     if Path(path).is_dir():
         summary = _of_folder(path, device, profiled=profiled)
     else:
-        options = common.options(compiler, optimize, shrink, exact=exact)
+        options = common.options(compiler, optimize, shrink, exact=exact, ram=ram)
         summary = _of_network(path, device, options, io, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")

@@ -34,7 +34,7 @@ from lilliput.passes.canonicalize import Canonicalize
 from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.passes.streaming import Stream, Streamed
 from lilliput.passes.streaming import stream as streamed
-from lilliput.plan.build import PlanOptions, plan
+from lilliput.plan.build import PlanOptions, plan_on_front
 from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.program import Program
 from lilliput.report import Linked, Summary, require_fit, shrinking, streaming, summarize
@@ -99,6 +99,8 @@ class OverTime:
 @dataclass(frozen=True)
 class Options:
     """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out
+    ram : bytes of RAM that may be taken, by arena, static data and stack together; None for all
+        that the device has
     shrink : leave out what provably does not matter to the outputs
     feed : how inputs come: the caller writes them into memory, hands over their rows when it is
         called for them, or calls with each row
@@ -107,12 +109,14 @@ class Options:
     compiler: str = "auto"
     optimize: Optimize = Optimize.SPEED
     plan: PlanOptions = field(default_factory=PlanOptions)
+    ram: int | None = None
     shrink: bool = True
     feed: Feed = "memory"
 
     def plan_for(self, device: Device, module: Module) -> PlanOptions:
         """The planner's options: the same plan for `device` and where it is emulated."""
-        chosen = replace(self.plan, optimize=self.optimize, budget=Budget.of(device))
+        budget = Budget.of(device).within(self.ram)
+        chosen = replace(self.plan, optimize=self.optimize, budget=budget)
         if self.feed == "memory":
             return chosen
         inputs = frozenset(v.name for entry in module.graphs for v in module.inputs(entry))
@@ -137,7 +141,7 @@ class Compiled:
     def to_json(self) -> dict[str, object]:
         """The summary, with what the planner decided under `plan`."""
         value = self.summary.to_json()
-        planned = ("arenas", "bounds", "peak", "layers", "timelines", "constants")
+        planned = ("arenas", "bounds", "peak", "front", "layers", "timelines", "constants")
         return {**value, "plan": {key: value.pop(key) for key in planned}}
 
 
@@ -191,13 +195,15 @@ def compile(
     options = options or Options()
     module = module_for(model, options, log)
     log("planning")
-    program = plan(module, device, options.plan_for(device, module))
+    program, front = plan_on_front(module, device, options.plan_for(device, module))
     log("writing C")
     about = model.stream.about if model.stream else ()
     files = emit(program, replace(emit_options(device, options), about=about))
     linked, missing = _link(program, device, files, options, log)
-    summary = summarize(program, device, linked, missing, options.optimize.value)
-    summary = replace(summary, **_origins(model, options))
+    summary = summarize(
+        program, device, linked, missing, options.optimize.value, allowed=options.ram
+    )
+    summary = replace(summary, **_origins(model, options), front=front)
     if must_fit:
         require_fit(summary)
     return Compiled(model, device, program, files, summary)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -207,7 +207,7 @@ def check(
         outputs=outputs,
         stack=measured.stack,
         arena=measured.arena,
-        problems=measured.problems,
+        problems=(*measured.problems, *_beyond(options.ram, program, room, measured)),
         instructions=measured.instructions,
     )
 
@@ -270,6 +270,13 @@ def _measured(program: Program, proof: prove.Proof, device: Device) -> _Measured
         problems.append("bytes behind the arena were written")
     arena = (sum(last.measured.arena_bytes), planned)
     return _Measured((stack, bound), arena, tuple(problems), last.runs[0].instructions)
+
+
+def _beyond(allowed: int | None, program: Program, room: Device, found: _Measured) -> Iterator[str]:
+    """More RAM than was allowed; where nothing was said, a network is proven before it fits."""
+    need = program.arenas.get(room.ram.name, 0) + (found.stack[1] or 0)
+    if allowed is not None and need > allowed:
+        yield f"arena and stack take {need:,} B of RAM, of which {allowed:,} B are allowed"
 
 
 def _original(model: Model, whole: Sequence[Run], left: Sequence[Run]) -> prove.WayResult:

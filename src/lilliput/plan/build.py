@@ -11,7 +11,7 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
@@ -21,19 +21,28 @@ import numpy as np
 from lilliput.devices.device import Device
 from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
-from lilliput.ir.op import PLAIN
+from lilliput.ir.op import PLAIN, Layout
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
+from lilliput.plan.front import Point, front
 from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
-from lilliput.plan.objective import Budget, Make, Optimize, Prices, Selecting, best_plan
+from lilliput.plan.objective import (
+    Budget,
+    Optimize,
+    Prices,
+    Selecting,
+    best_plan,
+    step_cycles,
+)
 from lilliput.plan.order import reorder
 from lilliput.plan.overlap import distances
 from lilliput.plan.partition import Cut, Cutter
 from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Homes, Pool
 from lilliput.plan.program import (
+    Buffer,
     Entry,
     Kind,
     Program,
@@ -76,36 +85,83 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     Raises PlanError when an option asks for what cannot be; the program may need more than
     the device has (`summary` compares), because that is what a user wants to see.
     """
+    return _planned(module, device, options or PlanOptions())[1]
+
+
+@np.errstate(all="ignore")
+def plan_on_front(
+    module: Module, device: Device, options: PlanOptions | None = None
+) -> tuple[Program, tuple[Point, ...]]:
+    """As `plan`, and the front of the first entry that the plan was chosen from: see
+    `_Maker.front`."""
+    maker, program = _planned(module, device, options or PlanOptions())
+    return program, maker.front(program)
+
+
+def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[_Maker, Program]:
     missing = tuple(p.name for p in module.params.values() if p.data is None)
-    whole, chosen = _with_stand_ins(module), options or PlanOptions()
-    _check_pull(module, chosen)
-
-    def maker(module: Module) -> Make:
-        memo = Memo()
-
-        def make(prices: Prices) -> Program:
-            key = prices.selecting(), prices.ram
-            if key in memo.programs:
-                return memo.programs[key]
-            work = _Planner(module, device, chosen, prices, memo)
-            for name in module.graphs:
-                work.choose(name)
-            program = work.finish(tuple(work.entry(name) for name in module.graphs))
-            return memo.programs.setdefault(key, program)
-
-        return make
-
-    make, ordered = maker(whole), whole
-    if not chosen.streams:  # a group is a run of neighbours in the order that its author saw
+    whole = _with_stand_ins(module)
+    _check_pull(module, options)
+    maker, ordered = _Maker(whole, device, options), whole
+    if not options.streams:  # a group is a run of neighbours in the order that its author saw
         ordered = reorder(whole)
     if ordered is not whole:
-        make = _smaller(make, maker(ordered), chosen.optimize, device.ram.name)
-    program = best_plan(make, device, chosen.optimize, chosen.budget or Budget.of(device))
+        other = _Maker(ordered, device, options)
+        maker = _smaller(maker, other, options.optimize, device.ram.name)
+    budget = options.budget or Budget.of(device)
+    program = best_plan(maker, device, options.optimize, budget)
     check(program, {m.name: m.direct for m in device.memories})
-    return replace(program, missing=missing)
+    return maker, replace(program, missing=missing)
 
 
-def _smaller(make: Make, other: Make, optimize: Optimize, memory: str) -> Make:
+class _Maker:
+    """Plans one order of the operators at any prices."""
+
+    def __init__(self, module: Module, device: Device, options: PlanOptions):
+        self.module, self.device, self.options = module, device, options
+        self.memo = Memo()
+
+    def __call__(self, prices: Prices) -> Program:
+        key = prices.selecting(), prices.ram
+        if key not in self.memo.programs:
+            work = self._chosen(prices)
+            program = work.finish(tuple(work.entry(name) for name in self.module.graphs))
+            self.memo.programs[key] = prices, program
+        return self.memo.programs[key][1]
+
+    def _chosen(self, prices: Prices) -> _Planner:
+        work = _Planner(self.module, self.device, self.options, prices, self.memo)
+        for name in self.module.graphs:
+            work.choose(name)
+        return work
+
+    def front(self, program: Program) -> tuple[Point, ...]:
+        """What the first entry of a program that was made here could be with more or less RAM: with
+        planes, and with planes given up; empty where groups or homes were said."""
+        if self.options.streams or self.options.homes:
+            return ()
+        made = self.memo.programs.values()
+        prices = next(prices for prices, p in made if p.entries is program.entries)
+        entry, buffers, ram = program.entries[0], program.buffers, self.device.ram.name
+        roomy = self._chosen(replace(prices, rows=frozenset(), ram=inf))
+        rows = prices.rows or roomy.planes(entry.name)
+        lean = self._chosen(replace(prices, rows=rows, ram=inf)) if rows else roomy
+        cuts = [c for work in (roomy, lean) for c in work.cutter(entry.name).front()]
+        mine = [b for b in buffers.values() if b.memory == ram]
+        alive = {b.name for b in lifetimes(entry, buffers)}
+        states = _top(b for b in mine if b.kind is Kind.STATE)
+        used = _top(b for b in mine if b.kind is Kind.STATE or b.name in alive)
+        core = self.device.core.name
+        cycles = sum(c for step in entry.steps for _, c in step_cycles(step, core))
+        return front(cuts, states, Point(-(-used // 4) * 4, cycles, chosen=True))
+
+
+def _top(buffers: Iterable[Buffer]) -> int:
+    """Where the highest of them ends."""
+    return max(((b.offset or 0) + b.nbytes for b in buffers), default=0)
+
+
+def _smaller(make: _Maker, other: _Maker, optimize: Optimize, memory: str) -> _Maker:
     """The one of two orders of the operators whose arena is smaller, `make` where both are equal:
     fewer bytes alive do not always make a smaller arena."""
     prices = Prices(ram=None) if optimize is Optimize.RAM else Prices()
@@ -157,8 +213,8 @@ def _with_stand_ins(module: Module) -> Module:
 class Memo:
     """What plans at several prices have in common: selections, and the runs of their tasks."""
 
-    programs: dict[tuple[Selecting, float | None], Program] = field(
-        default_factory=dict[tuple[Selecting, float | None], Program]
+    programs: dict[tuple[Selecting, float | None], tuple[Prices, Program]] = field(
+        default_factory=dict[tuple[Selecting, float | None], tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
@@ -266,12 +322,22 @@ class _Planner:
         does not matter."""
         if self.prices.ram == inf or self.options.streams:
             return None
+        return self.cutter(name, layout).best(self.prices.ram)
+
+    def cutter(self, name: str, layout: Storage | None = None) -> Cutter:
+        """What cuts an entry whose kernels are chosen, and whose storage may be known already."""
         selection = self.selections[name]
         key = id(selection), frozenset(self.turning)
         if key not in self.memo.cutters:
+            layout = layout or self._storage(name)
             view = Parts(self.module, name, layout, selection, self.device.core.name)
             self.memo.cutters[key] = Cutter(view.parts(), view.maps())
-        return self.memo.cutters[key].best(self.prices.ram)
+        return self.memo.cutters[key]
+
+    def planes(self, name: str) -> frozenset[str]:
+        """Values of an entry that are held in planes."""
+        held = self.selections[name].layouts
+        return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
 
     def finish(self, entries: tuple[Entry, ...]) -> Program:
         """Offsets: states first, for good; above them each entry's arena, shared over time."""

@@ -5,14 +5,15 @@ zero the fastest kernels win; where the result does not fit the device, the memo
 small becomes dearer, step by step, until it does.
 
     SPEED  the fastest plan that fits
-    SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out
+    SIZE   flash has a price, and a kernel whose own code costs more than it saves is left out;
+           within the RAM, too
     RAM    tasks stream, and planes are given up where the arena is fullest, while that is worth
            the cycles
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
@@ -25,7 +26,7 @@ from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.lifetimes import lifetimes, spans
 from lilliput.plan.partition import STEP, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
-from lilliput.plan.runs import LOOP_CYCLES
+from lilliput.plan.runs import DUE, LOOP_CYCLES
 
 
 class Optimize(Enum):
@@ -74,6 +75,10 @@ class Budget:
         """What a board has; a generic one has no limits."""
         return Budget(device.flash.size, device.ram.size) if device.limits else Budget()
 
+    def within(self, ram: int | None) -> Budget:
+        """No more than `ram` bytes of RAM, where that is said."""
+        return self if ram is None else replace(self, ram=min(self.ram, ram))
+
 
 FLASH: Final = (1.0, 8.0, 64.0, 512.0, 1e5)
 """Prices of flash that are tried: a wide weight saves about a cycle for every four pixels."""
@@ -87,6 +92,11 @@ CODE_ROOM: Final = 16 * 1024
 STACK_ROOM: Final = 1024
 """Bytes of RAM that are left to the stack."""
 
+LESS: Final = (0.9, 0.8)
+"""Parts of the RAM that there is that are tried where all of it makes a slow plan."""
+DEAR: Final = 1.02
+"""What is slow: as many times the cycles of the plan that may take any RAM."""
+
 Make = Callable[[Prices], Program]
 
 
@@ -96,18 +106,12 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
     Where nothing fits, the last that was tried, which is the smallest.
     """
     search = _Search(make, device)
-    if optimize is Optimize.SIZE:
-        return search.least_flash()
     if optimize is Optimize.RAM:
         return search.least_ram(Prices())
-    prices = Prices()
-    program = make(prices)
-    for price in FLASH:
-        if search.flash(program) <= budget.flash:
-            break
-        prices = Prices(flash=price)
-        program = make(prices)
-    room = budget.ram - STACK_ROOM
+    prices = (
+        search.least_flash() if optimize is Optimize.SIZE else search.flash_within(budget.flash)
+    )
+    program, room = make(prices), budget.ram - STACK_ROOM
     return program if search.ram(program) <= room else search.within(prices, room)
 
 
@@ -125,7 +129,17 @@ class _Search:
     def ram(self, program: Program) -> int:
         return program.arenas.get(self.device.ram.name, 0)
 
-    def least_flash(self) -> Program:
+    def flash_within(self, limit: float) -> Prices:
+        """The lowest price of flash at which no more than `limit` bytes of it are wanted; the
+        highest where there is none."""
+        prices = Prices()
+        for price in FLASH:
+            if self.flash(self.make(prices)) <= limit:
+                break
+            prices = Prices(flash=price)
+        return prices
+
+    def least_flash(self) -> Prices:
         """Leaves out one kernel after the other, the largest first, while that saves more flash
         than the cycles are worth."""
         prices = Prices(flash=SIZE)
@@ -139,7 +153,7 @@ class _Search:
                 continue  # nothing else takes these nodes
             if self.price(program) < self.price(best):
                 prices, best = fewer, program
-        return best
+        return prices
 
     def price(self, program: Program) -> float:
         """Flash at the price of `SIZE`, code included, and cycles."""
@@ -165,24 +179,47 @@ class _Search:
             best = smaller
 
     def within(self, prices: Prices, room: float) -> Program:
-        """The fastest plan of at most `room` bytes of RAM; the smallest that was found where there
-        is none."""
-        prices = replace(prices, ram=room)
-        best = program = self.make(prices)
-        limit, least = room, room / 2
-        while self.ram(best) > room:
-            tighter = self._tighter(program, prices)
-            if tighter is None:  # buffers that do not fit together need more than their sum
-                limit -= self.ram(program) - room
-                if limit < least:
-                    break
-                tighter = replace(prices, ram=limit)
+        """The fastest plan of at most `room` bytes of RAM: first by streaming alone, then with
+        planes given up, too, as long as that is faster.  Where there is none, the smallest that
+        was found."""
+        program = best = self._streamed(prices, room)
+        while (tighter := self._tighter(program, prices)) is not None:
             prices = tighter
-            program = self.make(prices)
-            if self.ram(program) < self.ram(best):
+            program = self._streamed(prices, room)
+            if self._beyond(program, room) >= self._beyond(best, room):
+                if self.ram(best) <= room:
+                    break
+            else:
                 best = program
-            elif limit < room:
+        return best
+
+    def _beyond(self, program: Program, room: float) -> tuple[float, float]:
+        """By what it is worse than another: bytes that are too many, then cycles."""
+        return max(self.ram(program) - room, 0), self.cycles(program)
+
+    def _streamed(self, prices: Prices, room: float) -> Program:
+        """The fastest plan of at most `room` bytes at these prices, of a few.  Where that costs
+        much, less is asked for, too: then loops are found where kernels would have lost their
+        scratch, which may be faster."""
+        best = self._squeezed(prices, room)
+        free = self.cycles(self.make(replace(prices, ram=inf)))
+        for part in LESS:
+            if self.ram(best) > room or self.cycles(best) < DEAR * free:
                 break
+            program = self._squeezed(prices, room * part)
+            best = min(best, program, key=lambda p: self._beyond(p, room))
+        return best
+
+    def _squeezed(self, prices: Prices, room: float) -> Program:
+        """Asks for less than `room` until the plan has it, as buffers that do not fit together need
+        more than their sum; the smallest that was found where that does not help."""
+        limit, best = room, self.make(replace(prices, ram=room))
+        while (over := self.ram(best) - room) > 0 and limit - over >= room / 2:
+            limit -= over
+            program = self.make(replace(prices, ram=limit))
+            if self.ram(program) >= self.ram(best):
+                break
+            best = program
         return best
 
     def _tighter(self, program: Program, prices: Prices) -> Prices | None:
@@ -194,19 +231,9 @@ class _Search:
         return worth(self.ram(program), self.cycles(program))
 
     def cycles(self, program: Program) -> float:
-        """Predicted, what loops add included."""
+        """Predicted, of one call of every entry."""
         core = self.device.core.name
-        total = 0.0
-        for step in (s for e in program.entries for s in e.steps):
-            body = step.body if isinstance(step, Loop) else ()
-            again = sum(
-                (t.count - 1) * call_cycles(t.step.kernel, t.step.node, core)
-                + t.count * LOOP_CYCLES
-                for t in body
-                if isinstance(t.step, Call)
-            )
-            total += again + sum(predict(c.kernel, c.node, core, c.fused) for c in _calls(step))
-        return total
+        return sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
 
     def _fullest(self, program: Program, entry: Entry) -> set[str]:
         """Values that are made or read while a buffer is alive that reaches the arena's top."""
@@ -223,6 +250,20 @@ class _Search:
             for c in _calls(step)
         ]
         return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
+
+
+def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:
+    """The calls of a step with their predicted cycles, what a loop adds to each included."""
+    if isinstance(step, Call):
+        yield step, predict(step.kernel, step.node, core, step.fused)
+    if not isinstance(step, Loop):
+        return
+    for timed in step.body:
+        call = timed.step
+        if isinstance(call, Call):
+            once = predict(call.kernel, call.node, core, call.fused)
+            again = (timed.count - 1) * call_cycles(call.kernel, call.node, core)
+            yield call, once + again + timed.count * LOOP_CYCLES + step.count * DUE
 
 
 def _calls_of(program: Program) -> list[Call]:

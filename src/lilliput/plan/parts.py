@@ -137,8 +137,11 @@ class Parts:
         )
 
     def _kernels(self, task: Task) -> Iterator[tuple[Kernel, float]]:
-        """Those that could do the task from where its operands lie."""
-        for kernel in dict.fromkeys((task.kernel, *task.others)):
+        """The one that was chosen, and those of less scratch that could do the task from where its
+        operands lie: none is taken in its place but for that."""
+        most = task.kernel.scratch(task.node)
+        leaner = (k for k in task.others if k.scratch(task.node) < most)
+        for kernel in dict.fromkeys((task.kernel, *leaner)):
             yield kernel, predict(kernel, task.node, self.core, task.fused)
 
     def _member(self, job: Job) -> Member | None:

@@ -5,6 +5,7 @@ gather    a program, its board and its image -> Summary
 timeline  an arena over the steps of an entry
 fit       whether it fits, and what would help
 removed   what was left out of the network, and why
+front     RAM against predicted cycles
 overtime  what a step over time keeps and computes again
 stored    Summary from JSON
 terminal  Summary -> text

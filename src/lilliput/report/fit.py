@@ -85,13 +85,17 @@ def _overflow(summary: Summary, need: Need) -> Problem:
         )
     worst = peak(summary.timelines, memory.name)
     buffers = ", ".join(f"{name} {n:,}" for name, n in worst.buffers[:3])
+    mine = memory.name == summary.ram.name
+    said = mine and memory.size == summary.allowed
+    larger = "allow more RAM" if said else "take a device with more RAM (`lilliput devices`)"
     return Problem(
         what,
         summary.device,
-        expected,
-        f"{need.used:,} bytes; most is needed at {worst.layer}: {buffers}",
+        f"{expected}, as --ram says" if said else expected,
+        f"{need.used:,} bytes{' in the smallest plan that was found' if mine else ''}; "
+        f"most is needed at {worst.layer}: {buffers}",
         "use a smaller input, fewer channels or a stride in the layers before that one, "
-        "or take a device with more RAM (`lilliput devices`); `lilliput report MODEL` tells more",
+        f"or {larger}; `lilliput report MODEL` tells more",
     )
 
 
@@ -109,8 +113,23 @@ def advice(summary: Summary) -> list[Advice]:
         if n.over
     ]
     if found:
-        return [*found, Advice("Another board", tuple(_boards(summary)))]
+        boards = tuple(_boards(summary))
+        return [*found, *([Advice("Another board", boards)] if boards else [])]
     return [Advice("Room that is left", tuple(_room(summary)))]
+
+
+def _front(summary: Summary) -> Iterator[str]:
+    """What less RAM would cost."""
+    chosen = next((p for p in summary.front if p.chosen), None)
+    if chosen is None or summary.front[-1].chosen:
+        return
+    least = summary.front[-1]
+    more = least.predicted_cycles / max(chosen.predicted_cycles, 1.0) - 1
+    yield (
+        f"An arena of about {least.ram_bytes:,} B would do, for {more:.1%} more predicted cycles: "
+        "`--ram SIZE` takes the fastest plan within a size, `--optimize ram` the smallest that is "
+        "worth its cycles."
+    )
 
 
 def _ram(summary: Summary, need: Need) -> Iterator[str]:
@@ -141,12 +160,8 @@ def _ram(summary: Summary, need: Need) -> Iterator[str]:
         yield f"{_who(line, life)}."
     yield from _smaller_input(line, size - rest)
     yield from _elsewhere(summary, line)
-    maps = [b for b in alive(line) if b.role in ("activation", "output")]
-    if maps and len(line.columns) > 1:
-        yield (
-            "Layers around that step can run row by row, each keeping a few rows only: "
-            "`PlanOptions(streams=...)` in Python; it is not tried unless asked for."
-        )
+    if need.memory.name == summary.ram.name:
+        yield from _rows(summary, line)
 
 
 def alive(line: Timeline) -> list[Life]:
@@ -177,6 +192,25 @@ def _smaller_input(line: Timeline, room: int) -> Iterator[str]:
         f"If these are maps of a picture, one of about {side} % of the width and height would do, "
         "or fewer channels in the same proportion to the area."
     )
+
+
+def _rows(summary: Summary, line: Timeline) -> Iterator[str]:
+    """What running row by row does, and could do: the planner has tried layers, not inputs."""
+    streamed = sum(x.times > 1 for x in summary.layers if x.entry == line.entry)
+    yield (
+        "Where RAM is short the planner lets layers run row by row, each keeping a few rows only: "
+        + (
+            f"{streamed} of them do, which is in these numbers."
+            if streamed
+            else "none gains by it."
+        )
+    )
+    for life in alive(line):
+        if life.role == "input":
+            yield (
+                f"The input {middle(life.name, NAME)} need not be in memory as a whole: with "
+                "`--input callback` or `push` its rows are taken one by one, where layers can."
+            )
 
 
 def _elsewhere(summary: Summary, line: Timeline) -> Iterator[str]:
@@ -213,7 +247,7 @@ def _flash(summary: Summary, need: Need) -> Iterator[str]:
 
 
 def _boards(summary: Summary) -> Iterator[str]:
-    if not summary.alternatives:
+    if not summary.alternatives and summary.flash.size is not None:
         yield "No board of `lilliput devices` holds it in its default memories."
     for b in summary.alternatives:
         yield (
@@ -248,6 +282,7 @@ def _room(summary: Summary) -> Iterator[str]:
                 f"{line.entry}: {what} needs most, {top.need:,} B at once."
                 + (f" The plan is {gap:,} B above that{every}." if gap else "")
             )
+    yield from _front(summary)
     smaller = [b for b in summary.alternatives if summary.ram.size and b.ram < summary.ram.size]
     if smaller:
         names = ", ".join(f"{b.name} ({b.ram // 1024:,} kB RAM)" for b in smaller)

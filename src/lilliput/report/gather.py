@@ -13,8 +13,9 @@ from lilliput.codegen.names import entry_function, port_function
 from lilliput.devices.device import Device, load, names
 from lilliput.errors import UsageError
 from lilliput.ops.common import c_type
-from lilliput.plan.cost import predict, prediction_error
+from lilliput.plan.cost import prediction_error
 from lilliput.plan.lifetimes import leaves
+from lilliput.plan.objective import step_cycles
 from lilliput.plan.program import Call, Entry, Kind, Loop, Program, Step
 from lilliput.report.fit import overflows
 from lilliput.report.summary import (
@@ -40,8 +41,13 @@ def summarize(
     linked: Linked | None,
     missing: str,
     optimize: str = "speed",
+    *,
+    allowed: int | None = None,
 ) -> Summary:
-    """The summary of `program` on `device`; `linked` is None when nothing could be linked."""
+    """The summary of `program` on `device`; `linked` is None when nothing could be linked.
+
+    allowed : bytes of the default RAM that it may take, where these are not all that there are
+    """
     ram, lines = device.ram.name, timelines(program)
     states = sum(
         b.nbytes for b in program.buffers.values() if b.kind is Kind.STATE and b.memory == ram
@@ -60,10 +66,7 @@ def summarize(
         device.title,
         device.core.name,
         device.clock_hz,
-        tuple(
-            Memory(m.name, m.kind, m.size if device.limits else None, m.default)
-            for m in device.memories
-        ),
+        tuple(_memories(device, allowed)),
     )
     arenas = dict(program.arenas)
     summary = Summary(
@@ -85,10 +88,19 @@ def summarize(
         _prediction(device.core.name),
         _alternatives(device, ram_bytes, flash_bytes, arenas),
         missing,
+        allowed=allowed,
     )
     # Too much already without what linking adds is too much; enough is known with it only.
     fits = False if overflows(summary) else True if linked else None
     return replace(summary, fits=fits)
+
+
+def _memories(device: Device, allowed: int | None) -> Iterator[Memory]:
+    for m in device.memories:
+        size = m.size if device.limits else None
+        if m == device.ram and allowed is not None:
+            size = allowed if size is None else min(size, allowed)
+        yield Memory(m.name, m.kind, size, m.default)
 
 
 def layers(program: Program, core: str) -> list[Layer]:
@@ -100,9 +112,11 @@ def layers(program: Program, core: str) -> list[Layer]:
         mine = [x for (name, _), x in lines.items() if name == entry.name]
         for t, top in enumerate(entry.steps):
             live = sum(x.columns[t].alive - x.states for x in mine)
+            cycles = {id(call): n for call, n in step_cycles(top, core)}
             for leaf in leaves(top):
                 if isinstance(leaf, Call):
-                    found.append(_layer(program, entry, step, leaf, live, _times(top, leaf), core))
+                    times, predicted = _times(top, leaf), cycles[id(leaf)]
+                    found.append(_layer(program, entry, step, leaf, live, times, predicted))
                 step += 1
     return found
 
@@ -114,7 +128,7 @@ def _times(top: Step, leaf: Call) -> int:
 
 
 def _layer(
-    program: Program, entry: Entry, step: int, call: Call, live: int, times: int, core: str
+    program: Program, entry: Entry, step: int, call: Call, live: int, times: int, cycles: float
 ) -> Layer:
     consts = {v.buffer for v in call.inputs if program.buffers[v.buffer].kind is Kind.CONST}
     return Layer(
@@ -126,7 +140,7 @@ def _layer(
         call.kernel.name,
         ", ".join(str(value.type) for value, _ in call.results()),
         call.node.op.cost(call.node).macs,
-        predict(call.kernel, call.node, core, call.fused),
+        cycles,
         sum(program.buffers[name].nbytes for name in consts),
         program.buffers[call.scratch.buffer].nbytes if call.scratch else 0,
         live,

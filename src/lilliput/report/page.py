@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from lilliput.report import firmware, picture
 from lilliput.report.fit import Need, advice, needs
+from lilliput.report.front import front_page
 from lilliput.report.markup import Child, Markup, document, join, tag
 from lilliput.report.overtime import streaming_page
 from lilliput.report.removed import removed_page
@@ -30,6 +31,7 @@ def page(summary: Summary) -> str:
         _cards(summary),
         _help(summary) if urgent else None,
         _time(summary),
+        _front(summary),
         _layers(summary),
         _over_time(summary),
         _removed(summary),
@@ -243,6 +245,12 @@ def _time(summary: Summary) -> Markup:
         ),
         *figures,
     )
+
+
+def _front(summary: Summary) -> Markup | None:
+    if len(summary.front) < 2:
+        return None
+    return _section("front", "RAM against cycles", *front_page(summary))
 
 
 # Tables -----------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from lilliput.plan.front import Point
+
 
 @dataclass(frozen=True)
 class RamBytes:
@@ -40,7 +42,8 @@ class FlashBytes:
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory of the board; `size` is None where it is room to work in and not a promise."""
+    """A memory of the board; `size` is what may be taken of it, None where it is room to work in
+    and not a promise."""
 
     name: str
     kind: str
@@ -337,6 +340,9 @@ class Summary:
     shrinking : what was left out of the network, None where nothing was
     streaming : what a step over time stands for, None where a call takes all of its input
     alternatives : other boards that would do, the smallest first
+    allowed : bytes of the default RAM that were allowed, where that was said
+    front : what the first entry could be with more or less RAM, predicted for the core, from the
+        fastest to the smallest
     """
 
     model: str
@@ -360,6 +366,8 @@ class Summary:
     timing: Timing | None = None
     shrinking: Shrinking | None = None
     streaming: Streaming | None = None
+    allowed: int | None = None
+    front: tuple[Point, ...] = ()
 
     @property
     def macs(self) -> int:

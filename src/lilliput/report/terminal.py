@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lilliput.report.fit import advice
+from lilliput.report.front import front_text
 from lilliput.report.overtime import frames_text, macs_text, streaming_text
 from lilliput.report.removed import removed_text
 from lilliput.report.summary import Layer, Life, Summary, Timeline
@@ -45,6 +46,7 @@ def text(summary: Summary) -> str:
         *_over_time(summary),
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
         ("RAM", total(ram.total)),
+        *((("  allowed", size(summary.allowed)),) if summary.allowed is not None else ()),
         ("  activations", size(ram.activations)),
         *(("  input", f"{name}, row by row: not counted as a whole") for name in summary.rowwise),
         ("  states", size(ram.states)),
@@ -81,6 +83,7 @@ def report(summary: Summary, *, ascii_only: bool = False) -> str:
     glyphs = ASCII if ascii_only else UNICODE
     parts = [text(summary), *_work(summary)]
     parts += ["\n".join(_memory(line, glyphs)) for line in summary.timelines]
+    parts += front_text(summary)
     parts.append(_layers(summary, glyphs))
     if summary.streaming is not None:
         parts.append(streaming_text(summary.streaming))
