@@ -156,7 +156,7 @@ def cost(cut: Sequence[Run], limit: float) -> float:
 
 
 def every_cut(cutter: Cutter) -> list[tuple[Run, ...]]:
-    return list(cuts([r for r in cutter.runs if streams(r)], len(cutter.parts)))
+    return list(cuts([r for r in cutter.runs if streams(r)], len(cutter.schedule.parts)))
 
 
 @given(schedule=schedules(), share=st.floats(0, 1.2))

@@ -223,7 +223,9 @@ class _Shadow:
                 )
 
     def name_of(self, found: Tags, expected: Tags) -> str:
-        tag = int(found[np.nonzero(found != expected)[0][0]]) if found.size else NOTHING
+        if found.size < expected.size:
+            return "the end of the arena"
+        tag = int(found[np.nonzero(found != expected)[0][0]])
         if tag in (NOTHING, PENDING):
             return "a copy that is not waited for" if tag == PENDING else "nothing written"
         names = {i: n for n, i in self.ids.items()}

@@ -28,23 +28,34 @@ from lilliput.ir.region import AxisRule, Reduce, Scale, Shift, Spread, Window
 from lilliput.plan.frames import windowed
 
 
+Lie = tuple[int, int, int]
+"""Rows of a value, elements from one to the next, and the row of its root that is the first."""
+
+
 @dataclass(frozen=True)
 class Read:
-    """Operand `root` of a task, of `rows` rows, read by rows as `rule` says."""
+    """Operand `root` of a task, read by rows as `rule` says; `lie` as in `Member`."""
 
     root: str
     rule: AxisRule
+    lie: Lie | None = None
 
 
 @dataclass(frozen=True)
 class Member:
-    """A task as its group sees it; `rows` is the extent of its iteration over rows."""
+    """A task as its group sees it.
+
+    rows : extent of its iteration over rows
+    lie : how what it writes lies in its root; those who read it so read the rows that it makes,
+        those who read it otherwise (reshaped, or a few of its rows) have to wait for all of it
+    """
 
     name: str
     reads: tuple[Read, ...]
     writes: str
     rows: int
     quantum: int = 1
+    lie: Lie | None = None
 
     def in_blocks(self, rows: int) -> Member:
         """The same with `rows` rows or more an execution, as its kernel can make them; input is
@@ -201,7 +212,7 @@ class Rhythm:
         return self.phases[j], self.rates[j] * member.quantum, count
 
     def _check(self, member: Member, read: Read, i: int) -> None:
-        if windowed(read.rule) is None:
+        if windowed(read.rule) is None or read.lie != self.members[i].lie:
             raise PlanError(
                 "a task needs all of what another one makes, so the two cannot stream",
                 where=member.name,

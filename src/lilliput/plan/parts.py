@@ -17,8 +17,8 @@ from lilliput.ir.op import Kernel, Layout
 from lilliput.ir.region import Pointwise, Reduce
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.frames import windowed
-from lilliput.plan.group import Member, Read
-from lilliput.plan.layout import Action, Ask, Job, Storage
+from lilliput.plan.group import Lie, Member, Read
+from lilliput.plan.layout import Action, Ask, Job, Place, Storage
 from lilliput.plan.overlap import within
 from lilliput.plan.program import View
 from lilliput.plan.runs import Map, Part, Way, ways
@@ -48,10 +48,11 @@ def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> M
     """A task as its group sees it; raises PlanError where it cannot stream."""
     if isinstance(action, Ask):
         value = action.value
-        return Member(f"input {value.name}", (), value.name, value.type.frame[0])
+        rows = value.type.frame[0]
+        return Member(f"input {value.name}", (), value.name, rows, lie=lie(layout.place(value)))
     task = action.task
     reads = tuple(
-        Read(layout.place(v).root, r.y)
+        Read(layout.place(v).root, r.y, lie(layout.place(v)))
         for v, r in zip(operands(task), task.rules, strict=True)
         if v.name not in params
     )
@@ -62,8 +63,15 @@ def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> M
         raise PlanError("only batch 1 streams", where=task.node.describe())
     if task.byproducts:
         raise PlanError("operator of several results streams", where=task.node.describe())
-    output = layout.place(task.output).root
-    return Member(task.node.describe(), reads, output, iteration_rows(task), task.kernel.quantum)
+    output = layout.place(task.output)
+    rows, quantum = iteration_rows(task), task.kernel.quantum
+    return Member(task.node.describe(), reads, output.root, rows, quantum, lie(output))
+
+
+def lie(place: Place) -> Lie:
+    """How a value lies in its root."""
+    box = place.box
+    return box.rows, box.row, box.start // box.row
 
 
 @dataclass(frozen=True)
