@@ -228,7 +228,7 @@ def accepted(program: Program) -> bool:
     return True
 
 
-@examples(0.4)
+@examples(0.2)
 @given(drawn=chains(graphs=3), seed=st.integers(0, 2**16))
 def test_outputs_come_as_near_to_inputs_as_a_loop_lets_them(drawn: Chains, seed: int) -> None:
     """The checker accepts the distance, and nothing nearer; where it is 0 nobody wants that."""
@@ -247,7 +247,7 @@ def test_random_chains_do_stream() -> None:
     bodies: list[int] = []
     near = 0
 
-    @settings(max_examples=8, derandomize=True, database=None, suppress_health_check=SLOW_START)
+    @settings(max_examples=5, derandomize=True, database=None, suppress_health_check=SLOW_START)
     @given(drawn=chains(graphs=4))
     def look(drawn: Chains) -> None:
         nonlocal near
