@@ -27,7 +27,6 @@ from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Scale, Shift, Spread, Window
 from lilliput.plan.frames import windowed
 
-
 Lie = tuple[int, int, int]
 """Rows of a value, elements from one to the next, and the row of its root that is the first."""
 
