@@ -26,8 +26,9 @@ from lilliput.ops import all_ops
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
-from lilliput.plan.lifetimes import distances, lifetimes
+from lilliput.plan.lifetimes import lifetimes
 from lilliput.plan.objective import Optimize
+from lilliput.plan.overlap import distances
 from lilliput.plan.program import Call, Entry, Kind, Program
 from lilliput.report.timeline import timelines
 

@@ -61,7 +61,7 @@ class Cutter:
 
     def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
         self.schedule = Schedule(parts, maps)
-        self.parts, self.maps, self.plain = parts, maps, self.schedule.plain
+        self.maps, self.plain = maps, self.schedule.plain
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -85,7 +85,8 @@ class Cutter:
     def cut(self, limit: float) -> Cut:
         """The cheapest cut whose runs need `limit` bytes or less each; where there is none, the
         cut of the fewest bytes, and among those the cheapest."""
-        if self._labels(self.plain, limit, price=False)[-1]:
+        fast = all(run.most <= limit for run in self.plain)
+        if fast and self._labels(self.plain, limit, price=False)[-1]:
             return self._cheapest(self.plain, limit)
         while True:
             found = max(limit, self.least)
