@@ -112,7 +112,7 @@ def test_distances_are_safe_and_tight(op: Op) -> None:
         said = f"{pair.entry.name}, {pair.call.kernel.name}: {pair.input} at {pair.distance}"
         assert accepted(pair.placed(pair.nearest())), said
         nearer = pair.nearest() - pair.unit
-        if pair.meet(nearer):
+        if pair.meet(nearer) and pair.call.kernel.overlap != "none":
             assert not accepted(pair.placed(nearer)), said
 
 

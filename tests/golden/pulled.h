@@ -24,7 +24,7 @@ extern "C" {
 /* behind the other, PULLED_INPUT_ROW_COUNT elements each; `ctx` is the caller's own. */
 /* Rows are asked for from the first to the last, each once. */
 typedef void (*pulled_rows_fn)(void *ctx, int32_t first, int32_t count, int8_t *rows);
-/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+264 */
+/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+36 */
 const int8_t *pulled_output(void);
 #define PULLED_OUTPUT_COUNT 252
 #define PULLED_OUTPUT_SCALE 0.20000000298023224f

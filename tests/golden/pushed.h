@@ -20,7 +20,7 @@ extern "C" {
 #define PUSHED_INPUT_ZERO_POINT (4)
 #define PUSHED_INPUT_ROWS 13
 #define PUSHED_INPUT_ROW_COUNT 33
-/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+264 */
+/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+36 */
 const int8_t *pushed_output(void);
 #define PUSHED_OUTPUT_COUNT 252
 #define PUSHED_OUTPUT_SCALE 0.20000000298023224f
