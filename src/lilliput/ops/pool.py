@@ -97,10 +97,6 @@ def _max_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
 
 def _regions(node: Node) -> tuple[OperandRule, ...]:
     a = _attrs(node)
-    if node.op is avg_pool2d and _spans(node):
-        return (
-            (Pointwise(0), Reduce(Pointwise(len(node.output.type.shape))), Whole(), Pointwise(3)),
-        )
     rule: OperandRule = (
         Pointwise(0),
         Window(1, a.kernel[0], a.stride[0], 1, a.pad[0]),
@@ -108,6 +104,13 @@ def _regions(node: Node) -> tuple[OperandRule, ...]:
         Pointwise(3),
     )
     return (rule,)
+
+
+def _avg_regions(node: Node) -> tuple[OperandRule, ...]:
+    if not _spans(node):
+        return _regions(node)
+    rows = Reduce(Pointwise(len(node.output.type.shape)))
+    return ((Pointwise(0), rows, Whole(), Pointwise(3)),)
 
 
 def _slide(node: Node, axis: int, outside: tuple[int, int]) -> Attrs:
@@ -218,15 +221,19 @@ ROWS_ADDED = Kernel(
 """The mean of a whole map: an accumulator for each channel, which rows are added to."""
 
 
-def _kernel(name: str, types: Callable[[Node], Mapping[str, str]]) -> Kernel:
+def _several(node: Node) -> str | None:
+    return "the rows of its only window are added as they come" if _spans(node) else None
+
+
+def _kernel(
+    name: str,
+    types: Callable[[Node], Mapping[str, str]],
+    accepts: Callable[[Node], str | None] = lambda node: None,
+) -> Kernel:
     return Kernel(
         name=name,
         source=f"{name}.c",
-        accepts=lambda node: (
-            "the rows of its only window are added as they come"
-            if node.op is avg_pool2d and _spans(node)
-            else None
-        ),
+        accepts=accepts,
         types=types,
         params=_params,
         specialise=SPECIALISE,
@@ -256,12 +263,12 @@ avg_pool2d = register(
         attrs=Pool,
         infer=_infer,
         ref=_avg_ref,
-        regions=_regions,
+        regions=_avg_regions,
         bounds=increasing,
         narrow=narrows,
         slide=_slide,
         cost=lambda node: Cost(ops=_work(node)),
-        kernels=(ROWS_ADDED, _kernel("avg_pool2d", _types)),
+        kernels=(ROWS_ADDED, _kernel("avg_pool2d", _types, _several)),
         samples=SAMPLES,
         dtypes=ACTIVATIONS,
         oracle="TFLM AVERAGE_POOL_2D",
