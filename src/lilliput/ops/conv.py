@@ -289,6 +289,12 @@ conv2d = register(
                 (s8(2, 6, 5, 6, scale=0.7, zero_point=-128),),
                 params=(1, 2),
             ),
+            Sample(  # a dilation of one tap, of channels that are no multiple of four
+                (s8(1, 3, 7, 5, scale=0.1, zero_point=-128), _w(6, 1, 1, 5, channels=True), s32(6)),
+                Conv2d(stride=(2, 2), dilation=(1, 2)),
+                (s8(1, 2, 4, 6, scale=0.7, zero_point=126),),
+                params=(1, 2),
+            ),
             Sample(
                 (s8(1, 9, 8, 6, scale=0.2, zero_point=-128), _w(12, 3, 5, 1, channels=True)),
                 Conv2d(stride=(1, 2), pad=(1, 1, 2, 2), groups=6),

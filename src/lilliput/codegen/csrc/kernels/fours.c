@@ -39,7 +39,7 @@ LL_INLINE void LL_NAME(fours)(const ll_fours_params *p, const ll_in *in, const l
     const int8_t *zeros = (const int8_t *)in[3].base, *weights = (const int8_t *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     const int32_t run = p->kw * p->in_c, depth = p->kh * run;
-    const int32_t near = p->dilation_w == 1 && (p->kw == 1 || in[0].pixel == p->in_c);
+    const int32_t near = p->kw == 1 || (p->dilation_w == 1 && in[0].pixel == p->in_c);
     int32_t *const sums = (int32_t *)scratch;
     int8_t *const patches = (int8_t *)(sums + LL_CHUNK);
     const uint8_t *rows[LL_ROWS];

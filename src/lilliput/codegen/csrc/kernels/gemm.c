@@ -66,7 +66,7 @@ LL_INLINE void ll_gemm_fill(const ll_gemm_params *p, int16_t *columns, const uin
                             int32_t left, int32_t pixels, int32_t in_w, int32_t pixel,
                             const int8_t *zeros, int8_t *patches) {
     const int32_t run = p->kw * p->in_c, room = p->patch, stride = p->stride_w;
-    const int32_t near = p->dilation_w == 1 && (p->kw == 1 || pixel == p->in_c);
+    const int32_t near = p->kw == 1 || (p->dilation_w == 1 && pixel == p->in_c);
     const int32_t direct = near && (p->kh == 1 || run % 4 == 0);
     const int32_t inside = left >= 0 && left + (pixels - 1) * stride + p->kw <= in_w;
     const int8_t *from[4] = {0}; /* of one pixel at least, which compilers do not know */
