@@ -64,7 +64,7 @@ def spans(entry: Entry) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     at = 0
     for step in entry.steps:
-        count = len(step.body) if isinstance(step, Loop) else 1
+        count = len(leaves(step))
         found.append((at, at + count - 1))
         at += count
     return found
@@ -116,10 +116,10 @@ def _passes(step: Step, name: str, places: Sequence[int]) -> bool:
     and rows that are read in the same iterations, and never again."""
     if not isinstance(step, Loop):
         return True
-    body = [step.body[i] for i in range(min(places), max(places) + 1) if i in places]
+    body = [step.body[i] for i in sorted(set(places))]
     maker = body[0].step
     if isinstance(maker, Call) and maker.scratch is not None and maker.scratch.buffer == name:
-        return len(set(places)) == 1 and not maker.kernel.carry(maker.node)
+        return len(body) == 1 and not maker.kernel.carry(maker.node)
     made = [v for v in writes_of(maker) if v.buffer == name]
     if not made or any(v.buffer == name for t in body[1:] for v in writes_of(t.step)):
         return False

@@ -79,7 +79,10 @@ class Cutter:
         least = self.cut(0)
         found = [self.cut(inf)]
         while (nbytes := found[-1].nbytes) > least.nbytes:
-            found.append(self.cut(max(least.limit, min(nbytes - 1, nbytes * STEP))))
+            smaller = self.cut(max(least.limit, min(nbytes - 1, nbytes * STEP)))
+            if smaller.nbytes >= nbytes:  # loops that turned out not to stream were refused since
+                break
+            found.append(smaller)
         return found
 
     def cut(self, limit: float) -> Cut:
