@@ -16,24 +16,38 @@ MAX_FILE = 2**31 - 1
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file as it was found; `io` as `tflite.reader` has it."""
+
+    path: Path
+    data: bytes
+    io: str
+
+    @property
+    def name(self) -> str:
+        """What the module is called."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
 class Format:
-    """A format that can be read: how its bytes begin, and `read(data, name, io)`."""
+    """A format that can be read, and how its bytes tell that a file is of it."""
 
     title: str
     matches: Callable[[bytes], bool]
-    read: Callable[[bytes, str, str], Module]
+    read: Callable[[Source], Module]
 
 
 FORMATS = (
     Format(
         "TensorFlow Lite (.tflite)",
         lambda data: data[4:8] == b"TFL3",
-        lambda data, name, io: read_tflite(data, name=name, io=io),
+        lambda file: read_tflite(file.data, name=file.name, io=file.io),
     ),
     Format(
         "Lilliput module (.lilliput)",
         lambda data: MARK in data[:256],
-        lambda data, name, io: load(data, registry.get),
+        lambda file: load(file.data, registry.get),
     ),
 )
 
@@ -55,7 +69,7 @@ def load_model(path: str | Path, *, io: str = "int8") -> Module:
         ) from e
     for format in FORMATS:
         if format.matches(data):
-            return format.read(data, path.stem, io)
+            return format.read(Source(path, data, io))
     raise FormatError(
         "not a model that can be read",
         where=str(path),
