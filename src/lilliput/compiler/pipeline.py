@@ -31,6 +31,7 @@ from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.ir.verify import verify
 from lilliput.passes.canonicalize import Canonicalize
+from lilliput.passes.layout import Layout, RowsOfPixels
 from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.passes.streaming import Stream, Streamed
 from lilliput.passes.streaming import stream as streamed
@@ -41,7 +42,7 @@ from lilliput.report import Linked, Summary, require_fit, shrinking, streaming, 
 
 Log = Callable[[str], None]
 Feed = Literal["memory", "callback", "push"]
-PASSES = (Canonicalize(),)
+PASSES = (Layout(), Canonicalize())
 
 
 def quiet(_: str) -> None:
@@ -145,20 +146,22 @@ class Compiled:
         return {**value, "plan": {key: value.pop(key) for key in planned}}
 
 
-def load(path: str | Path, *, io: str = "int8") -> Model:
-    """Reads a network; `io="float"` keeps float inputs and outputs of a quantised one.
+def load(path: str | Path, *, io: str = "int8", channels_last: bool = False) -> Model:
+    """Reads a network; `io="float"` keeps float inputs and outputs of a quantised one,
+    `channels_last` has pictures (1,C,H,W) come and go as rows of pixels (1,H,W,C).
 
     Raises FormatError, UnsupportedError (all operators at once) or GraphError.
     """
-    model = from_module(load_model(path, io=io))
+    model = from_module(load_model(path, io=io), channels_last=channels_last)
     data = Path(path).read_bytes()
     return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
 
 
-def from_module(module: Module) -> Model:
-    """A module built by hand, verified after every pass."""
+def from_module(module: Module, *, channels_last: bool = False) -> Model:
+    """A module built by hand, verified after every pass; `channels_last` as in `load`."""
     verify(module)
-    for step in PASSES:
+    first, *rest = PASSES
+    for step in (first, *((RowsOfPixels(),) if channels_last else ()), *rest):
         module = step(module)
         verify(module)
     return Model(module)
