@@ -24,6 +24,7 @@ from lilliput.ops.numeric import (
     requant,
     requant_s64,
     saturate,
+    scale_even,
     wrap32,
 )
 from lilliput.ops.registry import register
@@ -103,6 +104,14 @@ def multipliers(node: Node) -> tuple[list[int], list[int]]:
     return [m for m, _ in pairs], [s for _, s in pairs]
 
 
+def float_scales(node: Node) -> Array:
+    """float32 (O): what ONNX Runtime scales the sums of each output channel by."""
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    assert w.quant is not None
+    scales = np.float32(x.scale) * np.array(w.quant.scale, np.float32) / np.float32(y.scale)
+    return np.broadcast_to(scales.astype(np.float32), (y.shape[-1],))
+
+
 @np.errstate(all="ignore")
 def check_multipliers(node: Node) -> None:
     """Raises TypeMismatch where the scales of a product have no ratio that can be applied."""
@@ -112,6 +121,9 @@ def check_multipliers(node: Node) -> None:
     for what, type in (("activations", x), ("result", y)):
         one = type.quant is not None and type.quant.is_per_tensor
         check(one, f"scale of the {what}", "one", str(type.quant))
+    wide = acc_type(node) is DType.S64
+    even = layer(node).rounding is Rounding.EVEN
+    check(not (wide and even), "rounding to even of 64-bit sums", "32-bit sums", x.dtype.value)
     channels = y.shape[-1]
     counts = len(w.quant.scale) if w.quant is not None else 0
     check(counts in (1, channels), "scales of the weights", f"1 or {channels}", counts)
@@ -123,6 +135,9 @@ def requantize(node: Node, acc: Array) -> Array:
     y, attrs = node.output.type, layer(node)
     if is_raw(node) or y.dtype.is_float:
         return acc.astype(y.dtype.numpy)
+    if attrs.rounding is Rounding.EVEN:
+        scaled = scale_even(wrap32(acc), float_scales(node), y.zero_point, y.dtype.bounds)
+        return scaled.astype(y.dtype.numpy)
     mult, shift = multipliers(node)
     if acc_type(node) is DType.S64:
         scaled = requant_s64(acc, mult, shift)

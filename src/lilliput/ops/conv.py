@@ -38,6 +38,7 @@ from lilliput.ops.conv_kernels import (
 )
 from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
+from lilliput.ops.numeric import Rounding
 from lilliput.ops.registry import register
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
 from lilliput.ops.sums import conv_slide, sum_bounds, sum_contraction, sum_narrow
@@ -287,6 +288,18 @@ conv2d = register(
                 (s8(2, 6, 5, 4, scale=0.1, zero_point=11), _w(6, 1, 1, 4, channels=True), s32(6)),
                 Conv2d(),
                 (s8(2, 6, 5, 6, scale=0.7, zero_point=-128),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 6, 5, 3, scale=0.1, zero_point=11), _w(6, 3, 3, 3, channels=True), s32(6)),
+                Conv2d(pad=(1, 1, 0, 1), rounding=Rounding.EVEN),
+                (s8(1, 6, 4, 6, scale=0.7, zero_point=-128),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 7, 6, 4, scale=0.1, zero_point=-3), _w(4, 3, 3, 1, channels=True), s32(4)),
+                Conv2d(pad=(1, 1, 1, 1), groups=4, rounding=Rounding.EVEN),
+                (s8(1, 7, 6, 4, scale=0.3, zero_point=5),),
                 params=(1, 2),
             ),
             Sample(  # a dilation of one tap, of channels that are no multiple of four

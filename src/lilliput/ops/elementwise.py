@@ -22,7 +22,16 @@ from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops.bounds import monotone
 from lilliput.ops.common import check
-from lilliput.ops.numeric import Ints, Rounding, quantize_multiplier, requant, saturate, wrap32
+from lilliput.ops.numeric import (
+    Ints,
+    Rounding,
+    quantize_multiplier,
+    requant,
+    round_even,
+    saturate,
+    scale_even,
+    wrap32,
+)
 from lilliput.ops.registry import register
 from lilliput.ops.scaling import scaled, stored
 
@@ -116,8 +125,16 @@ def pair(
     return TensorType(broadcast_shape((a.shape, b.shape)), a.dtype, a.quant)
 
 
-def _binary_infer(_: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    return (pair(types, BINARY_DTYPES),)
+def check_fixed(rounding: Rounding) -> None:
+    """Raises TypeMismatch for a rounding by floats, where there is none."""
+    check(rounding is not Rounding.EVEN, "rounding", "double or single", rounding.value)
+
+
+def _binary_infer(a: Binary, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    found = pair(types, BINARY_DTYPES)
+    if a.rounding is Rounding.EVEN:
+        check(found.dtype is DType.S8, "rounding to even", "int8", found.dtype.value)
+    return (found,)
 
 
 def symmetric(types: Sequence[TensorType]) -> None:
@@ -179,6 +196,8 @@ def _sum_ref(sign: int) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
             with np.errstate(over="ignore"):
                 return (np.asarray(np.add(a, b) if sign > 0 else np.subtract(a, b)),)
         exact = [v.astype(np.int64) for v in operands]
+        if _rounding(node) is Rounding.EVEN:
+            return (_sum_even(node, sign, exact),)
         p, rounding = _rescale(node), _rounding(node)
         left, right = (
             requant((x - v.type.zero_point) << p.left, *scale, rounding)
@@ -190,6 +209,29 @@ def _sum_ref(sign: int) -> Callable[[Node, Sequence[Array]], tuple[Array, ...]]:
     return ref
 
 
+def _ratios(node: Node, sign: int) -> tuple[np.float32, np.float32, np.float32]:
+    """What ONNX Runtime multiplies the stored a and b by, and what it adds first."""
+    a, b, y = (v.type for v in (*node.inputs, node.output))
+    left, right = (np.float32(t.scale) / np.float32(y.scale) for t in (a, b))
+    right = right if sign > 0 else -right
+    rest = left * np.float32(a.zero_point) + right * np.float32(b.zero_point)
+    return left, right, np.float32(y.zero_point) - rest
+
+
+def _sum_even(node: Node, sign: int, operands: Sequence[Ints]) -> Array:
+    y, (left, right, start) = node.output.type, _ratios(node, sign)
+    a, b = (v.astype(np.float32) for v in operands)
+    total = (start + a * left) + b * right
+    return round_even(total, y.dtype.bounds).astype(y.dtype.numpy)
+
+
+def _sum_even_c(node: Node, sign: int, args: Sequence[str]) -> str:
+    (left, right, start), (low, high) = _ratios(node, sign), node.output.type.dtype.bounds
+    first = f"({c_float(float(start))} + (float){args[0]} * {c_float(float(left))})"
+    second = f"(float){args[1]} * {c_float(float(right))}"
+    return f"ll_round_even({first} + {second}, {low}, {high})"
+
+
 def _sum_c(sign: int) -> Callable[[Node, Sequence[str]], str]:
     symbol, wrap = ("+", "ll_wrap_add") if sign > 0 else ("-", "ll_wrap_sub")
 
@@ -199,6 +241,8 @@ def _sum_c(sign: int) -> Callable[[Node, Sequence[str]], str]:
             return f"({args[0]} {symbol} {args[1]})"
         if unscaled(y):
             return f"{wrap}{wide(y)}({args[0]}, {args[1]})"
+        if _rounding(node) is Rounding.EVEN:
+            return _sum_even_c(node, sign, args)
         p, rounding = _rescale(node), _rounding(node)
         reach = [_reach(v.type) for v in node.inputs]
         parts = [
@@ -252,6 +296,11 @@ def _product_scale(node: Node) -> tuple[int, int]:
     return quantize_multiplier(a * b / y)
 
 
+def _float_scale(node: Node) -> np.float32:
+    a, b, y = (np.float32(v.type.scale) for v in (*node.inputs, node.output))
+    return a * b / y
+
+
 def _mul_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     y = node.output.type
     if y.dtype.is_float:
@@ -264,6 +313,9 @@ def _mul_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
         x.astype(np.int64) - v.type.zero_point for x, v in zip(operands, node.inputs, strict=True)
     )
     product: Ints = a * b
+    if _rounding(node) is Rounding.EVEN:
+        scaled = scale_even(product, _float_scale(node), y.zero_point, y.dtype.bounds)
+        return (scaled.astype(y.dtype.numpy),)
     return (
         saturate(
             wrap32(requant(product, *_product_scale(node), _rounding(node)) + y.zero_point), y
@@ -278,6 +330,11 @@ def _mul_c(node: Node, args: Sequence[str]) -> str:
     if unscaled(y):
         return f"ll_wrap_mul{wide(y)}({args[0]}, {args[1]})"
     a, b = (less(x, v.type.zero_point) for x, v in zip(args, node.inputs, strict=True))
+    if _rounding(node) is Rounding.EVEN:
+        low, high = (bound - y.zero_point for bound in y.dtype.bounds)
+        scale = c_float(float(_float_scale(node)))
+        scaled = f"ll_scale_even({a} * {b}, {scale}, {low}, {high})"
+        return f"({scaled} + {y.zero_point})" if y.zero_point else scaled
     largest = math.prod(_reach(v.type) for v in node.inputs)
     return stored(f"({a} * {b})", *_product_scale(node), largest, y, _rounding(node))
 
@@ -351,6 +408,8 @@ def _pairs(mul: bool) -> tuple[Sample, ...]:
         Sample((s8(3, 1, 5, scale=0.5), s8(3, 4, 1, scale=0.25, zero_point=1)),
                _ONCE, (s8(3, 4, 5, scale=4.0, zero_point=-128),)),
         Sample((s8(1, scale=1e-6), s8(6, scale=200.0)), Binary(), (s8(6, scale=0.01),)),
+        Sample((s8(2, 7, scale=0.1, zero_point=-128), s8(7, scale=0.03, zero_point=12)),
+               Binary(Rounding.EVEN), (s8(2, 7, scale=0.12, zero_point=-128),)),
         Sample((s16(2, 9, scale=0.001), s16(2, 9, scale=0.0004)), Binary(),
                (s16(2, 9, scale=0.002),)),
         Sample((s16(4, 3, scale=0.1, zero_point=zero), s16(1, scale=0.3)), _ONCE,

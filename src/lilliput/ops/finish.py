@@ -22,8 +22,18 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Finish
 from lilliput.ir.types import Array, DType
-from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, layer, multipliers, resumes
+from lilliput.ops.accumulate import (
+    Conv2d,
+    Linear,
+    acc_type,
+    float_scales,
+    is_raw,
+    layer,
+    multipliers,
+    resumes,
+)
 from lilliput.ops.common import REQUANT_C
+from lilliput.ops.elementwise import c_float
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.scaling import MOST_SHIFT, narrowed
 
@@ -56,6 +66,8 @@ def _finish(b: Builder, node: Node, *, doubled: bool) -> Finish:
     y = node.output.type
     if is_raw(node) or y.dtype.is_float:
         return Finish(lambda acc, load: f"{acc} >> 1" if doubled else acc)
+    if layer(node).rounding is Rounding.EVEN:
+        return _even(b, node, doubled=doubled)
     mult, shift = (np.array(x, np.int64) for x in multipliers(node))
     form = _short if _is_short(b, node, shift) else _general
     return form(b, node, mult, shift, doubled=doubled)
@@ -164,3 +176,19 @@ def _general(b: Builder, node: Node, mult: Array, shift: Array, *, doubled: bool
         return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
 
     return Finish(c, numbers.operands())
+
+
+def _even(b: Builder, node: Node, *, doubled: bool) -> Finish:
+    """By a float32 for each channel, a literal where all channels agree."""
+    y, scales = node.output.type, float_scales(node)
+    low, high = (bound - y.zero_point for bound in y.dtype.bounds)
+    one = c_float(float(scales[0])) if (scales == scales[0]).all() else None
+    operands = () if one else (b.param(f"{node.output.name}/scale", np.array(scales)),)
+
+    def c(acc: str, load: Load) -> str:
+        single = f"({acc} >> 1)" if doubled else acc
+        scale = one or load(operands[0])
+        scaled = f"ll_scale_even({single}, {scale}, {low}, {high})"
+        return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
+
+    return Finish(c, operands)

@@ -21,10 +21,12 @@ INT32_MIN = -(2**31)
 
 
 class Rounding(Enum):
-    """How an accumulator is scaled: TFLM rounds twice, LiteRT's single-rounding build once."""
+    """How an accumulator is scaled: TFLM rounds twice, LiteRT's single-rounding build once, ONNX
+    Runtime by a float32, with ties to even."""
 
     DOUBLE = "double"
     SINGLE = "single"
+    EVEN = "even"
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -97,6 +99,23 @@ def requant_s64(a: npt.ArrayLike, mult: npt.ArrayLike, shift: npt.ArrayLike) -> 
     reduced = np.where(mult < 0x7FFF0000, (mult + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - shift
     return wrap32((a * reduced + (np.int64(1) << (total - 1))) >> total)
+
+
+def round_even(a: npt.ArrayLike, bounds: tuple[int, int]) -> Ints:
+    """float32 cut off to `bounds` and rounded to the nearest integer, of two the even one."""
+    low, high = (np.float32(b) for b in bounds)
+    return np.rint(np.clip(np.asarray(a, np.float32), low, high)).astype(np.int64)
+
+
+def scale_even(
+    a: npt.ArrayLike, scale: npt.ArrayLike, zero_point: int, bounds: tuple[int, int]
+) -> Ints:
+    """int32 times a float32 scale, rounded to even between what `bounds` leave around the zero
+    point, plus that: as ONNX Runtime's MLAS does."""
+    low, high = (b - zero_point for b in bounds)
+    with np.errstate(over="ignore"):
+        product = np.asarray(a, np.int64).astype(np.float32) * np.asarray(scale, np.float32)
+    return round_even(product, (low, high)) + zero_point
 
 
 def saturate(a: npt.ArrayLike, type: TensorType) -> npt.NDArray[np.generic]:

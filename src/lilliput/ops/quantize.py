@@ -24,6 +24,7 @@ from lilliput.ops.elementwise import (
     broadcast_regions,
     c_float,
     c_int,
+    check_fixed,
     check_quantised,
     clamped,
 )
@@ -166,6 +167,7 @@ dequantize = register(
 def _requantize_infer(a: Requantize, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     x = _one(types, INTEGERS)
     check_quantised(x)
+    check_fixed(a.rounding)
     _check_result(a.dtype, INTEGERS)
     return (x.with_dtype(a.dtype, x.quant if a.dtype is x.dtype else Quant.per_tensor(x.scale)),)
 

@@ -28,6 +28,7 @@ from lilliput.ops.accumulate import (
 )
 from lilliput.ops.bounds import scales_exactly
 from lilliput.ops.common import margins, narrows
+from lilliput.ops.numeric import Rounding
 
 WIDE = 1 << 46
 """Sums in int64 below this are scaled without overflow."""
@@ -101,10 +102,13 @@ def _stored(node: Node, low: Array, high: Array) -> Range | None:
         floor, ceiling = acc.bounds
         fits = (low >= floor) & (high <= ceiling)
         return Range(np.where(fits, low, floor), np.where(fits, high, ceiling), (low, high))
+    even = layer(node).rounding is Rounding.EVEN
     mult, shift = (np.array(a) for a in multipliers(node))
     if (mult < 0).any():
         return None
-    if acc is DType.S64:
+    if even:
+        fits = scales_exactly(low, high, 0)
+    elif acc is DType.S64:
         room = 1 << 31
         fits = (abs(low) < WIDE) & (abs(high) < WIDE)
         fits &= (np.maximum(abs(low), abs(high)) >> np.maximum(-shift, 0)) << np.maximum(

@@ -355,6 +355,14 @@ ROWS = (
         litert=(F, S32),
     ),
     Row(
+        "erf",
+        "y = erf(x), the error function",
+        lambda _, x: floatmath.erf(x),
+        lambda _, x: f"ll_erff({x})",
+        _ROUGH,
+        tflm=(),
+    ),
+    Row(
         "floor",
         "y = the largest integer that is not above x",
         lambda _, x: np.floor(x),

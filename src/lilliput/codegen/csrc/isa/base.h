@@ -214,6 +214,23 @@ LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
     return (int32_t)(((int64_t)a * mult + round) >> total);
 }
 
+/* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 * 2^23
+ * leaves no bit below one, so that adding it rounds. */
+LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
+    v = v < (float)low ? (float)low : v;
+    v = v > (float)high ? (float)high : v;
+    union {
+        float value;
+        int32_t bits;
+    } u = {v + 12582912.0f};
+    return u.bits - 0x4B400000;
+}
+
+/* a * scale in float, rounded so: ONNX Runtime's requantisation. */
+LL_INLINE int32_t ll_scale_even(int32_t a, float scale, int32_t low, int32_t high) {
+    return ll_round_even((float)a * scale, low, high);
+}
+
 /* 64-bit accumulators (int16 activations): a multiplier of 15 bits, one rounding. */
 LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {
     int32_t reduced = mult < 0x7FFF0000 ? (mult + (1 << 15)) >> 16 : 0x7FFF;
