@@ -14,7 +14,8 @@ import numpy as np
 
 from lilliput.data.sets import Array, DataSet, Example, Reading, gather
 from lilliput.data.tables import numbers
-from lilliput.errors import DataError, MissingTool, Problem
+from lilliput.errors import DataError, Problem
+from lilliput.optional import need
 
 SPLIT_NAMES: Final = frozenset({"train", "val", "valid", "validation", "test", "calibration"})
 
@@ -64,20 +65,15 @@ def _examples(root: Path, path: Path, reading: Reading) -> list[Example]:
 def _picture(path: Path, reading: Reading) -> list[Array]:
     """(rows, columns, channels) uint8: the largest centred part of the shape that is asked for,
     scaled by area where it gets smaller."""
+    image_of, fitted = (need(f"PIL.{name}", "data", "pictures") for name in ("Image", "ImageOps"))
     try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise MissingTool(
-            "pictures need Pillow", where=str(path), hint='pip install "lilliput[data]"'
-        ) from None
-    try:
-        with Image.open(path) as file:
+        with image_of.open(path) as file:
             image = file.convert("RGB" if reading.channels == 3 else "L")
-    except (OSError, ValueError, Image.DecompressionBombError) as e:
+    except (OSError, ValueError, image_of.DecompressionBombError) as e:
         raise DataError("not a picture", where=str(path), found=str(e)[:120]) from None
     if reading.size is not None:
         rows, columns = reading.size
-        image = ImageOps.fit(image, (columns, rows), Image.Resampling.BILINEAR)
+        image = fitted.fit(image, (columns, rows), image_of.Resampling.BILINEAR)
     pixels = np.asarray(image, np.uint8)
     return [pixels.reshape(*pixels.shape[:2], reading.channels)]
 
@@ -114,12 +110,7 @@ def _wave(path: Path) -> tuple[Array, int]:
 
 
 def _coded(path: Path) -> tuple[Array, int]:
-    try:
-        import soundfile
-    except ImportError:
-        raise MissingTool(
-            "this sound needs soundfile", where=str(path), hint='pip install "lilliput[data]"'
-        ) from None
+    soundfile = need("soundfile", "data", "coded sounds")
     try:
         x, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as e:
