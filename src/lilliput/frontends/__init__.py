@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import FormatError
+from lilliput.frontends.checkpoints import (
+    is_architecture,
+    is_pickle,
+    read_architecture,
+    read_checkpoint,
+)
 from lilliput.frontends.tflite.reader import read as read_tflite
 from lilliput.ir import Module
 from lilliput.ir.text import MARK, load
@@ -49,6 +55,16 @@ FORMATS = (
         lambda data: MARK in data[:256],
         lambda file: load(file.data, registry.get),
     ),
+    Format(
+        "checkpoint of MCUNet or tiny-training (.pth, .pkl)",
+        is_pickle,
+        lambda file: read_checkpoint(file.data, file.path),
+    ),
+    Format(
+        "architecture of MCUNet (.json)",
+        is_architecture,
+        lambda file: read_architecture(file.data, file.name),
+    ),
 )
 
 
@@ -73,6 +89,6 @@ def load_model(path: str | Path, *, io: str = "int8") -> Module:
     raise FormatError(
         "not a model that can be read",
         where=str(path),
-        expected=" or ".join(f.title for f in FORMATS),
+        expected=", ".join(f.title for f in FORMATS),
         found=f"{len(data)} bytes beginning with {data[:16]!r}" if data else "an empty file",
     )
