@@ -33,6 +33,8 @@ EXACT = Bound(0.0, 0.0)
 BOUNDS = {
     # float32 networks: the same arithmetic, summed in another order.
     "TFLite Micro": Bound(1e-6, 2.5e-5),
+    # float32 networks from ONNX files, and the float ends of quantised ones.
+    "ONNX Runtime": Bound(2e-6, 5e-5),
     # int8 weights with float activations: LiteRT quantises the activations of every layer to
     # eight bits on the fly, we multiply by the dequantised weights.
     "LiteRT": Bound(0.01, 0.05),

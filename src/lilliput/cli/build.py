@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 @common.model
 @common.stream_axis
 @common.hop
-@common.io
+@common.ends
 @common.json
-def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_json: bool) -> None:
+def inspect(
+    model: str, stream_axis: str | None, hop: int | None, ends: common.Ends, as_json: bool
+) -> None:
     """Shows the layers of a network, or why it would not compile."""
     from lilliput import compiler
 
-    found = compiler.inspect(common.load(model, io, stream_axis, hop))
+    found = compiler.inspect(common.load(model, ends, stream_axis, hop))
     common.show(as_json, found.to_json(), compiler.inspection_text(found))
 
 
@@ -46,7 +48,7 @@ def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_js
 @common.compiler("none")
 @common.stream_axis
 @common.hop
-@common.io
+@common.ends
 @common.feed
 @click.option(
     "--project",
@@ -69,7 +71,7 @@ def compile_(
     compiler: str,
     stream_axis: str | None,
     hop: int | None,
-    io: str,
+    ends: common.Ends,
     feed: Feed,
     project: Kind | None,
     force: bool,
@@ -86,7 +88,7 @@ def compile_(
         require_start(board)
     pipeline.require_free(Path(out), force=force)
     options = common.options(compiler, optimize, shrink, feed, exact, ram)
-    network = common.load(model, io, stream_axis, hop, shrink)
+    network = common.load(model, ends, stream_axis, hop, shrink)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -115,7 +117,7 @@ def compile_(
 @common.compiler()
 @common.stream_axis
 @common.hop
-@common.io
+@common.ends
 @common.feed
 @common.emulator
 @click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
@@ -132,7 +134,7 @@ def check(
     compiler: str,
     stream_axis: str | None,
     hop: int | None,
-    io: str,
+    ends: common.Ends,
     feed: Feed,
     emulator: str,
     allow_missing: bool,
@@ -147,7 +149,7 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        common.load(model, io, stream_axis, hop, shrink),
+        common.load(model, ends, stream_axis, hop, shrink),
         devices.load(device),
         samples=samples,
         seed=seed,
@@ -204,7 +206,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.compiler()
 @common.stream_axis
 @common.hop
-@common.io
+@common.ends
 @common.feed
 @click.option(
     "--blocks",
@@ -226,7 +228,7 @@ def profile(
     compiler: str,
     stream_axis: str | None,
     hop: int | None,
-    io: str,
+    ends: common.Ends,
     feed: Feed,
     blocks: int,
     as_json: bool,
@@ -236,7 +238,7 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        common.load(model, io, stream_axis, hop, shrink),
+        common.load(model, ends, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
         options=common.options(compiler, optimize, shrink, feed, exact, ram),

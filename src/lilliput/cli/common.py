@@ -6,11 +6,13 @@ standard error, so that a pipe sees only what was asked for.
 
 from __future__ import annotations
 
+import functools
 import json as json_text
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -58,13 +60,38 @@ shrink = click.option(
     default=True,
     help="Leave out what provably does not matter to the outputs, or compile all of it.",
 )
-io = click.option(
-    "--io",
-    type=click.Choice(["int8", "float"]),
-    default="int8",
-    show_default=True,
-    help="What the ends of a quantised network are.",
-)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the ends of a network are: integers or floats, rows of pixels or maps."""
+
+    io: str
+    channels_last: bool
+
+
+def ends(command: F) -> F:
+    """The options that say what a network takes and gives; they arrive as `ends`."""
+
+    @click.option(
+        "--io",
+        type=click.Choice(["int8", "float"]),
+        default="int8",
+        show_default=True,
+        help="What the ends of a quantised network are.",
+    )
+    @click.option(
+        "--channels-last",
+        is_flag=True,
+        help="Pictures that the file has channels first come and go as rows of pixels.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, io: str, channels_last: bool, **more: Any) -> Any:
+        return command(*args, ends=Ends(io, channels_last), **more)
+
+    return cast(F, wrapped)
+
+
 feed = click.option(
     "--input",
     "feed",
@@ -149,13 +176,13 @@ def size(text: str, where: str) -> int:
 
 
 def load(
-    path: str, io: str, stream_axis: str | None, hop: int | None, shrink: bool = True
+    path: str, ends: Ends, stream_axis: str | None, hop: int | None, shrink: bool = True
 ) -> Model:
     """The network of a file, or its step over time."""
     from lilliput import compiler
     from lilliput.passes.streaming import Stream
 
-    network = compiler.load(path, io=io)
+    network = compiler.load(path, io=ends.io, channels_last=ends.channels_last)
     if stream_axis is None:
         if hop is not None:
             raise UsageError("--hop says how a step over time goes", hint="add --stream-axis time")

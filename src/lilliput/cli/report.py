@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @common.exact
 @common.shrink
 @common.compiler("none")
-@common.io
+@common.ends
 @common.profile
 @common.json
 def report(
@@ -43,7 +43,7 @@ def report(
     exact: bool,
     shrink: bool,
     compiler: str,
-    io: str,
+    ends: common.Ends,
     profiled: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +57,7 @@ def report(
         summary = _of_folder(path, device, profiled=profiled)
     else:
         options = common.options(compiler, optimize, shrink, exact=exact, ram=ram)
-        summary = _of_network(path, device, options, io, profiled=profiled)
+        summary = _of_network(path, device, options, ends, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")
     text = reports.report(summary, ascii_only=plain or not _shows_blocks())
@@ -79,7 +79,7 @@ def _of_folder(path: str, device: str | None, *, profiled: bool) -> Summary:
 
 
 def _of_network(
-    path: str, device: str | None, options: Options, io: str, *, profiled: bool
+    path: str, device: str | None, options: Options, ends: common.Ends, *, profiled: bool
 ) -> Summary:
     from lilliput import compiler as pipeline
     from lilliput import devices
@@ -91,7 +91,10 @@ def _of_network(
             expected="--device NAME",
             hint="`lilliput devices` lists all; a folder that compile wrote needs none",
         )
-    board, network = devices.load(device), pipeline.load(path, io=io)
+    board, network = (
+        devices.load(device),
+        pipeline.load(path, io=ends.io, channels_last=ends.channels_last),
+    )
     compiled = pipeline.compile(network, board, options, common.log, must_fit=False)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)

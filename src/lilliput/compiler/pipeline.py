@@ -26,12 +26,13 @@ from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import EmulationError, MissingTool, Problem
 from lilliput.frontends import load_model
+from lilliput.frontends.onnx import matches as is_onnx
 from lilliput.ir.interp import Run, Session
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.ir.verify import verify
 from lilliput.passes.canonicalize import Canonicalize
-from lilliput.passes.layout import Layout, RowsOfPixels
+from lilliput.passes.layout import Layout, rows_of_pixels
 from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.passes.streaming import Stream, Streamed
 from lilliput.passes.streaming import stream as streamed
@@ -54,11 +55,15 @@ class Model:
     """A network as it was read: verified and in canonical form.
 
     tflite : the bytes of the .tflite file it came from, for other implementations to run
+    onnx : the path of the ONNX file it came from, for the same
+    rows : inputs and outputs that are rows of pixels where the file has maps, channels first
     stream : of a step over time: what it stands for
     """
 
     module: Module
     tflite: bytes | None = field(default=None, repr=False)
+    onnx: Path | None = field(default=None, repr=False)
+    rows: frozenset[str] = frozenset()
     stream: OverTime | None = field(default=None, repr=False)
 
     @cached_property
@@ -154,17 +159,21 @@ def load(path: str | Path, *, io: str = "int8", channels_last: bool = False) -> 
     """
     model = from_module(load_model(path, io=io), channels_last=channels_last)
     data = Path(path).read_bytes()
+    if is_onnx(data):
+        return replace(model, onnx=Path(path))
     return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
 
 
 def from_module(module: Module, *, channels_last: bool = False) -> Model:
     """A module built by hand, verified after every pass; `channels_last` as in `load`."""
     verify(module)
-    first, *rest = PASSES
-    for step in (first, *((RowsOfPixels(),) if channels_last else ()), *rest):
+    rows = frozenset[str]()
+    for step in PASSES:
         module = step(module)
+        if channels_last and isinstance(step, Layout):
+            module, rows = rows_of_pixels(module)
         verify(module)
-    return Model(module)
+    return Model(module, rows=rows)
 
 
 def over_time(

@@ -27,7 +27,7 @@ from lilliput.compiler.pipeline import (
     refuse_foreign_instructions,
 )
 from lilliput.devices.device import Core, Device
-from lilliput.emu import oracle, prove
+from lilliput.emu import onnx_oracle, oracle, prove
 from lilliput.emu.analysis import stack_bound
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
@@ -46,10 +46,11 @@ _QEMU = {"arm": "qemu-system-arm", "riscv": "qemu-system-riscv32"}
 class Check:
     """What the ways gave.
 
-    exact : all ways give the same bits; None for networks with floats, see `agree`
+    exact : all ways give the same bits; None for networks with floats, see `agree`; of networks
+        from ONNX files our own three ways do
     agree : NumPy, host C and emulated C give the same bits, floats too
-    within_bound : a network with floats is as near to the oracle as `lilliput.tolerances` says;
-        None for other networks, and where no oracle could be run
+    within_bound : a network with floats is as near to the oracle as `lilliput.tolerances` says, an
+        integer one from an ONNX file within one step of a scale; None for other networks, and where no oracle could be run
     missing : ways that had to be run and could not, with the reason
     not_installed : oracles that could not be run, with the reason; they are extras
     stack, arena : (measured bytes, bytes promised)
@@ -142,7 +143,8 @@ def check(
     log: Log = quiet,
 ) -> Check:
     """Compares NumPy, the C on this machine and the C on an emulated core, tensor by tensor,
-    and NumPy with TFLite Micro where the model is a .tflite file and it is installed.
+    and NumPy with TFLite Micro where the model is a .tflite file and it is installed, with ONNX
+    Runtime where it is an ONNX file.
 
     Where something was left out, C is held against what is left, and that against the network
     as it was read: in all outputs and in every channel that is left of what lies between.
@@ -194,11 +196,12 @@ def check(
     agree = proof.exact and all(way.difference is None for way in originals)
     floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
     near = all(way.difference is None for way in others)
+    bounded = read_as.onnx is not None  # whose integers may be a step apart
     saturated, outputs = _saturation(proof.expected)
     return Check(
-        exact=None if floats else agree and near,
+        exact=None if floats else agree and (near or bounded),
         agree=agree,
-        within_bound=near if floats and others else None,
+        within_bound=near if (floats or bounded) and others else None,
         ways=(*originals, *proof.ways, *others),
         missing=missing,
         not_installed=not_installed,
@@ -306,6 +309,8 @@ def _oracle(
     log: Log,
 ) -> list[prove.WayResult]:
     """The outputs of another implementation that reads the same file; nothing for other files."""
+    if model.onnx is not None:
+        return _onnx(model, model.onnx, calls, expected, not_installed, log)
     if model.tflite is None:
         return []
     log("TFLite Micro")
@@ -323,6 +328,30 @@ def _oracle(
         return []
     graph = model.module.graphs[entry]
     return [oracle.compare(run, graph, ports[1], expected, floats=floats)]
+
+
+def _onnx(
+    model: Model,
+    path: Path,
+    calls: Sequence[prove.Call],
+    expected: Sequence[Run],
+    not_installed: dict[str, str],
+    log: Log,
+) -> list[prove.WayResult]:
+    """What ONNX Runtime makes of the same file."""
+    log(onnx_oracle.NAME)
+    entry = model.module.entry
+    inputs, outputs = model.module.inputs(entry), model.module.outputs(entry)
+    given = [tuple(c.inputs[v.name] for v in inputs) for c in calls]
+    shown = onnx_oracle.ends(model.module.graphs[entry], outputs)
+    cut = [one.tensor for one in shown]
+    try:
+        found = onnx_oracle.run(path, inputs, given, model.rows, cut)
+    except LilliputError as e:
+        not_installed[onnx_oracle.NAME] = str(e)
+        return []
+    shown = shown or tuple(onnx_oracle.Shown(v.name, v) for v in outputs)
+    return [onnx_oracle.compare(shown, found, expected, model.rows)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -26,6 +24,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from lilliput import errors
+from lilliput.emu.child import run_module
 from lilliput.emu.prove import Difference, WayResult
 from lilliput.frontends.tflite.flatbuf import decode
 from lilliput.frontends.tflite.schema import CODES, IDENTIFIER, Model, SubGraph
@@ -90,7 +89,7 @@ def run(
             "quant": [[t.scale, t.zero_point] if t.quant else None for t in types],
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _child(folder, timeout)
+        run_module("lilliput.emu.oracle", folder, "TFLite Micro", timeout)
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if not result["name"]:
             raise errors.EmulationError("the file is refused", found="; ".join(result["refused"]))
@@ -165,27 +164,6 @@ def _states_other_sizes(tflite: bytes, sizes: Mapping[str, int]) -> bool:
     )
     stated = {t.name: math.prod(t.shape) for t in entry}
     return any(called) or any(sizes.get(name, size) != size for name, size in stated.items())
-
-
-def _child(folder: Path, timeout: float) -> None:
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
-    command = [sys.executable, "-m", "lilliput.emu.oracle", str(folder)]
-    try:
-        run = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise errors.EmulationError(f"TFLite Micro did not end within {timeout:g} s") from error
-    if run.returncode != 0:
-        text = run.stderr.decode("utf-8", "replace").strip()
-        raise errors.EmulationError(
-            "TFLite Micro failed", found=f"exit code {run.returncode}\n{text[-1000:]}"
-        )
 
 
 # In the child -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import FormatError
+from lilliput.frontends import onnx
 from lilliput.frontends.checkpoints import (
     is_architecture,
     is_pickle,
@@ -54,6 +55,11 @@ FORMATS = (
         "Lilliput module (.lilliput)",
         lambda data: MARK in data[:256],
         lambda file: load(file.data, registry.get),
+    ),
+    Format(
+        "ONNX (.onnx)",
+        onnx.matches,
+        lambda file: onnx.read(file.data, name=file.name, io=file.io, folder=file.path.parent),
     ),
     Format(
         "checkpoint of MCUNet or tiny-training (.pth, .pkl)",

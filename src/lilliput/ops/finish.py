@@ -182,13 +182,13 @@ def _even(b: Builder, node: Node, *, doubled: bool) -> Finish:
     """By a float32 for each channel, a literal where all channels agree."""
     y, scales = node.output.type, float_scales(node)
     low, high = (bound - y.zero_point for bound in y.dtype.bounds)
-    one = c_float(float(scales[0])) if (scales == scales[0]).all() else None
-    operands = () if one else (b.param(f"{node.output.name}/scale", np.array(scales)),)
+    alike = (scales == scales[0]).all()
+    each = None if alike else b.param(f"{node.output.name}/scale", np.array(scales))
 
     def c(acc: str, load: Load) -> str:
         single = f"({acc} >> 1)" if doubled else acc
-        scale = one or load(operands[0])
+        scale = load(each) if each else c_float(float(scales[0]))
         scaled = f"ll_scale_even({single}, {scale}, {low}, {high})"
         return f"{scaled} + {y.zero_point}" if y.zero_point else scaled
 
-    return Finish(c, operands)
+    return Finish(c, (each,) if each else ())

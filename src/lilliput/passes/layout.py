@@ -26,8 +26,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Attrs, NoAttrs, Op
 from lilliput.ir.rewrite import drop_dead
-from lilliput.ir.types import TensorType
-from lilliput.ops.accumulate import Linear
+from lilliput.ir.types import Array, TensorType
 from lilliput.ops.conv import linear
 from lilliput.ops.frame import MirrorPad, Pad
 from lilliput.ops.matmul import MatMul
@@ -125,6 +124,10 @@ class _Walk:
 
     # Views ----------------------------------------------------------------------------
 
+    def _data(self, value: Value) -> Array | None:
+        """What a constant holds; None of what is computed, and of parameters without data."""
+        return self.params[value.name].data if value.name in self.used else None
+
     def _view(self, value: Value) -> View:
         return self.views.get(value.name) or View(value, identity(len(value.type.shape)))
 
@@ -153,8 +156,9 @@ class _Walk:
         key = x.name, perm, None
         if key in self.made:
             return self.made[key]
-        if x.name in self.used and x.name in self.params:
-            y = self._constant(np.transpose(self.params[x.name].data, perm), x)
+        data = self._data(x)
+        if data is not None:
+            y = self._constant(np.transpose(data, perm), x)
         elif is_view(x.type.shape, perm):
             y = self._emit(reshape, (x,), Reshape(shape), like, x.type, shape)
         else:
@@ -175,7 +179,7 @@ class _Walk:
         self.nodes.append(Node(op, inputs, (y,), attrs, like.name))
         return y
 
-    def _constant(self, data: np.ndarray, like: Value) -> Value:
+    def _constant(self, data: Array, like: Value) -> Value:
         data = np.ascontiguousarray(data)
         value = Value(self.fresh(f"{like.name}/moved"), replace(like.type, shape=data.shape))
         self.params[value.name] = Param(value, data)
@@ -267,7 +271,7 @@ class _Walk:
         """Element-wise nodes over one operand that is reshaped behind its transpose."""
         x, *others = node.inputs
         view = self._view(x)
-        single = all(v.name in self.params and v.type.size == 1 for v in others)
+        single = all(self._data(v) is not None and v.type.size == 1 for v in others)
         if view.shape is None or not single or node.output.type.shape != x.type.shape:
             return False
         rank = len(view.perm)
@@ -279,7 +283,9 @@ class _Walk:
         """A constant of one element, with no more axes than others have."""
         if len(value.type.shape) <= rank:
             return value
-        return self._constant(self.params[value.name].data.reshape(1), value)
+        data = self._data(value)
+        assert data is not None
+        return self._constant(data.reshape(1), value)
 
     def _same_order(self, node: Node, attrs: Attrs) -> bool:
         """Applies `node` to all operands in the order that most of their elements have."""
@@ -301,7 +307,8 @@ class _Walk:
         sizes: dict[Perm, int] = {}
         for value in node.inputs:
             view = self._view(value)
-            if value.name in self.params or view.shape is not None or len(view.perm) != rank:
+            constant = self._data(value) is not None
+            if constant or view.shape is not None or len(view.perm) != rank:
                 continue
             if is_view(view.source.type.shape, view.perm) and not is_identity(view.perm):
                 continue
@@ -315,12 +322,12 @@ class _Walk:
     def _ordered(self, value: Value, perm: Perm, rank: int) -> Value | None:
         """The value that `value` is seen from through `perm`, of full rank."""
         back, view = inverse(perm), self._view(value)
-        if value.name in self.params:
+        data = self._data(value)
+        if data is not None:
             if value.type.size == 1 and len(value.type.shape) <= rank:
                 return value
             if value.type.quant is not None and not value.type.quant.is_per_tensor:
                 return None
-            data = self.params[value.name].data
             return self._constant(
                 np.transpose(data.reshape((1,) * (rank - data.ndim) + data.shape), back), value
             )
@@ -334,7 +341,7 @@ class _Walk:
 
     # Rules ----------------------------------------------------------------------------
 
-    def _per_axis(self, node: Node) -> bool:
+    def per_axis(self, node: Node) -> bool:
         cls, fields = PER_AXIS[node.op.name]
         x, a = node.inputs[0], node.attrs
         view = self._view(x)
@@ -347,12 +354,12 @@ class _Walk:
         source = self._source(node, shape, plain=False)
         return self._result(node, (view.source,), replace(a, **moved), View(source, view.perm))
 
-    def _concat(self, node: Node) -> bool:
+    def concat(self, node: Node) -> bool:
         assert isinstance(node.attrs, Concat)
         perm = self._wanted(node, len(node.output.type.shape))
         return perm is not None and self._same_order(node, Concat(perm[node.attrs.axis]))
 
-    def _reduce(self, node: Node) -> bool:
+    def reduce(self, node: Node) -> bool:
         a, x = node.attrs, node.inputs[0]
         assert isinstance(a, Reduction)
         view = self._view(x)
@@ -368,7 +375,7 @@ class _Walk:
         source = self._source(node, shape, is_identity(perm))
         return self._result(node, (view.source,), replace(a, axes=axes), View(source, perm))
 
-    def _last_axis(self, node: Node) -> bool:
+    def last_axis(self, node: Node) -> bool:
         if node.op is linear and self._columns(node):
             return True
         x, *others = node.inputs
@@ -387,23 +394,20 @@ class _Walk:
         """A product over all of a map: the columns of constant weights are put in its order."""
         x, w, *rest = node.inputs
         view = self._view(x)
-        batch = view.perm[:1] == (0,) and view.shape is not None
-        if not batch or w.name not in self.params or not isinstance(node.attrs, Linear):
+        data, flat = self._data(w), view.shape
+        if data is None or flat is None or view.perm[:1] != (0,):
             return False
         n, *inner = view.transposed
-        if view.shape != (n, math.prod(inner)):
+        if flat != (n, math.prod(inner)):
             return False
-        data = self.params[w.name].data
         order = tuple(k for k in inverse(view.perm))
         columns = data.reshape(data.shape[0], *inner).transpose(order).reshape(data.shape)
-        flat = self._emit(
-            reshape, (view.source,), Reshape(view.shape), x, view.source.type, view.shape
-        )
-        inputs = (flat, self._constant(columns, w), *map(self._plain, rest))
+        row = self._emit(reshape, (view.source,), Reshape(flat), x, view.source.type, flat)
+        inputs = (row, self._constant(columns, w), *map(self._plain, rest))
         self.nodes.append(replace(node, inputs=inputs))
         return True
 
-    def _matmul(self, node: Node) -> bool:
+    def matmul(self, node: Node) -> bool:
         """A transpose of the last two axes of an operand is a flag of the product."""
         assert isinstance(node.attrs, MatMul)
         flags = [node.attrs.adj_a, node.attrs.adj_b]
@@ -423,11 +427,11 @@ class _Walk:
 
 
 _RULES: Mapping[str, Callable[[_Walk, Node], bool]] = {
-    **dict.fromkeys(PER_AXIS, _Walk._per_axis),
-    **dict.fromkeys(("mean", "sum", "reduce_max", "reduce_min", "reduce_prod"), _Walk._reduce),
-    **dict.fromkeys(LAST_AXIS, _Walk._last_axis),
-    "concat": _Walk._concat,
-    "matmul": _Walk._matmul,
+    **dict.fromkeys(PER_AXIS, _Walk.per_axis),
+    **dict.fromkeys(("mean", "sum", "reduce_max", "reduce_min", "reduce_prod"), _Walk.reduce),
+    **dict.fromkeys(LAST_AXIS, _Walk.last_axis),
+    "concat": _Walk.concat,
+    "matmul": _Walk.matmul,
 }
 
 
@@ -436,20 +440,19 @@ _RULES: Mapping[str, Callable[[_Walk, Node], bool]] = {
 ROWS, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
-class RowsOfPixels:
+def rows_of_pixels(module: Module) -> tuple[Module, frozenset[str]]:
     """Maps (N,C,H,W) that come in or go out become rows of pixels (N,H,W,C), where that makes
-    fewer elements change their place.  Names stay; states are left alone."""
-
-    def __call__(self, module: Module) -> Module:
-        for entry, graph in module.graphs.items():
-            for value in (*graph.inputs, *graph.outputs):
-                if len(value.type.shape) != 4 or value.name in module.states:
-                    continue
-                turned = Layout()(_turned(module, entry, value))
-                if moved_elements(turned) < moved_elements(module):
-                    module = turned
-        return module
+    fewer elements change their place; their names.  States are left alone."""
+    turned: set[str] = set()
+    for entry, graph in module.graphs.items():
+        for value in (*graph.inputs, *graph.outputs):
+            if len(value.type.shape) != 4 or value.name in module.states:
+                continue
+            other = Layout()(_turned(module, entry, value))
+            if moved_elements(other) < moved_elements(module):
+                module = other
+                turned.add(value.name)
+    return module, frozenset(turned)
 
 
 def moved_elements(module: Module) -> int:

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from lilliput.errors import MissingTool
 
 if TYPE_CHECKING:
     from lilliput.ir import Module
@@ -61,11 +58,6 @@ def read(
     folder : where weights that are kept outside of the file lie
     Raises MissingTool where `onnx` is not installed.
     """
-    if util.find_spec("onnx") is None:
-        raise MissingTool(
-            "cannot read an ONNX file without the package onnx",
-            hint="pip install 'lilliput[onnx]'",
-        )
     from lilliput.frontends.onnx.reader import read as read_file
 
     return read_file(data, name=name, io=io, folder=folder)

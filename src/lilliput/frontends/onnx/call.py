@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
-import onnx
 
 from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.channels import Place
+from lilliput.frontends.onnx.library import NodeProto, onnx
 from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.ir import Array, Attrs, Builder, DType, Op, Quant, TensorType, Value
 from lilliput.ops.quantize import dequantize
@@ -39,7 +39,7 @@ class Call:
     is what a node that makes integers itself says of its result."""
 
     scope: Scope
-    node: onnx.NodeProto
+    node: NodeProto
     opset: int
     where: str
     inputs: tuple[Tensor | None, ...]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import onnx
-from onnx.reference import ReferenceEvaluator
 
 from lilliput.frontends.onnx.call import Call
+from lilliput.frontends.onnx.library import ValueInfoProto, onnx, reference
 from lilliput.frontends.onnx.tensors import Budget, Tensor
 from lilliput.ir import Array, DType
 from lilliput.ir.verify import MAX_ELEMENTS
@@ -87,7 +86,7 @@ def _run(call: Call, operands: list[Array]) -> list[Array]:
     node.CopyFrom(call.node)
     names = [n for n in node.input if n]
 
-    def info(name: str, data: Array) -> onnx.ValueInfoProto:
+    def info(name: str, data: Array) -> ValueInfoProto:
         code = onnx.helper.np_dtype_to_tensor_dtype(data.dtype)
         return onnx.helper.make_tensor_value_info(name, code, data.shape)
 
@@ -103,6 +102,6 @@ def _run(call: Call, operands: list[Array]) -> list[Array]:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, given)]
+            return [np.asarray(a) for a in reference.ReferenceEvaluator(model).run(None, given)]
         except Exception as e:
             raise call.refuse("constant cannot be computed", found=str(e)[:200]) from None

@@ -13,8 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 
 from lilliput.errors import (
     FormatError,
@@ -25,6 +23,15 @@ from lilliput.errors import (
 )
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.folding import evaluated
+from lilliput.frontends.onnx.library import (
+    DecodeError,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    onnx,
+)
 from lilliput.frontends.onnx.operators import READ
 from lilliput.frontends.onnx.tensors import Budget, Tensor, array, input_type
 from lilliput.frontends.onnx.uses import Uses
@@ -69,7 +76,7 @@ def read(
     return module
 
 
-def _opset(model: onnx.ModelProto) -> int:
+def _opset(model: ModelProto) -> int:
     versions = {o.domain: o.version for o in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 1 if not versions else 0))
     newest = onnx.defs.onnx_opset_version()
@@ -86,9 +93,7 @@ def _opset(model: onnx.ModelProto) -> int:
 class _Reader:
     """One graph on its way into a builder; `errors` found so far."""
 
-    def __init__(
-        self, graph: onnx.GraphProto, opset: int, name: str, budget: int, folder: Path | None
-    ):
+    def __init__(self, graph: GraphProto, opset: int, name: str, budget: int, folder: Path | None):
         self.graph, self.opset, self.name, self.folder = graph, opset, name, folder
         self.budget = Budget(budget)
         self.builder = Builder()
@@ -161,12 +166,12 @@ class _Reader:
         if problems:
             raise FormatError(_capped(problems))
 
-    def _constant(self, proto: onnx.TensorProto) -> None:
+    def _constant(self, proto: TensorProto) -> None:
         self.tensors[proto.name] = None
         data = array(proto, self.folder, self.budget)
         self.tensors[proto.name] = Tensor(proto.name, data=data)
 
-    def _input(self, info: onnx.ValueInfoProto, io: str) -> None:
+    def _input(self, info: ValueInfoProto, io: str) -> None:
         shape, dtype = input_type(info, lambda name: None)
         name = self.rename(info.name)
         quant = self.uses.quantised_input(info.name) if io == "int8" else None
@@ -197,11 +202,11 @@ class _Reader:
     # Nodes ----------------------------------------------------------------------------
 
     @staticmethod
-    def _where(k: int, node: onnx.NodeProto) -> str:
+    def _where(k: int, node: NodeProto) -> str:
         label = node.name or (node.output[0] if node.output else "")
         return f'node {k} {node.op_type} "{label}"'
 
-    def _node(self, k: int, node: onnx.NodeProto) -> None:
+    def _node(self, k: int, node: NodeProto) -> None:
         where = self._where(k, node)
         made: list[Tensor] = []
         try:
@@ -218,7 +223,7 @@ class _Reader:
         for name in node.output:
             self.tensors.setdefault(name, None)
 
-    def _build(self, node: onnx.NodeProto, where: str) -> list[Tensor]:
+    def _build(self, node: NodeProto, where: str) -> list[Tensor]:
         if not node.output:
             raise FormatError("node has no outputs", where=where)
         row = READ.get(node.op_type) if node.domain in DOMAINS else None
@@ -237,7 +242,7 @@ class _Reader:
         made = row(call)
         return made if isinstance(made, list) else [made]
 
-    def _unknown(self, node: onnx.NodeProto, where: str) -> UnsupportedError:
+    def _unknown(self, node: NodeProto, where: str) -> UnsupportedError:
         kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         if node.op_type in ("If", "Loop", "Scan"):
             hint = "export without control flow: with fixed shapes, in evaluation mode"

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from lilliput.errors import FormatError, UnsupportedError
+from lilliput.frontends.onnx.library import TensorProto, ValueInfoProto, numpy_helper, onnx
 from lilliput.ir import Array, DType, Quant, TensorType, Value
 from lilliput.ir.verify import MAX_ELEMENTS
 
@@ -98,7 +97,7 @@ class Budget:
             raise FormatError("constants are larger than the file", where=where, found=size)
 
 
-def array(proto: onnx.TensorProto, folder: Path | None, budget: Budget) -> Array:
+def array(proto: TensorProto, folder: Path | None, budget: Budget) -> Array:
     """What a constant of the file holds; raises FormatError."""
     where = f'constant "{proto.name}"'
     dims = tuple(proto.dims)
@@ -123,7 +122,7 @@ def array(proto: onnx.TensorProto, folder: Path | None, budget: Budget) -> Array
         return np.asarray(data).astype(wanted)
 
 
-def _with_external(proto: onnx.TensorProto, folder: Path | None, where: str) -> onnx.TensorProto:
+def _with_external(proto: TensorProto, folder: Path | None, where: str) -> TensorProto:
     """The constant with its bytes, which lie in a file in the folder of the model."""
     entries = {e.key: e.value for e in proto.external_data}
     location = entries.get("location", "")
@@ -150,7 +149,7 @@ def _with_external(proto: onnx.TensorProto, folder: Path | None, where: str) -> 
 
 
 def input_type(
-    info: onnx.ValueInfoProto, shapes: Callable[[str], tuple[int, ...] | None]
+    info: ValueInfoProto, shapes: Callable[[str], tuple[int, ...] | None]
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """(shape, element type) of an input; a batch that is left open is 1.
 

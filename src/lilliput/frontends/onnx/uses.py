@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import onnx
 
 from lilliput.errors import ModelError
+from lilliput.frontends.onnx.library import GraphProto, NodeProto
 from lilliput.frontends.onnx.tensors import Tensor, quantised
 from lilliput.ir import Quant
 
@@ -38,10 +38,10 @@ OPERANDS = {
 class Uses:
     """Of one graph; `tensors` has the constants, and later everything else."""
 
-    def __init__(self, graph: onnx.GraphProto, tensors: Mapping[str, Tensor | None]):
+    def __init__(self, graph: GraphProto, tensors: Mapping[str, Tensor | None]):
         self.tensors = tensors
         self.outputs = {o.name for o in graph.output}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self.readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
             for name in dict.fromkeys(node.input):
                 self.readers.setdefault(name, []).append(node)
@@ -50,7 +50,7 @@ class Uses:
         tensor = self.tensors.get(name)
         return tensor.data if tensor is not None else None
 
-    def quant(self, node: onnx.NodeProto, scale: int, zero: int) -> Quant | None:
+    def quant(self, node: NodeProto, scale: int, zero: int) -> Quant | None:
         """What a node says by two of its operands: one scale, 8 bits; None for anything else."""
         names = [*node.input, *("",) * 8]
         s = self._constant(names[scale])
@@ -69,7 +69,7 @@ class Uses:
         found = [self._wanted(node, depth) for node in self.readers.get(name, ())]
         return found[0] if found and all(q == found[0] for q in found) else None
 
-    def _wanted(self, node: onnx.NodeProto, depth: int) -> Quant | None:
+    def _wanted(self, node: NodeProto, depth: int) -> Quant | None:
         if node.op_type == "QuantizeLinear":
             return self.quant(node, 1, 2)
         cuts = node.op_type in CUTS and len(node.output) == 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from lilliput.errors import FormatError
 from lilliput.frontends.onnx.call import Call
+from lilliput.frontends.onnx.library import onnx
 from lilliput.frontends.onnx.operators.elementwise import requantized
 from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.frontends.resizing import picked
@@ -228,8 +229,6 @@ def _size(call: Call) -> Tensor:
 
 
 def _constant(call: Call) -> Tensor:
-    import onnx
-
     from lilliput.frontends.onnx.tensors import Budget, array
 
     for a in call.node.attribute:

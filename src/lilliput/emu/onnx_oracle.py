@@ -1,0 +1,206 @@
+"""ONNX Runtime runs the same ONNX file, in a child process.
+
+One idea: of a quantised model integers are compared.  Where a network ends in floats, as a softmax
+behind its last integers, the file is cut there: the reals behind the last DequantizeLinear are
+what both have.  A difference is counted in steps of their scale, and one step is allowed: ONNX
+Runtime computes some layers of a quantised file in float32, in an order of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lilliput.emu.child import run_module
+from lilliput.emu.prove import Difference, WayResult
+from lilliput.errors import EmulationError, MissingTool
+from lilliput.ir.graph import Graph, Value
+from lilliput.ir.interp import Run
+from lilliput.ir.types import Array
+from lilliput.ops.quantize import dequantize, quantize
+from lilliput.tolerances import BOUNDS, Bound
+
+NAME = "ONNX Runtime"
+STEP = 1.001
+"""Steps of a scale that integers may be apart: one, and the rounding of its float32."""
+SUFFIX = "/float"
+"""What the reader names the reals by that a DequantizeLinear gives (`onnx.call`)."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A tensor that both have: its name in the file, and our value of the same elements."""
+
+    tensor: str
+    value: Value
+
+
+def ends(graph: Graph, outputs: Sequence[Value]) -> tuple[Shown, ...]:
+    """The last integers in front of each float end; empty where a network has none, or where
+    floats lie between integers too."""
+    behind: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.op is quantize or any(v.name in behind for v in node.outputs):
+            behind.update(v.name for v in node.inputs)
+    found = tuple(
+        Shown(n.output.name.removesuffix(SUFFIX), n.inputs[0])
+        for n in graph.nodes
+        if n.op is dequantize and n.output.name not in behind and n.output.name.endswith(SUFFIX)
+    )
+    stored = [Shown(v.name, v) for v in outputs if v.type.quant is not None]
+    return (*stored, *found) if found else ()
+
+
+def run(
+    path: Path,
+    inputs: Sequence[Value],
+    calls: Sequence[Sequence[Array]],
+    rows: frozenset[str],
+    cut: Sequence[str] = (),
+    timeout: float = 300,
+) -> list[tuple[Array, ...]]:
+    """What ONNX Runtime gives for each call: its outputs, or the tensors named by `cut`.
+
+    Integers that stand for floats of the file are given as these, and rows of pixels channels
+    first.  Raises MissingTool where it is not installed, EmulationError where it refuses.
+    """
+    for module in ("onnxruntime", "onnx"):
+        if util.find_spec(module) is None:
+            hint = 'pip install "lilliput[oracle]"'
+            raise MissingTool(f"{NAME} is not installed", expected=module, hint=hint)
+    with tempfile.TemporaryDirectory(prefix="lilliput-") as temporary:
+        folder = Path(temporary)
+        arrays = {
+            f"{c}.{k}": a.transpose(0, 3, 1, 2) if v.name in rows else a
+            for c, call in enumerate(calls)
+            for k, (v, a) in enumerate(zip(inputs, call, strict=True))
+        }
+        np.savez(folder / "inputs.npz", allow_pickle=False, **arrays)
+        quant = [[v.type.scale, v.type.zero_point] if v.type.quant else None for v in inputs]
+        job = {"path": str(path.resolve()), "calls": len(calls), "quant": quant, "cut": list(cut)}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        run_module("lilliput.emu.onnx_oracle", folder, NAME, timeout)
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if result["refused"]:
+            raise EmulationError(f"{NAME} refuses the file", found=result["refused"])
+        with np.load(folder / "outputs.npz", allow_pickle=False) as data:
+            return [
+                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in range(len(calls))
+            ]
+
+
+def compare(
+    shown: Sequence[Shown],
+    found: Sequence[Sequence[Array]],
+    expected: Sequence[Run],
+    rows: frozenset[str],
+) -> WayResult:
+    """Integers within one step, floats within `tolerances.BOUNDS`."""
+    tensors = 0
+    for number, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
+        for one, array in zip(shown, theirs, strict=True):
+            want = ours.values[one.value.name]
+            if one.value.name in rows:
+                want = want.transpose(0, 3, 1, 2)
+            bound, want, array = _comparable(one.value, want, array)
+            tensors += 1
+            broken = np.flatnonzero(bound.broken(want, array.reshape(want.shape)))
+            if broken.size:
+                at = int(broken[0])
+                pair = float(want.reshape(-1)[at]), float(array.reshape(-1)[at])
+                difference = Difference(
+                    NAME, number, one.tensor, "output", at, *pair, int(broken.size)
+                )
+                return WayResult(NAME, tensors, difference)
+    return WayResult(NAME, tensors, None)
+
+
+def _comparable(value: Value, want: Array, found: Array) -> tuple[Bound, Array, Array]:
+    """(how far they may be apart, ours, theirs), both as reals or as plain numbers."""
+    quant = value.type.quant
+    if quant is None or not quant.is_per_tensor:
+        bound = BOUNDS[NAME] if value.type.dtype.is_float else Bound(0.0, 0.0)
+        return bound, want, found
+    if found.dtype == np.uint8:
+        found = found.astype(np.int16) - 128
+    if found.dtype.kind == "f":
+        want = (want.astype(np.float64) - value.type.zero_point) * value.type.scale
+        return Bound(STEP * value.type.scale, 0.0), want, found
+    return Bound(STEP, 0.0), want.astype(np.float64), found
+
+
+# In the child -----------------------------------------------------------------------------
+
+
+def _work(folder: Path) -> None:
+    """Answers job.json with outputs.npz and result.json."""
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    result: dict[str, object] = {"refused": "", "outputs": 0}
+    try:
+        arrays, count = _calls(folder, job)
+        np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
+        result["outputs"] = count
+    except Exception as error:
+        result["refused"] = str(error)[:1000] or type(error).__name__
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def _calls(folder: Path, job: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
+    runtime: Any = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    data = _cut(job["path"], job["cut"]) if job["cut"] else job["path"]
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    arrays: dict[str, Array] = {}
+    with np.load(folder / "inputs.npz", allow_pickle=False) as given:
+        for c in range(job["calls"]):
+            feed = {
+                info.name: _given(given[f"{c}.{k}"], info.type, job["quant"][k])
+                for k, info in enumerate(session.get_inputs())
+            }
+            found = session.run(job["cut"] or None, feed)
+            arrays |= {f"{c}.{k}": np.asarray(a) for k, a in enumerate(found)}
+    return arrays, len(session.get_outputs())
+
+
+def _given(array: Array, kind: str, quant: Sequence[float] | None) -> Array:
+    if kind == "tensor(float)" and array.dtype.kind in "iu" and quant:
+        reals = (array.astype(np.int64) - int(quant[1])) * np.float64(quant[0])
+        return reals.astype(np.float32)
+    if kind == "tensor(uint8)" and array.dtype == np.int8:
+        return (array.astype(np.int16) + 128).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def _cut(path: str, names: Sequence[str]) -> bytes:
+    """The file with other tensors for outputs, and without what they do not need."""
+    onnx: Any = import_module("onnx")
+    model = onnx.load(path)
+    wanted, kept = set(names), list[Any]()
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
+    known = {i.name: i for i in (*model.graph.value_info, *model.graph.output)}
+    outputs = [
+        known[n] if n in known else onnx.helper.make_empty_tensor_value_info(n) for n in names
+    ]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    model = onnx.shape_inference.infer_shapes(model)
+    return model.SerializeToString()
+
+
+if __name__ == "__main__":
+    _work(Path(sys.argv[1]))
