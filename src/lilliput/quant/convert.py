@@ -19,11 +19,10 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.types import DType, Quant, TensorType
 from lilliput.ops.elementwise import Clamp, clamp
-from lilliput.ops.numeric import saturate
 from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requantize
 from lilliput.quant import forms
 from lilliput.quant.prepare import is_product
-from lilliput.quant.scheme import Encodings, quantise_weights
+from lilliput.quant.scheme import Encodings, quantise_weights, stored_constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +98,7 @@ class _Converter:
             return self.builder.use(param)
         assert param.data is not None
         type = self.encodings.type(v.type, v.name)
-        steps = np.rint(param.data.astype(np.float64) / type.scale) + type.zero_point
-        return self.builder.param(v.name, saturate(steps, type), type.quant)
+        return self.builder.param(v.name, stored_constant(param.data, type), type.quant)
 
     def _scaled(self, v: Value, quant: Quant) -> Value:
         """The value in the scale `quant`."""

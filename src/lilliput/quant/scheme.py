@@ -22,6 +22,7 @@ import numpy as np
 
 from lilliput.errors import UsageError
 from lilliput.ir.types import Array, DType, Quant, TensorType
+from lilliput.ops.numeric import saturate
 
 WEIGHT_LIMIT = {DType.S8: 127, DType.S4: 7}
 """Largest magnitude of a symmetric weight."""
@@ -149,3 +150,9 @@ def stored_bias(real: Array, x_scale: float, scale: tuple[float, ...]) -> Array:
     return np.clip(np.rint(real.astype(np.float64) / unit), -(2**31 - 1), 2**31 - 1).astype(
         np.int64
     )
+
+
+def stored_constant(data: Array, type: TensorType) -> Array:
+    """A constant operand that is no weight: reals as elements of `type`."""
+    steps = np.rint(data.astype(np.float64) / type.scale) + type.zero_point
+    return saturate(steps, type)
