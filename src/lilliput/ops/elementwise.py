@@ -392,6 +392,28 @@ def _clamp_c(node: Node, args: Sequence[str]) -> str:
     return f"ll_min_f32({x}, {c_float(a.high)})" if a.high < math.inf else x
 
 
+def stored_bounds(low: float, high: float, type: TensorType) -> tuple[int, int]:
+    """The elements of a quantised `type` that real bounds limit it to, within its dtype.
+
+    As TFLite's CalculateActivationRangeQuantized: zero point + round(bound / scale) in float32,
+    ties away from zero.
+    """
+    floor, ceiling = type.dtype.bounds
+
+    def stored(real: float) -> int:
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(real) / np.float32(type.scale))
+        whole = (
+            math.copysign(math.floor(abs(ratio) + 0.5), ratio) if math.isfinite(ratio) else ratio
+        )
+        return int(min(max(type.zero_point + whole, floor), ceiling))
+
+    return (
+        floor if math.isinf(low) else stored(low),
+        ceiling if math.isinf(high) else stored(high),
+    )
+
+
 # The operators ----------------------------------------------------------------------------
 
 _ONCE = Binary(Rounding.SINGLE)

@@ -63,19 +63,16 @@ def wrap32(a: npt.ArrayLike) -> Ints:
 def mulh_round(a: npt.ArrayLike, b: npt.ArrayLike) -> Ints:
     """High half of 2ab, rounded to nearest, saturating (SaturatingRoundingDoublingHighMul)."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
-    product = a * b
-    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    total = product + nudge
-    quotient = np.where(total >= 0, total >> 31, -((-total) >> 31))
-    return np.where((a == INT32_MIN) & (b == INT32_MIN), INT32_MAX, quotient)
+    # to the nearest, ties upwards, whatever the sign: one shift
+    high = (a * b + (1 << 30)) >> 31
+    return np.where((a == INT32_MIN) & (b == INT32_MIN), INT32_MAX, high)
 
 
 def shr_round(a: npt.ArrayLike, n: npt.ArrayLike) -> Ints:
     """a / 2^n to nearest, ties away from zero (RoundingDivideByPOT); 0 <= n <= 31."""
     a, n = np.asarray(a, np.int64), np.asarray(n, np.int64)
-    mask = (np.int64(1) << n) - 1
-    half = (mask >> 1) + (a < 0)
-    return (a >> n) + ((a & mask) > half)
+    half = (np.int64(1) << n) >> 1
+    return (a + half - ((a < 0) & (n > 0))) >> n
 
 
 def requant(

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from lilliput.errors import FormatError, UnsupportedError
 from lilliput.frontends.tflite.schema import Activation
 from lilliput.frontends.tflite.tensors import Operand, Tensors
 from lilliput.frontends.tflite.variables import Variables
 from lilliput.ir import Array, Attrs, DType, Op, Quant, TensorType, Value
 from lilliput.ir.build import infer
-from lilliput.ops.elementwise import Clamp, clamp
+from lilliput.ops.elementwise import Clamp, clamp, stored_bounds
 
 T = TypeVar("T")
 MAX_INTS = 64
@@ -35,27 +33,13 @@ _BOUNDS: dict[Activation, tuple[float, float]] = {
 def activation_bounds(activation: int, type: TensorType) -> tuple[float, float] | None:
     """What an activation limits stored elements of `type` to; None where it limits nothing.
 
-    Integers as TFLite's CalculateActivationRangeQuantized: zero point + round(bound / scale)
-    in float32, ties away from zero.  Raises KeyError for activations that are no range.
+    Raises KeyError for activations that are no range.
     """
     low, high = _BOUNDS[Activation(activation)]
     if type.quant is None:
         return None if (low, high) == _BOUNDS[Activation.NONE] else (low, high)
-    floor, ceiling = type.dtype.bounds
-
-    def stored(real: float) -> int:
-        with np.errstate(over="ignore"):
-            ratio = float(np.float32(real) / np.float32(type.scale))
-        whole = (
-            math.copysign(math.floor(abs(ratio) + 0.5), ratio) if math.isfinite(ratio) else ratio
-        )
-        return int(min(max(type.zero_point + whole, floor), ceiling))
-
-    bounds = (
-        floor if math.isinf(low) else stored(low),
-        ceiling if math.isinf(high) else stored(high),
-    )
-    return None if bounds == (floor, ceiling) else bounds
+    bounds = stored_bounds(low, high, type)
+    return None if bounds == type.dtype.bounds else bounds
 
 
 class Scope(Protocol):

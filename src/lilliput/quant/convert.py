@@ -1,0 +1,209 @@
+"""The integer network: the operators that the importer of .tflite files makes, from floats and
+`Encodings`.
+
+One idea: every float value has an integer twin of the same name, made when its node is converted.
+Where a node needs another scale than its operand has, a `requantize` is put between; where it has
+no integer form, it stays a float between a `dequantize` and a `quantize`, and is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.errors import Problem, TypeMismatch, UnsupportedError
+from lilliput.ir.build import Builder
+from lilliput.ir.graph import Node, Value
+from lilliput.ir.module import Module
+from lilliput.ir.types import DType, Quant, TensorType
+from lilliput.ops.elementwise import Clamp, clamp
+from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requantize
+from lilliput.quant import forms
+from lilliput.quant.prepare import is_product
+from lilliput.quant.scheme import Encodings, quantise_weights, stored_constant
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """module : integers; floats : nodes that are floats in it, each with the reason."""
+
+    module: Module
+    floats: tuple[Problem, ...] = ()
+
+
+def convert(module: Module, encodings: Encodings, *, allow_float: bool = False) -> Converted:
+    """The integer network of a prepared float network.
+
+    Raises UnsupportedError with every node that has no integer form, unless `allow_float`.
+    """
+    made = _Converter(module, encodings)
+    graph = module.graphs[module.entry]
+    for node in graph.nodes:
+        made.node(node)
+    if made.floats and not allow_float:
+        raise UnsupportedError(made.floats)
+    outputs = [made.end(v) for v in graph.outputs]
+    return Converted(made.builder.module(outputs, name=module.name), tuple(made.floats))
+
+
+class _Converter:
+    def __init__(self, module: Module, encodings: Encodings):
+        self.module, self.encodings = module, encodings
+        self.dtype = encodings.scheme.activations
+        self.builder = Builder()
+        self.floats: list[Problem] = []
+        self._integers: dict[str, Value] = {}
+        self._reals: dict[str, Value] = {}
+        graph = module.graphs[module.entry]
+        self.fused = forms.fused(graph)
+        self.clamps = {n.output.name: name for name, n in self.fused.items()}
+        for v in graph.inputs:
+            type = encodings.type(v.type, v.name) if v.type.dtype.is_float else v.type
+            self._integers[v.name] = self.builder.input(v.name, type)
+
+    # Operands
+
+    def end(self, v: Value) -> Value:
+        return self._integers[v.name] if v.name in self._integers else self._real(v)
+
+    def _real(self, v: Value) -> Value:
+        """The value as floats."""
+        if v.name not in self._reals:
+            if v.name in self.module.params:
+                self._reals[v.name] = self.builder.use(self.module.params[v.name])
+            else:
+                x, name = self._integers[v.name], f"{v.name}/float"
+                self._reals[v.name] = self.builder.add(dequantize, (x,), name=name)
+        return self._reals[v.name]
+
+    def _plain(self, v: Value) -> Value:
+        """The value in its own scale; what is no float is as it was."""
+        if v.name in self._integers:
+            return self._integers[v.name]
+        if v.name in self.module.params:
+            made = self._constant(v)
+        else:
+            type = self.encodings.type(v.type, v.name)
+            made = self.builder.add(
+                quantize, (self._reals[v.name],), To(self.dtype), type=type, name=f"{v.name}/whole"
+            )
+        self._integers[v.name] = made
+        return made
+
+    def _constant(self, v: Value) -> Value:
+        param = self.module.params[v.name]
+        if not v.type.dtype.is_float:
+            return self.builder.use(param)
+        assert param.data is not None
+        type = self.encodings.type(v.type, v.name)
+        return self.builder.param(v.name, stored_constant(param.data, type), type.quant)
+
+    def _scaled(self, v: Value, quant: Quant) -> Value:
+        """The value in the scale `quant`."""
+        x = self._plain(v)
+        if x.type.quant in (quant, None):
+            return x
+        type = x.type.with_dtype(self.dtype, quant)
+        attrs = Requantize(self.dtype)
+        return self.builder.add(requantize, (x,), attrs, type=type, name=f"{x.name}/scaled")
+
+    # Nodes
+
+    def node(self, node: Node) -> None:
+        if node.output.name in self.clamps:
+            return  # made with what it limits
+        if not forms.touches_floats(node):
+            made = self.builder.add_multi(
+                node.op,
+                [self._plain(v) for v in node.inputs],
+                node.attrs,
+                types=[v.type for v in node.outputs],
+                name=node.output.name,
+                origin=node.origin,
+            )
+            self._integers.update(zip((v.name for v in node.outputs), made, strict=True))
+            return
+        why = "no integer form of this operator"
+        if forms.has_form(node, self.module.params):
+            try:
+                self._integer(node)
+                return
+            except TypeMismatch as e:
+                p = e.problems[0]
+                why = f"its integer form does not take this: {p.what}, {p.found}"
+        self._float(node, why)
+
+    def _integer(self, node: Node) -> None:
+        if is_product(node, self.module.params):
+            operands: Sequence[Value] = self._product(node)
+        elif node.op.name in forms.TIED and node.output.type.dtype.is_float:
+            quant = self.encodings.activations[node.output.name]
+            operands = [
+                self._scaled(v, quant) if v.type.dtype.is_float else self._plain(v)
+                for v in node.inputs
+            ]
+        else:
+            operands = [self._plain(v) for v in node.inputs]
+        y = node.output
+        type = self.encodings.type(y.type, y.name) if y.type.dtype.is_float else y.type
+        limit = self.fused.get(y.name)
+        result = limit.output if limit else y
+        attrs = forms.integer_attrs(node, type)
+        bounds = forms.integer_attrs(limit, type) if limit else None
+        if not isinstance(bounds, Clamp) or (bounds.low, bounds.high) == type.dtype.bounds:
+            made = self._add(node, operands, attrs, type, result.name)
+        else:
+            inner = self._add(node, operands, attrs, type, f"{result.name}/linear")
+            made = self.builder.add(
+                clamp, (inner,), bounds, type=type, name=result.name, origin=node.origin
+            )
+        self._integers[y.name] = self._integers[result.name] = made
+
+    def _add(
+        self, node: Node, operands: Sequence[Value], attrs: object, type: TensorType, name: str
+    ) -> Value:
+        assert isinstance(attrs, node.op.attrs)
+        return self.builder.add(
+            node.op, operands, attrs, type=type, name=name, origin=node.origin or node.output.name
+        )
+
+    def _product(self, node: Node) -> tuple[Value, ...]:
+        x, w, *rest = node.inputs
+        first = self._plain(x)
+        found = self.encodings.weights.get(node.output.name)
+        if found is None:
+            data, bias = (self.module.params[v.name].data for v in (w, rest[0] if rest else w))
+            assert data is not None
+            found = quantise_weights(data, bias if rest else None, first.type.scale)
+        weights = self.builder.param(w.name, found.data, found.quant, found.dtype)
+        unit = tuple(float(np.float32(first.type.scale * s)) for s in found.scale)
+        bias_quant = Quant(unit, (0,) * len(unit), 0)
+        bias = found.bias.astype(self.encodings.scheme.bias.numpy)
+        name = rest[0].name if rest else f"{w.name}/bias"
+        return first, weights, self.builder.param(name, bias, bias_quant)
+
+    def _float(self, node: Node, why: str) -> None:
+        self.floats.append(
+            Problem(
+                why,
+                node.describe(),
+                "an operator that `lilliput ops` lists with s8 or s16",
+                ", ".join(str(v.type) for v in node.inputs),
+                "replace the layer, or keep it in floats on the device with --allow-float",
+            )
+        )
+        operands = [
+            self._real(v) if v.type.dtype is DType.F32 else self._plain(v) for v in node.inputs
+        ]
+        made = self.builder.add_multi(
+            node.op,
+            operands,
+            node.attrs,
+            types=[v.type for v in node.outputs],
+            name=node.output.name,
+            origin=node.origin,
+        )
+        for v, value in zip(node.outputs, made, strict=True):
+            (self._reals if v.type.dtype.is_float else self._integers)[v.name] = value
