@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lilliput import compiler, data, demo, devices, errors, pull
+    from lilliput import audio, compiler, data, demo, devices, errors, pull
     from lilliput.compiler import (
         Check,
         Compiled,
@@ -41,6 +41,7 @@ __all__ = [
     "Model",
     "Options",
     "Profile",
+    "audio",
     "check",
     "compile",
     "compiler",
@@ -56,7 +57,7 @@ __all__ = [
     "write",
 ]
 
-_MODULES = frozenset({"compiler", "data", "demo", "devices", "errors", "pull"})
+_MODULES = frozenset({"audio", "compiler", "data", "demo", "devices", "errors", "pull"})
 
 
 def __getattr__(name: str) -> object:

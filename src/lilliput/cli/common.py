@@ -114,6 +114,12 @@ hop = click.option(
     help="With --stream-axis: frames a step takes; as few as can be where not given.",
 )
 
+front_end = click.option(
+    "--front-end",
+    metavar="FILE",
+    help="A TOML file of a front end that is put before the network, which then reads raw samples.",
+)
+
 
 def example(command: str) -> str:
     """What a command's help ends with."""
@@ -176,13 +182,21 @@ def size(text: str, where: str) -> int:
 
 
 def load(
-    path: str, ends: Ends, stream_axis: str | None, hop: int | None, shrink: bool = True
+    path: str,
+    ends: Ends,
+    stream_axis: str | None,
+    hop: int | None,
+    shrink: bool = True,
+    front_end: str | None = None,
 ) -> Model:
-    """The network of a file, or its step over time."""
-    from lilliput import compiler
+    """The network of a file, behind a front end where one is named, or its step over time."""
+    from lilliput import audio, compiler
     from lilliput.passes.streaming import Stream
 
     network = compiler.load(path, io=ends.io, channels_last=ends.channels_last)
+    if front_end is not None:
+        joined = audio.prepend(audio.read(front_end), network.module)
+        network = compiler.from_module(joined)
     if stream_axis is None:
         if hop is not None:
             raise UsageError("--hop says how a step over time goes", hint="add --stream-axis time")

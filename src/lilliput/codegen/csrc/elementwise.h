@@ -104,4 +104,17 @@ LL_INLINE int32_t ll_tanh_s16(int32_t x, int32_t mult, int32_t shift, const uint
     return r >> 8;
 }
 
+/* log2(max(x + offset, least)) in Q15.16, 1 <= least; the table holds log2(1 + k / 128) for k =
+ * 0..128 in Q0.16, the last of which wraps to 0. */
+LL_INLINE int32_t ll_log2_q16(int64_t x, int32_t offset, int32_t least, const uint16_t *table) {
+    const int64_t sum = ll_wrap_add_s64(x, offset);
+    const uint64_t value = (uint64_t)(sum < least ? least : sum);
+    const uint32_t high = (uint32_t)(value >> 32), low = (uint32_t)value;
+    const int32_t whole = high ? 63 - __builtin_clz(high) : 31 - __builtin_clz(low);
+    const uint32_t mantissa = high ? (uint32_t)(value >> (whole - 31)) : low << (31 - whole);
+    const uint32_t k = (mantissa >> 24) & 127U, rest = (mantissa >> 8) & 0xFFFFU;
+    const uint32_t slope = ((uint32_t)table[k + 1U] - table[k]) & 0xFFFFU;
+    return whole * 65536 + (int32_t)(table[k] + ((slope * rest + 0x8000U) >> 16));
+}
+
 #endif

@@ -13,6 +13,19 @@ LL_INLINE int32_t ll_wrap_add(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
+/* a * b / 2^16, rounded down; b is the lower or the upper half of a word. */
+#ifndef LL_OWN_MULW
+LL_INLINE int32_t ll_mulw_low(int32_t a, int32_t word) {
+    const int32_t b = (int16_t)word;
+    return (a >> 16) * b + (((a & 0xFFFF) * b) >> 16);
+}
+
+LL_INLINE int32_t ll_mulw_high(int32_t a, int32_t word) {
+    const int32_t b = word >> 16;
+    return (a >> 16) * b + (((a & 0xFFFF) * b) >> 16);
+}
+#endif
+
 /* Accumulators add by these: integers wrap, floats round. */
 LL_INLINE int64_t ll_wrap_add_s64(int64_t a, int64_t b) {
     return (int64_t)((uint64_t)a + (uint64_t)b);

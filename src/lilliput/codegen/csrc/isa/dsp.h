@@ -11,6 +11,7 @@
 #ifndef __ARM_FEATURE_DSP
 #include "generic.h"
 #else
+#define LL_OWN_MULW
 #include "base.h"
 
 #pragma GCC diagnostic push
@@ -23,6 +24,18 @@
 LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
     int32_t r;
     __asm__("smmlar %0, %1, %2, %3" : "=r"(r) : "r"(twice_a), "r"(b), "r"(c));
+    return r;
+}
+
+LL_INLINE int32_t ll_mulw_low(int32_t a, int32_t word) {
+    int32_t r;
+    __asm__("smulwb %0, %1, %2" : "=r"(r) : "r"(a), "r"(word));
+    return r;
+}
+
+LL_INLINE int32_t ll_mulw_high(int32_t a, int32_t word) {
+    int32_t r;
+    __asm__("smulwt %0, %1, %2" : "=r"(r) : "r"(a), "r"(word));
     return r;
 }
 
