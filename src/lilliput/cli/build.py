@@ -43,6 +43,7 @@ def inspect(
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
 @common.ram
+@common.max_extra_macs
 @common.exact
 @common.shrink
 @common.compiler("none")
@@ -66,6 +67,7 @@ def compile_(
     out: str,
     optimize: str,
     ram: str | None,
+    max_extra_macs: str,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -87,7 +89,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink, feed, exact, ram)
+    options = common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs)
     network = common.load(model, ends, stream_axis, hop, shrink)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
@@ -112,6 +114,7 @@ def compile_(
 @common.seed
 @common.optimize
 @common.ram
+@common.max_extra_macs
 @common.exact
 @common.shrink
 @common.compiler()
@@ -129,6 +132,7 @@ def check(
     seed: int,
     optimize: str,
     ram: str | None,
+    max_extra_macs: str,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -153,7 +157,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs),
         emulator=emulator,
         log=common.log,
     )
@@ -201,6 +205,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.seed
 @common.optimize
 @common.ram
+@common.max_extra_macs
 @common.exact
 @common.shrink
 @common.compiler()
@@ -223,6 +228,7 @@ def profile(
     seed: int,
     optimize: str,
     ram: str | None,
+    max_extra_macs: str,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -241,7 +247,7 @@ def profile(
         common.load(model, ends, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs),
         blocks=blocks,
         log=common.log,
     )

@@ -47,6 +47,13 @@ ram = click.option(
     metavar="SIZE",
     help="Bytes of RAM that it may take, stack included, where not all of the device: 48kB, 0.5MB.",
 )
+max_extra_macs = click.option(
+    "--max-extra-macs",
+    metavar="SHARE",
+    default="3%",
+    show_default=True,
+    help="What may be computed again for less RAM, of all multiply-accumulates: 10%, 0.1, or 0.",
+)
 exact = click.option(
     "--exact",
     is_flag=True,
@@ -144,13 +151,15 @@ def options(
     feed: Feed = "memory",
     exact: bool = False,
     ram: str | None = None,
+    max_extra_macs: str | None = None,
 ) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
-    from lilliput.plan.build import PlanOptions
+    from lilliput.plan.build import EXTRA_MACS, PlanOptions
     from lilliput.plan.objective import Optimize
 
-    plan = PlanOptions(exact=exact)
+    extra = EXTRA_MACS if max_extra_macs is None else share(max_extra_macs, "--max-extra-macs")
+    plan = PlanOptions(exact=exact, extra_macs=extra)
     return Options(
         compiler=compiler,
         optimize=Optimize(optimize),
@@ -179,6 +188,23 @@ def size(text: str, where: str) -> int:
             found=text,
         )
     return count
+
+
+def share(text: str, where: str) -> float:
+    """Part of a whole: "10%" and "0.1" are 0.1.
+
+    Raises UsageError for what is no number, negative, or more than 1,000 %.
+    """
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(%?)", text.strip())
+    value = float(Fraction(found[1]) / (100 if found[2] else 1)) if found else -1.0
+    if not 0 <= value <= 10:
+        raise UsageError(
+            "no such share",
+            where=where,
+            expected="a part of the multiply-accumulates, as in 3%, 0.03 or 0 (at most 1000%)",
+            found=text,
+        )
+    return value
 
 
 def load(

@@ -113,10 +113,13 @@ def compare(
             # a step that writes a state leaves its next value; what the planner copies for
             # itself has no counterpart
             meant = want.states if name in states else want.values
-            if name not in meant:
+            piece = program.pieces.get(name)
+            whole = meant.get(piece.of if piece else name)
+            if whole is None:
                 continue
             tensors += 1
-            difference = first_difference(meant[name], array)
+            part = piece.cut(whole) if piece else whole
+            difference = first_difference(part, array)
             if difference is not None:
                 index, a, b, count = difference
                 origin = origins.get(name, name)

@@ -1,10 +1,10 @@
 """Reductions over axes: mean, sum, reduce_max, reduce_min, reduce_prod.
 
 One idea: all of them are one operator with another row of `folds.KINDS`.  Elements are folded in
-row-major order of the reduced axes.  Reductions over (H) or (H,W) of a map are consumed row by
-row (`reduce`: accumulators are carried across pieces of the input); any other set of axes is
-read where it lies (`reduce_dense`).  Logical any and all are the largest and smallest of bools.
-Searches for a place (arg max) are in `search`.
+row-major order of the reduced axes.  Reductions over (H), (H,W) or a kept (W) of a map are
+consumed row by row (`reduce`: accumulators are carried across pieces of the input); any other set
+of axes is read where it lies (`reduce_dense`).  Logical any and all are the largest and smallest
+of bools.  Searches for a place (arg max) are in `search`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,17 @@ def _streams(node: Node) -> bool:
     return len(node.inputs[0].type.shape) == 4 and _attrs(node).axes in ((1,), (1, 2))
 
 
+def _each_row(node: Node) -> bool:
+    """Whether each row of a map is reduced by itself, to one pixel."""
+    a = _attrs(node)
+    return len(node.inputs[0].type.shape) == 4 and a.axes == (2,) and a.keepdims
+
+
+def _in_rows(node: Node) -> bool:
+    """Whether `reduce` can do it: to it, a row that is reduced by itself is an image."""
+    return _streams(node) or _each_row(node)
+
+
 def _regions(node: Node) -> tuple[OperandRule, ...]:
     a, rank, out = _attrs(node), len(node.inputs[0].type.shape), len(node.output.type.shape)
     rules: list[AxisRule] = []
@@ -148,7 +159,7 @@ def _rescale_params(kind: Kind, node: Node) -> Mapping[str, int]:
 def _params(node: Node) -> Mapping[str, int]:
     x, a = node.inputs[0].type, _attrs(node)
     return {
-        "in_h": x.shape[1],
+        "in_h": 1 if _each_row(node) else x.shape[1],
         "in_w": x.shape[2],
         "channels": x.shape[3],
         "reduce_w": int(2 in a.axes),
@@ -156,7 +167,7 @@ def _params(node: Node) -> Mapping[str, int]:
     }
 
 
-def _carry(node: Node) -> int:
+def _held(node: Node) -> int:
     """One accumulator for each output pixel and channel of one image."""
     x = node.inputs[0].type
     pixels = 1 if 2 in _attrs(node).axes else x.shape[2]
@@ -205,22 +216,23 @@ def _kernels(kind: Kind) -> tuple[Kernel, ...]:
             name="reduce",
             source="reduce.c",
             accepts=lambda node: (
-                None if _streams(node) else "not over (H) or (H,W) of a map of rank 4"
+                None if _in_rows(node) else "not over (H), (H,W) or a kept (W) of a map of rank 4"
             ),
             types=lambda node: _types(kind, node),
             params=lambda node: {**_params(node), **_rescale_params(kind, node)},
             specialise=(*ROWS_PARAMS, *rescaled),
             operands=_operands,
             finish=lambda _, node: _finish(kind, node),
-            carry=_carry,
+            carry=lambda node: _held(node) if _streams(node) else 0,
+            scratch=lambda node: _held(node) if _each_row(node) else 0,
             work=_work,
         ),
         Kernel(
             name="reduce_dense",
             source="reduce_dense.c",
             accepts=lambda node: (
-                "its rows are the result's, those of a reduction over (H) or (H,W) the operand's"
-                if _streams(node)
+                "its rows are the result's; `reduce` takes rows as they come"
+                if _in_rows(node)
                 else None
             ),
             types=lambda node: _types(kind, node),
@@ -278,6 +290,11 @@ MEANS = (
         (s8(1, 3, 8, 3, scale=1e-4, zero_point=-128),),
         Reduction((2,), keepdims=False),
         (s8(1, 3, 3, scale=5.0, zero_point=0),),
+    ),
+    Sample(
+        (s8(2, 3, 7, 5, scale=0.1, zero_point=11),),
+        Reduction((2,)),
+        (s8(2, 3, 1, 5, scale=0.04, zero_point=-20),),
     ),
     Sample(
         (s8(3, 4, 2, 33, scale=0.7, zero_point=-1),),

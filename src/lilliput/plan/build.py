@@ -1,6 +1,7 @@
 """From a module to a program: the planner's own pipeline, on one screen in `plan`.
 
 order     of all orders of the operators the one that keeps the fewest bytes alive
+recompute where that saves RAM: values that are computed again, in a graph that is planned as any
 select    nodes -> tasks (kernels, epilogues)
 layout    which values share storage
 group     which tasks stream, and the size of their line buffers
@@ -11,7 +12,7 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from lilliput.plan.front import Point, front
 from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.objective import (
+    Aim,
     Budget,
     Optimize,
     Prices,
@@ -48,10 +50,13 @@ from lilliput.plan.program import (
     Program,
     StateSlot,
 )
+from lilliput.plan.recompute import recompute
 from lilliput.plan.select import Selection, select
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.views import make_view
 
+EXTRA_MACS = 0.03
+"""Share of the multiply-accumulates that may be done again where nobody says how many."""
 AGAIN = 4
 """Times that kernels are chosen at most: each time with less scratch for some."""
 
@@ -66,7 +71,9 @@ class PlanOptions:
     blocks : parameter in a memory that kernels cannot read -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
     device it is planned for;
-    exact : offsets that are not proven to be optimal are left to OR-tools, which must be there."""
+    exact : offsets that are not proven to be optimal are left to OR-tools, which must be there;
+    extra_macs : multiply-accumulates that may be done again for the sake of RAM, as a share of
+    those of the network: where the least RAM is asked for, or where nothing else fits."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
@@ -76,6 +83,7 @@ class PlanOptions:
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
     exact: bool = False
+    extra_macs: float = EXTRA_MACS
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -110,8 +118,32 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[_Mak
         maker = _smaller(maker, other, options.optimize, device.ram.name)
     budget = options.budget or Budget.of(device)
     program = best_plan(maker, device, options.optimize, budget)
+    if options.extra_macs > 0 and not options.streams:  # groups name values of the graph as it is
+        maker, program = _with_less(maker, program, budget)
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing)
+
+
+def _with_less(maker: _Maker, program: Program, budget: Budget) -> tuple[_Maker, Program]:
+    """`program`, or a better one that computes some values again."""
+    device, options = maker.device, maker.options
+    aim = Aim(device, options.optimize, budget)
+    room = aim.lacks(program)
+    if room is None:
+        return maker, program
+
+    def needs(module: Module) -> Mapping[str, int]:
+        return _Maker(module, device, options).needs()
+
+    found = recompute(maker.module, maker.needs(), needs, options.extra_macs, room)
+    if found is None:
+        return maker, program
+    other = _Maker(found.module, device, options)
+    tried = best_plan(other, device, options.optimize, budget)
+    if not aim.better(tried, program):
+        return maker, program
+    extra = found.extra(maker.module)
+    return other, replace(tried, pieces=found.pieces, extra=extra)
 
 
 class _Maker:
@@ -154,6 +186,15 @@ class _Maker:
         core = self.device.core.name
         cycles = sum(c for step in entry.steps for _, c in step_cycles(step, core))
         return front(cuts, states, Point(-(-used // 4) * 4, cycles, chosen=True))
+
+    def needs(self) -> Mapping[str, int]:
+        """Value -> bytes that no cut of its entry does with less than while it is made, or
+        converted, where all values lie in rows."""
+        rows = frozenset(v.name for graph in self.module.graphs.values() for v in graph.values())
+        lean, most = self._chosen(Prices(rows=rows)), dict[str, int]()
+        for name, nbytes in (need for entry in self.module.graphs for need in lean.needs(entry)):
+            most[name] = max(nbytes, most.get(name, 0))
+        return most
 
 
 def _top(buffers: Iterable[Buffer]) -> int:
@@ -333,6 +374,16 @@ class _Planner:
             view = Parts(self.module, name, layout, selection, self.device.core.name)
             self.memo.cutters[key] = Cutter(view.parts(), view.maps())
         return self.memo.cutters[key]
+
+    def needs(self, name: str) -> Iterator[tuple[str, int]]:
+        """What `_Maker.needs` says of an entry, in the order of its tasks."""
+        layout, graph = self._storage(name), self.module.graphs[name]
+        known = {v.name for v in graph.values()}
+        needs = self.cutter(name, layout).schedule.needs()
+        for action, nbytes in zip(layout.actions, needs, strict=True):
+            if isinstance(action, Job):
+                values = (action.task.output, *action.task.reads())
+                yield next((v.name for v in values if v.name in known), ""), nbytes
 
     def planes(self, name: str) -> frozenset[str]:
         """Values of an entry that are held in planes."""

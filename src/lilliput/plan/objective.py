@@ -116,6 +116,32 @@ def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) ->
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What plans of networks that mean the same are compared by."""
+
+    device: Device
+    optimize: Optimize
+    budget: Budget
+
+    def lacks(self, program: Program) -> float | None:
+        """Bytes of RAM within which a better plan would be; None where less is not asked for."""
+        if self.optimize is Optimize.RAM:
+            return 0.0
+        room = self.budget.ram - STACK_ROOM
+        return room if _ram(program, self.device) > room else None
+
+    def better(self, program: Program, other: Program) -> bool:
+        one, another = (self._price(p) for p in (program, other))
+        return one < another
+
+    def _price(self, program: Program) -> tuple[float, float]:
+        nbytes, cycles = _ram(program, self.device), _cycles(program, self.device)
+        if self.optimize is Optimize.RAM:
+            return worth(nbytes, cycles), 0.0
+        return max(nbytes - self.budget.ram + STACK_ROOM, 0), cycles
+
+
+@dataclass(frozen=True)
 class _Search:
     make: Make
     device: Device
@@ -127,7 +153,7 @@ class _Search:
         return CODE_ROOM + sum(c.data.nbytes for c in mine)
 
     def ram(self, program: Program) -> int:
-        return program.arenas.get(self.device.ram.name, 0)
+        return _ram(program, self.device)
 
     def flash_within(self, limit: float) -> Prices:
         """The lowest price of flash at which no more than `limit` bytes of it are wanted; the
@@ -231,9 +257,7 @@ class _Search:
         return worth(self.ram(program), self.cycles(program))
 
     def cycles(self, program: Program) -> float:
-        """Predicted, of one call of every entry."""
-        core = self.device.core.name
-        return sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
+        return _cycles(program, self.device)
 
     def _fullest(self, program: Program, entry: Entry) -> set[str]:
         """Values that are made or read while a buffer is alive that reaches the arena's top."""
@@ -250,6 +274,16 @@ class _Search:
             for c in _calls(step)
         ]
         return {name for c in calls for name in (c.value.name, *(v.root for v in c.inputs))}
+
+
+def _ram(program: Program, device: Device) -> int:
+    return program.arenas.get(device.ram.name, 0)
+
+
+def _cycles(program: Program, device: Device) -> float:
+    """Predicted, of one call of every entry."""
+    core = device.core.name
+    return sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
 
 
 def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:

@@ -19,6 +19,7 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Kernel
 from lilliput.ir.region import AxisRule, Interval, clamp
 from lilliput.ir.types import Array, DType
+from lilliput.passes.recompute import Extra, Piece
 
 
 class Kind(Enum):
@@ -313,6 +314,8 @@ class Program:
     bounds : memory -> entry -> bytes that no placement of the entry's buffers does with less than,
         what the states take included, for the kernels and the order that were chosen
     missing : parameters that have no data yet, whose constants stand for their size alone
+    pieces : values that the planner has added, and what they are of the values that it was given
+    extra : what is computed again for them
     """
 
     name: str
@@ -323,6 +326,8 @@ class Program:
     arenas: Mapping[str, int]
     bounds: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     missing: tuple[str, ...] = ()
+    pieces: Mapping[str, Piece] = field(default_factory=dict[str, Piece])
+    extra: tuple[Extra, ...] = ()
 
     def lower_bound(self, memory: str) -> int:
         """Bytes that no placement does with less than, of all entries; an arena is whole words."""

@@ -187,6 +187,14 @@ class Schedule:
             loops += self._loops(block, places)
         return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
 
+    def needs(self) -> list[int]:
+        """For each part the fewest bytes of any run that it is in: no cut does with less there."""
+        least = [run.least for run in self.plain]
+        for run in self.runs():
+            for i in range(run.start, run.stop):
+                least[i] = min(least[i], run.least)
+        return least
+
     def call(self, i: int) -> Run:
         """Part i as one call."""
         part = self.parts[i]

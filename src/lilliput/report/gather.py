@@ -89,6 +89,7 @@ def summarize(
         _alternatives(device, ram_bytes, flash_bytes, arenas),
         missing,
         allowed=allowed,
+        recomputed=program.extra,
     )
     # Too much already without what linking adds is too much; enough is known with it only.
     fits = False if overflows(summary) else True if linked else None

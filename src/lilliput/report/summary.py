@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from lilliput.passes.recompute import Extra
 from lilliput.plan.front import Point
 
 
@@ -343,6 +344,7 @@ class Summary:
     allowed : bytes of the default RAM that were allowed, where that was said
     front : what the first entry could be with more or less RAM, predicted for the core, from the
         fastest to the smallest
+    recomputed : layers that are computed more than once, or of which a part is, to save RAM
     """
 
     model: str
@@ -368,10 +370,17 @@ class Summary:
     streaming: Streaming | None = None
     allowed: int | None = None
     front: tuple[Point, ...] = ()
+    recomputed: tuple[Extra, ...] = ()
 
     @property
     def macs(self) -> int:
+        """Of one call of every entry, with what is computed again."""
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def extra_macs(self) -> int:
+        """What is computed again."""
+        return sum(extra.macs for extra in self.recomputed)
 
     @property
     def predicted_cycles(self) -> float:
@@ -396,7 +405,7 @@ class Summary:
 
     def to_json(self) -> dict[str, object]:
         """Plain values; `stored.from_json` reads them back."""
-        return {**asdict(self), "macs": self.macs}
+        return {**asdict(self), "macs": self.macs, "extra_macs": self.extra_macs}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def text(summary: Summary) -> str:
         ("compiler", summary.compiler or f"none: {summary.missing}"),
         *_over_time(summary),
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
+        *_recomputed(summary),
         ("RAM", total(ram.total)),
         *((("  allowed", size(summary.allowed)),) if summary.allowed is not None else ()),
         ("  activations", size(ram.activations)),
@@ -71,6 +72,12 @@ def _over_time(summary: Summary) -> Iterator[tuple[str, str]]:
     if found is not None:
         yield "over time", frames_text(found)
         yield "", f"{macs_text(found)}, {found.ring_bytes:,} B of rings"
+
+
+def _recomputed(summary: Summary) -> Iterator[tuple[str, str]]:
+    if summary.recomputed:
+        share = summary.extra_macs / (summary.macs - summary.extra_macs)
+        yield "  computed again", f"{summary.extra_macs:,} of them, {share:.1%} of the network's"
 
 
 def _before(summary: Summary) -> str:

@@ -1,0 +1,24 @@
+"""Recomputing: a graph of the same meaning that makes some values again instead of keeping them.
+
+One idea: what is made again are more nodes.  Planner, checker and kernels do not know of it: where
+a map is made twice, each of its makers streams into its own reader and the map is never whole.
+
+    again     two passes: a map that is summed up, and then needed once more, is made once for each
+    pieces    what a value that was added stands for; what all of it costs
+
+Weights are shared: the nodes that are added read the parameters of those that were there.
+"""
+
+from lilliput.passes.recompute.again import Twice, find_twice, make_twice, stretches
+from lilliput.passes.recompute.pieces import Extra, Piece, Recomputed, macs
+
+__all__ = [
+    "Extra",
+    "Piece",
+    "Recomputed",
+    "Twice",
+    "find_twice",
+    "macs",
+    "make_twice",
+    "stretches",
+]
