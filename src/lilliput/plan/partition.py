@@ -23,7 +23,7 @@ from functools import cached_property
 from math import inf, log
 from typing import Final
 
-from lilliput.plan.runs import Map, Part, Run, Schedule, streams
+from lilliput.plan.runs import Loops, Map, Part, Run, Schedule, streams
 
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""
@@ -57,10 +57,11 @@ class Cutter:
     """Cuts a schedule, again and again.
 
     maps : every value of the arena by the name of its root
+    loops : what other cutters found out about loops
     """
 
-    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
-        self.schedule = Schedule(parts, maps)
+    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None = None):
+        self.schedule = Schedule(parts, maps, loops)
         self.maps, self.plain = maps, self.schedule.plain
 
     @cached_property
