@@ -107,6 +107,16 @@ class Cutter:
         lean = self._smallest([r for r in self.runs if r.rows < 2])
         return self._smallest([r for r in self.runs if r.least <= lean])
 
+    @property
+    def lean(self) -> int:
+        """As `least`, of loops of one row an execution alone, about."""
+        return self._smallest(self.schedule.lean())
+
+    @property
+    def layered(self) -> int:
+        """As `least`, of calls alone."""
+        return self._smallest(self.plain)
+
     def _smallest(self, runs: Sequence[Run]) -> int:
         """The fewest bytes within which there is a cut."""
         low, high = 0, max(r.least + (r.slide.gain if r.slide else 0) for r in self.plain)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from operator import add
 from typing import Final
 
 from lilliput.errors import PlanError
@@ -128,8 +129,7 @@ class Run:
     @cached_property
     def least(self) -> int:
         """Bytes with the leanest kernels."""
-        pairs = zip(self.beside, self.parts, strict=True)
-        return self.base + max(beside + p.ways[0].scratch for beside, p in pairs)
+        return self.base + max(map(add, self.beside, (p.ways[0].scratch for p in self.parts)))
 
     def chosen(self, limit: float) -> Iterator[tuple[int, Way | None]]:
         """(bytes beside scratch, fastest kernel) of each part within `limit` bytes."""
@@ -180,8 +180,11 @@ class Schedule:
                 self.made[map.first].append(name)
         self.plain = [self.call(i) for i in range(len(parts))]
         self.loops = loops or Loops()
-        facts = (self._fact(i) for i in range(len(parts)))
-        self.facts = [self.loops.number(fact) if fact else None for fact in facts]
+
+    @cached_property
+    def facts(self) -> list[int | None]:
+        facts = (self._fact(i) for i in range(len(self.parts)))
+        return [self.loops.number(fact) if fact else None for fact in facts]
 
     def _fact(self, i: int) -> _Fact | None:
         part = self.parts[i]
@@ -230,23 +233,50 @@ class Schedule:
         a, b = self.maps[out].nbytes, self.maps[inp].nbytes
         return a + b - max(a, distance + b)
 
+    def lean(self) -> list[Run]:
+        """As `runs`, for the fewest bytes alone: loops of one row an execution, and of these none
+        in place of calls that need no more than some run of any cut does.
+
+        Every cut begins with one of the runs from the first part on."""
+        limit = max((r.least for r in self.plain), default=0)
+        found = [*self.plain[:1], *self._grow(0, 1, limit)]
+        floor = min((r.least for r in found), default=0)
+        found += self.plain[1:]
+        hard = [i for i, run in enumerate(self.plain) if run.least > floor]
+        for start in range(1, max(hard, default=-1) + 1):
+            found += self._grow(start, 1, limit, floor)
+        return sorted(found, key=lambda r: (r.stop, r.start, r.rows))
+
     def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
         """Loops of `block` rows an execution, at some places or everywhere."""
         limit = max(r.least for r in self.plain)
-        ends = dict.fromkeys(range(len(self.parts)), 0)
-        for start, stop in places or ():
-            ends[start] = max(ends[start], stop)
-        for start in range(len(self.parts)):
-            loop, plain = _Loop(self, start, block), 0
-            for _ in self.parts[start : None if places is None else ends[start]]:
-                if not loop.extend():
-                    break
-                if loop.known.lines > limit:
-                    break  # line buffers only grow
-                plain = max(plain, self.plain[loop.stop - 1].least)
-                wanted = places is None or (start, loop.stop) in places
-                if wanted and loop.known.lines < plain and (run := loop.run()).least < plain:
-                    yield run
+        if places is None:
+            for start in range(len(self.parts)):
+                yield from self._grow(start, block, limit)
+            return
+        ends: dict[int, set[int]] = {}
+        for start, stop in places:
+            ends.setdefault(start, set()).add(stop)
+        for start in sorted(ends):
+            yield from self._grow(start, block, limit, stops=ends[start])
+
+    def _grow(
+        self, start: int, block: int, limit: int, floor: int = 0, stops: Set[int] | None = None
+    ) -> Iterator[Run]:
+        """Loops from one part on that need less than the calls which they stand for.
+
+        limit : bytes of line buffers, at most; floor : bytes that those calls need more than;
+        stops : where such loops end, where that is not anywhere
+        """
+        loop, plain = _Loop(self, start, block), 0
+        while loop.stop < (max(stops) if stops else len(self.parts)) and loop.extend():
+            lines = loop.known.lines
+            if lines > limit:
+                break  # line buffers only grow
+            plain = max(plain, self.plain[loop.stop - 1].least)
+            wanted = stops is None or loop.stop in stops
+            if wanted and max(lines, floor) < plain and (run := loop.run()).least < plain:
+                yield run
 
 
 @dataclass(frozen=True)
