@@ -16,7 +16,7 @@ for cycles that `--optimize ram` makes.  Networks with states, several entries o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -41,9 +41,13 @@ from lilliput.plan.select import Selection, Task, conversion_alone, select, task
 
 @dataclass(eq=False)
 class Known:
-    """What was found out about the layers of networks so far, on one core; a search keeps one."""
+    """What was found out about the layers of networks so far, on one core; a search keeps one.
+
+    kinds : all that the facts of a node depend on -> its number; scales and weights are no part
+    """
 
     core: str
+    kinds: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
     kernels: dict[Hashable, list[Kernel]] = field(default_factory=dict[Hashable, list[Kernel]])
     candidates: dict[Hashable, tuple[Candidate, ...]] = field(
         default_factory=dict[Hashable, tuple[Candidate, ...]]
@@ -53,6 +57,12 @@ class Known:
     )
     converting: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
     loops: Loops = field(default_factory=Loops)
+
+    def kind(self, node: Node, params: Container[str]) -> int:
+        inputs = tuple((v.type.shape, v.type.dtype, v.name in params) for v in node.inputs)
+        outputs = tuple((v.type.shape, v.type.dtype) for v in node.outputs)
+        facts = node.op.name, node.attrs, inputs, outputs
+        return self.kinds.setdefault(facts, len(self.kinds))
 
 
 def peak(module: Module, known: Known, *, streaming: bool) -> int:
@@ -81,9 +91,12 @@ Pieces = tuple[Sequence[Part], Mapping[str, Map]]
 
 def slow_parts(module: Module, entry: str, core: str, *, streaming: bool) -> Pieces:
     """The parts and maps of an entry as the planner has them."""
+    shapes = {n: zeros(p.value) if p.data is None else p for n, p in module.params.items()}
+    module = replace(module, params=shapes)
     graph = module.graphs[entry]
     keep = frozenset(v.name for v in graph.outputs)
-    selection = select(graph, module.params, keep, core, prices=_prices(graph, streaming))
+    with np.errstate(all="ignore"):  # as in `build.plan`
+        selection = select(graph, shapes, keep, core, prices=_prices(graph, streaming))
     external = frozenset(v.name for v in graph.inputs) | frozenset(selection.params)
     states = {s.name: s.value for s in module.states.values()}
     outputs, updates = module.outputs(entry), module.updates(entry)
@@ -117,7 +130,7 @@ def quick_parts(module: Module, entry: str, known: Known, *, streaming: bool) ->
     computing = [d for d in drafter.items if isinstance(d, Draft)]
     planar = frozenset[str]() if streaming else planar_values(drafter.items, keep)
     choices = iter(choose([_leading(d) for d in computing], planar, drafter.convert))
-    work = _Row(module.params, known)
+    work = _Row(module.params, drafter)
     for i, value in enumerate(module.inputs(entry)):
         work.make(value, f"in{i}", -1)
     for item in drafter.items:
@@ -131,17 +144,6 @@ def quick_parts(module: Module, entry: str, known: Known, *, streaming: bool) ->
 
 
 # Layers -----------------------------------------------------------------------------------
-
-
-def _kind(node: Node, params: Mapping[str, Param]) -> Hashable:
-    """What the facts of a layer depend on: scales and weights are no part of it."""
-    inputs = tuple((v.type.shape, v.type.dtype, v.name in params) for v in node.inputs)
-    return (
-        node.op.name,
-        node.attrs,
-        inputs,
-        tuple((v.type.shape, v.type.dtype) for v in node.outputs),
-    )
 
 
 class _Remembering(Drafter):
@@ -160,10 +162,17 @@ class _Remembering(Drafter):
         prices: Prices,
     ):
         super().__init__(graph, dict(params), keep, known.core, frozenset(), prices)
-        self.known = known
+        self.known, self.kinds = known, dict[str, int]()
+
+    def kind(self, node: Node) -> int:
+        """The number of a node's kind, by the name of what it makes."""
+        name = node.output.name
+        if name not in self.kinds:
+            self.kinds[name] = self.known.kind(node, self.params)
+        return self.kinds[name]
 
     def kernels(self, node: Node) -> list[Kernel]:
-        kind = _kind(node, self.params)
+        kind = self.kind(node)
         if kind not in self.known.kernels:
             held = {v.name: v for v in node.inputs if v.name in self.params}
             self.params = {**self.params, **{n: zeros(v) for n, v in held.items()}}
@@ -174,7 +183,7 @@ class _Remembering(Drafter):
         self, kernels: Sequence[Kernel], node: Node, chain: Sequence[Node]
     ) -> tuple[Candidate, ...]:
         lean = bool(self.prices.scratch)
-        kind = lean, *(_kind(n, self.params) for n in (node, *chain))
+        kind = lean, *map(self.kind, (node, *chain))
         if kind not in self.known.candidates:
             self.known.candidates[kind] = super().candidates(kernels, node, chain)
         return self.known.candidates[kind]
@@ -207,8 +216,8 @@ class _Row:
     held : values that lie in planes; converted : the same values in another layout
     """
 
-    def __init__(self, params: Mapping[str, Param], known: Known):
-        self.params, self.known = params, known
+    def __init__(self, params: Mapping[str, Param], drafter: _Remembering):
+        self.params, self.known, self.kind = params, drafter.known, drafter.kind
         self.parts: list[Part] = []
         self.roots: dict[str, str] = {}
         self.made: dict[str, tuple[Value, int]] = {}
@@ -259,7 +268,7 @@ class _Row:
         names = tuple(n for n in read if n not in self.params)
         held = {n: self.held[n] for n in names if n in self.held}
         lie = tuple((names.index(n), n in held) for n in names)
-        kind = tuple(_kind(n, self.params) for n in nodes), choice, lie
+        kind = tuple(map(self.kind, nodes)), choice, lie
 
         def alone() -> Selection:
             return task_alone(draft, choice, held, self.params, self.known.core)
