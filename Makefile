@@ -4,7 +4,7 @@
 #   LILLIPUT_SHARED=dir models and data for the tests that want them
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-models fuzz bench fit lock clean
+.PHONY: help setup demo check test test-all test-rest test-models fuzz bench fit lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -59,6 +59,10 @@ test: $(STAMP) ## the ordinary tests: pip-installed compiler and emulator only, 
 
 test-all: $(STAMP) ## every test but the full run of published networks: slow ones, every compiler, LILLIPUT_SHARED
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "not models" $(ARGS)
+
+# Hypothesis marks the tests that it runs; under `thorough` they look at more examples.
+test-rest: $(STAMP) ## of test-all what `make test` leaves out, or does with fewer examples
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "(slow or shared or hypothesis) and not models" $(ARGS)
 
 test-models: $(STAMP) ## the published networks, bit for bit
 	$(BIN)/pytest -n 2 -m models $(ARGS)

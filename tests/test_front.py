@@ -13,6 +13,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,9 @@ from lilliput.cli import common
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import load
 from lilliput.errors import DoesNotFit, UsageError
-from lilliput.ir import Module
+from lilliput.ir import Builder, Module, Quant
+from lilliput.ir.types import s8
+from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.plan.build import PlanOptions, plan, plan_on_front
 from lilliput.plan.front import Point, front, thin
 from lilliput.plan.objective import STACK_ROOM, Budget, Optimize
@@ -116,6 +119,38 @@ def test_where_nothing_fits_the_smallest_plan_and_what_decides_it_are_named(
     found = re.search(r"found: ([\d,]+) bytes", told)
     assert found
     assert int(found[1].replace(",", "")) <= least
+
+
+def long_names() -> compiler.Model:
+    """Four layers that stream, each by a name as TFLite joins them."""
+    b = Builder()
+    y = b.input("image", s8(1, 64, 64, 3, scale=0.1))
+    for i, channels in enumerate((16, 16, 16, 2)):
+        data = np.ones((channels, 3, 3, y.type.shape[3]), np.int8)
+        w = b.param(f"w{i}", data, Quant.per_tensor(0.1))
+        type = s8(1, 64, 64, channels, scale=0.2)
+        name = ";".join(
+            f"model/block_{i}/{'deep/' * 30}{part}" for part in ("conv", "norm", "relu")
+        )
+        y = b.add(conv2d, (y, w), Conv2d(pad=(1, 1, 1, 1)), type=type, name=f"y{i}", origin=name)
+    return compiler.from_module(b.module((y,), name="long"))
+
+
+def test_a_loop_that_does_not_fit_is_told_in_a_few_words() -> None:
+    """By its first and its last layer, what keeps most there, and what to do about the input."""
+    options = compiler.Options(compiler="none", ram=4096, optimize=Optimize.RAM)
+    with pytest.raises(DoesNotFit) as raised:
+        compiler.compile(long_names(), DEVICE, options)
+    told = str(raised.value)
+    assert re.search(
+        r"most is needed at a loop of 4 layers, \d+ times: "
+        r'conv2d "model/block_0\S*…\S*/conv" to conv2d "model/block_3\S*…\S*/conv", '
+        r"[\d,]+ bytes: image \(input\) 12,288, y3 \(output\) 8,192, y\d \(ring\) [\d,]+, "
+        r"of which some lie over one another\n",
+        told,
+    ), told
+    assert "take the rows of the input one by one (--input callback), or allow more RAM" in told
+    assert len(told) < 700
 
 
 def test_a_budget_never_allows_more_than_a_board_has() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from lilliput import errors
 from lilliput.demo_data import TEST_ITEMS, load_digits_split, split_indices
 
 ROOT = Path(__file__).parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_the_split_is_a_function_of_the_seed() -> None:
@@ -64,3 +67,57 @@ def test_every_room_is_a_package_that_the_import_contracts_can_see() -> None:
 
 def _is_package(folder: Path) -> bool:
     return (folder / "__init__.py").is_file()
+
+
+SUITE = """
+import pytest
+from hypothesis import given, strategies
+
+def test_ordinary(): pass
+
+@pytest.mark.gcc
+def test_compiler(): pass
+
+@pytest.mark.slow
+def test_slow(): pass
+
+@pytest.mark.shared
+def test_shared(): pass
+
+@given(strategies.booleans())
+def test_drawn(value): pass
+
+@pytest.mark.slow
+@given(strategies.booleans())
+def test_slow_and_drawn(value): pass
+
+@pytest.mark.models
+def test_published(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen"),
+    [
+        ("test", {"ordinary", "compiler", "shared", "drawn"}),
+        ("test-rest", {"slow", "shared", "drawn", "slow_and_drawn"}),
+        ("test-all", {"ordinary", "compiler", "slow", "shared", "drawn", "slow_and_drawn"}),
+        ("test-models", {"published"}),
+    ],
+)
+def test_what_the_targets_of_make_run(target: str, chosen: set[str], tmp_path: Path) -> None:
+    """`test-rest` is what `test` leaves out of `test-all` (without the shared folder it skips those
+    that want it), or what draws more examples there."""
+    recipe = re.search(rf"^{target}:.*\n\t.*pytest (.*) \$\(ARGS\)$", MAKEFILE, re.MULTILINE)
+    assert recipe
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-n0", "-q"]
+    command = [sys.executable, "-m", "pytest", *shlex.split(recipe[1]), *options, "--collect-only"]
+    found = subprocess.run(
+        [*command, "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert set(re.findall(r"::test_(\w+)", found.stdout)) == chosen

@@ -51,6 +51,7 @@ from lilliput.plan.program import (
     StateSlot,
 )
 from lilliput.plan.recompute import recompute
+from lilliput.plan.runs import Loops
 from lilliput.plan.select import Selection, select
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.views import make_view
@@ -263,6 +264,7 @@ class Memo:
     cutters: dict[tuple[int, frozenset[str]], Cutter] = field(
         default_factory=dict[tuple[int, frozenset[str]], Cutter]
     )
+    loops: Loops = field(default_factory=Loops)
 
 
 class _Planner:
@@ -372,7 +374,7 @@ class _Planner:
         if key not in self.memo.cutters:
             layout = layout or self._storage(name)
             view = Parts(self.module, name, layout, selection, self.device.core.name)
-            self.memo.cutters[key] = Cutter(view.parts(), view.maps())
+            self.memo.cutters[key] = Cutter(view.parts(), view.maps(), self.memo.loops)
         return self.memo.cutters[key]
 
     def needs(self, name: str) -> Iterator[tuple[str, int]]:

@@ -78,13 +78,15 @@ def draft(
 ) -> Drafts:
     """params : constants; keep : values that must exist in memory in any case; sliced : constants
     that come in slices of output channels; prices : of memory, in cycles a byte."""
-    drafter = _Drafter(graph, params, keep, core, sliced, prices)
+    drafter = Drafter(graph, params, keep, core, sliced, prices)
     for node in graph.nodes:
         drafter.add(node)
     return Drafts(tuple(drafter.items), drafter.lost, tuple(drafter.problems))
 
 
-class _Drafter:
+class Drafter:
+    """Collects `items` node after node."""
+
     def __init__(
         self,
         graph: Graph,
@@ -113,14 +115,12 @@ class _Drafter:
             self.ready |= {item.output.name, *(v.name for v in node.outputs)}
 
     def _draft(self, node: Node) -> Draft | None:
-        kernels = self._kernels(node)
+        kernels = self.kernels(node)
         if not kernels:
             return None
         chain = self._epilogue(node) if all(_stores(k) for k in kernels) else []
         self.fused.update(n.output.name for n in chain)
-        candidates = tuple(
-            self._candidate(k, node, chain, special=k is kernels[0]) for k in kernels
-        )
+        candidates = self.candidates(kernels, node, chain)
         made = {n.output.name for n in (node, *chain)}
         free = [v for n in chain for v in n.inputs if v.name not in made]
         first = None
@@ -129,6 +129,12 @@ class _Drafter:
         elif node.inputs:
             first = node.inputs[0]
         return Draft(node, tuple(chain), candidates, first, tuple(free))
+
+    def candidates(
+        self, kernels: Sequence[Kernel], node: Node, chain: Sequence[Node]
+    ) -> tuple[Candidate, ...]:
+        """`kernels` with what they are predicted to cost, `chain` as their epilogue."""
+        return tuple(self._candidate(k, node, chain, special=k is kernels[0]) for k in kernels)
 
     def _candidate(
         self, kernel: Kernel, node: Node, chain: Sequence[Node], *, special: bool
@@ -147,7 +153,7 @@ class _Drafter:
         packed = (node.inputs[i].type.nbytes for i in kernel.packed)
         return scratch + self.prices.flash * (kernel.growth - 1) * sum(packed)
 
-    def _kernels(self, node: Node) -> list[Kernel]:
+    def kernels(self, node: Node) -> list[Kernel]:
         """The kernels that accept `node`; a problem when there is none."""
         if node.op.scalar is not None:
             self._check_broadcast(node)

@@ -234,7 +234,7 @@ class Rhythm:
 
     def slots(self) -> list[Slot]:
         """When each member executes, in the smallest whole iterations."""
-        unit = math.lcm(*(Fraction(r).denominator for r in self.rates.values()))
+        unit = math.lcm(*(r.denominator for r in self.rates.values()))
         smallest = math.gcd(*(int(r * unit) for r in self.rates.values()))
         scale = Fraction(unit, smallest)
         whole = scale == 1

@@ -23,7 +23,7 @@ from functools import cached_property
 from math import inf, log
 from typing import Final
 
-from lilliput.plan.runs import Map, Part, Run, Schedule, streams
+from lilliput.plan.runs import Loops, Map, Part, Run, Schedule, streams
 
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""
@@ -57,10 +57,11 @@ class Cutter:
     """Cuts a schedule, again and again.
 
     maps : every value of the arena by the name of its root
+    loops : what other cutters found out about loops
     """
 
-    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
-        self.schedule = Schedule(parts, maps)
+    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None = None):
+        self.schedule = Schedule(parts, maps, loops)
         self.maps, self.plain = maps, self.schedule.plain
 
     @cached_property
@@ -105,6 +106,16 @@ class Cutter:
         """The fewest bytes within which there is a cut: of one row an execution, if not of more."""
         lean = self._smallest([r for r in self.runs if r.rows < 2])
         return self._smallest([r for r in self.runs if r.least <= lean])
+
+    @property
+    def lean(self) -> int:
+        """As `least`, of loops of one row an execution alone, about."""
+        return self._smallest(self.schedule.lean())
+
+    @property
+    def layered(self) -> int:
+        """As `least`, of calls alone."""
+        return self._smallest(self.plain)
 
     def _smallest(self, runs: Sequence[Run]) -> int:
         """The fewest bytes within which there is a cut."""

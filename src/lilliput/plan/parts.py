@@ -119,9 +119,9 @@ class Parts:
         }
 
     def parts(self) -> list[Part]:
-        return [self._part(action) for action in self.layout.actions]
+        return [self.part(action) for action in self.layout.actions]
 
-    def _part(self, action: Action) -> Part:
+    def part(self, action: Action) -> Part:
         if isinstance(action, Ask):
             streaming = member(action, self.layout, self.selection.params)
             return Part(streaming, (Way(0, 0.0),), ASK_CYCLES, 0, {})

@@ -8,10 +8,11 @@ scratch allows, and of calling them piece by piece.  `partition` chooses among r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from operator import add
 from typing import Final
 
 from lilliput.errors import PlanError
@@ -128,8 +129,7 @@ class Run:
     @cached_property
     def least(self) -> int:
         """Bytes with the leanest kernels."""
-        pairs = zip(self.beside, self.parts, strict=True)
-        return self.base + max(beside + p.ways[0].scratch for beside, p in pairs)
+        return self.base + max(map(add, self.beside, (p.ways[0].scratch for p in self.parts)))
 
     def chosen(self, limit: float) -> Iterator[tuple[int, Way | None]]:
         """(bytes beside scratch, fastest kernel) of each part within `limit` bytes."""
@@ -165,10 +165,12 @@ class Schedule:
     maps : every value of the arena by the name of its root
     alive[i] : bytes of maps that hold something before part i and still in it
     made[i] : the maps that part i is the first to write
+    facts[i] : the number of what loops depend on of part i; None where it does not stream
+    loops : what is known of loops, of other schedules of the same maps, too
     """
 
-    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map]):
-        self.parts, self.maps = parts, maps
+    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None = None):
+        self.parts, self.maps = tuple(parts), maps
         self.alive = [0] * len(parts)
         self.made: list[list[str]] = [[] for _ in parts]
         for name, map in maps.items():
@@ -177,6 +179,24 @@ class Schedule:
             if map.first >= 0:
                 self.made[map.first].append(name)
         self.plain = [self.call(i) for i in range(len(parts))]
+        self.loops = loops or Loops()
+
+    @cached_property
+    def facts(self) -> list[int | None]:
+        facts = (self._fact(i) for i in range(len(self.parts)))
+        return [self.loops.number(fact) if fact else None for fact in facts]
+
+    def _fact(self, i: int) -> _Fact | None:
+        part = self.parts[i]
+        if part.member is None:
+            return None
+
+        def facts(names: Iterable[str]) -> Iterator[tuple[str, int, int, int, bool]]:
+            found = ((n, self.maps[n]) for n in names if n in self.maps)
+            yield from ((n, m.rows, m.row, m.last - i, m.planar) for n, m in found)
+
+        read = tuple(facts(read.root for read in part.member.reads))
+        return _Fact(part.member, part.call, part.carry, tuple(facts(self.made[i])), read)
 
     def runs(self) -> list[Run]:
         """Plain calls, and every loop that needs less than those do which it stands for, in
@@ -221,68 +241,188 @@ class Schedule:
         a, b = self.maps[out].nbytes, self.maps[inp].nbytes
         return a + b - max(a, distance + b)
 
+    def lean(self) -> list[Run]:
+        """As `runs`, for the fewest bytes alone: loops of one row an execution, and of these none
+        in place of calls that need no more than some run of any cut does.
+
+        Every cut begins with one of the runs from the first part on."""
+        limit = max((r.least for r in self.plain), default=0)
+        found = [*self.plain[:1], *self._grow(0, 1, limit)]
+        floor = min((r.least for r in found), default=0)
+        found += self.plain[1:]
+        hard = [i for i, run in enumerate(self.plain) if run.least > floor]
+        for start in range(1, max(hard, default=-1) + 1):
+            found += self._grow(start, 1, limit, floor)
+        return sorted(found, key=lambda r: (r.stop, r.start, r.rows))
+
     def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
         """Loops of `block` rows an execution, at some places or everywhere."""
         limit = max(r.least for r in self.plain)
-        ends = dict.fromkeys(range(len(self.parts)), 0)
-        for start, stop in places or ():
-            ends[start] = max(ends[start], stop)
-        for start in range(len(self.parts)):
-            loop, plain = _Loop(self, start, block), 0
-            for part in self.parts[start : None if places is None else ends[start]]:
-                if not loop.extend(part):
-                    break
-                lines = loop.lines()
-                if lines > limit:
-                    break  # line buffers only grow
-                plain = max(plain, self.plain[loop.stop - 1].least)
-                wanted = places is None or (start, loop.stop) in places
-                if wanted and lines < plain and (run := loop.run()).least < plain:
-                    yield run
+        if places is None:
+            for start in range(len(self.parts)):
+                yield from self._grow(start, block, limit)
+            return
+        ends: dict[int, set[int]] = {}
+        for start, stop in places:
+            ends.setdefault(start, set()).add(stop)
+        for start in sorted(ends):
+            yield from self._grow(start, block, limit, stops=ends[start])
+
+    def _grow(
+        self, start: int, block: int, limit: int, floor: int = 0, stops: Set[int] | None = None
+    ) -> Iterator[Run]:
+        """Loops from one part on that need less than the calls which they stand for.
+
+        limit : bytes of line buffers, at most; floor : bytes that those calls need more than;
+        stops : where such loops end, where that is not anywhere
+        """
+        loop, plain = _Loop(self, start, block), 0
+        while loop.stop < (max(stops) if stops else len(self.parts)) and loop.extend():
+            lines = loop.known.lines
+            if lines > limit:
+                break  # line buffers only grow
+            plain = max(plain, self.plain[loop.stop - 1].least)
+            wanted = stops is None or loop.stop in stops
+            if wanted and max(lines, floor) < plain and (run := loop.run()).least < plain:
+                yield run
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """All that a loop's shape depends on of one of its parts, wherever it stands in a schedule.
+
+    made, read : (name, rows, bytes of one, parts until it is read for the last time, planar) of
+        the maps that it is the first to write, and of those that it reads
+    """
+
+    member: Member
+    call: float
+    carry: int
+    made: tuple[tuple[str, int, int, int, bool], ...]
+    read: tuple[tuple[str, int, int, int, bool], ...]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A `Run` but for its place and its kernels; `base` without what is alive before it."""
+
+    base: int
+    beside: tuple[int, ...]
+    calls: float
+    slide: Slide | None
+    made: tuple[str, int]
+
+
+@dataclass(eq=False)
+class Grown:
+    """What is known of a loop: bytes of its line buffers, its shape once somebody wanted that, and
+    the loops of one more part, by rows an execution and what they depend on of it; None where that
+    does not stream.
+    """
+
+    lines: int = 0
+    shape: _Shape | None = None
+    further: dict[tuple[int, int], Grown | None] = field(
+        default_factory=dict[tuple[int, int], "Grown | None"]
+    )
+
+
+@dataclass(eq=False)
+class Loops:
+    """What is known of the loops of schedules that share it: where other kernels were chosen for a
+    few parts, most loops are what they were.
+
+    numbers : of facts, equal ones have the same; empty : what all loops grow from
+    """
+
+    numbers: dict[_Fact, int] = field(default_factory=dict[_Fact, int])
+    empty: Grown = field(default_factory=Grown)
+
+    def number(self, fact: _Fact) -> int:
+        return self.numbers.setdefault(fact, len(self.numbers))
 
 
 class _Loop:
-    """Parts from `start` on as one loop that grows by one part after the other."""
+    """Parts from `start` on as one loop that grows by one part after the other.
+
+    stop : after its last part; known : what is known of it
+    passing : maps made and read inside -> whether their rows pass through
+    """
 
     def __init__(self, schedule: Schedule, start: int, block: int):
         self.schedule, self.maps = schedule, schedule.maps
-        self.start, self.block = start, block
-        self.parts: list[Part] = []
+        self.start, self.block, self.stop = start, block, start
+        self.known = schedule.loops.empty
         self.rhythm = Rhythm()
         self.made: list[str] = []
-        self.carry = 0
+        self.passing: dict[str, bool] = {}
 
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.parts)
-
-    def extend(self, part: Part) -> bool:
+    def extend(self) -> bool:
         """Whether the next part can stream with those before it."""
-        if part.member is None:
+        fact = self.schedule.facts[self.stop]
+        if fact is None:
             return False
-        try:
-            self.rhythm.add(part.member.in_blocks(self.block))
-        except PlanError:
+        key = self.block, fact
+        if key not in self.known.further:
+            self._catch_up()
+            self.known.further[key] = Grown(self._lines()) if self._add(self.stop) else None
+        grown = self.known.further[key]
+        if grown is None:
             return False
-        self.made += self.schedule.made[self.stop]
-        self.parts.append(part)
-        self.carry += part.carry
+        self.known = grown
+        self.stop += 1
         return True
 
-    def lines(self) -> int:
+    def _catch_up(self) -> None:
+        """Adds the parts that were known about."""
+        for i in range(self.start + len(self.rhythm.members), self.stop):
+            self._add(i)
+
+    def _add(self, i: int) -> bool:
+        member = self.schedule.parts[i].member
+        assert member is not None
+        try:
+            self.rhythm.add(member.in_blocks(self.block))
+        except PlanError:
+            return False
+        self.made += self.schedule.made[i]
+        for root in {member.writes, *(read.root for read in member.reads)}:
+            self.passing[root] = self.rhythm.passes(root)
+        return True
+
+    def _lines(self) -> int:
         """Bytes that this loop and every longer one needs for line buffers."""
         rings = self.rhythm.rings
-        lasting = (n for n in self.made if n in rings and not self.rhythm.passes(n))
+        lasting = (n for n in self.made if n in rings and not self.passing[n])
         return sum(rings[n] * self.maps[n].row for n in lasting)
 
     def run(self) -> Run:
+        if self.known.shape is None:
+            self._catch_up()
+            self.known.shape = self._shape()
+        shape, parts = self.known.shape, self.schedule.parts[self.start : self.stop]
+        base = self.schedule.alive[self.start] + shape.base
+        return Run(
+            self.start,
+            self.stop,
+            self.block,
+            base,
+            shape.beside,
+            shape.calls,
+            shape.slide,
+            shape.made,
+            parts,
+        )
+
+    def _shape(self) -> _Shape:
         rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
+        parts = self.schedule.parts[self.start : stop]
         held = 0
-        beside = [0] * len(self.parts)
+        beside = [0] * len(parts)
         for name in self.made:
             map = self.maps[name]
             nbytes = map.row * (rings.get(name, map.rows) if map.last < stop else map.rows)
-            if map.last < stop and rhythm.passes(name):
+            if map.last < stop and self.passing.get(name):
                 for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
                     beside[i] += nbytes
             else:
@@ -290,14 +430,13 @@ class _Loop:
         slots = rhythm.slots()
         slides = self._slides(slots)
         gain = sum(slide.gain for slide in slides)
-        base = self.schedule.alive[self.start] + held - gain + self.carry
-        calls = sum((s.count - 1) * p.call for s, p in zip(slots, self.parts, strict=True))
-        calls += rhythm.iterations(slots) * len(self.parts) * DUE
+        calls = sum((s.count - 1) * p.call for s, p in zip(slots, parts, strict=True))
+        calls += rhythm.iterations(slots) * len(parts) * DUE
         calls += sum(s.count for s in slots) * LOOP_CYCLES
         most = max(slides, key=lambda slide: slide.gain, default=None)
         left = self.schedule.left(self.start, stop)
-        parts = tuple(self.parts)
-        return Run(self.start, stop, self.block, base, tuple(beside), calls, most, left, parts)
+        carry = sum(p.carry for p in parts)
+        return _Shape(held - gain + carry, tuple(beside), calls, most, left)
 
     def _slides(self, slots: Sequence[Slot]) -> list[Slide]:
         """Outputs that run over inputs which die in the loop, one over one."""

@@ -9,8 +9,10 @@ converted.  The kernels that lost, and why, are kept for the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from lilliput.errors import UnsupportedError
 from lilliput.ir.build import Builder
@@ -120,6 +122,39 @@ def select(
     return writer.selection
 
 
+def task_alone(
+    draft: Draft, choice: Choice, held: Mapping[str, Layout], params: Collection[str], core: str
+) -> Selection:
+    """What `select` makes of a network of one draft, of which this was chosen; the last item is
+    its task.
+
+    held : layouts of operands that do not lie in rows
+    params : names of constants, whatever they are
+    """
+    nodes = (draft.node, *draft.fused)
+    read = {v.name: v for v in _outer(nodes)}
+    inputs = tuple(v for v in read.values() if v.name not in params)
+    constants = {v.name: zeros(v) for v in read.values() if v.name in params}
+    held_by = tuple(p.value for p in constants.values())
+    writer = _Writer(Graph(inputs, held_by, nodes, (draft.output,)), constants, core)
+    writer.selection.layouts.update(held)
+    writer.add(draft, choice, ())
+    return writer.selection
+
+
+def zeros(value: Value) -> Param:
+    """A constant of nothing but zeros, where only its type matters."""
+    return Param(value, np.zeros(value.type.shape, value.type.dtype.numpy))
+
+
+def conversion_alone(value: Value, held: Layout, layout: Layout, core: str) -> Selection:
+    """What `select` makes where `value`, which lies as `held`, is read in `layout`; one task."""
+    writer = _Writer(Graph((value,), (), (), (value,)), {}, core)
+    writer.selection.layouts[value.name] = held
+    writer.in_layout(value, layout)
+    return writer.selection
+
+
 class _Writer:
     """Turns drafts with choices into tasks."""
 
@@ -132,7 +167,7 @@ class _Writer:
     def add(self, item: Draft, choice: Choice, lost: tuple[tuple[str, str], ...]) -> None:
         node = item.node
         if item.first is not None:
-            first = self._in_layout(item.first, choice.reads)
+            first = self.in_layout(item.first, choice.reads)
             node = node.with_inputs((first, *node.inputs[1:]))
         cycles = {c.kernel.name: c.cycles for c in item.candidates}
         best = cycles[choice.kernel.name]
@@ -150,7 +185,7 @@ class _Writer:
         if choice.writes is not Layout.ROWS:
             self.selection.layouts[item.output.name] = choice.writes
 
-    def _in_layout(self, value: Value, layout: Layout) -> Value:
+    def in_layout(self, value: Value, layout: Layout) -> Value:
         """`value`, or a conversion of it that is made once."""
         if self.selection.layouts.get(value.name, Layout.ROWS) is layout:
             return value

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from lilliput.errors import DoesNotFit, Problem
 from lilliput.report.summary import Life, Memory, Summary, Timeline
-from lilliput.report.timeline import peak
+from lilliput.report.timeline import alive, fullest
 from lilliput.report.words import middle
 
 SHOWN = 5
 """How many layers or constants a piece of advice names."""
+LARGEST = 3
+"""How many buffers of the step that decides are named."""
 NAME = 52
 """How long a name in it may be."""
 
@@ -83,20 +85,31 @@ def _overflow(summary: Summary, need: Need) -> Problem:
             "weights, or take a device with more flash (`lilliput devices`); "
             "`lilliput report MODEL` tells more",
         )
-    worst = peak(summary.timelines, memory.name)
-    buffers = ", ".join(f"{name} {n:,}" for name, n in worst.buffers[:3])
     mine = memory.name == summary.ram.name
     said = mine and memory.size == summary.allowed
     larger = "allow more RAM" if said else "take a device with more RAM (`lilliput devices`)"
+    line = fullest(summary.timelines, memory.name)
+    where, rows = _fullest(line) if line else ("states that live from call to call", "")
     return Problem(
         what,
         summary.device,
         f"{expected}, as --ram says" if said else expected,
         f"{need.used:,} bytes{' in the smallest plan that was found' if mine else ''}; "
-        f"most is needed at {worst.layer}: {buffers}",
+        f"most is needed at {where}",
         "use a smaller input, fewer channels or a stride in the layers before that one, "
-        f"or {larger}; `lilliput report MODEL` tells more",
+        f"{rows}or {larger}; `lilliput report MODEL` tells more",
     )
+
+
+def _fullest(line: Timeline) -> tuple[str, str]:
+    """(the step that decides, and what keeps most bytes there; what to do about an input that is
+    among these)."""
+    top, lives = line.columns[line.peak], alive(line)
+    kept = ", ".join(f"{middle(b.name, NAME)} ({b.role}) {b.nbytes:,}" for b in lives[:LARGEST])
+    over = ", of which some lie over one another" if top.alive > top.need else ""
+    rows = "take the rows of the input one by one (--input callback), "
+    whole = any(b.role == "input" for b in lives[:LARGEST])
+    return f"{top.what}, {top.need:,} bytes: {kept}{over}", rows if whole else ""
 
 
 # Advice -----------------------------------------------------------------------------------
@@ -133,11 +146,10 @@ def _front(summary: Summary) -> Iterator[str]:
 
 
 def _ram(summary: Summary, need: Need) -> Iterator[str]:
-    lines = [x for x in summary.timelines if x.memory == need.memory.name and x.columns]
-    if not lines:
+    line = fullest(summary.timelines, need.memory.name)
+    if line is None:
         yield f"States and static data alone need {need.used:,} B."
         return
-    line = max(lines, key=lambda x: x.columns[x.peak].need)
     top, size = line.columns[line.peak], need.memory.size or 0
     rest = need.used - line.arena
     gap = line.arena - top.need
@@ -156,17 +168,12 @@ def _ram(summary: Summary, need: Need) -> Iterator[str]:
         named = ", ".join(middle(c.what, NAME) for c in beyond[:SHOWN])
         more = f" and {len(beyond) - SHOWN} more" if len(beyond) > SHOWN else ""
         yield f"{len(beyond)} of {len(line.columns)} steps need too much: {named}{more}."
-    for life in sorted(alive(line), key=lambda b: -b.nbytes)[:3]:
+    for life in alive(line)[:LARGEST]:
         yield f"{_who(line, life)}."
     yield from _smaller_input(line, size - rest)
     yield from _elsewhere(summary, line)
     if need.memory.name == summary.ram.name:
         yield from _rows(summary, line)
-
-
-def alive(line: Timeline) -> list[Life]:
-    """What is alive in the step that decides."""
-    return [b for b in line.lives if b.first <= line.peak <= b.last]
 
 
 def _who(line: Timeline, life: Life) -> str:

@@ -20,6 +20,8 @@ from lilliput.report.words import VERDICT, columns, middle, placement, printable
 ROWS = 16
 WIDTH = 100
 LEGEND = 16
+LAYER = 84
+"""How long the words for the fullest step may be."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def text(summary: Summary) -> str:
         ("flash", total(flash.total)),
         ("  constants", size(flash.constants)),
         ("  code", size(flash.code)),
-        ("fullest at", short(top.layer)),
+        ("fullest at", short(top.layer, LAYER)),
         ("", f"{top.nbytes:,} B alive, some of them over one another"),
         *(
             (f"{name} arena", placement(used, summary.bounds[name]))
@@ -145,7 +147,7 @@ def _memory(line: Timeline, glyphs: Glyphs) -> Iterator[str]:
     if line.columns:
         yield " " * 13 + "".join("^" if t == line.peak else " " for t in slots).rstrip()
         top = line.columns[line.peak]
-        yield f"{'':>13}fullest at step {top.step}, {short(top.what)}: {top.need:,} B"
+        yield f"{'':>13}fullest at step {top.step}, {short(top.what, LAYER)}: {top.need:,} B"
     yield ""
     biggest = sorted(line.lives, key=lambda b: (-b.nbytes, b.first, b.name))[:LEGEND]
     head = ("   buffer", "role", "bytes", "offset", "steps")

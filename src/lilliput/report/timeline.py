@@ -16,6 +16,10 @@ from lilliput.plan.lifetimes import leaves, lifetimes, spans
 from lilliput.plan.overlap import distances
 from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Pull, Step
 from lilliput.report.summary import Column, Life, Peak, Timeline
+from lilliput.report.words import middle
+
+NAME = 40
+"""How long the name of a loop's first and last layer may be."""
 
 
 def timelines(program: Program) -> list[Timeline]:
@@ -85,31 +89,37 @@ def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
 
 def peak(lines: Sequence[Timeline], memory: str) -> Peak:
     """Where `memory` is fullest over all entries."""
-    mine = [x for x in lines if x.memory == memory and x.columns]
-    if not mine:
+    line = fullest(lines, memory)
+    if line is None:
         return Peak("", "", 0, (), 0)
-    line = max(mine, key=lambda x: x.columns[x.peak].need)
-    alive = [b for b in line.lives if b.role != "state" and b.first <= line.peak <= b.last]
+    buffers = [b for b in alive(line) if b.role != "state"]
     return Peak(
         line.entry,
         line.columns[line.peak].what,
         line.columns[line.peak].alive - line.states,
-        tuple((b.name, b.nbytes) for b in sorted(alive, key=lambda b: (-b.nbytes, b.name))),
+        tuple((b.name, b.nbytes) for b in buffers),
         line.lower_bound - line.states,
     )
 
 
+def fullest(lines: Sequence[Timeline], memory: str) -> Timeline | None:
+    """The timeline whose peak decides about `memory`; None where no step of any uses it."""
+    mine = (x for x in lines if x.memory == memory and x.columns)
+    return max(mine, key=lambda x: x.columns[x.peak].need, default=None)
+
+
+def alive(line: Timeline) -> list[Life]:
+    """What is alive in the step that decides, the largest first."""
+    found = (b for b in line.lives if b.first <= line.peak <= b.last)
+    return sorted(found, key=lambda b: (-b.nbytes, b.name))
+
+
 def scratch(lines: Sequence[Timeline], memory: str) -> int:
     """Bytes of scratch in the step that decides about `memory`."""
-    mine = [x for x in lines if x.memory == memory and x.columns]
-    if not mine:
+    line = fullest(lines, memory)
+    if line is None:
         return 0
-    line = max(mine, key=lambda x: x.columns[x.peak].need)
-    spans = [
-        (b.offset, b.offset + b.nbytes)
-        for b in line.lives
-        if b.role == "scratch" and b.first <= line.peak <= b.last
-    ]
+    spans = [(b.offset, b.offset + b.nbytes) for b in alive(line) if b.role == "scratch"]
     covered = end = 0  # what a loop needs for one task after the other lies in the same place
     for low, high in sorted(spans):
         covered += max(high - max(low, end), 0)
@@ -129,15 +139,23 @@ def _step_at(times: Sequence[tuple[int, int]], t: int) -> int:
 
 
 def describe(step: Step) -> str:
-    """A step in words: the operators of a loop joined, a copy by what it moves."""
+    """A step in words: a loop by its first and its last layer, a copy by what it moves."""
     calls = [s for s in leaves(step) if isinstance(s, Call)]
     if isinstance(step, Loop):
-        return f"{step.count} times: " + ", ".join(c.node.describe() for c in calls)
+        ends = [_short(c) for c in (calls[0], calls[-1])]
+        count = f"a loop of {len(calls)} layer{'s' * (len(calls) > 1)}, {step.count} times: "
+        return count + " to ".join(dict.fromkeys(ends))
     if calls:
         return calls[0].node.describe()
     if isinstance(step, Pull):
         return f"rows of {step.value.name}"
     return f"copy of {step.source.root}" if isinstance(step, Copy) else type(step).__name__.lower()
+
+
+def _short(call: Call) -> str:
+    """As `Node.describe`, of a name that may join those of many layers."""
+    node = call.node
+    return f'{node.op.name} "{middle(node.origin or node.output.name, NAME)}"'
 
 
 def _roles(program: Program, entry: Entry) -> Mapping[str, str]:
