@@ -37,7 +37,14 @@ from lilliput.ops.conv_kernels import (
     POINTWISE,
 )
 from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
-from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
+from lilliput.ops.gemm import (
+    GEMM,
+    GEMM_JOINED,
+    GEMM_WIDE,
+    PAIRS,
+    PAIRS_JOINED,
+    PAIRS_WIDE,
+)
 from lilliput.ops.registry import register
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
 from lilliput.ops.sums import conv_slide, sum_bounds, sum_contraction, sum_narrow
@@ -269,6 +276,9 @@ conv2d = register(
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,
+            PAIRS_WIDE,
+            PAIRS_JOINED,
+            PAIRS,
             FOURS,
             DEPTHWISE_FOURS,
             POINTWISE,
@@ -438,7 +448,17 @@ linear = register(
         contraction=sum_contraction,
         narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(FOURS_LANES, GEMM_WIDE, GEMM_JOINED, GEMM, FOURS, LINEAR),
+        kernels=(
+            FOURS_LANES,
+            GEMM_WIDE,
+            GEMM_JOINED,
+            GEMM,
+            PAIRS_WIDE,
+            PAIRS_JOINED,
+            PAIRS,
+            FOURS,
+            LINEAR,
+        ),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),
