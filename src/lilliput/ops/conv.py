@@ -36,7 +36,7 @@ from lilliput.ops.conv_kernels import (
     LINEAR,
     POINTWISE,
 )
-from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
+from lilliput.ops.depthwise import DEPTHWISE_TAPS, DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import (
     GEMM,
     GEMM_JOINED,
@@ -273,6 +273,7 @@ conv2d = register(
             DEPTHWISE_LANES,
             WINOGRAD,
             DEPTHWISE_WINDOWS,
+            DEPTHWISE_TAPS,
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,

@@ -94,6 +94,61 @@ LL_PAIRS(ll_pairs, int8_t, LL_PAIR_APART, "", "")
 LL_PAIRS(ll_pairs_joined, int8_t, LL_PAIR_JOINED, LL_JOIN(r4, r6), LL_PAIR_PARTS)
 LL_PAIRS(ll_pairs_wide, int16_t, LL_PAIR_WIDE, "", "")
 
+/* Four channels of four pixels, tap by tap ---------------------------------------------------
+ * r0 taps of this pixel, every fourth; r1 weights, r2 channel, r3 end of the taps, r12 sums, lr
+ * pixels that are left; sums r4-r7 of four channels; r8, r9 their numbers (c0, c2), (c1, c3), r10,
+ * r11 weights.  A tap is four products: 9 instructions.
+ * On the stack: 0 weights, 4 bias, 8 count; 8 bytes lower while a pixel is made, for its taps. */
+#define LL_TAP                                                                                     \
+    LL_ASM_N("ldr r9, [r0], #16")                                                                  \
+    LL_ASM(ldr r9, [r9, r2])                                                                       \
+    LL_ASM_N("ldrd r10, r11, [r1], #8")                                                            \
+    LL_ASM(sxtb16 r8, r9)                                                                          \
+    LL_ASM_N("sxtb16 r9, r9, ror #8")                                                              \
+    LL_ASM(smlabb r4, r8, r10, r4)                                                                 \
+    LL_ASM(smlatt r6, r8, r10, r6)                                                                 \
+    LL_ASM(smlabb r5, r9, r11, r5)                                                                 \
+    LL_ASM(smlatt r7, r9, r11, r7)
+
+LL_ASSEMBLY void ll_taps_four(const int8_t *const *taps, const int16_t *weights,
+                              const int32_t *bias, int32_t *sums, int32_t count, int32_t channel,
+                              int32_t pixels) {
+    __asm__ volatile(
+        LL_ASM(push {r4-r11, lr})
+        LL_ASM_N("ldrd r8, r9, [sp, #36]")
+        LL_ASM_N("ldr lr, [sp, #44]")
+        LL_ASM_N("sub sp, sp, #12")
+        LL_ASM_N("str r8, [sp, #8]")
+        LL_ASM(strd r1, r2, [sp])
+        LL_ASM(mov r2, r9)
+        LL_ASM(mov r12, r3)
+        LL_ASM(4:)
+        LL_ASM_N("ldr r1, [sp, #4]")
+        LL_ASM(ldmia r1, {r4-r7})
+        LL_ASM(ldr r1, [sp])
+        LL_ASM_N("ldr r3, [sp, #8]")
+        LL_ASM_N("add r3, r0, r3, lsl #4")
+        LL_ASM_N("str r0, [sp, #-8]!")
+        LL_ASM_N("ldr r8, [sp, #16]")
+        LL_ASM_N("tst r8, #1")
+        LL_ASM(bne 5f)
+        LL_ASM(1:)
+        LL_TAP
+        LL_ASM(5:)
+        LL_TAP
+        LL_ASM(cmp r0, r3)
+        LL_ASM(bne 1b)
+        LL_ASM_N("str r4, [r12], #4")
+        LL_ASM_N("str r5, [r12, #12]")
+        LL_ASM_N("str r6, [r12, #28]")
+        LL_ASM_N("str r7, [r12, #44]")
+        LL_ASM_N("ldr r0, [sp], #8")
+        LL_ASM_N("add r0, r0, #4")
+        LL_ASM_N("subs lr, lr, #1")
+        LL_ASM(bne 4b)
+        LL_ASM_N("add sp, sp, #12")
+        LL_ASM(pop {r4-r11, pc}));
+}
 /* clang-format on */
 
 #endif

@@ -162,6 +162,23 @@ LL_INLINE void ll_pairs_wide(const int8_t *const *runs, const int16_t *weights, 
     }
 }
 
+/* sums[c][pixel] = bias[c] + sum over `count` taps of taps[tap][pixel][channel + c] * weight, for
+ * four channels c and the first `pixels` of four.  A tap's weights lie in the order c0, c2, c1, c3.
+ */
+LL_INLINE void ll_taps_four(const int8_t *const *taps, const int16_t *weights, const int32_t *bias,
+                            int32_t *sums, int32_t count, int32_t channel, int32_t pixels) {
+    static const int8_t place[4] = {0, 2, 1, 3};
+    for (int32_t c = 0; c < 4; ++c) {
+        for (int32_t i = 0; i < pixels; ++i) {
+            int32_t sum = bias[c];
+            for (int32_t t = 0; t < count; ++t) {
+                sum = ll_wrap_add(sum, taps[t * 4 + i][channel + c] * weights[t * 4 + place[c]]);
+            }
+            sums[c * 4 + i] = sum;
+        }
+    }
+}
+
 /* Sums of a depthwise convolution of one channel: `rows` rows of `width` pixels, in `sums` without
  * gaps.  `plane` is the first window's first number in a copy of the channel with its padding,
  * whose rows are `row` bytes apart.  Weights are pairs for each of `kh` rows: (0, 2) (1, 3) (4, 6)
