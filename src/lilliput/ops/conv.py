@@ -295,6 +295,12 @@ conv2d = register(
                 params=(1, 2),
             ),
             Sample(
+                (s8(1, 6, 5, 8, scale=0.05, zero_point=-3), _w(8, 3, 3, 1), s32(8)),
+                Conv2d(stride=(2, 1), pad=(1, 1, 1, 1), groups=8),
+                (s8(1, 3, 5, 8, scale=0.9, zero_point=4),),
+                params=(1, 2),
+            ),
+            Sample(
                 (s8(2, 6, 5, 4, scale=0.1, zero_point=11), _w(6, 1, 1, 4, channels=True), s32(6)),
                 Conv2d(),
                 (s8(2, 6, 5, 6, scale=0.7, zero_point=-128),),

@@ -244,6 +244,11 @@ def _pairs_types(function: str, weights: str = "int8_t") -> Callable[[Node], Map
     return lambda node: found
 
 
+def _pairs_scratch(node: Node) -> int:
+    """Sums of a chunk, and windows that are put together, of two pixels."""
+    return 8 * _pairs_chunk(node) + (8 * groups(node) if _gathers(node) else 0)
+
+
 def _pairs_work(node: Node) -> Work:
     """Inner: groups times twos of channels, for every two pixels; set-ups: runs, times twos of
     channels and one more to find them, for every two pixels."""
@@ -263,7 +268,7 @@ PAIRS = replace(
     params=_pairs_params,
     specialise=("kh", "kw", "groups", "chunk", "gather", "in_c", *WINDOW),
     ahead=lambda node: 2,
-    scratch=lambda node: 8 * _pairs_chunk(node) + _gathers(node) * 8 * groups(node),
+    scratch=_pairs_scratch,
     code=1300,
     work=_pairs_work,
 )
