@@ -219,6 +219,11 @@ def _taps_work(node: Node) -> Work:
     return Work(taps * (channels // 4), node.output.type.size, taps + 5 * calls)
 
 
+def _taps_scratch(_: Node) -> int:
+    """Sums of four channels of a tile."""
+    return 4 * PIXELS * 4
+
+
 DEPTHWISE_TAPS = replace(
     DEPTHWISE_FOURS,
     name="depthwise_taps",
@@ -228,7 +233,7 @@ DEPTHWISE_TAPS = replace(
     finish=finish_doubled,
     growth=2.0,
     proof=doubles,
-    scratch=lambda node: 4 * PIXELS * 4,
+    scratch=_taps_scratch,
     code=900,
     feature="dsp",
     work=_taps_work,

@@ -244,6 +244,10 @@ def _pairs_types(function: str, weights: str = "int8_t") -> Callable[[Node], Map
     return lambda node: found
 
 
+def _two(_: Node) -> int:
+    return 2
+
+
 def _pairs_scratch(node: Node) -> int:
     """Sums of a chunk, and windows that are put together, of two pixels."""
     return 8 * _pairs_chunk(node) + (8 * groups(node) if _gathers(node) else 0)
@@ -267,7 +271,7 @@ PAIRS = replace(
     types=_pairs_types("ll_pairs"),
     params=_pairs_params,
     specialise=("kh", "kw", "groups", "chunk", "gather", "in_c", *WINDOW),
-    ahead=lambda node: 2,
+    ahead=_two,
     scratch=_pairs_scratch,
     code=1300,
     work=_pairs_work,
