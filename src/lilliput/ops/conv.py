@@ -36,8 +36,15 @@ from lilliput.ops.conv_kernels import (
     LINEAR,
     POINTWISE,
 )
-from lilliput.ops.depthwise import DEPTHWISE_WINDOWS
-from lilliput.ops.gemm import GEMM, GEMM_JOINED, GEMM_WIDE
+from lilliput.ops.depthwise import DEPTHWISE_TAPS, DEPTHWISE_WINDOWS
+from lilliput.ops.gemm import (
+    GEMM,
+    GEMM_JOINED,
+    GEMM_WIDE,
+    PAIRS,
+    PAIRS_JOINED,
+    PAIRS_WIDE,
+)
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.registry import register
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
@@ -267,9 +274,13 @@ conv2d = register(
             DEPTHWISE_LANES,
             WINOGRAD,
             DEPTHWISE_WINDOWS,
+            DEPTHWISE_TAPS,
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,
+            PAIRS_WIDE,
+            PAIRS_JOINED,
+            PAIRS,
             FOURS,
             DEPTHWISE_FOURS,
             POINTWISE,
@@ -282,6 +293,12 @@ conv2d = register(
                 (s8(1, 7, 9, 3, scale=0.05, zero_point=-3), _w(5, 3, 3, 3), s32(5)),
                 Conv2d(stride=(2, 2), pad=(1, 1, 1, 1)),
                 (s8(1, 4, 5, 5, scale=0.9, zero_point=4),),
+                params=(1, 2),
+            ),
+            Sample(
+                (s8(1, 6, 5, 8, scale=0.05, zero_point=-3), _w(8, 3, 3, 1), s32(8)),
+                Conv2d(stride=(2, 1), pad=(1, 1, 1, 1), groups=8),
+                (s8(1, 3, 5, 8, scale=0.9, zero_point=4),),
                 params=(1, 2),
             ),
             Sample(
@@ -451,7 +468,17 @@ linear = register(
         contraction=sum_contraction,
         narrow=sum_narrow,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(FOURS_LANES, GEMM_WIDE, GEMM_JOINED, GEMM, FOURS, LINEAR),
+        kernels=(
+            FOURS_LANES,
+            GEMM_WIDE,
+            GEMM_JOINED,
+            GEMM,
+            PAIRS_WIDE,
+            PAIRS_JOINED,
+            PAIRS,
+            FOURS,
+            LINEAR,
+        ),
         samples=(
             Sample(
                 (s8(1, 7, scale=0.05, zero_point=-3), _w(3, 7), s32(3)),

@@ -1,13 +1,18 @@
-"""Depthwise convolutions of int8 on cores with dual products, one channel plane after another.
+"""Depthwise convolutions of int8 on cores with dual products.
 
-One idea: what a window needs is made regular first (a copy with its padding, weights in pairs), so
-that the inner loop is one function for each width of window and stride.  The kernels that take
-every shape are in `conv_kernels`.
+DEPTHWISE_WINDOWS  one channel plane after another.  What a window needs is made regular first (a
+                   copy with its padding, weights in pairs), so that the inner loop is one function
+                   for each width of window and stride
+DEPTHWISE_TAPS     channels last, four of them at a time, read where they lie: for rows that
+                   come one by one, and where RAM is short
+
+The kernels that take every shape are in `conv_kernels`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,12 +23,15 @@ from lilliput.ir.types import Array, TensorType
 from lilliput.ops.accumulate import Conv2d, layer
 from lilliput.ops.conv_kernels import (
     WINDOW,
+    depth,
     depthwise_accepts,
     folded_bias,
     plain_int8,
     window_params,
+    zero_points,
 )
 from lilliput.ops.finish import doubles, finish_doubled
+from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, PIXELS
 
 ORDER = (0, 2, 1, 3, 4, 6, 5)
 """Where the taps of a window's row lie, in int16 numbers; one more makes them whole pairs."""
@@ -167,4 +175,66 @@ DEPTHWISE_WINDOWS = Kernel(
     writes=EITHER,
     by_planes=True,
     work=_work,
+)
+
+
+def _fours(w: Array) -> Array:
+    channels = w.shape[0]
+    taps = 2 * w.reshape(channels // 4, 4, -1).astype(np.int16)
+    return np.ascontiguousarray(taps[:, [0, 2, 1, 3]].transpose(0, 2, 1)).reshape(channels, -1)
+
+
+def _apart(packed: Array, type: TensorType) -> Array:
+    taps = packed.reshape(type.shape[0] // 4, -1, 4).transpose(0, 2, 1)[:, [0, 2, 1, 3]]
+    return np.ascontiguousarray(taps // 2).astype(np.int8).reshape(type.shape)
+
+
+BY_FOURS = Packing("by_fours", _fours, _apart)
+"""int8 depthwise weights (C,KH,KW,1) as int16 (C/4, KH, KW, 4), doubled for the sake of the
+epilogue, in the order c0, c2, c1, c3."""
+
+
+def _taps_accepts(node: Node) -> str | None:
+    refused = DEPTHWISE_FOURS.accepts(node)
+    return refused or ("channels are not in fours" if node.output.type.shape[-1] % 4 else None)
+
+
+def _taps_types(node: Node) -> Mapping[str, str]:
+    own = {"LL_W": "int16_t", "LL_CHUNK": "4", "LL_ALIGNED": "4"}
+    return {**DEPTHWISE_FOURS.types(node), **own}
+
+
+def _taps_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, bias = node.inputs[0], Operand(folded_bias(b, node, 2))
+    outside = zero_points(b, node, x.type.shape[-1])
+    return (Operand(x, 0), Operand(node.inputs[1], 1, BY_FOURS), bias, outside)
+
+
+def _taps_work(node: Node) -> Work:
+    """Inner: taps of four channels; set-ups: taps of pixels, and calls for four channels of four
+    pixels, which take as long as five."""
+    rows, pixels, channels = node.output.type.frame
+    calls = rows * -(-pixels // PIXELS) * (channels // 4)
+    taps = rows * pixels * depth(node)
+    return Work(taps * (channels // 4), node.output.type.size, taps + 5 * calls)
+
+
+def _taps_scratch(_: Node) -> int:
+    """Sums of four channels of a tile."""
+    return 4 * PIXELS * 4
+
+
+DEPTHWISE_TAPS = replace(
+    DEPTHWISE_FOURS,
+    name="depthwise_taps",
+    accepts=_taps_accepts,
+    types=_taps_types,
+    operands=_taps_operands,
+    finish=finish_doubled,
+    growth=2.0,
+    proof=doubles,
+    scratch=_taps_scratch,
+    code=900,
+    feature="dsp",
+    work=_taps_work,
 )

@@ -6,7 +6,10 @@ GEMM_JOINED   two channels' weights are one 16-bit number (`isa/generic.h`): a w
 GEMM_WIDE     weights are stored as int16, and doubled for the sake of the epilogue: two saved,
               for twice the flash
 
-Both read weights as `twos` lays them out: output channels in twos, numbers in groups of four.
+PAIRS, PAIRS_JOINED and PAIRS_WIDE are the same for where RAM is short: two pixels at a time,
+whose bytes are read where they lie, widened anew for every two channels.
+
+All read weights as `twos` lays them out: output channels in twos, numbers in groups of four.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ from lilliput.ops.finish import doubles, finish, finish_doubled, largest_sum
 
 CHUNK = 32
 """Channels whose sums are kept before the epilogue takes them."""
+FEW = 16
+"""The same where RAM is short."""
 
 
 def _twos(w: Array) -> Array:
@@ -208,6 +213,82 @@ GEMM_WIDE = replace(
     name="gemm_wide",
     accepts=_few,
     types=_types("ll_sums_wide", "int16_t"),
+    operands=_operands(WIDE, 2),
+    finish=finish_doubled,
+    growth=2.0,
+    proof=doubles,
+)
+
+
+def _several(node: Node) -> str | None:
+    rows, pixels, _ = node.output.type.frame
+    return in_one_group(node) or ("two pixels at a time of only one" if rows * pixels < 2 else None)
+
+
+def _gathers(node: Node) -> bool:
+    """Whether the taps of a window are no whole words, so that it has to be put together."""
+    return node.inputs[1].type.shape[-1] % 4 > 0
+
+
+def _pairs_chunk(node: Node) -> int:
+    return min(FEW, _even(node.output.type.shape[-1]))
+
+
+def _pairs_params(node: Node) -> Mapping[str, int]:
+    own = {"groups": groups(node), "chunk": _pairs_chunk(node), "gather": int(_gathers(node))}
+    return {**window_params(node), **own}
+
+
+def _pairs_types(function: str, weights: str = "int8_t") -> Callable[[Node], Mapping[str, str]]:
+    found = {"LL_ACC": "int32_t", "LL_W": weights, "LL_PAIRS_FUNCTION": function}
+    return lambda node: found
+
+
+def _two(_: Node) -> int:
+    return 2
+
+
+def _pairs_scratch(node: Node) -> int:
+    """Sums of a chunk, and windows that are put together, of two pixels."""
+    return 8 * _pairs_chunk(node) + (8 * groups(node) if _gathers(node) else 0)
+
+
+def _pairs_work(node: Node) -> Work:
+    """Inner: groups times twos of channels, for every two pixels; set-ups: runs, times twos of
+    channels and one more to find them, for every two pixels."""
+    rows, pixels, channels = node.output.type.frame
+    tiles, twos = rows * -(-pixels // 2), _even(channels) // 2
+    runs = window_params(node)["kh"]
+    setups = tiles * (twos + 2 * runs if _gathers(node) else (twos + 1) * runs)
+    return Work(tiles * twos * groups(node), node.output.type.size, setups)
+
+
+PAIRS = replace(
+    GEMM,
+    name="pairs",
+    source="pairs.c",
+    accepts=_several,
+    types=_pairs_types("ll_pairs"),
+    params=_pairs_params,
+    specialise=("kh", "kw", "groups", "chunk", "gather", "in_c", *WINDOW),
+    ahead=_two,
+    scratch=_pairs_scratch,
+    code=1300,
+    work=_pairs_work,
+)
+
+PAIRS_JOINED = replace(
+    PAIRS,
+    name="pairs_joined",
+    types=_pairs_types("ll_pairs_joined"),
+    operands=_operands(JOINED),
+    proof=_joins,
+)
+
+PAIRS_WIDE = replace(
+    PAIRS,
+    name="pairs_wide",
+    types=_pairs_types("ll_pairs_wide", "int16_t"),
     operands=_operands(WIDE, 2),
     finish=finish_doubled,
     growth=2.0,

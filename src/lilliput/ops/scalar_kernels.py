@@ -106,7 +106,8 @@ def _depthwise_scratch(node: Node) -> int:
 def _depthwise_types(node: Node) -> Mapping[str, str]:
     channels = node.output.type.shape[-1]
     chunk = str(_depthwise_chunk(node))
-    return {"LL_ACC": "int32_t", "LL_CHUNK": chunk, "LL_CHANNELS": str(channels)}
+    own = {"LL_CHUNK": chunk, "LL_CHANNELS": str(channels), "LL_ALIGNED": "1"}
+    return {"LL_ACC": "int32_t", "LL_W": "int8_t", **own}
 
 
 def _depthwise_work(node: Node) -> Work:

@@ -516,6 +516,8 @@ LL_WINDOWS(ll_windows_7_2,
 
 /* clang-format on */
 
+#include "dsp_pairs.h"
+
 #pragma GCC diagnostic pop
 
 #include "dsp_winograd.h"

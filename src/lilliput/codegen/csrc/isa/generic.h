@@ -106,6 +106,79 @@ LL_SUMS_OF(ll_sums_joined_1, int8_t, ll_sums_of, 1, 1)
 LL_SUMS_OF(ll_sums_wide_4, int16_t, ll_sums_wide_of, 4)
 LL_SUMS_OF(ll_sums_wide_1, int16_t, ll_sums_wide_of, 1)
 
+/* sums[P, Q][pixel] = bias + sum of bytes * weights for `twos` twos of channels and two pixels,
+ * whose bytes are `count` runs of `groups` groups of four: runs[run][pixel], anywhere.  Weights
+ * are laid out as those of columns are. */
+LL_INLINE void ll_pairs_of(const int8_t *const *runs, const int8_t *weights, const int32_t *bias,
+                           int32_t *sums, int32_t count, int32_t groups, int32_t twos,
+                           int32_t joined) {
+    for (int32_t two = 0; two < twos; ++two, sums += 4) {
+        int32_t low[2] = {bias[two * 2], bias[two * 2]};
+        int32_t high[2] = {bias[two * 2 + 1], bias[two * 2 + 1]};
+        for (int32_t run = 0; run < count; ++run, weights += groups * 8) {
+            for (int32_t i = 0; i < groups * 4; ++i) {
+                /* in a group lie the numbers k0, k2, k1, k3 */
+                const int32_t k = (i & ~3) | ((i & 1) << 1) | ((i >> 1) & 1);
+                const int32_t p = weights[i * 2], q = weights[i * 2 + 1] + (joined && p < 0);
+                for (int32_t x = 0; x < 2; ++x) {
+                    const int32_t v = runs[run * 2 + x][k];
+                    low[x] = ll_wrap_add(low[x], v * p);
+                    high[x] = ll_wrap_add(high[x], v * q);
+                }
+            }
+        }
+        sums[0] = low[0];
+        sums[1] = low[1];
+        sums[2] = high[0];
+        sums[3] = high[1];
+    }
+}
+
+LL_INLINE void ll_pairs(const int8_t *const *runs, const int8_t *weights, const int32_t *bias,
+                        int32_t *sums, int32_t count, int32_t groups, int32_t twos) {
+    ll_pairs_of(runs, weights, bias, sums, count, groups, twos, 0);
+}
+
+LL_INLINE void ll_pairs_joined(const int8_t *const *runs, const int8_t *weights,
+                               const int32_t *bias, int32_t *sums, int32_t count, int32_t groups,
+                               int32_t twos) {
+    ll_pairs_of(runs, weights, bias, sums, count, groups, twos, 1);
+}
+
+LL_INLINE void ll_pairs_wide(const int8_t *const *runs, const int16_t *weights, const int32_t *bias,
+                             int32_t *sums, int32_t count, int32_t groups, int32_t twos) {
+    for (int32_t two = 0; two < twos; ++two) {
+        for (int32_t i = 0; i < 4; ++i) {
+            int32_t sum = bias[two * 2 + i / 2];
+            for (int32_t k = 0; k < count * groups * 4; ++k) {
+                /* pairs (k0, k2) of P, of Q, then (k1, k3) */
+                const int32_t at = (k & 1) * 4 + ((k >> 1) & 1) + i / 2 * 2 + k / 4 * 8;
+                const int32_t v = runs[k / 4 / groups * 2 + i % 2][k % (groups * 4)];
+                sum = ll_wrap_add(sum, v * weights[at]);
+            }
+            *sums++ = sum;
+        }
+        weights += count * groups * 8;
+    }
+}
+
+/* sums[c][pixel] = bias[c] + sum over `count` taps of taps[tap][pixel][channel + c] * weight, for
+ * four channels c and the first `pixels` of four.  A tap's weights lie in the order c0, c2, c1, c3.
+ */
+LL_INLINE void ll_taps_four(const int8_t *const *taps, const int16_t *weights, const int32_t *bias,
+                            int32_t *sums, int32_t count, int32_t channel, int32_t pixels) {
+    static const int8_t place[4] = {0, 2, 1, 3};
+    for (int32_t c = 0; c < 4; ++c) {
+        for (int32_t i = 0; i < pixels; ++i) {
+            int32_t sum = bias[c];
+            for (int32_t t = 0; t < count; ++t) {
+                sum = ll_wrap_add(sum, taps[t * 4 + i][channel + c] * weights[t * 4 + place[c]]);
+            }
+            sums[c * 4 + i] = sum;
+        }
+    }
+}
+
 /* Sums of a depthwise convolution of one channel: `rows` rows of `width` pixels, in `sums` without
  * gaps.  `plane` is the first window's first number in a copy of the channel with its padding,
  * whose rows are `row` bytes apart.  Weights are pairs for each of `kh` rows: (0, 2) (1, 3) (4, 6)

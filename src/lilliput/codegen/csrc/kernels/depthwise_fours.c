@@ -1,12 +1,14 @@
-/* Depthwise convolution of int8 without SIMD: four pixels at a time, channels last.
+/* Depthwise convolution of int8: four pixels at a time, channels last.
  *
- * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C)
+ * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C), or int16 (C/4, KH, KW, 4): see
+ *        LL_ALIGNED
  * in[2]  bias (C), zero point folded in      in[3]  one pixel of zero points
  * then the epilogue's operands
  *
  * A tap is a pointer to its pixel, or to the zero points; every weight meets the taps of four
  * pixels.  Where the rows of the result follow one another, four pixels may lie in two rows, so
- * that a map of five columns is as fast as a wide one.
+ * that a map of five columns is as fast as a wide one.  Channels are made in chunks that begin at a
+ * multiple of LL_ALIGNED: of one with loops for cores without SIMD, of four with dual products.
  *
  * scratch: sums of four pixels times LL_CHUNK channels
  */
@@ -75,7 +77,8 @@ LL_INLINE void LL_NAME(depthwise_fours)(const ll_depthwise_fours_params *p, cons
                                         const ll_out *out, const ll_region *r, void *scratch,
                                         const ll_in *operands, int32_t count,
                                         LL_R (*store)(const ll_at *, LL_ACC)) {
-    const int8_t *zeros = (const int8_t *)in[3].base, *weights = (const int8_t *)in[1].base;
+    const int8_t *zeros = (const int8_t *)in[3].base;
+    const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     const ll_in any = {0, 0, 0, LL_WHOLE, 0, 0}; /* taps are looked up, wherever they lie */
     const int32_t merged = ll_merged(r, &any, out, operands, count);
@@ -99,11 +102,16 @@ LL_INLINE void LL_NAME(depthwise_fours)(const ll_depthwise_fours_params *p, cons
                                   taps + i);
                 column += i < pixels;
             }
-            for (int32_t base = r->c0; base < r->c1; base += LL_CHUNK) {
-                const int32_t end = ll_min(base + LL_CHUNK, r->c1);
-                ll_taps_4(taps, p->kh * p->kw, weights, LL_CHANNELS, bias, sums, base, end);
+            for (int32_t base = r->c0 & ~(LL_ALIGNED - 1); base < r->c1; base += LL_CHUNK) {
+                const int32_t c0 = ll_max(base, r->c0), c1 = ll_min(base + LL_CHUNK, r->c1);
+#if LL_ALIGNED == 4
+                ll_taps_four(taps, weights + base * p->kh * p->kw, bias + base, sums, p->kh * p->kw,
+                             base, pixels);
+#else
+                ll_taps_4(taps, p->kh * p->kw, weights, LL_CHANNELS, bias, sums, base, c1);
+#endif
                 LL_NAME(depthwise_fours_store)
-                (&at, out, out_row, x, pixels, sums, base, end, store);
+                (&at, out, out_row, x, pixels, sums + (c0 - base) * 4, c0, c1, store);
             }
         }
     }
