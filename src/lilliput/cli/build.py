@@ -41,6 +41,7 @@ def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_js
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.optimize
 @common.ram
+@common.memories
 @common.exact
 @common.shrink
 @common.compiler("none")
@@ -64,6 +65,7 @@ def compile_(
     out: str,
     optimize: str,
     ram: str | None,
+    memories: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -85,7 +87,7 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink, feed, exact, ram)
+    options = common.options(compiler, optimize, shrink, feed, exact, ram, memories)
     network = common.load(model, io, stream_axis, hop, shrink)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
@@ -110,6 +112,7 @@ def compile_(
 @common.seed
 @common.optimize
 @common.ram
+@common.memories
 @common.exact
 @common.shrink
 @common.compiler()
@@ -127,6 +130,7 @@ def check(
     seed: int,
     optimize: str,
     ram: str | None,
+    memories: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -151,7 +155,7 @@ def check(
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram, memories),
         emulator=emulator,
         log=common.log,
     )
@@ -199,6 +203,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.seed
 @common.optimize
 @common.ram
+@common.memories
 @common.exact
 @common.shrink
 @common.compiler()
@@ -221,6 +226,7 @@ def profile(
     seed: int,
     optimize: str,
     ram: str | None,
+    memories: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -239,7 +245,7 @@ def profile(
         common.load(model, io, stream_axis, hop, shrink),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram),
+        options=common.options(compiler, optimize, shrink, feed, exact, ram, memories),
         blocks=blocks,
         log=common.log,
     )

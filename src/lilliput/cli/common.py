@@ -45,6 +45,12 @@ ram = click.option(
     metavar="SIZE",
     help="Bytes of RAM that it may take, stack included, where not all of the device: 48kB, 0.5MB.",
 )
+memories = click.option(
+    "--memories",
+    metavar="NAMES",
+    help="What may be used beside the default RAM and flash, as in dtcm,sdram; `none` for nothing. "
+    "All that the board leaves to the planner where not given.",
+)
 exact = click.option(
     "--exact",
     is_flag=True,
@@ -111,6 +117,7 @@ def options(
     feed: Feed = "memory",
     exact: bool = False,
     ram: str | None = None,
+    memories: str | None = None,
 ) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
@@ -125,7 +132,14 @@ def options(
         ram=None if ram is None else size(ram, "--ram"),
         shrink=shrink,
         feed=feed,
+        memories=None if memories is None else _names(memories),
     )
+
+
+def _names(text: str) -> frozenset[str]:
+    """The memories of "dtcm,sdram"; none of "none"."""
+    names = frozenset(name.strip() for name in text.split(","))
+    return frozenset() if names == {"none"} else names - {""}
 
 
 UNITS = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2}

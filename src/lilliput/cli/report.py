@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only.")
 @common.optimize
 @common.ram
+@common.memories
 @common.exact
 @common.shrink
 @common.compiler("none")
@@ -40,6 +41,7 @@ def report(
     plain: bool,
     optimize: str,
     ram: str | None,
+    memories: str | None,
     exact: bool,
     shrink: bool,
     compiler: str,
@@ -56,7 +58,9 @@ def report(
     if Path(path).is_dir():
         summary = _of_folder(path, device, profiled=profiled)
     else:
-        options = common.options(compiler, optimize, shrink, exact=exact, ram=ram)
+        options = common.options(
+            compiler, optimize, shrink, exact=exact, ram=ram, memories=memories
+        )
         summary = _of_network(path, device, options, io, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")

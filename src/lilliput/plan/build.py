@@ -23,17 +23,19 @@ from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.plan import arena, branch, exact, stage
+from lilliput.plan.banks import Bank, Choice, State, choose
 from lilliput.plan.check import check
 from lilliput.plan.frames import whole_box
 from lilliput.plan.front import Point, front
 from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
+from lilliput.plan.memories import Moved, best_of_memories, further, with_spilled
 from lilliput.plan.objective import (
+    STACK_ROOM,
     Budget,
     Optimize,
     Prices,
     Selecting,
-    best_plan,
     step_cycles,
 )
 from lilliput.plan.order import reorder
@@ -46,10 +48,13 @@ from lilliput.plan.program import (
     Entry,
     Kind,
     Program,
+    Spread,
     StateSlot,
 )
 from lilliput.plan.select import Selection, select
+from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
+from lilliput.plan.traffic import traffic
 from lilliput.plan.views import make_view
 
 AGAIN = 4
@@ -58,12 +63,13 @@ AGAIN = 4
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """homes : value name -> memory it lives in, where that is not the device's default;
+    """homes : value name -> memory it lives in, where the planner is not to choose;
+    memories : beside the defaults that it may choose; None: those that the board leaves to it;
     streams : groups of values whose tasks run row by row in one loop;
     pull : inputs whose rows are asked of the caller; one that is named in a group, too, lies in a
     line buffer and is never whole in memory;
     push : those inputs come by calls with one row each, one such input an entry;
-    blocks : parameter in a memory that kernels cannot read -> output channels a slice;
+    blocks : parameter that is copied to RAM before it is used -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
     device it is planned for;
     exact : offsets that are not proven to be optimal are left to OR-tools, which must be there."""
@@ -76,6 +82,7 @@ class PlanOptions:
     optimize: Optimize = Optimize.SPEED
     budget: Budget | None = None
     exact: bool = False
+    memories: frozenset[str] | None = None
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -108,8 +115,8 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[_Mak
     if ordered is not whole:
         other = _Maker(ordered, device, options)
         maker = _smaller(maker, other, options.optimize, device.ram.name)
-    budget = options.budget or Budget.of(device)
-    program = best_plan(maker, device, options.optimize, budget)
+    more = further(device, options.memories)
+    program = best_of_memories(maker, device, options.optimize, maker.budget, more)
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing)
 
@@ -120,14 +127,30 @@ class _Maker:
     def __init__(self, module: Module, device: Device, options: PlanOptions):
         self.module, self.device, self.options = module, device, options
         self.memo = Memo()
+        self.budget = options.budget or Budget.of(device)
 
     def __call__(self, prices: Prices) -> Program:
-        key = prices.selecting(), prices.ram
+        key = prices.selecting(), prices.ram, prices.memories
         if key not in self.memo.programs:
-            work = self._chosen(prices)
-            program = work.finish(tuple(work.entry(name) for name in self.module.graphs))
-            self.memo.programs[key] = prices, program
+            self.memo.programs[key] = prices, self._make(prices)
         return self.memo.programs[key][1]
+
+    def _make(self, prices: Prices) -> Program:
+        """A plan, and where its constants are too many for the internal flash and another one is
+        open, with the coldest of them there."""
+        program = self._chosen(prices).program()
+        flashes = [m for m in self.device.memories if m.name in prices.memories]
+        flashes = [m for m in flashes if m.kind == "flash"]
+
+        def again(moved: Moved) -> Program:
+            homes = {**moved.homes, **self.options.homes}
+            blocks = {**moved.blocks, **self.options.blocks}
+            options = replace(self.options, homes=homes, blocks=blocks)
+            return _Maker(self.module, self.device, options)._chosen(prices).program()
+
+        if not flashes:
+            return program
+        return with_spilled(program, self.device, self.budget, flashes, again)
 
     def _chosen(self, prices: Prices) -> _Planner:
         work = _Planner(self.module, self.device, self.options, prices, self.memo)
@@ -137,8 +160,10 @@ class _Maker:
 
     def front(self, program: Program) -> tuple[Point, ...]:
         """What the first entry of a program that was made here could be with more or less RAM: with
-        planes, and with planes given up; empty where groups or homes were said."""
-        if self.options.streams or self.options.homes:
+        planes, and with planes given up; empty where groups or homes were said, and where the plan
+        takes more than the default memories."""
+        places = {b.memory for b in program.buffers.values()}
+        if self.options.streams or self.options.homes or len(places) > 2:
             return ()
         made = self.memo.programs.values()
         prices = next(prices for prices, p in made if p.entries is program.entries)
@@ -213,8 +238,8 @@ def _with_stand_ins(module: Module) -> Module:
 class Memo:
     """What plans at several prices have in common: selections, and the runs of their tasks."""
 
-    programs: dict[tuple[Selecting, float | None], tuple[Prices, Program]] = field(
-        default_factory=dict[tuple[Selecting, float | None], tuple[Prices, Program]]
+    programs: dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]] = field(
+        default_factory=dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
@@ -330,7 +355,8 @@ class _Planner:
         key = id(selection), frozenset(self.turning)
         if key not in self.memo.cutters:
             layout = layout or self._storage(name)
-            view = Parts(self.module, name, layout, selection, self.device.core.name)
+            apart = frozenset(self.options.blocks)
+            view = Parts(self.module, name, layout, selection, self.device.core.name, apart)
             self.memo.cutters[key] = Cutter(view.parts(), view.maps())
         return self.memo.cutters[key]
 
@@ -339,9 +365,38 @@ class _Planner:
         held = self.selections[name].layouts
         return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
 
-    def finish(self, entries: tuple[Entry, ...]) -> Program:
-        """Offsets: states first, for good; above them each entry's arena, shared over time."""
+    def program(self) -> Program:
+        """Steps of every entry, memories where there are several, offsets."""
+        entries = tuple(self.entry(name) for name in self.module.graphs)
         states = tuple(self._state(s.name) for s in self.module.states.values())
+        return self.finish(entries, states, self._spread(entries))
+
+    def _spread(self, entries: tuple[Entry, ...]) -> Choice | None:
+        """Gives every buffer its RAM where more than the default one is open.  What was said stays,
+        and so does what is copied into: it is where a DMA controller reaches it."""
+        ram, opened = self.device.ram, self.prices.memories
+        rams = [m for m in self.device.memories if m.kind == "ram" and m.name in opened]
+        if not rams:
+            return None
+        budget = self.options.budget or Budget.of(self.device)
+        banks = [Bank(ram.name, budget.ram - STACK_ROOM, ram.read, ram.write)]
+        banks += [Bank(m.name, m.size, m.read, m.write) for m in rams]
+        buffers = self.pool.buffers
+        fixed = {n: b.memory for n, b in buffers.items() if b.memory != ram.name}
+        fixed |= {v.buffer: ram.name for e in entries for v in staged(e)}
+        states = [
+            State(b.name, b.nbytes, b.align) for b in buffers.values() if b.kind is Kind.STATE
+        ]
+        moved = traffic(entries, buffers)
+        choice = choose(banks, self.spans, states, moved, fixed)
+        for name, memory in choice.memory.items():
+            buffers[name] = replace(buffers[name], memory=memory)
+        return choice
+
+    def finish(
+        self, entries: tuple[Entry, ...], states: tuple[StateSlot, ...], choice: Choice | None
+    ) -> Program:
+        """Offsets: states first, for good; above them each entry's arena, shared over time."""
         arenas: dict[str, int] = {}
         bounds: dict[str, dict[str, int]] = {}
         for memory in self.device.memories:
@@ -366,7 +421,19 @@ class _Planner:
         buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.pool.consts.items() if n in used}
         bounds = {memory: bounds[memory] for memory in arenas}
-        return Program(self.module.name, buffers, consts, states, entries, arenas, bounds)
+        program = Program(
+            self.module.name,
+            buffers,
+            consts,
+            states,
+            entries,
+            arenas,
+            bounds,
+            ram=self.device.ram.name,
+        )
+        if choice is None or len(arenas) < 2:
+            return program
+        return replace(program, spread=Spread(choice.cycles, choice.bound, choice.exact))
 
     def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
         """Offsets from `base` on, and how far they can be from the best ones."""

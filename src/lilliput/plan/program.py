@@ -306,6 +306,16 @@ class StateSlot:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How well buffers were given to several RAMs: predicted cycles that a call waits for these,
+    and what no choice has less of; `exact`: the search has ended by itself."""
+
+    cycles: float
+    bound: float
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Program:
     """A planned module.
 
@@ -313,6 +323,8 @@ class Program:
     bounds : memory -> entry -> bytes that no placement of the entry's buffers does with less than,
         what the states take included, for the kernels and the order that were chosen
     missing : parameters that have no data yet, whose constants stand for their size alone
+    ram : the default RAM, whose arena needs no section
+    spread : where buffers were given to several RAMs
     """
 
     name: str
@@ -323,6 +335,8 @@ class Program:
     arenas: Mapping[str, int]
     bounds: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     missing: tuple[str, ...] = ()
+    ram: str = ""
+    spread: Spread | None = None
 
     def lower_bound(self, memory: str) -> int:
         """Bytes that no placement does with less than, of all entries; an arena is whole words."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lilliput.errors import DoesNotFit, Problem
-from lilliput.report.summary import Life, Memory, Summary, Timeline
+from lilliput.report.summary import Life, Memory, Peak, Summary, Timeline
 from lilliput.report.timeline import peak
 from lilliput.report.words import middle
 
@@ -93,10 +93,22 @@ def _overflow(summary: Summary, need: Need) -> Problem:
         summary.device,
         f"{expected}, as --ram says" if said else expected,
         f"{need.used:,} bytes{' in the smallest plan that was found' if mine else ''}; "
-        f"most is needed at {worst.layer}: {buffers}",
+        f"most is needed at {worst.layer}: {buffers}{_full(summary, worst) if mine else ''}",
         "use a smaller input, fewer channels or a stride in the layers before that one, "
         f"or {larger}; `lilliput report MODEL` tells more",
     )
+
+
+def _full(summary: Summary, worst: Peak) -> str:
+    """What the other RAMs lack, for the largest buffer that is still in the default one."""
+    largest = worst.buffers[0][1] if worst.buffers else 0
+    found = ""
+    for n in needs(summary):
+        if n.memory.kind == "ram" and not n.memory.default and n.memory.size is not None:
+            lacks = largest - (n.memory.size - n.used)
+            state = f"lacks {lacks:,} for the first of these" if lacks > 0 else "is not open"
+            found += f"; {n.memory.name} holds {n.used:,} of {n.memory.size:,} bytes and {state}"
+    return found
 
 
 # Advice -----------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def _elsewhere(summary: Summary, line: Timeline) -> Iterator[str]:
             best = max(movable, key=lambda b: b.nbytes)
             yield (
                 f"{memory.name} has {free:,} B free, enough for {middle(best.name, NAME)} "
-                f"({best.nbytes:,} B): `PlanOptions(homes={{...}})` in Python puts it there."
+                f"({best.nbytes:,} B): `--memories {memory.name}` lets the planner use it."
             )
 
 
