@@ -8,8 +8,8 @@ memory has room is asked of `arena`, so that buffers which are not alive togethe
     exact    where the search ends by itself, up to how well `arena` places; else it ends after
              `CHECKS` questions, and `bound` says what no choice does with less than
 
-The first choice of all is the largest buffer first, which finds a place for all of them most
-often.  What fits nowhere stays in the default RAM, which is then too small: the caller sees that.
+Where that finds no place for all of them, the largest buffer is first.  What fits nowhere stays in
+the default RAM, which is then too small: the caller sees that.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from lilliput.plan import arena
 from lilliput.plan.arena import Block, Distances, align_up
 from lilliput.plan.traffic import Traffic
 
-CHECKS: Final = 400
+CHECKS: Final = 150
 """How often the search asks whether a memory has room."""
+EFFORT: Final = 40
+"""Moves of a placement that answers it."""
 
 Spans = Mapping[str, tuple[Sequence[Block], Distances]]
 """Entry -> lifetimes of its buffers, and how far they may run over one another."""
@@ -64,12 +66,14 @@ def choose(
     states: Sequence[State],
     moved: Mapping[str, Traffic],
     fixed: Mapping[str, str],
+    checks: int = CHECKS,
 ) -> Choice:
     """The cheapest memories that were found for the buffers of a program.
 
-    banks : the default one first; fixed : buffers that are in one of them for good
+    banks : the default one first; fixed : buffers that are in one of them for good; checks : how
+        far the search goes beyond the first choice
     """
-    return _Search(banks, spans, states, moved, fixed).run()
+    return _Search(banks, spans, states, moved, fixed, checks).run()
 
 
 @dataclass
@@ -79,7 +83,7 @@ class _Search:
     states: Sequence[State]
     moved: Mapping[str, Traffic]
     fixed: Mapping[str, str]
-    checks: int = 0
+    checks: int
     known: dict[tuple[str, frozenset[str]], bool] = field(
         default_factory=dict[tuple[str, frozenset[str]], bool]
     )
@@ -99,15 +103,16 @@ class _Search:
             first, frozenset(self.sizes)
         ):
             return self.result(dict.fromkeys(self.sizes, first.name), exact=True)
-        by_size = sorted(self.free, key=lambda n: (-self.sizes[n], n))
-        packed = self.packed(by_size)
+        by_heat = sorted(self.free, key=lambda n: (-self.heat(n), n))
+        packed = self.packed(by_heat)
+        if not self.whole(packed):
+            packed = self.packed(sorted(self.free, key=lambda n: (-self.sizes[n], n)))
         if self.whole(packed):
             self.best, self.least = packed, self.total(packed)
-        order = sorted(self.free, key=lambda n: (-self.heat(n), n))
-        cheapest = [min(self.cost(n, b) for b in self.banks) for n in order]
-        self.rest = [sum(cheapest[k:]) for k in range(len(order) + 1)]
-        self.descend(order, 0, dict(self.fixed), self.total(self.fixed))
-        exact = self.checks < CHECKS
+        cheapest = [min(self.cost(n, b) for b in self.banks) for n in by_heat]
+        self.rest = [sum(cheapest[k:]) for k in range(len(by_heat) + 1)]
+        self.descend(by_heat, 0, dict(self.fixed), self.total(self.fixed))
+        exact = self.checks > 0
         return self.result(self.best or packed, exact=exact and self.best is not None)
 
     def heat(self, name: str) -> float:
@@ -131,9 +136,9 @@ class _Search:
             return
         name = order[k]
         for bank in self.ranked:
-            if self.checks >= CHECKS:
+            if self.checks <= 0:
                 return
-            self.checks += 1
+            self.checks -= 1
             held = frozenset((name, *(n for n, m in memory.items() if m == bank.name)))
             if self.fits(bank, held):
                 memory[name] = bank.name
@@ -172,14 +177,20 @@ class _Search:
             if not mine:
                 continue
             pairs = {p: d for p, d in near.items() if p[0] in names and p[1] in names}
-            if base + arena.lower_bound(mine, pairs) > bank.room:
+            if base + max(b.nbytes for b in mine) > bank.room:
                 return False
-            quick = arena.place(mine, pairs, base, 0)
-            if arena.extent(mine, quick) > bank.room:
-                better = arena.place(mine, pairs, base)
-                if arena.extent(mine, better) > bank.room:
-                    return False
+            if base + sum(align_up(b.nbytes, b.align) for b in mine) <= bank.room:
+                continue
+            top = arena.extent(mine, arena.greedy(mine, pairs, base))
+            if top > bank.room and not (self.checks and self._placed(mine, pairs, base, bank.room)):
+                return False
         return True
+
+    def _placed(self, blocks: Sequence[Block], near: Distances, base: int, room: float) -> bool:
+        """Whether a search finds room where no greedy order does."""
+        if base + arena.lower_bound(blocks, near) > room:
+            return False
+        return arena.extent(blocks, arena.place(blocks, near, base, EFFORT)) <= room
 
     def result(self, memory: Mapping[str, str], *, exact: bool) -> Choice:
         cycles = self.total(memory)

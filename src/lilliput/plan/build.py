@@ -18,13 +18,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lilliput.devices.device import Device
+from lilliput.devices.device import Device, Memory
 from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.plan import arena, branch, exact, stage
-from lilliput.plan.banks import Bank, Choice, State, choose
+from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.check import check
+from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import whole_box
 from lilliput.plan.front import Point, front
 from lilliput.plan.layout import Job, Storage, lay_out
@@ -36,6 +37,7 @@ from lilliput.plan.objective import (
     Optimize,
     Prices,
     Selecting,
+    predicted,
     step_cycles,
 )
 from lilliput.plan.order import reorder
@@ -116,7 +118,9 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[_Mak
         other = _Maker(ordered, device, options)
         maker = _smaller(maker, other, options.optimize, device.ram.name)
     more = further(device, options.memories)
-    program = best_of_memories(maker, device, options.optimize, maker.budget, more)
+    program = best_of_memories(
+        maker, maker.moving_rows, device, options.optimize, maker.budget, more
+    )
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing)
 
@@ -128,6 +132,7 @@ class _Maker:
         self.module, self.device, self.options = module, device, options
         self.memo = Memo()
         self.budget = options.budget or Budget.of(device)
+        self.spilled: dict[int, _Maker] = {}
 
     def __call__(self, prices: Prices) -> Program:
         key = prices.selecting(), prices.ram, prices.memories
@@ -138,19 +143,53 @@ class _Maker:
     def _make(self, prices: Prices) -> Program:
         """A plan, and where its constants are too many for the internal flash and another one is
         open, with the coldest of them there."""
-        program = self._chosen(prices).program()
+        program = self._chosen(prices).program(rows=False, checks=0)
         flashes = [m for m in self.device.memories if m.name in prices.memories]
         flashes = [m for m in flashes if m.kind == "flash"]
+        opened = prices.memories - {m.name for m in flashes}
 
         def again(moved: Moved) -> Program:
             homes = {**moved.homes, **self.options.homes}
             blocks = {**moved.blocks, **self.options.blocks}
             options = replace(self.options, homes=homes, blocks=blocks)
-            return _Maker(self.module, self.device, options)._chosen(prices).program()
+            maker = _Maker(self.module, self.device, options)
+            found = maker(replace(prices, memories=opened))
+            self.spilled[id(found)] = maker
+            return found
 
         if not flashes:
             return program
         return with_spilled(program, self.device, self.budget, flashes, again)
+
+    def moving_rows(self, plain: Program) -> Program:
+        """The fastest of a few: a program that was made here and whose buffers were given to
+        memories in a hurry, the same at leisure, and others that move rows of what is in slow
+        memories through the default RAM, with planes there and without."""
+        if id(plain) in self.spilled:
+            return self.spilled[id(plain)].moving_rows(plain)
+        ram = self.device.ram
+        far = {m.name for m in self.device.memories if m.kind == "ram" and _dearer(m, ram)}
+        if len(plain.arenas) < 2:
+            return plain
+        prices = next(prices for prices, p in self.memo.programs.values() if p is plain)
+        program = self._chosen(prices).program(rows=False)
+        if far.isdisjoint(program.arenas):
+            return min(plain, program, key=self._worse)
+        tried = [plain, program, self._chosen(prices).program(rows=True)]
+        calls = (c for e in program.entries for c in e.calls())
+        views = (v for c in calls for v in (*c.inputs, c.output))
+        planar = {v.root: program.buffers[v.buffer] for v in views if v.plane is not None}
+        planes = frozenset(name for name, b in planar.items() if b.memory in far)
+        if planes - prices.rows:
+            lean = replace(prices, rows=prices.rows | planes)
+            tried.append(self._chosen(lean).program(rows=True))
+        return min(tried, key=self._worse)
+
+    def _worse(self, program: Program) -> tuple[float, float]:
+        """Bytes that are too many in the default RAM, then cycles."""
+        room = self.budget.ram - STACK_ROOM
+        over = program.arenas.get(self.device.ram.name, 0) - room
+        return max(over, 0), predicted(program, self.device)
 
     def _chosen(self, prices: Prices) -> _Planner:
         work = _Planner(self.module, self.device, self.options, prices, self.memo)
@@ -162,8 +201,9 @@ class _Maker:
         """What the first entry of a program that was made here could be with more or less RAM: with
         planes, and with planes given up; empty where groups or homes were said, and where the plan
         takes more than the default memories."""
-        places = {b.memory for b in program.buffers.values()}
-        if self.options.streams or self.options.homes or len(places) > 2:
+        others = {b.memory for b in program.buffers.values()}
+        others -= {self.device.ram.name, self.device.flash.name}
+        if self.options.streams or self.options.homes or others:
             return ()
         made = self.memo.programs.values()
         prices = next(prices for prices, p in made if p.entries is program.entries)
@@ -179,6 +219,10 @@ class _Maker:
         core = self.device.core.name
         cycles = sum(c for step in entry.steps for _, c in step_cycles(step, core))
         return front(cuts, states, Point(-(-used // 4) * 4, cycles, chosen=True))
+
+
+def _dearer(memory: Memory, other: Memory) -> bool:
+    return memory.read + memory.write > other.read + other.write
 
 
 def _top(buffers: Iterable[Buffer]) -> int:
@@ -335,12 +379,19 @@ class _Planner:
             self.device.ram.name,
             self.options.blocks,
         )
+        self._live(entry)
+        return entry
+
+    def _live(self, entry: Entry) -> None:
+        """When its buffers are alive, and how far they may run over one another."""
         for call in entry.calls():
             for view in (*call.inputs, *(v for _, v in call.results())):
                 self.pool.align(view.buffer, call.kernel.align)
-        blocks = lifetimes(entry, self.pool.buffers)
-        self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))
-        return entry
+        buffers: Mapping[str, Buffer] = self.pool.buffers
+        if self.prices.memories:  # any two may come to lie in one memory
+            buffers = {n: replace(b, memory="") for n, b in buffers.items()}
+        blocks = lifetimes(entry, buffers)
+        self.spans[entry.name] = (blocks, distances(entry, buffers, blocks))
 
     def _cut(self, name: str, layout: Storage) -> Cut | None:
         """Which tasks stream together, for the RAM that there is; None where that is said, or
@@ -365,15 +416,39 @@ class _Planner:
         held = self.selections[name].layouts
         return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
 
-    def program(self) -> Program:
-        """Steps of every entry, memories where there are several, offsets."""
+    def program(self, *, rows: bool, checks: int = CHECKS) -> Program:
+        """Steps of every entry, memories where there are several, offsets.
+
+        rows : maps in slow memories are moved row by row through the default RAM
+        """
         entries = tuple(self.entry(name) for name in self.module.graphs)
         states = tuple(self._state(s.name) for s in self.module.states.values())
-        return self.finish(entries, states, self._spread(entries))
+        stay = {n: b.memory for n, b in self.pool.buffers.items() if b.kind is not Kind.CONST}
+        stay = {n: m for n, m in stay.items() if m != self.device.ram.name}
+        choice = self._spread(entries, stay, checks)
+        for _ in range(AGAIN if choice and rows else 0):
+            far = self._far() - stay.keys()
+            moved = tuple(fetch(e, self.pool.buffers, far, self.device.ram.name) for e in entries)
+            if moved == entries:
+                break
+            entries = moved
+            stay |= {n: self.pool.buffers[n].memory for n in far}
+            for entry in entries:
+                self._live(entry)
+            choice = self._spread(entries, stay, checks)
+        return self.finish(entries, states, choice)
 
-    def _spread(self, entries: tuple[Entry, ...]) -> Choice | None:
-        """Gives every buffer its RAM where more than the default one is open.  What was said stays,
-        and so does what is copied into: it is where a DMA controller reaches it."""
+    def _far(self) -> frozenset[str]:
+        """What lies in a RAM that is dearer than the default one."""
+        dear = {m.name for m in self.device.memories if _dearer(m, self.device.ram)}
+        buffers = self.pool.buffers.values()
+        return frozenset(b.name for b in buffers if b.kind is Kind.ARENA and b.memory in dear)
+
+    def _spread(
+        self, entries: tuple[Entry, ...], stay: Mapping[str, str], checks: int
+    ) -> Choice | None:
+        """Gives every buffer its RAM where more than the default one is open; `stay` is settled,
+        and so is what is copied into: it is where a DMA controller reaches it."""
         ram, opened = self.device.ram, self.prices.memories
         rams = [m for m in self.device.memories if m.kind == "ram" and m.name in opened]
         if not rams:
@@ -382,13 +457,13 @@ class _Planner:
         banks = [Bank(ram.name, budget.ram - STACK_ROOM, ram.read, ram.write)]
         banks += [Bank(m.name, m.size, m.read, m.write) for m in rams]
         buffers = self.pool.buffers
-        fixed = {n: b.memory for n, b in buffers.items() if b.memory != ram.name}
-        fixed |= {v.buffer: ram.name for e in entries for v in staged(e)}
+        near = {v.buffer: ram.name for e in entries for v in staged(e)}
+        fixed = {**near, **stay}
         states = [
             State(b.name, b.nbytes, b.align) for b in buffers.values() if b.kind is Kind.STATE
         ]
         moved = traffic(entries, buffers)
-        choice = choose(banks, self.spans, states, moved, fixed)
+        choice = choose(banks, self.spans, states, moved, fixed, checks)
         for name, memory in choice.memory.items():
             buffers[name] = replace(buffers[name], memory=memory)
         return choice

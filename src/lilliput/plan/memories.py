@@ -74,9 +74,17 @@ def used_beside(program: Program, device: Device) -> tuple[Memory, ...]:
 
 
 def best_of_memories(
-    make: Make, device: Device, optimize: Optimize, budget: Budget, more: Sequence[Memory]
+    make: Make,
+    refine: Callable[[Program], Program],
+    device: Device,
+    optimize: Optimize,
+    budget: Budget,
+    more: Sequence[Memory],
 ) -> Program:
-    """The best plan over all levels of memories that may be open."""
+    """The best plan over all levels of memories that may be open.
+
+    refine : the best of a level -> what it is with rows moved between memories, if that is better
+    """
     if not more:
         return best_plan(make, device, optimize, budget)
     tried: list[Program] = []
@@ -91,10 +99,10 @@ def best_of_memories(
 
         room = sum(m.size for m in level if m.kind == "ram")
         within = replace(budget, flash=float("inf")) if flash else budget
-        tried.append(best_plan(at, device, optimize, within, room))
-        if not any(_overflow(tried[-1], device, budget)) and (
-            optimize is Optimize.RAM or tried[-1] is at(Prices())
-        ):
+        plain = best_plan(at, device, optimize, within, room)
+        tried.append(refine(plain))
+        free = optimize is Optimize.RAM or plain is at(Prices())
+        if free and not any(_overflow(tried[-1], device, budget)):
             break
     return min(tried, key=lambda p: (*_overflow(p, device, budget), predicted(p, device)))
 

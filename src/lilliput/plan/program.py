@@ -214,12 +214,14 @@ class Pull:
 class Copy:
     """Starts moving a box between memories; it is there after the next Wait.
 
-    Execution k moves slice k of `block` channels when the source is brought in slices.
+    Execution k moves slice k of `block` channels when the source is brought in slices, and no
+    more than `rows` where that is said: rows [start + k*step, stop + k*step).
     """
 
     source: View
     target: View
     why: str
+    rows: Range | None = None
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,12 @@ def stage(
 
 
 def staged(entry: Entry) -> Iterator[View]:
-    """What is copied into."""
-    for step in entry.steps:
-        yield from (leaf.target for leaf in leaves(step) if isinstance(leaf, Copy))
+    """What copies move from and to, but for what a whole copy moves from."""
+    for leaf in (leaf for step in entry.steps for leaf in leaves(step)):
+        if isinstance(leaf, Copy):
+            yield leaf.target
+            if leaf.rows is not None:
+                yield leaf.source
 
 
 class _Stager:

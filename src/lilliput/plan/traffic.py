@@ -3,7 +3,8 @@
 One idea: a buffer is worth a fast memory by how often its bytes are touched.  Nothing is run for
 that; it follows from the region rules:
 
-    an operand      once for every window over it, hence size / stride times along an axis
+    an operand      once for every window over it, hence size / stride times along an axis; of
+                    a sum over channels once more for every `CHANNELS` of the output
     a parameter     of which every pixel reads all: once for every pixel of the output
     what is made    once; scratch is written and read once
     a copy          its source is read once, its target written once
@@ -16,11 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lilliput.devices.device import Device
 from lilliput.ir.region import AxisRule, Reduce, Spread, Whole, Window
 from lilliput.plan.lifetimes import leaves
 from lilliput.plan.program import Buffer, Call, Copy, Entry, FrameRule, Kind, Leaf, Pull, View
+
+CHANNELS: Final = 4
+"""Output channels that kernels of weighted sums make of one read, about."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,20 @@ def memory_cycles(entries: Iterable[Entry], buffers: Mapping[str, Buffer], devic
 def _touches(leaf: Leaf, buffers: Mapping[str, Buffer]) -> Iterable[tuple[str, float, float]]:
     """(buffer, bytes read, bytes written) of all executions of a step."""
     if isinstance(leaf, Copy):
-        yield leaf.source.buffer, _nbytes(leaf.source), 0.0
-        yield leaf.target.buffer, 0.0, _nbytes(leaf.source)
+        part = leaf.rows if leaf.rows is not None and leaf.rows.step == 0 else None
+        share = 1.0 if part is None else (part.stop - part.start) / part.extent
+        yield leaf.source.buffer, _nbytes(leaf.source) * share, 0.0
+        yield leaf.target.buffer, 0.0, _nbytes(leaf.source) * share
     elif isinstance(leaf, Pull):
         yield leaf.view.buffer, 0.0, _nbytes(leaf.view)
     elif isinstance(leaf, Call):
         pixels = leaf.region.y.extent * leaf.region.x.extent
         for view, rule in zip(leaf.inputs, leaf.rules, strict=False):
             constant = buffers[view.buffer].kind is Kind.CONST or view.block is not None
-            yield view.buffer, _nbytes(view) * _times(rule, constant, pixels), 0.0
+            times = pixels if constant and isinstance(rule.y, Whole) else _times(rule)
+            if not constant and isinstance(rule.c, Whole):
+                times *= max(leaf.region.c.extent / CHANNELS, 1.0)
+            yield view.buffer, _nbytes(view) * times, 0.0
         for view in leaf.inputs[len(leaf.rules) :]:
             yield view.buffer, _nbytes(view), 0.0
         for _, view in leaf.results():
@@ -80,10 +90,8 @@ def _nbytes(view: View) -> float:
     return view.rows * view.pixels * view.channels * view.dtype.itemsize
 
 
-def _times(rule: FrameRule, constant: bool, pixels: int) -> float:
-    """How often an element of an operand is read."""
-    if constant and isinstance(rule.y, Whole):
-        return pixels
+def _times(rule: FrameRule) -> float:
+    """How many windows over rows and pixels an element lies in."""
     return _along(rule.y) * _along(rule.x)
 
 
