@@ -4,6 +4,7 @@ where nothing fits.  Boards are made of a few tiny banks, so that small networks
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -97,12 +98,12 @@ def test_nothing_moves_to_a_memory_that_is_no_faster(tmp_path: Path) -> None:
 
 
 def test_a_network_that_no_bank_holds_is_split_over_two(tmp_path: Path) -> None:
-    """1,488 B of activations, banks of 1,000 and 900 bytes."""
-    sram = ram(0x2000_0000, 1000 + STACK, 0.5, default=True)
+    """1,488 B of activations, banks of 1,300 and 900 bytes."""
+    sram = ram(0x2000_0000, 1300 + STACK, 0.5, default=True)
     device = board(tmp_path, flash=FLASH, sram=sram, dtcm=ram(0x1000_0000, 900))
     program = plan(digits().module, device)
     assert set(program.arenas) == {"sram", "dtcm"}
-    assert program.arenas["sram"] <= 1000
+    assert program.arenas["sram"] <= 1300
     assert program.arenas["dtcm"] <= 900
     assert not any(isinstance(s, Loop) for s in program.entries[0].steps)  # nothing streams
     assert tops(program)["dtcm"] <= program.arenas["dtcm"]
@@ -239,13 +240,12 @@ def test_rows_of_external_maps_are_moved_while_others_are_used(tmp_path: Path) -
         assert all(abs(t.phase - call.phase) == call.period for t in copies)
     near = [b for n, b in buffers.items() if n not in program.buffers]
     assert near
-    assert all(b.memory == device.ram.name and b.nbytes < 4000 for b in near)
+    assert all(b.memory == device.ram.name and b.nbytes < 8000 for b in near)
 
 
 def big() -> compiler.Model:
-    """Three windows over maps of 64 x 64, which are too large for the internal RAM of `external`."""
+    """Three windows over maps of 64 x 64, too large for the internal RAM of `external`."""
     import numpy as np
-    from tests.samples import random_array
 
     from lilliput.ir import Builder, Quant
     from lilliput.ir.types import s8
@@ -262,7 +262,6 @@ def big() -> compiler.Model:
         type = s8(1, side, side, channels, scale=0.4)
         pads = Conv2d(stride=(stride, stride), pad=(1, 1, 1, 1))
         x = b.add(conv2d, (x, w, bias), pads, type=type, name=f"y{k}")
-    del random_array
     return compiler.from_module(b.module([x], name="big"))
 
 
@@ -326,12 +325,11 @@ def test_dearer_memories_are_opened_one_by_one() -> None:
 
 
 def test_where_nothing_fits_every_memory_is_named(tmp_path: Path) -> None:
-    sram = ram(0x2000_0000, 100 + STACK, default=True)
+    sram = ram(0x2000_0000, 300, default=True)
     device = board(tmp_path, flash=FLASH, sram=sram, dtcm=ram(0x1000_0000, 64))
-    with pytest.raises(
-        DoesNotFit, match=r"does not fit into sram by .*(\n.*)*dtcm holds"
-    ) as caught:
+    with pytest.raises(DoesNotFit, match="does not fit into sram by") as caught:
         compiler.compile(digits(), device)
+    assert "dtcm holds" in str(caught.value)
     assert "of 64 bytes" in str(caught.value)
 
 
@@ -344,7 +342,7 @@ def test_emulated_memories_keep_their_addresses_where_they_can() -> None:
     assert device.memory("sdram").size == 0x1000 + ROOM
     assert device.memory("dtcm").origin != 0x2000_0000  # the emulator's own RAM is there
     regions = sorted((m.origin, m.end) for m in device.memories)
-    assert all(a[1] <= b[0] for a, b in zip(regions, regions[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(regions))
     carved = emulation_device(load("cortex-m55").core, beside=(Memory("s", "ram", 0, 0x1000),))
     assert carved.memory("s").end <= carved.ram.end + 0x1000
     with pytest.raises(EmulationError, match="no room for a memory"):
