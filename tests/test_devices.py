@@ -12,6 +12,7 @@ BOARDS = (
     *("stm32f412", "stm32f446", "stm32f746", "stm32f765", "stm32h743", "stm32l4r5"),
     *("stm32u575", "stm32g0b1", "nrf52840", "rp2040", "esp32-c3", "corstone-300"),
     *("stm32f405", "mps2-an386", "mps2-an500", "mps3-an547"),
+    *("stm32f746g-disco", "stm32h750b-dk"),
 )
 
 GOOD = """
@@ -83,6 +84,13 @@ WRONG = {
     "defaults": ("size = 0x8000\ndefault = true", "size = 0x8000", "not exactly one default ram"),
     "kind": ('kind = "ram"', 'kind = "rom"', "expected: ram or flash"),
     "region": ("size = 0x8000", "size = 0", "region outside 32 bits"),
+    "cost": ("size = 0x8000", "size = 0x8000\nread = -0.5", "memory.sram.read: bad value"),
+    "cost type": ("size = 0x8000", 'size = 0x8000\nwrite = "slow"', "expected: a number"),
+    "external without an address": (
+        "[memory.sram]",
+        '[memory.sdram]\nkind = "ram"\nsize = 0x1000\n[memory.sram]',
+        "memory.sdram.origin: missing key",
+    ),
     "source": ('sram = "manual 3"', "", "sources.sram: missing source"),
     "syntax": ("[sources]", "[sources", "not TOML"),
     "timing without source": (

@@ -5,6 +5,7 @@ Thin over `lilliput.compiler` and `lilliput.report`; only the words are here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from lilliput.cli import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lilliput.compiler import Check, Feed, HotBlock, Profile
+    from lilliput.compiler import Check, Feed, HotBlock, Options, Profile
     from lilliput.project import Kind
 
 
@@ -41,12 +42,7 @@ def inspect(
 @common.model
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
-@common.optimize
-@common.ram
-@common.max_extra_macs
-@common.exact
-@common.shrink
-@common.compiler("none")
+@common.planning("none")
 @common.stream_axis
 @common.hop
 @common.ends
@@ -65,12 +61,7 @@ def compile_(
     model: str,
     device: str,
     out: str,
-    optimize: str,
-    ram: str | None,
-    max_extra_macs: str,
-    exact: bool,
-    shrink: bool,
-    compiler: str,
+    options: Options,
     stream_axis: str | None,
     hop: int | None,
     ends: common.Ends,
@@ -89,8 +80,8 @@ def compile_(
     if project == "bare-metal":
         require_start(board)
     pipeline.require_free(Path(out), force=force)
-    options = common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs)
-    network = common.load(model, ends, stream_axis, hop, shrink)
+    options = replace(options, feed=feed)
+    network = common.load(model, ends, stream_axis, hop, options.shrink)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -112,12 +103,7 @@ def compile_(
     help="Calls of every entry: corners first, then random inputs.",
 )
 @common.seed
-@common.optimize
-@common.ram
-@common.max_extra_macs
-@common.exact
-@common.shrink
-@common.compiler()
+@common.planning()
 @common.stream_axis
 @common.hop
 @common.ends
@@ -130,12 +116,7 @@ def check(
     device: str,
     samples: int,
     seed: int,
-    optimize: str,
-    ram: str | None,
-    max_extra_macs: str,
-    exact: bool,
-    shrink: bool,
-    compiler: str,
+    options: Options,
     stream_axis: str | None,
     hop: int | None,
     ends: common.Ends,
@@ -153,11 +134,11 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        common.load(model, ends, stream_axis, hop, shrink),
+        common.load(model, ends, stream_axis, hop, options.shrink),
         devices.load(device),
         samples=samples,
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs),
+        options=replace(options, feed=feed),
         emulator=emulator,
         log=common.log,
     )
@@ -203,12 +184,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.model
 @common.device
 @common.seed
-@common.optimize
-@common.ram
-@common.max_extra_macs
-@common.exact
-@common.shrink
-@common.compiler()
+@common.planning()
 @common.stream_axis
 @common.hop
 @common.ends
@@ -226,12 +202,7 @@ def profile(
     model: str,
     device: str,
     seed: int,
-    optimize: str,
-    ram: str | None,
-    max_extra_macs: str,
-    exact: bool,
-    shrink: bool,
-    compiler: str,
+    options: Options,
     stream_axis: str | None,
     hop: int | None,
     ends: common.Ends,
@@ -244,10 +215,10 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        common.load(model, ends, stream_axis, hop, shrink),
+        common.load(model, ends, stream_axis, hop, options.shrink),
         devices.load(device),
         seed=seed,
-        options=common.options(compiler, optimize, shrink, feed, exact, ram, max_extra_macs),
+        options=replace(options, feed=feed),
         blocks=blocks,
         log=common.log,
     )

@@ -19,7 +19,7 @@ import click
 from lilliput.errors import UsageError
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Feed, Model, Options
+    from lilliput.compiler import Model, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +53,12 @@ max_extra_macs = click.option(
     default="3%",
     show_default=True,
     help="What may be computed again for less RAM, of all multiply-accumulates: 10%, 0.1, or 0.",
+)
+memories = click.option(
+    "--memories",
+    metavar="NAMES",
+    help="What may be used beside the default RAM and flash, as in dtcm,sdram; `none` for nothing. "
+    "All that the board leaves to the planner where not given.",
 )
 exact = click.option(
     "--exact",
@@ -144,30 +150,75 @@ def compiler(*more: str) -> Callable[[F], F]:
     )
 
 
+def planning(*compilers: str) -> Callable[[F], F]:
+    """The options that say how a network is planned and compiled; they arrive as `options`."""
+
+    def decorate(command: F) -> F:
+        @optimize
+        @ram
+        @max_extra_macs
+        @memories
+        @exact
+        @shrink
+        @compiler(*compilers)
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any,
+            optimize: str,
+            ram: str | None,
+            max_extra_macs: str,
+            memories: str | None,
+            exact: bool,
+            shrink: bool,
+            compiler: str,
+            **more: Any,
+        ) -> Any:
+            chosen = options(
+                compiler,
+                optimize,
+                ram=None if ram is None else size(ram, "--ram"),
+                extra_macs=share(max_extra_macs, "--max-extra-macs"),
+                memories=None if memories is None else _names(memories),
+                exact=exact,
+                shrink=shrink,
+            )
+            return command(*args, options=chosen, **more)
+
+        return cast(F, wrapped)
+
+    return decorate
+
+
 def options(
     compiler: str,
     optimize: str,
-    shrink: bool = True,
-    feed: Feed = "memory",
+    *,
+    ram: int | None = None,
+    extra_macs: float | None = None,
+    memories: frozenset[str] | None = None,
     exact: bool = False,
-    ram: str | None = None,
-    max_extra_macs: str | None = None,
+    shrink: bool = True,
 ) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
     from lilliput.plan.build import EXTRA_MACS, PlanOptions
     from lilliput.plan.objective import Optimize
 
-    extra = EXTRA_MACS if max_extra_macs is None else share(max_extra_macs, "--max-extra-macs")
-    plan = PlanOptions(exact=exact, extra_macs=extra)
+    extra = EXTRA_MACS if extra_macs is None else extra_macs
     return Options(
         compiler=compiler,
         optimize=Optimize(optimize),
-        plan=plan,
-        ram=None if ram is None else size(ram, "--ram"),
+        plan=PlanOptions(exact=exact, extra_macs=extra),
+        ram=ram,
         shrink=shrink,
-        feed=feed,
+        memories=memories,
     )
+
+
+def _names(text: str) -> frozenset[str]:
+    """The memories of "dtcm,sdram"; none of "none"."""
+    names = frozenset(name.strip() for name in text.split(","))
+    return frozenset() if names == frozenset({"none"}) else names - {""}
 
 
 UNITS = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2}

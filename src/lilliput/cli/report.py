@@ -25,12 +25,7 @@ if TYPE_CHECKING:
 @click.option("--device", "-d", metavar="NAME", help="For a network: the board or core.")
 @click.option("--html", metavar="FILE", help="Write the page into this file, too.")
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only.")
-@common.optimize
-@common.ram
-@common.max_extra_macs
-@common.exact
-@common.shrink
-@common.compiler("none")
+@common.planning("none")
 @common.ends
 @common.profile
 @common.json
@@ -39,12 +34,7 @@ def report(
     device: str | None,
     html: str | None,
     plain: bool,
-    optimize: str,
-    ram: str | None,
-    max_extra_macs: str,
-    exact: bool,
-    shrink: bool,
-    compiler: str,
+    options: Options,
     ends: common.Ends,
     profiled: bool,
     as_json: bool,
@@ -58,9 +48,6 @@ def report(
     if Path(path).is_dir():
         summary = _of_folder(path, device, profiled=profiled)
     else:
-        options = common.options(
-            compiler, optimize, shrink, exact=exact, ram=ram, max_extra_macs=max_extra_macs
-        )
         summary = _of_network(path, device, options, ends, profiled=profiled)
     if html is not None:
         Path(html).write_text(reports.page(summary), encoding="utf-8", newline="\n")

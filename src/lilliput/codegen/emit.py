@@ -282,7 +282,7 @@ class _Emitter:
         elif isinstance(step, Pull):
             self.pull(text, step, looped=looped)
         elif isinstance(step, Copy):
-            self.copy(text, step)
+            self.copy(text, step, looped=looped)
         elif isinstance(step, Wait):
             text.add(f"{self.prefix}_copy_wait();")
         else:
@@ -369,7 +369,7 @@ class _Emitter:
         address = self.address(step.view)
         pull(text, step, self.sources[step.value.name], address, "k" if looped else "0")
 
-    def copy(self, text: Text, copy: Copy) -> None:
+    def copy(self, text: Text, copy: Copy, *, looped: bool) -> None:
         source, target = copy.source, copy.target
         text.add(comment(f"step {self.next_step}: bring {source.root} from {self.where(source)}"))
         a, b = self.address(source), self.address(target)
@@ -381,6 +381,12 @@ class _Emitter:
                 f"{a} + k * {target.block * pixel}, "
                 f"(uint32_t)(ll_min({target.block}, {total} - k * {target.block}) * {pixel}));"
             )
+            return
+        if copy.rows is not None:
+            low, high = _bounds(copy.rows, looped=looped)
+            row = source.pixels * source.channels * source.dtype.itemsize
+            with text.block(f"for (int32_t y = {low}; y < {high}; ++y)"):
+                text.add(f"{start}({b} + {_slot(target)}, {a} + {_slot(source)}, {row}u);")
             return
         bytes_ = source.rows * source.pixels * source.channels * source.dtype.itemsize
         if source.is_dense and target.is_dense:
@@ -407,6 +413,11 @@ class _Emitter:
     def address(self, view: View) -> str:
         base = self.buffer(view.buffer)
         return f"{base} + {view.start}" if view.start else base
+
+
+def _slot(view: View) -> str:
+    """Where row y of a view begins, in bytes from its start."""
+    return f"y * {view.row}" if view.ring is None else f"y % {view.ring} * {view.row}"
 
 
 def _timing(timed: Timed) -> tuple[str, str]:

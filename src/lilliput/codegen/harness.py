@@ -121,9 +121,7 @@ def harness(program: Program) -> Harness:
     )
     for memory, nbytes in program.arenas.items():
         section = (
-            ""
-            if memory == _default(program)
-            else f'__attribute__((section(".ll_arena_{memory}"))) '
+            "" if memory == program.ram else f'__attribute__((section(".ll_arena_{memory}"))) '
         )
         aligned = f"{section}_Alignas({program.arena_align(memory)}) uint8_t"
         text.add(f"{aligned} ll_arena_{memory}[{nbytes} + LL_GUARD];")
@@ -176,10 +174,6 @@ def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, So
         text.add(f"{function}({arguments});")
         text.extend(f"ll_require({name}_source.next == {source.rows});" for name, source in given)
     return run
-
-
-def _default(program: Program) -> str:
-    return next(iter(program.arenas), "")
 
 
 def _table(text: Text, head: str, rows: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from lilliput.emu.analysis import stack_bound
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import DoesNotFit, MissingTool, Problem, UsageError
+from lilliput.plan.memories import used_beside
 from lilliput.plan.program import Kind as PlaceKind
 from lilliput.plan.program import Program
 from lilliput.project import Kind, Project, SelfTest, project, self_test_callbacks
@@ -115,7 +116,7 @@ def _link(compiled: Compiled, made: Project, options: Options, log: Log) -> _Lin
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         image = build_firmware(
             toolchain,
-            emulation_device(device.core),
+            emulation_device(device.core, beside=used_beside(program, device)),
             {**compiled.files, **made.sources},
             Path(folder),
             optimize=options.level,

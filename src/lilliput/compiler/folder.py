@@ -22,11 +22,12 @@ import numpy as np
 from lilliput.codegen.c import identifier
 from lilliput.codegen.harness import harness
 from lilliput.compiler.pipeline import Compiled, Log, quiet
-from lilliput.devices.device import cores
+from lilliput.devices.device import Memory, cores
 from lilliput.emu.machine import Command, emulation_device, run_emulated
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import OutputExists, Problem, UsageError
 from lilliput.ir.types import Array, DType, TensorType
+from lilliput.plan.memories import used_beside
 from lilliput.report import Summary, from_json, page
 
 MANIFEST = "manifest.json"
@@ -44,6 +45,10 @@ def manifest(compiled: Compiled) -> dict[str, object]:
         "summary": compiled.summary.to_json(),
         "sources": sorted([*compiled.files, "harness_model.h"]),
         "defines": list(marks.defines),
+        "memories": [
+            {"name": m.name, "kind": m.kind, "origin": m.origin, "size": m.size}
+            for m in used_beside(compiled.program, compiled.device)
+        ],
         "entries": [
             {
                 "name": entry.name,
@@ -170,13 +175,17 @@ class Port:
 
 @dataclass(frozen=True)
 class Folder:
-    """A compiled folder that was read back; `entries` is name -> (inputs, outputs)."""
+    """A compiled folder that was read back; `entries` is name -> (inputs, outputs).
+
+    memories : those beside the defaults in which it has something
+    """
 
     model: str
     core: str
     sources: Mapping[str, str]
     defines: tuple[str, ...]
     entries: Mapping[str, tuple[tuple[Port, ...], tuple[Port, ...]]]
+    memories: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +213,7 @@ def read(folder: str | Path) -> Folder:
             {name: _source(Path(folder) / _base(data), name) for name in names},
             tuple(str(d) for d in data["defines"]),
             {str(e["name"]): (_ports(e["inputs"]), _ports(e["outputs"])) for e in data["entries"]},
+            tuple(_memory(row) for row in data.get("memories", ())),
         )
         if result.core not in cores() or not result.entries:
             raise ValueError(f"core {result.core!r} with {len(result.entries)} entries")
@@ -269,6 +279,13 @@ def _source(folder: Path, name: str) -> str:
         ) from error
 
 
+def _memory(row: dict[str, Any]) -> Memory:
+    kind, origin, size = str(row["kind"]), int(row["origin"]), int(row["size"])
+    if kind not in ("ram", "flash") or origin < 0 or size <= 0 or origin + size > 1 << 32:
+        raise ValueError(f"memory {row!r}")
+    return Memory(str(row["name"]), "ram" if kind == "ram" else "flash", origin, size)
+
+
 def _ports(rows: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(
         Port(
@@ -307,7 +324,7 @@ def run(
     _check_inputs(takes, inputs)
     core = cores()[read_folder.core]
     toolchain = find(core, compiler)
-    room = emulation_device(core, emulator)
+    room = emulation_device(core, emulator, beside=read_folder.memories)
     data = tuple(np.ascontiguousarray(inputs[port.name]).tobytes() for port in takes)
     commands = [Command("reset"), Command("run", names.index(entry), data)]
     with tempfile.TemporaryDirectory(prefix="lilliput-") as place:

@@ -37,6 +37,7 @@ from lilliput.passes.shrink import Shrunk, shrink
 from lilliput.passes.streaming import Stream, Streamed
 from lilliput.passes.streaming import stream as streamed
 from lilliput.plan.build import PlanOptions, plan_on_front
+from lilliput.plan.memories import used_beside
 from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.program import Program
 from lilliput.report import Linked, Summary, require_fit, shrinking, streaming, summarize
@@ -107,6 +108,8 @@ class Options:
     """compiler : "auto", "gcc", "clang", "zig", or "none" to leave linking out
     ram : bytes of RAM that may be taken, by arena, static data and stack together; None for all
         that the device has
+    memories : beside the device's default RAM and flash those that may be used; None: all that the
+        board leaves to the planner, or none where `ram` says how much may be taken
     shrink : leave out what provably does not matter to the outputs
     feed : how inputs come: the caller writes them into memory, hands over their rows when it is
         called for them, or calls with each row
@@ -118,11 +121,15 @@ class Options:
     ram: int | None = None
     shrink: bool = True
     feed: Feed = "memory"
+    memories: frozenset[str] | None = None
 
     def plan_for(self, device: Device, module: Module) -> PlanOptions:
         """The planner's options: the same plan for `device` and where it is emulated."""
         budget = Budget.of(device).within(self.ram)
-        chosen = replace(self.plan, optimize=self.optimize, budget=budget)
+        memories = self.memories
+        if memories is None:
+            memories = self.plan.memories if self.ram is None else frozenset[str]()
+        chosen = replace(self.plan, optimize=self.optimize, budget=budget, memories=memories)
         if self.feed == "memory":
             return chosen
         inputs = frozenset(v.name for entry in module.graphs for v in module.inputs(entry))
@@ -264,7 +271,7 @@ def _link(
     main = f'#include "{prefix}.h"\n\nint main(void)\n{{\n'
     main += "".join(f"    {text};\n" for text in calls) + "    return 0;\n}\n"
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
-        roomy = _with_room(device)
+        roomy = _with_room(device, program)
         sources = {**files, "main.c": main}
         image = build_firmware(
             toolchain, roomy, sources, Path(folder), optimize=options.level, include_harness=False
@@ -282,9 +289,9 @@ def _link(
         return Linked(toolchain.version, code, static, stack, sizes), ""
 
 
-def _with_room(device: Device) -> Device:
+def _with_room(device: Device, program: Program) -> Device:
     """Memories large enough to link anything: what does not fit is reported, not refused."""
-    return emulation_device(device.core)
+    return emulation_device(device.core, beside=used_beside(program, device))
 
 
 def refuse_foreign_instructions(image: Image, device: Device) -> None:

@@ -31,6 +31,7 @@ from lilliput.emu.toolchain import find
 from lilliput.errors import LilliputError
 from lilliput.plan.build import plan
 from lilliput.plan.cost import PredictionError, prediction_error
+from lilliput.plan.memories import used_beside
 
 
 @dataclass(frozen=True)
@@ -135,16 +136,16 @@ def profile(
     options = options or Options()
     toolchain = find(device.core, options.compiler)
     flash = device.flash.timing
-    room = emulation_device(device.core, "unicorn", flash)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan_for(device, module))
+    program = plan(module, device, options.plan_for(device, module))
+    room = emulation_device(device.core, "unicorn", flash, used_beside(program, device))
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)
     layers = [x for x in report.layers(program, device.core.name) if x.entry == entry]
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
         proof = prove.prove(
             module, program, [call], target=(toolchain, room), count=True, log=log,
-            options=emit_options(room, options), workdir=Path(folder), optimize=options.level,
+            options=emit_options(device, options), workdir=Path(folder), optimize=options.level,
         )  # fmt: skip
         run, image = proof.ways[-1].runs[0], proof.image
         if run.instructions is None or image is None:

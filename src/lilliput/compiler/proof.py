@@ -37,6 +37,7 @@ from lilliput.ir.interp import Run
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.index import gather
 from lilliput.plan.build import plan
+from lilliput.plan.memories import used_beside
 from lilliput.plan.program import Program
 
 _QEMU = {"arm": "qemu-system-arm", "riscv": "qemu-system-riscv32"}
@@ -159,9 +160,10 @@ def check(
     options = options or Options()
     samples = windows.enough(model.stream, samples) if model.stream else samples
     given = list(calls) if calls is not None else random_calls(model, samples, seed)
-    room = emulation_device(device.core, emulator)
     module = module_for(model, options, log)
-    program = plan(module, room, options.plan_for(device, module))
+    program = plan(module, device, options.plan_for(device, module))
+    beside = used_beside(program, device)
+    room = emulation_device(device.core, emulator, beside=beside)
     missing: dict[str, str] = {}
     hosts = _hosts(missing)
     target = _target(device, options, emulator, missing)
@@ -174,12 +176,12 @@ def check(
             target=(target, room) if target else None,
             emulator=emulator,
             optimize=options.level,
-            options=emit_options(room, options),
+            options=emit_options(device, options),
             count=True,
             workdir=Path(folder),
             log=log,
         )
-        measured = _measured(program, proof, room)
+        measured = _measured(program, proof, device)
     not_installed: dict[str, str] = {}
     whole = proof.expected
     originals: list[prove.WayResult] = []
@@ -211,7 +213,7 @@ def check(
         outputs=outputs,
         stack=measured.stack,
         arena=measured.arena,
-        problems=(*measured.problems, *_beyond(options.ram, program, room, measured)),
+        problems=(*measured.problems, *_beyond(options.ram, program, device, measured)),
         instructions=measured.instructions,
     )
 
@@ -276,9 +278,11 @@ def _measured(program: Program, proof: prove.Proof, device: Device) -> _Measured
     return _Measured((stack, bound), arena, tuple(problems), last.runs[0].instructions)
 
 
-def _beyond(allowed: int | None, program: Program, room: Device, found: _Measured) -> Iterator[str]:
+def _beyond(
+    allowed: int | None, program: Program, device: Device, found: _Measured
+) -> Iterator[str]:
     """More RAM than was allowed; where nothing was said, a network is proven before it fits."""
-    need = program.arenas.get(room.ram.name, 0) + (found.stack[1] or 0)
+    need = program.arenas.get(device.ram.name, 0) + (found.stack[1] or 0)
     if allowed is not None and need > allowed:
         yield f"arena and stack take {need:,} B of RAM, of which {allowed:,} B are allowed"
 

@@ -32,6 +32,7 @@ Kind = Literal["ram", "flash"]
 BOARDS_VARIABLE: Final = "LILLIPUT_BOARDS"
 _GENERIC_FLASH: Final = (0x0800_0000, 16 << 20)
 _GENERIC_RAM: Final = (0x2000_0000, 16 << 20)
+_DEAREST: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Core:
 class Memory:
     """A contiguous memory.  `direct=False`: kernels cannot read it without a copy.
 
-    `timing` is None where it is not known how long the core waits for it.
+    timing : None where it is not known how long the core waits for it
+    read, write : cycles that a byte costs beyond one of a memory that never waits, on average
+    auto : the planner may put something there unasked; the defaults are always used
     """
 
     name: str
@@ -78,6 +81,9 @@ class Memory:
     direct: bool = True
     default: bool = False
     timing: FlashTiming | None = None
+    read: float = 0.0
+    write: float = 0.0
+    auto: bool = True
 
     @property
     def end(self) -> int:
@@ -249,6 +255,9 @@ _MEMORY_KEYS: Final[Mapping[str, tuple[type, str, bool]]] = {
     "direct": (bool, "true or false", False),
     "default": (bool, "true or false", False),
     "timing": (dict, "a table", False),
+    "read": (float, "a number", False),
+    "write": (float, "a number", False),
+    "auto": (bool, "true or false", False),
 }
 
 
@@ -290,6 +299,9 @@ def _memory(name: str, row: Mapping[str, object]) -> Memory:
         direct=bool(row.get("direct", True)),
         default=bool(row.get("default", False)),
         timing=None if timing is None else read_flash(timing),
+        read=cast(float, row.get("read", 0.0)),
+        write=cast(float, row.get("write", 0.0)),
+        auto=bool(row.get("auto", True)),
     )
 
 
@@ -359,7 +371,7 @@ def _wrong_keys(
             found.append(
                 errors.Problem("unknown key", where(key), "one of " + ", ".join(schema), key, hint)
             )
-        elif type(value) is not schema[key][0]:
+        elif type(value) is not schema[key][0] and (type(value), schema[key][0]) != (int, float):
             found.append(errors.Problem("bad type", where(key), schema[key][1], repr(value)))
     for key, (_, expected, required) in schema.items():
         if required and key not in table:
@@ -372,6 +384,11 @@ def _wrong_values(path: Path, key: str, row: Mapping[str, object]) -> list[error
     kind, origin, size = row.get("kind"), row.get("origin"), row.get("size")
     if isinstance(kind, str) and kind not in ("ram", "flash"):
         found.append(errors.Problem("bad value", f"{path}: {key}.kind", "ram or flash", kind))
+    for name in ("read", "write"):
+        cost = row.get(name, 0)
+        if isinstance(cost, int | float) and not 0 <= cost <= _DEAREST:
+            expected = f"cycles a byte, 0 to {_DEAREST:g}"
+            found.append(errors.Problem("bad value", f"{path}: {key}.{name}", expected, repr(cost)))
     if not isinstance(size, int) or not isinstance(origin, int):
         return found
     if size <= 0 or origin < 0 or origin + size > 1 << 32:

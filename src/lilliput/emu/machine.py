@@ -169,12 +169,21 @@ def _hang(where: str, timeout: float) -> errors.EmulationError:
     )
 
 
+ROOM: Final = 1 << 20
+"""Bytes that an emulated memory has beyond the board's, for guards behind arenas."""
+
+
 def emulation_device(
-    core: Core, emulator: str = "auto", flash: FlashTiming | None = None
+    core: Core,
+    emulator: str = "auto",
+    flash: FlashTiming | None = None,
+    beside: Sequence[Memory] = (),
 ) -> Device:
     """A device to link for when only the core matters and `emulator` runs the image.
 
     flash : of the board that cycles are estimated for; None: memory never waits
+    beside : of the board's memories those that a program uses beyond the defaults; under their
+        names, with more room than they have, and where they are unless something is there
     """
     if _choose(core, emulator) == "unicorn":
         memories = (
@@ -188,8 +197,51 @@ def emulation_device(
         )
         if core.qemu.vectors:
             memories += (Memory("vectors", "flash", *core.qemu.vectors),)
+    if beside:
+        memories = _with(memories, beside, carve=_choose(core, emulator) == "qemu")
     title = f"{core.title}, emulated"
     return Device(core.name, title, core, None, memories, False, {"memories": "the emulator's"})
+
+
+def _with(
+    memories: Sequence[Memory], beside: Sequence[Memory], *, carve: bool
+) -> tuple[Memory, ...]:
+    """Further memories; `carve`: out of the ends of the default ones, where a machine is as it is.
+
+    Raises EmulationError where there is no room for them.
+    """
+    taken = {m.name for m in beside}
+    placed = [replace(m, name=f"{m.name}_0") if m.name in taken else m for m in memories]
+    for memory in beside:
+        if carve:
+            k = next(i for i, m in enumerate(placed) if m.default and m.kind == memory.kind)
+            whole, size = placed[k], _pages(memory.size)
+            if size > whole.size // 2:
+                raise errors.EmulationError(
+                    "the emulated machine has no room for a memory of the board",
+                    where=memory.name,
+                    expected=f"at most {whole.size // 2:,} bytes",
+                    found=f"{memory.size:,} bytes",
+                    hint="check for a core that is emulated with any memory, or without this one",
+                )
+            placed[k] = replace(whole, size=whole.size - size)
+            placed.append(replace(memory, origin=placed[k].end, size=size, default=False))
+        else:
+            size = _pages(memory.size) + ROOM
+            around = [(m.origin, m.end) for m in placed]
+            starts = [memory.origin, *sorted(_pages(end) for _, end in around)]
+            origin = next(
+                at
+                for at in starts
+                if at + size <= 1 << 32 and all(at + size <= a or at >= b for a, b in around)
+            )
+            placed.append(replace(memory, origin=origin, size=size, default=False))
+    return tuple(placed)
+
+
+def _pages(nbytes: int) -> int:
+    """Bytes, or an address, rounded up to whole pages, which are what emulators map."""
+    return -(-nbytes // 4096) * 4096
 
 
 def _choose(core: Core, emulator: str) -> str:

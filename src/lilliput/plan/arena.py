@@ -143,6 +143,17 @@ def place(
         return {}
     bound = base + lower_bound(blocks, distances)
     problem = Problem(blocks, distances, base)
+    best = _improve(problem, _best_order(problem, blocks, bound), bound, effort)
+    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+
+
+def greedy(blocks: Sequence[Block], distances: Distances, base: int) -> dict[str, int]:
+    """Offsets of the best greedy order, which `place` begins with; there is a buffer."""
+    best = _best_order(Problem(blocks, distances, base), blocks, base)
+    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+
+
+def _best_order(problem: Problem, blocks: Sequence[Block], bound: int) -> _Tower:
     best: _Tower | None = None
     for key in _greedy_orders(blocks):
         order = sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
@@ -152,8 +163,7 @@ def place(
         if best is not None and best.top <= bound:
             break
     assert best is not None
-    best = _improve(problem, best, bound, effort)
-    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+    return best
 
 
 def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int, ...]]]:

@@ -12,30 +12,34 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
 
 import numpy as np
 
-from lilliput.devices.device import Device
+from lilliput.devices.device import Device, Memory
 from lilliput.errors import PlanError
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.plan import arena, branch, exact, stage
+from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.check import check
+from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import whole_box
 from lilliput.plan.front import Point, front
 from lilliput.plan.layout import Job, Storage, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
+from lilliput.plan.memories import Moved, best_of_memories, further, with_spilled
 from lilliput.plan.objective import (
+    STACK_ROOM,
     Aim,
     Budget,
     Optimize,
     Prices,
     Selecting,
-    best_plan,
+    predicted,
     step_cycles,
 )
 from lilliput.plan.order import reorder
@@ -48,12 +52,15 @@ from lilliput.plan.program import (
     Entry,
     Kind,
     Program,
+    Spread,
     StateSlot,
 )
 from lilliput.plan.recompute import recompute
 from lilliput.plan.runs import Loops
 from lilliput.plan.select import Selection, select
+from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
+from lilliput.plan.traffic import traffic
 from lilliput.plan.views import make_view
 
 EXTRA_MACS = 0.03
@@ -64,12 +71,13 @@ AGAIN = 4
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """homes : value name -> memory it lives in, where that is not the device's default;
+    """homes : value name -> memory it lives in, where the planner is not to choose;
+    memories : beside the defaults that it may choose; None: those that the board leaves to it;
     streams : groups of values whose tasks run row by row in one loop;
     pull : inputs whose rows are asked of the caller; one that is named in a group, too, lies in a
     line buffer and is never whole in memory;
     push : those inputs come by calls with one row each, one such input an entry;
-    blocks : parameter in a memory that kernels cannot read -> output channels a slice;
+    blocks : parameter that is copied to RAM before it is used -> output channels a slice;
     optimize : what the plan is chosen for; budget : what it should fit, where that is not the
     device it is planned for;
     exact : offsets that are not proven to be optimal are left to OR-tools, which must be there;
@@ -85,6 +93,7 @@ class PlanOptions:
     budget: Budget | None = None
     exact: bool = False
     extra_macs: float = EXTRA_MACS
+    memories: frozenset[str] | None = None
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -117,18 +126,25 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[_Mak
     if ordered is not whole:
         other = _Maker(ordered, device, options)
         maker = _smaller(maker, other, options.optimize, device.ram.name)
-    budget = options.budget or Budget.of(device)
-    program = best_plan(maker, device, options.optimize, budget)
+    more = further(device, options.memories)
+
+    def best(maker: _Maker) -> Program:
+        refine, budget = maker.moving_rows, maker.budget
+        return best_of_memories(maker, refine, device, options.optimize, budget, more)
+
+    program = best(maker)
     if options.extra_macs > 0 and not options.streams:  # groups name values of the graph as it is
-        maker, program = _with_less(maker, program, budget)
+        maker, program = _with_less(maker, program, best)
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing)
 
 
-def _with_less(maker: _Maker, program: Program, budget: Budget) -> tuple[_Maker, Program]:
+def _with_less(
+    maker: _Maker, program: Program, best: Callable[[_Maker], Program]
+) -> tuple[_Maker, Program]:
     """`program`, or a better one that computes some values again."""
     device, options = maker.device, maker.options
-    aim = Aim(device, options.optimize, budget)
+    aim = Aim(device, options.optimize, maker.budget)
     room = aim.lacks(program)
     if room is None:
         return maker, program
@@ -140,7 +156,7 @@ def _with_less(maker: _Maker, program: Program, budget: Budget) -> tuple[_Maker,
     if found is None:
         return maker, program
     other = _Maker(found.module, device, options)
-    tried = best_plan(other, device, options.optimize, budget)
+    tried = best(other)
     if not aim.better(tried, program):
         return maker, program
     extra = found.extra(maker.module)
@@ -153,14 +169,65 @@ class _Maker:
     def __init__(self, module: Module, device: Device, options: PlanOptions):
         self.module, self.device, self.options = module, device, options
         self.memo = Memo()
+        self.budget = options.budget or Budget.of(device)
+        self.spilled: dict[int, _Maker] = {}
 
     def __call__(self, prices: Prices) -> Program:
-        key = prices.selecting(), prices.ram
+        key = prices.selecting(), prices.ram, prices.memories
         if key not in self.memo.programs:
-            work = self._chosen(prices)
-            program = work.finish(tuple(work.entry(name) for name in self.module.graphs))
-            self.memo.programs[key] = prices, program
+            self.memo.programs[key] = prices, self._make(prices)
         return self.memo.programs[key][1]
+
+    def _make(self, prices: Prices) -> Program:
+        """A plan, and where its constants are too many for the internal flash and another one is
+        open, with the coldest of them there."""
+        program = self._chosen(prices).program(rows=False, checks=0)
+        flashes = [m for m in self.device.memories if m.name in prices.memories]
+        flashes = [m for m in flashes if m.kind == "flash"]
+        opened = prices.memories - {m.name for m in flashes}
+
+        def again(moved: Moved) -> Program:
+            homes = {**moved.homes, **self.options.homes}
+            blocks = {**moved.blocks, **self.options.blocks}
+            options = replace(self.options, homes=homes, blocks=blocks)
+            maker = _Maker(self.module, self.device, options)
+            found = maker(replace(prices, memories=opened))
+            self.spilled[id(found)] = maker
+            return found
+
+        if not flashes:
+            return program
+        return with_spilled(program, self.device, self.budget, flashes, again)
+
+    def moving_rows(self, plain: Program) -> Program:
+        """The fastest of a few: a program that was made here and whose buffers were given to
+        memories in a hurry, the same at leisure, and others that move rows of what is in slow
+        memories through the default RAM, with planes there and without."""
+        if id(plain) in self.spilled:
+            return self.spilled[id(plain)].moving_rows(plain)
+        ram = self.device.ram
+        far = {m.name for m in self.device.memories if m.kind == "ram" and _dearer(m, ram)}
+        if len(plain.arenas) < 2:
+            return plain
+        prices = next(prices for prices, p in self.memo.programs.values() if p is plain)
+        program = self._chosen(prices).program(rows=False)
+        if far.isdisjoint(program.arenas):
+            return min(plain, program, key=self._worse)
+        tried = [plain, program, self._chosen(prices).program(rows=True)]
+        calls = (c for e in program.entries for c in e.calls())
+        views = (v for c in calls for v in (*c.inputs, c.output))
+        planar = {v.root: program.buffers[v.buffer] for v in views if v.plane is not None}
+        planes = frozenset(name for name, b in planar.items() if b.memory in far)
+        if planes - prices.rows:
+            lean = replace(prices, rows=prices.rows | planes)
+            tried.append(self._chosen(lean).program(rows=True))
+        return min(tried, key=self._worse)
+
+    def _worse(self, program: Program) -> tuple[float, float]:
+        """Bytes that are too many in the default RAM, then cycles."""
+        room = self.budget.ram - STACK_ROOM
+        over = program.arenas.get(self.device.ram.name, 0) - room
+        return max(over, 0), predicted(program, self.device)
 
     def _chosen(self, prices: Prices) -> _Planner:
         work = _Planner(self.module, self.device, self.options, prices, self.memo)
@@ -170,8 +237,11 @@ class _Maker:
 
     def front(self, program: Program) -> tuple[Point, ...]:
         """What the first entry of a program that was made here could be with more or less RAM: with
-        planes, and with planes given up; empty where groups or homes were said."""
-        if self.options.streams or self.options.homes:
+        planes, and with planes given up; empty where groups or homes were said, and where the plan
+        takes more than the default memories."""
+        others = {b.memory for b in program.buffers.values()}
+        others -= {self.device.ram.name, self.device.flash.name}
+        if self.options.streams or self.options.homes or others:
             return ()
         made = self.memo.programs.values()
         prices = next(prices for prices, p in made if p.entries is program.entries)
@@ -196,6 +266,10 @@ class _Maker:
         for name, nbytes in (need for entry in self.module.graphs for need in lean.needs(entry)):
             most[name] = max(nbytes, most.get(name, 0))
         return most
+
+
+def _dearer(memory: Memory, other: Memory) -> bool:
+    return memory.read + memory.write > other.read + other.write
 
 
 def _top(buffers: Iterable[Buffer]) -> int:
@@ -255,8 +329,8 @@ def _with_stand_ins(module: Module) -> Module:
 class Memo:
     """What plans at several prices have in common: selections, and the runs of their tasks."""
 
-    programs: dict[tuple[Selecting, float | None], tuple[Prices, Program]] = field(
-        default_factory=dict[tuple[Selecting, float | None], tuple[Prices, Program]]
+    programs: dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]] = field(
+        default_factory=dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
@@ -353,12 +427,19 @@ class _Planner:
             self.device.ram.name,
             self.options.blocks,
         )
+        self._live(entry)
+        return entry
+
+    def _live(self, entry: Entry) -> None:
+        """When its buffers are alive, and how far they may run over one another."""
         for call in entry.calls():
             for view in (*call.inputs, *(v for _, v in call.results())):
                 self.pool.align(view.buffer, call.kernel.align)
-        blocks = lifetimes(entry, self.pool.buffers)
-        self.spans[name] = (blocks, distances(entry, self.pool.buffers, blocks))
-        return entry
+        buffers: Mapping[str, Buffer] = self.pool.buffers
+        if self.prices.memories:  # any two may come to lie in one memory
+            buffers = {n: replace(b, memory="") for n, b in buffers.items()}
+        blocks = lifetimes(entry, buffers)
+        self.spans[entry.name] = (blocks, distances(entry, buffers, blocks))
 
     def _cut(self, name: str, layout: Storage) -> Cut | None:
         """Which tasks stream together, for the RAM that there is; None where that is said, or
@@ -373,7 +454,8 @@ class _Planner:
         key = id(selection), frozenset(self.turning)
         if key not in self.memo.cutters:
             layout = layout or self._storage(name)
-            view = Parts(self.module, name, layout, selection, self.device.core.name)
+            apart = frozenset(self.options.blocks)
+            view = Parts(self.module, name, layout, selection, self.device.core.name, apart)
             self.memo.cutters[key] = Cutter(view.parts(), view.maps(), self.memo.loops)
         return self.memo.cutters[key]
 
@@ -392,9 +474,62 @@ class _Planner:
         held = self.selections[name].layouts
         return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
 
-    def finish(self, entries: tuple[Entry, ...]) -> Program:
-        """Offsets: states first, for good; above them each entry's arena, shared over time."""
+    def program(self, *, rows: bool, checks: int = CHECKS) -> Program:
+        """Steps of every entry, memories where there are several, offsets.
+
+        rows : maps in slow memories are moved row by row through the default RAM
+        """
+        entries = tuple(self.entry(name) for name in self.module.graphs)
         states = tuple(self._state(s.name) for s in self.module.states.values())
+        stay = {n: b.memory for n, b in self.pool.buffers.items() if b.kind is not Kind.CONST}
+        stay = {n: m for n, m in stay.items() if m != self.device.ram.name}
+        choice = self._spread(entries, stay, checks)
+        for _ in range(AGAIN if choice and rows else 0):
+            far = self._far() - stay.keys()
+            moved = tuple(fetch(e, self.pool.buffers, far, self.device.ram.name) for e in entries)
+            if moved == entries:
+                break
+            entries = moved
+            stay |= {n: self.pool.buffers[n].memory for n in far}
+            for entry in entries:
+                self._live(entry)
+            choice = self._spread(entries, stay, checks)
+        return self.finish(entries, states, choice)
+
+    def _far(self) -> frozenset[str]:
+        """What lies in a RAM that is dearer than the default one."""
+        dear = {m.name for m in self.device.memories if _dearer(m, self.device.ram)}
+        buffers = self.pool.buffers.values()
+        return frozenset(b.name for b in buffers if b.kind is Kind.ARENA and b.memory in dear)
+
+    def _spread(
+        self, entries: tuple[Entry, ...], stay: Mapping[str, str], checks: int
+    ) -> Choice | None:
+        """Gives every buffer its RAM where more than the default one is open; `stay` is settled,
+        and so is what is copied into: it is where a DMA controller reaches it."""
+        ram, opened = self.device.ram, self.prices.memories
+        rams = [m for m in self.device.memories if m.kind == "ram" and m.name in opened]
+        if not rams:
+            return None
+        budget = self.options.budget or Budget.of(self.device)
+        banks = [Bank(ram.name, budget.ram - STACK_ROOM, ram.read, ram.write)]
+        banks += [Bank(m.name, m.size, m.read, m.write) for m in rams]
+        buffers = self.pool.buffers
+        near = {v.buffer: ram.name for e in entries for v in staged(e)}
+        fixed = {**near, **stay}
+        states = [
+            State(b.name, b.nbytes, b.align) for b in buffers.values() if b.kind is Kind.STATE
+        ]
+        moved = traffic(entries, buffers)
+        choice = choose(banks, self.spans, states, moved, fixed, checks)
+        for name, memory in choice.memory.items():
+            buffers[name] = replace(buffers[name], memory=memory)
+        return choice
+
+    def finish(
+        self, entries: tuple[Entry, ...], states: tuple[StateSlot, ...], choice: Choice | None
+    ) -> Program:
+        """Offsets: states first, for good; above them each entry's arena, shared over time."""
         arenas: dict[str, int] = {}
         bounds: dict[str, dict[str, int]] = {}
         for memory in self.device.memories:
@@ -419,7 +554,19 @@ class _Planner:
         buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.pool.consts.items() if n in used}
         bounds = {memory: bounds[memory] for memory in arenas}
-        return Program(self.module.name, buffers, consts, states, entries, arenas, bounds)
+        program = Program(
+            self.module.name,
+            buffers,
+            consts,
+            states,
+            entries,
+            arenas,
+            bounds,
+            ram=self.device.ram.name,
+        )
+        if choice is None or len(arenas) < 2:
+            return program
+        return replace(program, spread=Spread(choice.cycles, choice.bound, choice.exact))
 
     def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
         """Offsets from `base` on, and how far they can be from the best ones."""

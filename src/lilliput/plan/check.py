@@ -275,7 +275,8 @@ class _Shadow:
         if step.target.block is not None:
             low = k * step.target.block
             x = (low, min(low + step.target.block, step.source.pixels))
-        rows, channels = (0, step.source.rows), (0, step.source.channels)
+        rows = (0, step.source.rows) if step.rows is None else step.rows.at(k)
+        channels = (0, step.source.channels)
         self.read(step.source, rows, x, channels)
         target = self.slice(step.target, k)
         memory = self.arena(target)

@@ -27,6 +27,7 @@ from lilliput.plan.lifetimes import lifetimes, spans
 from lilliput.plan.partition import STEP, worth
 from lilliput.plan.program import Call, Entry, Loop, Program, Step
 from lilliput.plan.runs import DUE, LOOP_CYCLES
+from lilliput.plan.traffic import memory_cycles
 
 
 class Optimize(Enum):
@@ -50,6 +51,7 @@ class Prices:
     without : names of kernels that are left out
     ram : bytes of activations within which tasks run one after the other where they fit, and
         stream where they do not; None where few are worth cycles
+    memories : that are open beside the default RAM and flash
     """
 
     flash: float = 0.0
@@ -57,6 +59,7 @@ class Prices:
     scratch: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     without: frozenset[str] = frozenset()
     ram: float | None = inf
+    memories: frozenset[str] = frozenset()
 
     def selecting(self) -> Selecting:
         """All that kernels are selected by."""
@@ -100,12 +103,15 @@ DEAR: Final = 1.02
 Make = Callable[[Prices], Program]
 
 
-def best_plan(make: Make, device: Device, optimize: Optimize, budget: Budget) -> Program:
+def best_plan(
+    make: Make, device: Device, optimize: Optimize, budget: Budget, more: float = 0.0
+) -> Program:
     """The plan for `device` that `make` gives for the prices that suit `optimize` and the budget.
 
+    more : bytes of further RAMs that `make` fills beside the default one
     Where nothing fits, the last that was tried, which is the smallest.
     """
-    search = _Search(make, device)
+    search = _Search(make, device, more)
     if optimize is Optimize.RAM:
         return search.least_ram(Prices())
     prices = (
@@ -135,7 +141,7 @@ class Aim:
         return one < another
 
     def _price(self, program: Program) -> tuple[float, float]:
-        nbytes, cycles = _ram(program, self.device), _cycles(program, self.device)
+        nbytes, cycles = _ram(program, self.device), predicted(program, self.device)
         if self.optimize is Optimize.RAM:
             return worth(nbytes, cycles), 0.0
         return max(nbytes - self.budget.ram + STACK_ROOM, 0), cycles
@@ -145,6 +151,7 @@ class Aim:
 class _Search:
     make: Make
     device: Device
+    more: float = 0.0
 
     def flash(self, program: Program) -> int:
         """Constants in the device's flash, and room for code."""
@@ -238,8 +245,16 @@ class _Search:
 
     def _squeezed(self, prices: Prices, room: float) -> Program:
         """Asks for less than `room` until the plan has it, as buffers that do not fit together need
-        more than their sum; the smallest that was found where that does not help."""
-        limit, best = room, self.make(replace(prices, ram=room))
+        more than their sum; the smallest that was found where that does not help.  With further
+        RAMs first for all of them together, then for the default one alone."""
+        if self.more:
+            wide = self._asking(prices, room, room + self.more)
+            if self.ram(wide) <= room:
+                return wide
+        return self._asking(prices, room, room)
+
+    def _asking(self, prices: Prices, room: float, limit: float) -> Program:
+        best = self.make(replace(prices, ram=limit))
         while (over := self.ram(best) - room) > 0 and limit - over >= room / 2:
             limit -= over
             program = self.make(replace(prices, ram=limit))
@@ -257,7 +272,7 @@ class _Search:
         return worth(self.ram(program), self.cycles(program))
 
     def cycles(self, program: Program) -> float:
-        return _cycles(program, self.device)
+        return predicted(program, self.device)
 
     def _fullest(self, program: Program, entry: Entry) -> set[str]:
         """Values that are made or read while a buffer is alive that reaches the arena's top."""
@@ -280,10 +295,11 @@ def _ram(program: Program, device: Device) -> int:
     return program.arenas.get(device.ram.name, 0)
 
 
-def _cycles(program: Program, device: Device) -> float:
-    """Predicted, of one call of every entry."""
+def predicted(program: Program, device: Device) -> float:
+    """Cycles of one call of every entry, what it waits for memories included."""
     core = device.core.name
-    return sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
+    cycles = sum(c for e in program.entries for s in e.steps for _, c in step_cycles(s, core))
+    return cycles + memory_cycles(program.entries, program.buffers, device)
 
 
 def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:

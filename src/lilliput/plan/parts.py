@@ -76,13 +76,17 @@ def lie(place: Place) -> Lie:
 
 @dataclass(frozen=True)
 class Parts:
-    """The actions of one entry as parts, and the maps that lie in the arena."""
+    """The actions of one entry as parts, and the maps that lie in the arena.
+
+    apart : parameters that are copied to RAM before a call, which no loop waits for
+    """
 
     module: Module
     entry: str
     layout: Storage
     selection: Selection
     core: str
+    apart: frozenset[str] = frozenset()
 
     def maps(self) -> dict[str, Map]:
         """Root -> what it is in memory, of every value that is neither constant nor a state."""
@@ -147,6 +151,8 @@ class Parts:
     def _member(self, job: Job) -> Member | None:
         task = job.task
         if job.source or job.target or task.kernel.dense or self._touches_state(task):
+            return None
+        if not self.apart.isdisjoint(v.name for v in operands(task)):
             return None
         try:
             return member(job, self.layout, self.selection.params)

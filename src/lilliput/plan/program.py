@@ -215,12 +215,14 @@ class Pull:
 class Copy:
     """Starts moving a box between memories; it is there after the next Wait.
 
-    Execution k moves slice k of `block` channels when the source is brought in slices.
+    Execution k moves slice k of `block` channels when the source is brought in slices, and no
+    more than `rows` where that is said: rows [start + k*step, stop + k*step).
     """
 
     source: View
     target: View
     why: str
+    rows: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,16 @@ class StateSlot:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How well buffers were given to several RAMs: predicted cycles that a call waits for these,
+    and what no choice has less of; `exact`: the search has ended by itself."""
+
+    cycles: float
+    bound: float
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Program:
     """A planned module.
 
@@ -316,6 +328,8 @@ class Program:
     missing : parameters that have no data yet, whose constants stand for their size alone
     pieces : values that the planner has added, and what they are of the values that it was given
     extra : what is computed again for them
+    ram : the default RAM, whose arena needs no section
+    spread : where buffers were given to several RAMs
     """
 
     name: str
@@ -328,6 +342,8 @@ class Program:
     missing: tuple[str, ...] = ()
     pieces: Mapping[str, Piece] = field(default_factory=dict[str, Piece])
     extra: tuple[Extra, ...] = ()
+    ram: str = ""
+    spread: Spread | None = None
 
     def lower_bound(self, memory: str) -> int:
         """Bytes that no placement does with less than, of all entries; an arena is whole words."""

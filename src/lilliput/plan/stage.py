@@ -1,4 +1,5 @@
-"""Staging: bringing what lies in a memory that kernels cannot reach to where they can.
+"""Staging: bringing what lies in a memory that kernels cannot reach to where they can, and
+parameters from where reading them again and again is slow.
 
 constant, in slices   a loop over slices of output channels: while one slice is used, the
                       next one is copied into the other half of a small buffer
@@ -8,13 +9,13 @@ activation            the call works on a copy: in before it, out after it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.region import Pointwise
-from lilliput.plan.lifetimes import reads_of, writes_of
+from lilliput.plan.lifetimes import leaves, reads_of, writes_of
 from lilliput.plan.program import (
     Buffer,
     Call,
@@ -38,7 +39,7 @@ def stage(
     ram: str,
     blocks: Mapping[str, int],
 ) -> Entry:
-    """`entry` with copies for every operand in a memory outside `direct`.
+    """`entry` with copies for every operand in a memory outside `direct`, or named in `blocks`.
 
     buffers : gets the buffers that are copied into, in memory `ram`
     Raises PlanError for a loop over memories that kernels cannot reach, and for an input that
@@ -65,6 +66,15 @@ def stage(
     return replace(entry, steps=tuple(steps))
 
 
+def staged(entry: Entry) -> Iterator[View]:
+    """What copies move from and to, but for what a whole copy moves from."""
+    for leaf in (leaf for step in entry.steps for leaf in leaves(step)):
+        if isinstance(leaf, Copy):
+            yield leaf.target
+            if leaf.rows is not None:
+                yield leaf.source
+
+
 class _Stager:
     def __init__(
         self,
@@ -78,7 +88,9 @@ class _Stager:
         self.ram, self.blocks = ram, blocks
 
     def is_far(self, view: View) -> bool:
-        return self.buffers[view.buffer].memory not in self.direct
+        buffer = self.buffers[view.buffer]
+        sliced = buffer.kind is Kind.CONST and view.root in self.blocks
+        return sliced or buffer.memory not in self.direct
 
     def call(self, call: Call) -> list[Step]:
         before: list[Step] = []

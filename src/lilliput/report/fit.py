@@ -95,7 +95,7 @@ def _overflow(summary: Summary, need: Need) -> Problem:
         summary.device,
         f"{expected}, as --ram says" if said else expected,
         f"{need.used:,} bytes{' in the smallest plan that was found' if mine else ''}; "
-        f"most is needed at {where}",
+        f"most is needed at {where}{_full(summary, line) if mine and line else ''}",
         "use a smaller input, fewer channels or a stride in the layers before that one, "
         f"{rows}or {larger}; `lilliput report MODEL` tells more",
     )
@@ -110,6 +110,18 @@ def _fullest(line: Timeline) -> tuple[str, str]:
     rows = "take the rows of the input one by one (--input callback), "
     whole = any(b.role == "input" for b in lives[:LARGEST])
     return f"{top.what}, {top.need:,} bytes: {kept}{over}", rows if whole else ""
+
+
+def _full(summary: Summary, line: Timeline) -> str:
+    """What the other RAMs lack, for the largest buffer that is still in the default one."""
+    largest = next((b.nbytes for b in alive(line)), 0)
+    found = ""
+    for n in needs(summary):
+        if n.memory.kind == "ram" and not n.memory.default and n.memory.size is not None:
+            lacks = largest - (n.memory.size - n.used)
+            state = f"lacks {lacks:,} for the first of these" if lacks > 0 else "is not open"
+            found += f"; {n.memory.name} holds {n.used:,} of {n.memory.size:,} bytes and {state}"
+    return found
 
 
 # Advice -----------------------------------------------------------------------------------
@@ -231,7 +243,7 @@ def _elsewhere(summary: Summary, line: Timeline) -> Iterator[str]:
             best = max(movable, key=lambda b: b.nbytes)
             yield (
                 f"{memory.name} has {free:,} B free, enough for {middle(best.name, NAME)} "
-                f"({best.nbytes:,} B): `PlanOptions(homes={{...}})` in Python puts it there."
+                f"({best.nbytes:,} B): `--memories {memory.name}` lets the planner use it."
             )
 
 

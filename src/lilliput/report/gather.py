@@ -28,9 +28,11 @@ from lilliput.report.summary import (
     Layer,
     Linked,
     Memory,
+    MemoryUse,
     Port,
     RamBytes,
     Summary,
+    Waiting,
 )
 from lilliput.report.timeline import peak, scratch, timelines
 
@@ -79,7 +81,7 @@ def summarize(
         arenas,
         {memory: program.lower_bound(memory) for memory in arenas},
         None,
-        peak(lines, ram),
+        peak(lines, ram if ram in arenas else max(arenas, key=lambda m: arenas[m], default=ram)),
         tuple(layers(program, device.core.name)),
         tuple(lines),
         tuple(_constants(program)),
@@ -90,6 +92,9 @@ def summarize(
         missing,
         allowed=allowed,
         recomputed=program.extra,
+        memories=tuple(_uses(program, device, linked)),
+        waiting=program.spread
+        and Waiting(program.spread.cycles, program.spread.bound, program.spread.exact),
     )
     # Too much already without what linking adds is too much; enough is known with it only.
     fits = False if overflows(summary) else True if linked else None
@@ -102,6 +107,20 @@ def _memories(device: Device, allowed: int | None) -> Iterator[Memory]:
         if m == device.ram and allowed is not None:
             size = allowed if size is None else min(size, allowed)
         yield Memory(m.name, m.kind, size, m.default)
+
+
+def _uses(program: Program, device: Device, linked: Linked | None) -> Iterator[MemoryUse]:
+    for m in device.memories:
+        mine = [b for b in program.buffers.values() if b.memory == m.name]
+        arena = program.arenas.get(m.name, 0)
+        states = sum(b.nbytes for b in mine if b.kind is Kind.STATE)
+        constants = sum(b.nbytes for b in mine if b.kind is Kind.CONST)
+        other: int | None = 0
+        if m.default:
+            other = linked and (linked.code if m.kind == "flash" else linked.static + linked.stack)
+        if arena or constants or m.default:
+            total = None if other is None else arena + constants + other
+            yield MemoryUse(m.name, m.kind, arena, states, constants, other, total)
 
 
 def layers(program: Program, core: str) -> list[Layer]:

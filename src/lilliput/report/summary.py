@@ -53,6 +53,34 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class MemoryUse:
+    """What a memory of the board holds, in bytes; parts that only linking tells are None.
+
+    arena : activations with inputs and outputs, scratch, and states, of which `states`
+    other : static data and stack of the default RAM, code of the default flash
+    """
+
+    name: str
+    kind: str
+    arena: int
+    states: int
+    constants: int
+    other: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Cycles a call that accesses to RAM cost beyond those of a memory that never waits, by the
+    board's numbers: of the plan, and what no choice of memories has less of; `exact`: the search
+    for that choice has ended by itself."""
+
+    cycles: float
+    bound: float
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Board:
     """What the program was planned for."""
 
@@ -342,6 +370,8 @@ class Summary:
     streaming : what a step over time stands for, None where a call takes all of its input
     alternatives : other boards that would do, the smallest first
     allowed : bytes of the default RAM that were allowed, where that was said
+    memories : what each memory of the board holds in which there is something; waiting : of plans
+        that use several RAMs
     front : what the first entry could be with more or less RAM, predicted for the core, from the
         fastest to the smallest
     recomputed : layers that are computed more than once, or of which a part is, to save RAM
@@ -371,6 +401,8 @@ class Summary:
     allowed: int | None = None
     front: tuple[Point, ...] = ()
     recomputed: tuple[Extra, ...] = ()
+    memories: tuple[MemoryUse, ...] = ()
+    waiting: Waiting | None = None
 
     @property
     def macs(self) -> int:

@@ -64,9 +64,25 @@ def text(summary: Summary) -> str:
             (f"{name} arena", placement(used, summary.bounds[name]))
             for name, used in summary.arenas.items()
         ),
+        *_further(summary),
         ("fits", VERDICT[summary.fits]),
     ]
     return printable("\n".join(f"{name:<16}{value}" for name, value in rows))
+
+
+def _further(summary: Summary) -> Iterator[tuple[str, str]]:
+    """What memories beside the defaults hold, and what several RAMs cost."""
+    sizes = {m.name: m.size for m in summary.board.memories if not m.default}
+    for use in summary.memories:
+        if use.name in sizes and use.total is not None:
+            limit = sizes[use.name]
+            of = "" if limit is None else f" of {limit:,} B"
+            what = "constants" if use.kind == "flash" else "arena"
+            yield use.name, f"{use.total:,} B{of}: {what}"
+    if summary.waiting is not None:
+        found = summary.waiting
+        best = "" if found.exact else f", at least {found.bound:,.0f} for any choice of memories"
+        yield "waits for RAM", f"{found.cycles:,.0f} cycles, by the board's numbers{best}"
 
 
 def _over_time(summary: Summary) -> Iterator[tuple[str, str]]:
