@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lilliput import compiler, demo, devices, errors, pull
+    from lilliput import compiler, data, demo, devices, errors, pull
     from lilliput.compiler import (
         Check,
         Compiled,
@@ -44,6 +44,7 @@ __all__ = [
     "check",
     "compile",
     "compiler",
+    "data",
     "demo",
     "devices",
     "errors",
@@ -55,7 +56,7 @@ __all__ = [
     "write",
 ]
 
-_MODULES = frozenset({"compiler", "demo", "devices", "errors", "pull"})
+_MODULES = frozenset({"compiler", "data", "demo", "devices", "errors", "pull"})
 
 
 def __getattr__(name: str) -> object:
