@@ -152,7 +152,8 @@ def _with_less(
     def needs(module: Module) -> Mapping[str, int]:
         return _Maker(module, device, options).needs()
 
-    found = recompute(maker.module, maker.needs(), needs, options.extra_macs, room)
+    has = program.arenas.get(device.ram.name, 0)
+    found = recompute(maker.module, maker.needs(), needs, options.extra_macs, has, room)
     if found is None:
         return maker, program
     other = _Maker(found.module, device, options)

@@ -2,19 +2,33 @@
 
 One idea: for each value there are bytes that no cut does with less than while it is made
 (`Schedule.needs`).  The arena is at least the largest of them, so what is worth recomputing are the
-values at the top; with those taken away, the next one says how far the arena can come down.  So
-the network is looked at twice, as it is and with everything made twice that could be, and the
-bounds of all choices between follow from these two.
+values at the top.
+
+    two passes   the network is looked at twice, as it is and with all maps made twice that wait
+                 for their own mean; the bounds of all choices between follow from these two
+    strips       a stretch around the top, between two small maps: the one of which ends and line
+                 buffers seem to need the least is looked at
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from lilliput.ir.module import Module
-from lilliput.passes.recompute import Recomputed, Twice, find_twice, macs, make_twice, stretches
+from lilliput.ir.region import Window
+from lilliput.passes.recompute import (
+    Recomputed,
+    Stretch,
+    Twice,
+    find_stretch,
+    find_twice,
+    macs,
+    make_twice,
+    stretches,
+    tile,
+)
 
 Needs = Mapping[str, int]
 """Value -> bytes that no cut does with less than while it is made."""
@@ -22,22 +36,46 @@ Needs = Mapping[str, int]
 GAIN: Final = 0.98
 """What is computed again has to lower the bound by two percent, at least."""
 
+STRIPS: Final = (2, 3, 4)
+"""Strips that a stretch is cut into."""
+REACH: Final = 8
+"""Maps before and behind the neediest one at which a stretch may begin or end."""
+
+Found = tuple[int, Recomputed]
+"""A bound in bytes, and what has it."""
+
 
 def recompute(
-    module: Module, needs: Needs, needs_of: Callable[[Module], Needs], share: float, room: float
+    module: Module,
+    needs: Needs,
+    needs_of: Callable[[Module], Needs],
+    share: float,
+    has: int,
+    room: float,
 ) -> Recomputed | None:
     """`module` with as much computed again as brings its bound down to `room` bytes, or down the
     most, for no more than `share` of its multiply-accumulates; None where that gains nothing.
 
-    needs : of `module`; needs_of : of what it becomes
+    needs : of `module`; needs_of : of what it becomes; has : bytes of the arena as it is
     """
-    limit = share * macs(module)
+    limit, top = share * macs(module), min(has, max(needs.values(), default=0))
+    if room >= GAIN * top:
+        return None
+    ways = (two_passes, strips)
+    found = [x for way in ways if (x := way(module, needs, needs_of, limit, room)) is not None]
+    bound, best = min(found, key=lambda x: max(x[0], room), default=(top, None))
+    return best if bound < GAIN * top else None
+
+
+def two_passes(
+    module: Module, needs: Needs, needs_of: Callable[[Module], Needs], limit: float, room: float
+) -> Found | None:
+    """The neediest of what waits for its own mean made twice."""
     found = find_twice(module)
     mine = dict(zip(found, stretches(module, found), strict=True))
     within = [twice for twice in found if work(module, twice) <= limit]
-    top = max(needs.values(), default=0)
     rest = _most(needs, lambda name: not any(name in mine[twice] for twice in within))
-    if not within or max(room, rest) >= GAIN * top:
+    if not within or rest >= GAIN * max(needs.values()):
         return None
     every = make_twice(module, found).module
     after, becomes = needs_of(every), dict(zip(found, stretches(every, found), strict=True))
@@ -48,7 +86,7 @@ def recompute(
     ideas.sort(key=lambda idea: -idea.before)
     chosen = _chosen(module, ideas, rest, limit, room)
     bound = max([rest, *(i.after for i in chosen), *(i.before for i in ideas[len(chosen) :])])
-    return make_twice(module, [i.twice for i in chosen]) if bound < GAIN * top else None
+    return bound, make_twice(module, [i.twice for i in chosen])
 
 
 @dataclass(frozen=True)
@@ -85,3 +123,62 @@ def work(module: Module, twice: Twice) -> int:
     """Multiply-accumulates of a chain."""
     nodes = module.graphs[twice.entry].nodes
     return sum(n.op.cost(n).macs for n in nodes if n.output.name in twice.chain)
+
+
+# Strips -----------------------------------------------------------------------------------
+
+
+def strips(
+    module: Module, needs: Needs, needs_of: Callable[[Module], Needs], limit: float, room: float
+) -> Found | None:
+    """The stretch around the neediest value in strips of columns: both its ends are whole while
+    line buffers between them are a strip wide."""
+    del room
+    top = max(needs.values())
+    found: list[tuple[float, Stretch, int]] = []
+    for stretch, ends in _around(module, max(needs, key=lambda n: needs[n])):
+        lines = _lines(module, stretch)
+        for count in STRIPS:
+            about = ends[0] + ends[1] * (count - 1) / count + lines / count
+            if about < GAIN * top:
+                found.append((about, stretch, count))
+    for _, stretch, count in sorted(found, key=lambda x: x[0]):
+        tiled = _in_strips(module, stretch, count)
+        if tiled and sum(extra.macs for extra in tiled.extra(module)) <= limit:
+            return max(needs_of(tiled.module).values()), tiled
+    return None
+
+
+def _lines(module: Module, stretch: Stretch) -> int:
+    """Bytes of the line buffers inside a stretch as one loop, of a row an execution."""
+    nodes = [n for n in module.graphs[stretch.entry].nodes if n.output.name in stretch.nodes]
+    rows: dict[str, int] = {}
+    sizes = {v.name: v.type.nbytes // v.type.shape[1] for n in nodes for v in n.outputs}
+    for node in nodes:
+        assert node.op.regions is not None
+        for value, rule in zip(node.inputs, node.op.regions(node), strict=True):
+            if value.name in sizes and isinstance(rule[1], Window):
+                rows[value.name] = max(rows.get(value.name, 0), rule[1].reach + 1)
+    return sum(sizes[name] * count for name, count in rows.items())
+
+
+def _around(module: Module, name: str) -> Iterator[tuple[Stretch, tuple[int, int]]]:
+    """Stretches in which value `name` is made, not too long, and the bytes of their ends."""
+    for entry, graph in module.graphs.items():
+        maps = [v for v in graph.values() if v not in graph.params and len(v.type.shape) == 4]
+        at = next((k for k, v in enumerate(maps) if v.name == name), None)
+        if at is None:
+            continue
+        for first in maps[max(at - REACH, 0) : at]:
+            for last in maps[at : at + REACH]:
+                stretch = find_stretch(module, entry, first.name, last.name)
+                if stretch is not None:
+                    yield stretch, (first.type.nbytes, last.type.nbytes)
+
+
+def _in_strips(module: Module, stretch: Stretch, count: int) -> Recomputed | None:
+    """A stretch in `count` strips about as wide as one another; None where it is too narrow."""
+    graph = module.graphs[stretch.entry]
+    width = next(v for v in graph.values() if v.name == stretch.target).type.shape[2]
+    cuts = [width * k // count for k in range(1, count)]
+    return tile(module, stretch, ((), cuts)) if width >= 2 * count else None

@@ -4,6 +4,7 @@ One idea: what is made again are more nodes.  Planner, checker and kernels do no
 a map is made twice, each of its makers streams into its own reader and the map is never whole.
 
     again     two passes: a map that is summed up, and then needed once more, is made once for each
+    tiles     a stretch of the graph piece by piece, with the halo computed for each piece
     pieces    what a value that was added stands for; what all of it costs
 
 Weights are shared: the nodes that are added read the parameters of those that were there.
@@ -11,14 +12,18 @@ Weights are shared: the nodes that are added read the parameters of those that w
 
 from lilliput.passes.recompute.again import Twice, find_twice, make_twice, stretches
 from lilliput.passes.recompute.pieces import Extra, Piece, Recomputed, macs
+from lilliput.passes.recompute.tiles import Stretch, find_stretch, tile
 
 __all__ = [
     "Extra",
     "Piece",
     "Recomputed",
+    "Stretch",
     "Twice",
+    "find_stretch",
     "find_twice",
     "macs",
     "make_twice",
     "stretches",
+    "tile",
 ]

@@ -30,7 +30,8 @@ class Piece:
 @dataclass(frozen=True)
 class Extra:
     """Multiply-accumulates that are done on top of a layer's own, once or in all its pieces;
-    `times` its nodes there are for it."""
+    `times` its nodes there are for it.  Less than none where strides leave out what lies between
+    two pieces."""
 
     layer: str
     macs: int
