@@ -201,8 +201,8 @@ def options(
 ) -> Options:
     """The pipeline's options from those of a command."""
     from lilliput.compiler import Options
-    from lilliput.plan.build import EXTRA_MACS, PlanOptions
     from lilliput.plan.objective import Optimize
+    from lilliput.plan.options import EXTRA_MACS, PlanOptions
 
     extra = EXTRA_MACS if extra_macs is None else extra_macs
     return Options(

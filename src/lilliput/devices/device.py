@@ -86,6 +86,11 @@ class Memory:
     auto: bool = True
 
     @property
+    def cost(self) -> float:
+        """Cycles that a byte costs that is written and read."""
+        return self.read + self.write
+
+    @property
     def end(self) -> int:
         """The first address behind it."""
         return self.origin + self.size

@@ -54,13 +54,13 @@ def further(device: Device, allowed: frozenset[str] | None) -> list[Memory]:
         and (m.kind == "flash" or m.direct)
         and (m.auto if allowed is None else m.name in allowed)
     ]
-    return sorted(found, key=lambda m: (m.read + m.write, -m.size))
+    return sorted(found, key=lambda m: (m.cost, -m.size))
 
 
 def levels(device: Device, more: Sequence[Memory]) -> list[tuple[Memory, ...]]:
     """What is open beside the defaults, in the order in which it is tried."""
     ram, rams = device.ram, [m for m in more if m.kind == "ram"]
-    free = [m for m in rams if m.read + m.write <= ram.read + ram.write]
+    free = [m for m in rams if m.cost <= ram.cost]
     dear = [m for m in rams if m not in free]
     flash = tuple(m for m in more if m.kind == "flash")
     found = [(*free, *dear[:k]) for k in range(len(dear) + 1)]

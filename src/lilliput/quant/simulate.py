@@ -205,5 +205,3 @@ def simulate(
     for node in module.graphs[module.entry].nodes:
         made.apply(node)
     return made
-
-

@@ -1,0 +1,137 @@
+"""Plans of one order of the operators at any prices, and what may be asked about that order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import inf
+
+from lilliput.devices.device import Device
+from lilliput.ir.module import Module
+from lilliput.plan.front import Point, front
+from lilliput.plan.lifetimes import lifetimes
+from lilliput.plan.memories import Moved, with_spilled
+from lilliput.plan.objective import (
+    STACK_ROOM,
+    Budget,
+    Prices,
+    predicted,
+    step_cycles,
+)
+from lilliput.plan.options import PlanOptions
+from lilliput.plan.planner import Memo, Planner
+from lilliput.plan.program import (
+    Buffer,
+    Kind,
+    Program,
+)
+
+
+class Maker:
+    """Plans one order of the operators at any prices."""
+
+    def __init__(self, module: Module, device: Device, options: PlanOptions):
+        self.module, self.device, self.options = module, device, options
+        self.memo = Memo()
+        self.budget = options.budget or Budget.of(device)
+        self.spilled: dict[int, Maker] = {}
+
+    def __call__(self, prices: Prices) -> Program:
+        key = prices.selecting(), prices.ram, prices.memories
+        if key not in self.memo.programs:
+            self.memo.programs[key] = prices, self._make(prices)
+        return self.memo.programs[key][1]
+
+    def _make(self, prices: Prices) -> Program:
+        """A plan, and where its constants are too many for the internal flash and another one is
+        open, with the coldest of them there."""
+        program = self._chosen(prices).program(rows=False, checks=0)
+        flashes = [m for m in self.device.memories if m.name in prices.memories]
+        flashes = [m for m in flashes if m.kind == "flash"]
+        opened = prices.memories - {m.name for m in flashes}
+
+        def again(moved: Moved) -> Program:
+            homes = {**moved.homes, **self.options.homes}
+            blocks = {**moved.blocks, **self.options.blocks}
+            options = replace(self.options, homes=homes, blocks=blocks)
+            maker = Maker(self.module, self.device, options)
+            found = maker(replace(prices, memories=opened))
+            self.spilled[id(found)] = maker
+            return found
+
+        if not flashes:
+            return program
+        return with_spilled(program, self.device, self.budget, flashes, again)
+
+    def moving_rows(self, plain: Program) -> Program:
+        """The fastest of a few: a program that was made here and whose buffers were given to
+        memories in a hurry, the same at leisure, and others that move rows of what is in slow
+        memories through the default RAM, with planes there and without."""
+        if id(plain) in self.spilled:
+            return self.spilled[id(plain)].moving_rows(plain)
+        ram = self.device.ram
+        far = {m.name for m in self.device.memories if m.kind == "ram" and m.cost > ram.cost}
+        if len(plain.arenas) < 2:
+            return plain
+        prices = next(prices for prices, p in self.memo.programs.values() if p is plain)
+        program = self._chosen(prices).program(rows=False)
+        if far.isdisjoint(program.arenas):
+            return min(plain, program, key=self._worse)
+        tried = [plain, program, self._chosen(prices).program(rows=True)]
+        calls = (c for e in program.entries for c in e.calls())
+        views = (v for c in calls for v in (*c.inputs, c.output))
+        planar = {v.root: program.buffers[v.buffer] for v in views if v.plane is not None}
+        planes = frozenset(name for name, b in planar.items() if b.memory in far)
+        if planes - prices.rows:
+            lean = replace(prices, rows=prices.rows | planes)
+            tried.append(self._chosen(lean).program(rows=True))
+        return min(tried, key=self._worse)
+
+    def _worse(self, program: Program) -> tuple[float, float]:
+        """Bytes that are too many in the default RAM, then cycles."""
+        room = self.budget.ram - STACK_ROOM
+        over = program.arenas.get(self.device.ram.name, 0) - room
+        return max(over, 0), predicted(program, self.device)
+
+    def _chosen(self, prices: Prices) -> Planner:
+        work = Planner(self.module, self.device, self.options, prices, self.memo)
+        for name in self.module.graphs:
+            work.choose(name)
+        return work
+
+    def front(self, program: Program) -> tuple[Point, ...]:
+        """What the first entry of a program that was made here could be with more or less RAM: with
+        planes, and with planes given up; empty where groups or homes were said, and where the plan
+        takes more than the default memories."""
+        others = {b.memory for b in program.buffers.values()}
+        others -= {self.device.ram.name, self.device.flash.name}
+        if self.options.streams or self.options.homes or others:
+            return ()
+        made = self.memo.programs.values()
+        prices = next(prices for prices, p in made if p.entries is program.entries)
+        entry, buffers, ram = program.entries[0], program.buffers, self.device.ram.name
+        roomy = self._chosen(replace(prices, rows=frozenset(), ram=inf))
+        rows = prices.rows or roomy.planes(entry.name)
+        lean = self._chosen(replace(prices, rows=rows, ram=inf)) if rows else roomy
+        cuts = [c for work in (roomy, lean) for c in work.cutter(entry.name).front()]
+        mine = [b for b in buffers.values() if b.memory == ram]
+        alive = {b.name for b in lifetimes(entry, buffers)}
+        states = _top(b for b in mine if b.kind is Kind.STATE)
+        used = _top(b for b in mine if b.kind is Kind.STATE or b.name in alive)
+        core = self.device.core.name
+        cycles = sum(c for step in entry.steps for _, c in step_cycles(step, core))
+        return front(cuts, states, Point(-(-used // 4) * 4, cycles, chosen=True))
+
+    def needs(self) -> Mapping[str, int]:
+        """Value -> bytes that no cut of its entry does with less than while it is made, or
+        converted, where all values lie in rows."""
+        rows = frozenset(v.name for graph in self.module.graphs.values() for v in graph.values())
+        lean, most = self._chosen(Prices(rows=rows)), dict[str, int]()
+        for name, nbytes in (need for entry in self.module.graphs for need in lean.needs(entry)):
+            most[name] = max(nbytes, most.get(name, 0))
+        return most
+
+
+def _top(buffers: Iterable[Buffer]) -> int:
+    """Where the highest of them ends."""
+    return max(((b.offset or 0) + b.nbytes for b in buffers), default=0)

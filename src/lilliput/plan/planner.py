@@ -1,0 +1,314 @@
+"""One plan of a module, at the prices that it is given: kernels, storage, loops, offsets.
+
+One idea: what depends on little is kept in `Memo`, as the search for a plan comes here many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from lilliput.devices.device import Device
+from lilliput.ir.module import Module
+from lilliput.ir.op import PLAIN, Layout
+from lilliput.plan import arena, branch, exact, stage
+from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
+from lilliput.plan.fetch import fetch
+from lilliput.plan.frames import whole_box
+from lilliput.plan.layout import Job, Storage, lay_out
+from lilliput.plan.lifetimes import lifetimes, views
+from lilliput.plan.objective import (
+    STACK_ROOM,
+    Budget,
+    Prices,
+    Selecting,
+)
+from lilliput.plan.options import PlanOptions
+from lilliput.plan.overlap import distances
+from lilliput.plan.partition import Cut, Cutter
+from lilliput.plan.parts import Parts
+from lilliput.plan.pool import Pool
+from lilliput.plan.program import (
+    Buffer,
+    Entry,
+    Kind,
+    Program,
+    Spread,
+    StateSlot,
+)
+from lilliput.plan.runs import Loops
+from lilliput.plan.select import Selection, select
+from lilliput.plan.stage import staged
+from lilliput.plan.steps import StepWriter
+from lilliput.plan.traffic import traffic
+from lilliput.plan.views import make_view
+
+AGAIN = 4
+"""Times that kernels are chosen at most: each time with less scratch for some."""
+
+
+@dataclass
+class Memo:
+    """What plans at several prices have in common: selections, and the runs of their tasks."""
+
+    programs: dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]] = field(
+        default_factory=dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]]
+    )
+    selections: dict[tuple[str, Selecting], Selection] = field(
+        default_factory=dict[tuple[str, Selecting], Selection]
+    )
+    cutters: dict[tuple[int, frozenset[str]], Cutter] = field(
+        default_factory=dict[tuple[int, frozenset[str]], Cutter]
+    )
+    loops: Loops = field(default_factory=Loops)
+
+
+class Planner:
+    """`choose` for each entry, then `program` once."""
+
+    def __init__(
+        self, module: Module, device: Device, options: PlanOptions, prices: Prices, memo: Memo
+    ):
+        self.module, self.device, self.options, self.prices = module, device, options, prices
+        self.memo = memo
+        self.pool = Pool(device, options.homes)
+        self.selections: dict[str, Selection] = {}
+        self.turning: frozenset[str] = frozenset()
+        self.spans: dict[str, tuple[list[arena.Block], arena.Distances]] = {}
+        for state in module.states.values():
+            type = state.value.type
+            self.pool.buffer(state.name, type.nbytes, Kind.STATE, itemsize=type.dtype.itemsize)
+
+    def choose(self, name: str) -> None:
+        """Kernels of an entry, and the states that it wants to keep as rings: what one entry
+        turns, all others have to read as a ring."""
+        graph = self.module.graphs[name]
+        keep = frozenset(v.name for v in graph.outputs)
+        sliced = frozenset(self.options.blocks)
+        core, prices = self.device.core.name, self.prices
+        for _ in range(AGAIN):
+            key = name, prices.selecting()
+            if key not in self.memo.selections:
+                chosen = select(graph, self.module.params, keep, core, sliced, prices)
+                self.memo.selections[key] = chosen
+            self.selections[name] = self.memo.selections[key]
+            allowed = self._scratch(name)
+            if not allowed:
+                break
+            prices = replace(prices, scratch={**prices.scratch, **allowed})
+        self.turning |= self._storage(name).turning
+
+    def _scratch(self, name: str) -> dict[str, float]:
+        """Value -> bytes of scratch that its making may have in the cut of the entry, where its
+        kernel wants more: as little as can be in groups that somebody asked for."""
+        storage = self._storage(name)
+        cut = self._cut(name, storage)
+        if self.prices.ram == inf:
+            return {}
+        tasks = [(i, a.task) for i, a in enumerate(storage.actions) if isinstance(a, Job)]
+        return {
+            task.output.name: allowed
+            for i, task in tasks
+            if task.others
+            for least in (min(k.scratch(task.node) for k in task.others),)
+            for allowed in (max(cut.scratch(i) if cut else 0, least),)
+            if task.kernel.scratch(task.node) > allowed
+        }
+
+    def _storage(self, name: str) -> Storage:
+        module, selection = self.module, self.selections[name]
+        inputs = frozenset(v.name for v in module.graphs[name].inputs)
+        return lay_out(
+            selection.items,
+            inputs | frozenset(selection.params),
+            module.outputs(name),
+            module.updates(name),
+            {s.name: s.value for s in module.states.values()},
+            self.turning,
+            [v for v in module.inputs(name) if v.name in self.options.pull],
+        )
+
+    def entry(self, name: str) -> Entry:
+        """Storage, steps, copies between memories, lifetimes."""
+        module, selection, layout = self.module, self.selections[name], self._storage(name)
+        cut = self._cut(name, layout)
+        runs = cut.runs if cut else ()
+        writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams, runs)
+        steps = writer.steps()
+        pull = self.options.pull
+        inputs = tuple((v, None if v.name in pull else writer.view(v)) for v in module.inputs(name))
+        outputs = tuple((v, writer.view(v)) for v in module.outputs(name))
+        entry = stage.stage(
+            Entry(
+                name,
+                inputs,
+                outputs,
+                steps,
+                self.options.push and any(v is None for _, v in inputs),
+            ),
+            self.pool.buffers,
+            {m.name for m in self.device.memories if m.direct},
+            self.device.ram.name,
+            self.options.blocks,
+        )
+        self._live(entry)
+        return entry
+
+    def _live(self, entry: Entry) -> None:
+        """When its buffers are alive, and how far they may run over one another."""
+        for call in entry.calls():
+            for view in (*call.inputs, *(v for _, v in call.results())):
+                self.pool.align(view.buffer, call.kernel.align)
+        buffers: Mapping[str, Buffer] = self.pool.buffers
+        if self.prices.memories:  # any two may come to lie in one memory
+            buffers = {n: replace(b, memory="") for n, b in buffers.items()}
+        blocks = lifetimes(entry, buffers)
+        self.spans[entry.name] = (blocks, distances(entry, buffers, blocks))
+
+    def _cut(self, name: str, layout: Storage) -> Cut | None:
+        """Which tasks stream together, for the RAM that there is; None where that is said, or
+        does not matter."""
+        if self.prices.ram == inf or self.options.streams:
+            return None
+        return self.cutter(name, layout).best(self.prices.ram)
+
+    def cutter(self, name: str, layout: Storage | None = None) -> Cutter:
+        """What cuts an entry whose kernels are chosen, and whose storage may be known already."""
+        selection = self.selections[name]
+        key = id(selection), frozenset(self.turning)
+        if key not in self.memo.cutters:
+            layout = layout or self._storage(name)
+            apart = frozenset(self.options.blocks)
+            view = Parts(self.module, name, layout, selection, self.device.core.name, apart)
+            self.memo.cutters[key] = Cutter(view.parts(), view.maps(), self.memo.loops)
+        return self.memo.cutters[key]
+
+    def needs(self, name: str) -> Iterator[tuple[str, int]]:
+        """What `Maker.needs` says of an entry, in the order of its tasks."""
+        layout, graph = self._storage(name), self.module.graphs[name]
+        known = {v.name for v in graph.values()}
+        needs = self.cutter(name, layout).schedule.needs()
+        for action, nbytes in zip(layout.actions, needs, strict=True):
+            if isinstance(action, Job):
+                values = (action.task.output, *action.task.reads())
+                yield next((v.name for v in values if v.name in known), ""), nbytes
+
+    def planes(self, name: str) -> frozenset[str]:
+        """Values of an entry that are held in planes."""
+        held = self.selections[name].layouts
+        return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
+
+    def program(self, *, rows: bool, checks: int = CHECKS) -> Program:
+        """Steps of every entry, memories where there are several, offsets.
+
+        rows : maps in slow memories are moved row by row through the default RAM
+        """
+        entries = tuple(self.entry(name) for name in self.module.graphs)
+        states = tuple(self._state(s.name) for s in self.module.states.values())
+        stay = {n: b.memory for n, b in self.pool.buffers.items() if b.kind is not Kind.CONST}
+        stay = {n: m for n, m in stay.items() if m != self.device.ram.name}
+        choice = self._spread(entries, stay, checks)
+        for _ in range(AGAIN if choice and rows else 0):
+            far = self._far() - stay.keys()
+            moved = tuple(fetch(e, self.pool.buffers, far, self.device.ram.name) for e in entries)
+            if moved == entries:
+                break
+            entries = moved
+            stay |= {n: self.pool.buffers[n].memory for n in far}
+            for entry in entries:
+                self._live(entry)
+            choice = self._spread(entries, stay, checks)
+        return self.finish(entries, states, choice)
+
+    def _far(self) -> frozenset[str]:
+        """What lies in a RAM that is dearer than the default one."""
+        dear = {m.name for m in self.device.memories if m.cost > self.device.ram.cost}
+        buffers = self.pool.buffers.values()
+        return frozenset(b.name for b in buffers if b.kind is Kind.ARENA and b.memory in dear)
+
+    def _spread(
+        self, entries: tuple[Entry, ...], stay: Mapping[str, str], checks: int
+    ) -> Choice | None:
+        """Gives every buffer its RAM where more than the default one is open; `stay` is settled,
+        and so is what is copied into: it is where a DMA controller reaches it."""
+        ram, opened = self.device.ram, self.prices.memories
+        rams = [m for m in self.device.memories if m.kind == "ram" and m.name in opened]
+        if not rams:
+            return None
+        budget = self.options.budget or Budget.of(self.device)
+        banks = [Bank(ram.name, budget.ram - STACK_ROOM, ram.read, ram.write)]
+        banks += [Bank(m.name, m.size, m.read, m.write) for m in rams]
+        buffers = self.pool.buffers
+        near = {v.buffer: ram.name for e in entries for v in staged(e)}
+        fixed = {**near, **stay}
+        states = [
+            State(b.name, b.nbytes, b.align) for b in buffers.values() if b.kind is Kind.STATE
+        ]
+        moved = traffic(entries, buffers)
+        choice = choose(banks, self.spans, states, moved, fixed, checks)
+        for name, memory in choice.memory.items():
+            buffers[name] = replace(buffers[name], memory=memory)
+        return choice
+
+    def finish(
+        self, entries: tuple[Entry, ...], states: tuple[StateSlot, ...], choice: Choice | None
+    ) -> Program:
+        """Offsets: states first, for good; above them each entry's arena, shared over time."""
+        arenas: dict[str, int] = {}
+        bounds: dict[str, dict[str, int]] = {}
+        for memory in self.device.memories:
+            at = 0
+            for buffer in self.pool.buffers.values():
+                if buffer.memory == memory.name and buffer.kind is Kind.STATE:
+                    at = -(-at // buffer.align) * buffer.align
+                    self.pool.buffers[buffer.name] = replace(buffer, offset=at)
+                    at += buffer.nbytes
+            top = at
+            for entry, (blocks, near) in self.spans.items():
+                mine = [b for b in blocks if self.pool.buffers[b.name].memory == memory.name]
+                placed = self._place(mine, near, at)
+                for name, offset in placed.offsets.items():
+                    self.pool.buffers[name] = replace(self.pool.buffers[name], offset=offset)
+                bounds.setdefault(memory.name, {})[entry] = placed.bound
+                top = max(top, placed.top)
+            if top:
+                arenas[memory.name] = -(-top // 4) * 4
+        used = {v.buffer for e in entries for v in views(e)}
+        used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
+        buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
+        consts = {n: c for n, c in self.pool.consts.items() if n in used}
+        bounds = {memory: bounds[memory] for memory in arenas}
+        program = Program(
+            self.module.name,
+            buffers,
+            consts,
+            states,
+            entries,
+            arenas,
+            bounds,
+            ram=self.device.ram.name,
+        )
+        if choice is None or len(arenas) < 2:
+            return program
+        return replace(program, spread=Spread(choice.cycles, choice.bound, choice.exact))
+
+    def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
+        """Offsets from `base` on, and how far they can be from the best ones."""
+        placed = branch.tighten(blocks, near, base, arena.place(blocks, near, base))
+        return exact.solve(blocks, near, base, placed) if self.options.exact else placed
+
+    def _state(self, name: str) -> StateSlot:
+        state = self.module.states[name]
+        box = whole_box(state.value.type)
+        turns = name in self.turning
+        counter = (
+            self.pool.buffer(f"{name}/first", 4, Kind.STATE, self.pool.buffers[name].memory)
+            if turns
+            else None
+        )
+        view = make_view(name, state.value, box, ring=box.rows if turns else None, counter=counter)
+        const = None
+        if any(state.init.tobytes()):  # what is all zero needs no copy of itself
+            const = self.pool.constant(f"{name}/init", state.init, PLAIN)
+        return StateSlot(name, view, state.init, const, counter)
