@@ -21,15 +21,23 @@ if TYPE_CHECKING:
 
 @click.command(epilog=common.example("lilliput inspect model.tflite"))
 @common.model
+@common.front_end
 @common.stream_axis
 @common.hop
 @common.io
 @common.json
-def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_json: bool) -> None:
+def inspect(
+    model: str,
+    front_end: str | None,
+    stream_axis: str | None,
+    hop: int | None,
+    io: str,
+    as_json: bool,
+) -> None:
     """Shows the layers of a network, or why it would not compile."""
     from lilliput import compiler
 
-    found = compiler.inspect(common.load(model, io, stream_axis, hop))
+    found = compiler.inspect(common.load(model, io, stream_axis, hop, front_end=front_end))
     common.show(as_json, found.to_json(), compiler.inspection_text(found))
 
 
@@ -44,6 +52,7 @@ def inspect(model: str, stream_axis: str | None, hop: int | None, io: str, as_js
 @common.exact
 @common.shrink
 @common.compiler("none")
+@common.front_end
 @common.stream_axis
 @common.hop
 @common.io
@@ -67,6 +76,7 @@ def compile_(
     exact: bool,
     shrink: bool,
     compiler: str,
+    front_end: str | None,
     stream_axis: str | None,
     hop: int | None,
     io: str,
@@ -86,7 +96,7 @@ def compile_(
         require_start(board)
     pipeline.require_free(Path(out), force=force)
     options = common.options(compiler, optimize, shrink, feed, exact, ram)
-    network = common.load(model, io, stream_axis, hop, shrink)
+    network = common.load(model, io, stream_axis, hop, shrink, front_end)
     compiled = pipeline.compile(network, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
@@ -113,6 +123,7 @@ def compile_(
 @common.exact
 @common.shrink
 @common.compiler()
+@common.front_end
 @common.stream_axis
 @common.hop
 @common.io
@@ -130,6 +141,7 @@ def check(
     exact: bool,
     shrink: bool,
     compiler: str,
+    front_end: str | None,
     stream_axis: str | None,
     hop: int | None,
     io: str,
@@ -147,7 +159,7 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        common.load(model, io, stream_axis, hop, shrink),
+        common.load(model, io, stream_axis, hop, shrink, front_end),
         devices.load(device),
         samples=samples,
         seed=seed,
@@ -202,6 +214,7 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 @common.exact
 @common.shrink
 @common.compiler()
+@common.front_end
 @common.stream_axis
 @common.hop
 @common.io
@@ -224,6 +237,7 @@ def profile(
     exact: bool,
     shrink: bool,
     compiler: str,
+    front_end: str | None,
     stream_axis: str | None,
     hop: int | None,
     io: str,
@@ -236,7 +250,7 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        common.load(model, io, stream_axis, hop, shrink),
+        common.load(model, io, stream_axis, hop, shrink, front_end),
         devices.load(device),
         seed=seed,
         options=common.options(compiler, optimize, shrink, feed, exact, ram),
