@@ -24,6 +24,7 @@ from tests.tflite_fuzz_cases import MODULES, model, mutate, rewrite
 from lilliput import compiler
 from lilliput.demo_data import digits_model
 from lilliput.emu import toolchain
+from lilliput.frontends import FORMATS
 from lilliput.frontends.tflite import write
 from lilliput.frontends.tflite.schema import CODES
 from lilliput.ir import Builder, Quant
@@ -71,7 +72,7 @@ def test_every_fault_of_a_file_is_told(
     assert all(problem["what"] for problem in told.json["error"])
 
 
-KNOWN = "  expected: TensorFlow Lite (.tflite) or Lilliput module (.lilliput)\n"
+KNOWN = f"  expected: {', '.join(f.title for f in FORMATS)}\n"
 ZIP = b"PK\3\4" + bytes(20)
 FOUND = {b"": "an empty file", ZIP: f"24 bytes beginning with {ZIP[:16]!r}"}
 

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lilliput import audio, compiler, demo, devices, errors, pull
+    from lilliput import audio, compiler, data, demo, devices, errors, pull
     from lilliput.compiler import (
         Check,
         Compiled,
@@ -45,6 +45,7 @@ __all__ = [
     "check",
     "compile",
     "compiler",
+    "data",
     "demo",
     "devices",
     "errors",
@@ -56,7 +57,7 @@ __all__ = [
     "write",
 ]
 
-_MODULES = frozenset({"audio", "compiler", "demo", "devices", "errors", "pull"})
+_MODULES = frozenset({"audio", "compiler", "data", "demo", "devices", "errors", "pull"})
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@
     ├── BuildError            a compiler refused the generated C
     ├── AnalysisError         an image cannot be analysed (recursion, indirect call)
     ├── EmulationError        a run faulted, hung, or never started
+    ├── DataError             a data set cannot be read or used, every file that is wrong
     └── Mismatch              two ways of running the same network disagree
 
 Every error carries one or more `Problem`s: what happened, where, what was expected and
@@ -138,6 +139,10 @@ class AnalysisError(LilliputError):
 
 class EmulationError(LilliputError):
     """A run faulted, hung, or never started."""
+
+
+class DataError(LilliputError):
+    """A data set cannot be read or used: every file that is wrong is listed."""
 
 
 class Mismatch(LilliputError):

@@ -36,7 +36,7 @@ from lilliput.errors import (
     PlanError,
     UnsupportedError,
 )
-from lilliput.frontends import FORMATS
+from lilliput.frontends import FORMATS, Source
 from lilliput.ir import Module, verify
 from lilliput.ir.interp import Session
 from lilliput.ir.text import load, print_module, save
@@ -96,7 +96,7 @@ def read(data: bytes) -> Module:
     """As `frontends.load_model`, of bytes."""
     for format in FORMATS:
         if format.matches(data):
-            return format.read(data, "fuzzed", "int8")
+            return format.read(Source(Path("fuzzed"), data, "int8"))
     raise FormatError("not a model that can be read")
 
 

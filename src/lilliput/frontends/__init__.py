@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import FormatError
+from lilliput.frontends.checkpoints import (
+    is_architecture,
+    is_pickle,
+    read_architecture,
+    read_checkpoint,
+)
 from lilliput.frontends.tflite.reader import read as read_tflite
 from lilliput.ir import Module
 from lilliput.ir.text import MARK, load
@@ -16,24 +22,48 @@ MAX_FILE = 2**31 - 1
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file as it was found; `io` as `tflite.reader` has it."""
+
+    path: Path
+    data: bytes
+    io: str
+
+    @property
+    def name(self) -> str:
+        """What the module is called."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
 class Format:
-    """A format that can be read: how its bytes begin, and `read(data, name, io)`."""
+    """A format that can be read, and how its bytes tell that a file is of it."""
 
     title: str
     matches: Callable[[bytes], bool]
-    read: Callable[[bytes, str, str], Module]
+    read: Callable[[Source], Module]
 
 
 FORMATS = (
     Format(
         "TensorFlow Lite (.tflite)",
         lambda data: data[4:8] == b"TFL3",
-        lambda data, name, io: read_tflite(data, name=name, io=io),
+        lambda file: read_tflite(file.data, name=file.name, io=file.io),
     ),
     Format(
         "Lilliput module (.lilliput)",
         lambda data: MARK in data[:256],
-        lambda data, name, io: load(data, registry.get),
+        lambda file: load(file.data, registry.get),
+    ),
+    Format(
+        "checkpoint of MCUNet or tiny-training (.pth, .pkl)",
+        is_pickle,
+        lambda file: read_checkpoint(file.data, file.path),
+    ),
+    Format(
+        "architecture of MCUNet (.json)",
+        is_architecture,
+        lambda file: read_architecture(file.data, file.name),
     ),
 )
 
@@ -55,10 +85,10 @@ def load_model(path: str | Path, *, io: str = "int8") -> Module:
         ) from e
     for format in FORMATS:
         if format.matches(data):
-            return format.read(data, path.stem, io)
+            return format.read(Source(path, data, io))
     raise FormatError(
         "not a model that can be read",
         where=str(path),
-        expected=" or ".join(f.title for f in FORMATS),
+        expected=", ".join(f.title for f in FORMATS),
         found=f"{len(data)} bytes beginning with {data[:16]!r}" if data else "an empty file",
     )
