@@ -1,7 +1,7 @@
 """Which networks are measured, and in which ways: one table.
 
-The network of the demo is always there; the published ones where LILLIPUT_SHARED names the folder
-that holds `models/`.
+The network of the demo and the front end of sound are always there; the published ones where
+LILLIPUT_SHARED names the folder that holds `models/`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lilliput import audio
 from lilliput.compiler import Options
 from lilliput.demo_data import digits_model
+from lilliput.ir.text import save
+from lilliput.ir.types import s8
 from lilliput.plan.objective import Optimize
 
 DEVICE = "cortex-m4"
@@ -46,6 +49,7 @@ FEW = tuple(way for way in WAYS if way.toolchain == "gcc" and way.mode in ("spee
 class Network:
     """A file below `models/`; None is the demo's.
 
+    own : the file lies beside this one
     ways : what is measured when nothing is asked for
     minutes : of one measurement on two cores of today, to begin with the longest
     """
@@ -54,18 +58,32 @@ class Network:
     file: str | None
     ways: tuple[Way, ...] = WAYS
     minutes: float = 0.1
+    own: bool = False
 
     def path(self) -> Path | None:
         """Where it is; None where it is not on this machine."""
         if self.file is None:
             return digits_model()
+        if self.own:
+            return Path(__file__).parent / self.file
         shared = os.environ.get("LILLIPUT_SHARED")
         path = Path(shared) / "models" / self.file if shared else None
         return path if path and path.is_file() else None
 
 
+FRONT_END_FILE = "mfcc_16k.lilliput"
+FRONT_END = audio.Mfcc(audio.LogMel(window=480, fft=512))
+"""That of the keyword network of MLPerf Tiny: 49 frames of 30 ms, 20 ms apart, of a second."""
+
+
+def front_end() -> bytes:
+    """`FRONT_END` with the features of the keyword network, as a file."""
+    return save(audio.module(FRONT_END, 49, s8(1, scale=0.5847029, zero_point=83)))
+
+
 NETWORKS = (
     Network("digits", None),
+    Network("mfcc-16k", FRONT_END_FILE, FEW, minutes=0.2, own=True),
     Network("kws", "mlperf_tiny/kws_ref_model_int8.tflite"),
     Network("ic", "mlperf_tiny/ic_resnet8_int8.tflite", minutes=0.3),
     Network("vww", "mlperf_tiny/vww_96_int8.tflite", minutes=0.3),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from benchmarks import __main__ as command
 from benchmarks import document, results
-from benchmarks.networks import DEVICE, FIRST, NETWORKS, WAYS, Network, Way
+from benchmarks.networks import DEVICE, FIRST, NETWORKS, WAYS, Network, Way, front_end
 from tests.bench_case import KWS, measurement
 
 from lilliput.bench import Measurement, measure
@@ -75,6 +75,12 @@ def test_the_demo_network_has_not_grown_with_zig(way: Way) -> None:
 @pytest.mark.parametrize(("name", "way"), HELD, ids=[f"{n}-{way.mode}" for n, way in HELD])
 def test_a_published_network_has_not_grown(name: str, way: Way) -> None:
     held(BY_NAME[name], way)
+
+
+def test_the_front_end_that_is_measured_is_the_one_that_is_made() -> None:
+    path = BY_NAME["mfcc-16k"].path()
+    assert path is not None
+    assert path.read_bytes() == front_end()
 
 
 # what is committed ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from lilliput.audio.describe import FrontEnd
 from lilliput.audio.graph import build
 from lilliput.errors import UnsupportedError, UsageError
 from lilliput.ir.build import Builder
-from lilliput.ir.graph import Value
+from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ops.shape import Reshape, reshape
 
@@ -28,16 +28,16 @@ def prepend(front: FrontEnd, module: Module) -> Module:
         )
     graph = module.graphs[module.entry]
     (x,) = module.inputs(module.entry)
-    b = Builder(names={v.name for v in graph.values()} - {x.name})
+    b = Builder(names={v.name for v in graph.values()})
     made = build(b, front, _frames(front, x), x.type)
-    b.add(reshape, (made,), Reshape(x.type.shape), type=x.type, name=x.name)
+    read = Node(reshape, (made,), (x,), Reshape(x.type.shape), x.name)
     first = b.graph(())
     inputs = (*first.inputs, *(v for v in graph.inputs if v != x))
     joined = replace(
         graph,
         inputs=inputs,
         params=(*first.params, *graph.params),
-        nodes=(*first.nodes, *graph.nodes),
+        nodes=(*first.nodes, read, *graph.nodes),
     )
     return replace(module, graphs={module.entry: joined}, params={**b.params, **module.params})
 

@@ -21,31 +21,23 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=common.example("lilliput inspect model.tflite"))
-@common.model
-@common.stream_axis
-@common.hop
-@common.ends
+@common.network
 @common.json
-def inspect(
-    model: str, stream_axis: str | None, hop: int | None, ends: common.Ends, as_json: bool
-) -> None:
+def inspect(network: common.Network, as_json: bool) -> None:
     """Shows the layers of a network, or why it would not compile."""
     from lilliput import compiler
 
-    found = compiler.inspect(common.load(model, ends, stream_axis, hop))
+    found = compiler.inspect(network.load())
     common.show(as_json, found.to_json(), compiler.inspection_text(found))
 
 
 @click.command(
     "compile", epilog=common.example("lilliput compile model.tflite --device stm32f746 -o firmware")
 )
-@common.model
+@common.network
 @common.device
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.planning("none")
-@common.stream_axis
-@common.hop
-@common.ends
 @common.feed
 @click.option(
     "--project",
@@ -58,13 +50,10 @@ def inspect(
 @common.profile
 @common.json
 def compile_(
-    model: str,
+    network: common.Network,
     device: str,
     out: str,
     options: Options,
-    stream_axis: str | None,
-    hop: int | None,
-    ends: common.Ends,
     feed: Feed,
     project: Kind | None,
     force: bool,
@@ -81,8 +70,8 @@ def compile_(
         require_start(board)
     pipeline.require_free(Path(out), force=force)
     options = replace(options, feed=feed)
-    network = common.load(model, ends, stream_axis, hop, options.shrink)
-    compiled = pipeline.compile(network, board, options, common.log)
+    loaded = network.load(shrink=options.shrink)
+    compiled = pipeline.compile(loaded, board, options, common.log)
     if profiled:
         compiled = pipeline.counted(compiled, options, common.log)
     files = pipeline.project_files(compiled, project, options, common.log) if project else None
@@ -93,7 +82,7 @@ def compile_(
 
 
 @click.command(epilog=common.example("lilliput check model.tflite --device cortex-m4"))
-@common.model
+@common.network
 @common.device
 @click.option(
     "--samples",
@@ -104,22 +93,16 @@ def compile_(
 )
 @common.seed
 @common.planning()
-@common.stream_axis
-@common.hop
-@common.ends
 @common.feed
 @common.emulator
 @click.option("--allow-missing", is_flag=True, help="Accept ways that cannot be run here.")
 @common.json
 def check(
-    model: str,
+    network: common.Network,
     device: str,
     samples: int,
     seed: int,
     options: Options,
-    stream_axis: str | None,
-    hop: int | None,
-    ends: common.Ends,
     feed: Feed,
     emulator: str,
     allow_missing: bool,
@@ -134,7 +117,7 @@ def check(
     from lilliput import devices
 
     result = pipeline.check(
-        common.load(model, ends, stream_axis, hop, options.shrink),
+        network.load(shrink=options.shrink),
         devices.load(device),
         samples=samples,
         seed=seed,
@@ -181,13 +164,10 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 
 
 @click.command(epilog=common.example("lilliput profile model.tflite --device stm32f746"))
-@common.model
+@common.network
 @common.device
 @common.seed
 @common.planning()
-@common.stream_axis
-@common.hop
-@common.ends
 @common.feed
 @click.option(
     "--blocks",
@@ -199,13 +179,10 @@ def _verdict(check: Check, allow_missing: bool) -> str:
 )
 @common.json
 def profile(
-    model: str,
+    network: common.Network,
     device: str,
     seed: int,
     options: Options,
-    stream_axis: str | None,
-    hop: int | None,
-    ends: common.Ends,
     feed: Feed,
     blocks: int,
     as_json: bool,
@@ -215,7 +192,7 @@ def profile(
     from lilliput import devices
 
     result = pipeline.profile(
-        common.load(model, ends, stream_axis, hop, options.shrink),
+        network.load(shrink=options.shrink),
         devices.load(device),
         seed=seed,
         options=replace(options, feed=feed),

@@ -75,6 +75,16 @@ shrink = click.option(
 )
 
 
+feed = click.option(
+    "--input",
+    "feed",
+    type=click.Choice(["memory", "callback", "push"]),
+    default="memory",
+    show_default=True,
+    help="Inputs are written into memory, asked for row by row, or pushed row by row.",
+)
+
+
 @dataclass(frozen=True)
 class Ends:
     """What the ends of a network are: integers or floats, rows of pixels or maps."""
@@ -105,14 +115,6 @@ def ends(command: F) -> F:
     return cast(F, wrapped)
 
 
-feed = click.option(
-    "--input",
-    "feed",
-    type=click.Choice(["memory", "callback", "push"]),
-    default="memory",
-    show_default=True,
-    help="Inputs are written into memory, asked for row by row, or pushed row by row.",
-)
 model = click.argument("model", metavar="MODEL")
 stream_axis = click.option(
     "--stream-axis",
@@ -132,6 +134,61 @@ front_end = click.option(
     metavar="FILE",
     help="A TOML file of a front end that is put before the network, which then reads raw samples.",
 )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network's file, and what is made of it before it is compiled."""
+
+    path: str
+    ends: Ends
+    front_end: str | None
+    stream_axis: str | None
+    hop: int | None
+
+    def load(self, *, shrink: bool = True) -> Model:
+        """The network of the file, behind a front end where one is named, or its step over time."""
+        from lilliput import audio, compiler
+        from lilliput.passes.streaming import Stream
+
+        found = compiler.load(self.path, io=self.ends.io, channels_last=self.ends.channels_last)
+        if self.front_end is not None:
+            joined = audio.prepend(audio.read(self.front_end), found.module)
+            found = compiler.from_module(joined)
+        axis = self.stream_axis
+        if axis is None:
+            if self.hop is not None:
+                hint = "add --stream-axis time"
+                raise UsageError("--hop says how a step over time goes", hint=hint)
+            return found
+        if axis != "time" and not axis.isdecimal():
+            expected = "time, or a number"
+            raise UsageError("no such axis", where="--stream-axis", expected=expected, found=axis)
+        stream = Stream(None if axis == "time" else int(axis), self.hop)
+        return compiler.over_time(found, stream, shrink=shrink, log=log)
+
+
+def network(command: F) -> F:
+    """MODEL and the options that say what is made of it; they arrive as `network`."""
+
+    @model
+    @ends
+    @front_end
+    @stream_axis
+    @hop
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        model: str,
+        ends: Ends,
+        front_end: str | None,
+        stream_axis: str | None,
+        hop: int | None,
+        **more: Any,
+    ) -> Any:
+        return command(*args, network=Network(model, ends, front_end, stream_axis, hop), **more)
+
+    return cast(F, wrapped)
 
 
 def example(command: str) -> str:
@@ -256,34 +313,6 @@ def share(text: str, where: str) -> float:
             found=text,
         )
     return value
-
-
-def load(
-    path: str,
-    ends: Ends,
-    stream_axis: str | None,
-    hop: int | None,
-    shrink: bool = True,
-    front_end: str | None = None,
-) -> Model:
-    """The network of a file, behind a front end where one is named, or its step over time."""
-    from lilliput import audio, compiler
-    from lilliput.passes.streaming import Stream
-
-    network = compiler.load(path, io=ends.io, channels_last=ends.channels_last)
-    if front_end is not None:
-        joined = audio.prepend(audio.read(front_end), network.module)
-        network = compiler.from_module(joined)
-    if stream_axis is None:
-        if hop is not None:
-            raise UsageError("--hop says how a step over time goes", hint="add --stream-axis time")
-        return network
-    if stream_axis != "time" and not stream_axis.isdecimal():
-        raise UsageError(
-            "no such axis", where="--stream-axis", expected="time, or a number", found=stream_axis
-        )
-    axis = None if stream_axis == "time" else int(stream_axis)
-    return compiler.over_time(network, Stream(axis, hop), shrink=shrink, log=log)
 
 
 def log(message: str) -> None:
