@@ -372,6 +372,11 @@ def batch_norm(
     and an addition.
     """
     double = [a.astype(np.float64) for a in (scale, bias, mean, variance)]
+    if any(a.shape != (x.type.shape[1],) for a in double):
+        shapes = [a.shape for a in double]
+        raise p.refuse("constants of a batch norm", expected=(x.type.shape[1],), found=shapes)
+    if not (double[3] + epsilon > 0).all():
+        raise p.refuse("variance of a batch norm", expected="above 0", found=double[3].min())
     factor = double[0] / np.sqrt(double[3] + epsilon)
     offset = double[1] - double[2] * factor
     folded = _into_weights(p, x, factor, offset)
@@ -403,8 +408,8 @@ def _into_weights(p: Place, x: Value, factor: Array, offset: Array) -> Value | N
     operands = [p.data(v) for v in layer.inputs[1:]]
     if any(d is None or d.dtype != np.float32 for d in operands):
         return None
-    w, *bias = (d.astype(np.float64) for d in operands if d is not None)
-    start = bias[0] if bias else np.zeros(w.shape[0])
+    known = [d.astype(np.float64) for d in operands if d is not None]
+    w, start = known[0], known[1] if len(known) > 1 else np.zeros(len(factor))
     scaled = (w * factor[:, None, None, None]).astype(np.float32)
     moved = (start * factor + offset).astype(np.float32)
     values = (layer.inputs[0], p.constant(scaled, "w"), p.constant(moved, "bias"))

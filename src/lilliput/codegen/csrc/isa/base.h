@@ -216,6 +216,7 @@ LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
 
 /* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 * 2^23
  * leaves no bit below one, so that adding it rounds. */
+#ifndef LL_OWN_ROUND_EVEN
 LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
     v = v < (float)low ? (float)low : v;
     v = v > (float)high ? (float)high : v;
@@ -225,6 +226,7 @@ LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
     } u = {v + 12582912.0f};
     return u.bits - 0x4B400000;
 }
+#endif
 
 /* a * scale in float, rounded so: ONNX Runtime's requantisation. */
 LL_INLINE int32_t ll_scale_even(int32_t a, float scale, int32_t low, int32_t high) {
