@@ -281,6 +281,17 @@ def test_batch_norm_goes_into_the_weights() -> None:
     assert sum(n.op.name == "conv2d" for n in nodes) == 3
 
 
+def test_batch_norm_behind_another_order_of_axes() -> None:
+    """Its channels are rows of the convolution's map: the weights stay as they are."""
+    steps: list[Step] = [
+        ("Conv", ["x", "w"], ["c"], {"pads": [1, 1, 1, 1]}),
+        ("Transpose", ["c"], ["t"], {"perm": [0, 2, 1, 3]}),
+        ("BatchNormalization", ["t", "s", "s", "s", "s"], ["y"], {}),
+    ]
+    constants = {"w": given((9, 4, 3, 3)), "s": given((9,), 2, 0.5, 1.5)}
+    same(model(steps, {"x": IMAGE}, ["y"], constants), {"x": given(IMAGE)})
+
+
 # Quantised networks -----------------------------------------------------------------------
 
 
