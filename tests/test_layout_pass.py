@@ -69,13 +69,9 @@ class Grow:
     def __init__(self, draw: st.DrawFn, quantised: bool):
         self.draw, self.b = draw, Builder()
         self.rng = np.random.default_rng(draw(st.integers(0, 99)))
-        self.type = (
-            (lambda *s: TensorType(s, DType.S8, S8))
-            if quantised
-            else (lambda *s: TensorType(s, DType.F32))
-        )
+        dtype, quant = (DType.S8, S8) if quantised else (DType.F32, None)
         shape = [draw(st.integers(1, 4)) for _ in range(3)]
-        self.pool: list[Value] = [self.b.input("x", self.type(1, *shape))]
+        self.pool: list[Value] = [self.b.input("x", TensorType((1, *shape), dtype, quant))]
 
     def pick(self) -> Value:
         return self.draw(st.sampled_from(self.pool[-4:]))

@@ -404,7 +404,7 @@ def _into_weights(p: Place, x: Value, factor: Array, offset: Array) -> Value | N
     w, start = known[0], known[1] if len(known) > 1 else np.zeros(len(factor))
     scaled = (w * factor[:, None, None, None]).astype(np.float32)
     moved = (start * factor + offset).astype(np.float32)
-    values = (layer.inputs[0], p.constant(scaled, "w"), p.constant(moved, "bias"))
+    values = (*layer.inputs[:1], p.constant(scaled, "w"), p.constant(moved, "bias"))
     y = p.between(layer.op, values, layer.attrs)
     for step in reversed(chain[:-1]):
         make = p.last if step is chain[0] else p.between

@@ -77,18 +77,15 @@ class Call:
         found = self._attribute(name)
         if found is None:
             return None
-        values: list[Any] = list(found) if isinstance(found, list | tuple) else [None]
-        if all(isinstance(v, int) for v in values):
-            return tuple(int(v) for v in values)
+        if type(found) in (list, tuple) and all(isinstance(v, int) for v in found):
+            return tuple(int(v) for v in found)
         raise FormatError(f"attribute {name}", where=self.where, expected="integers", found=found)
 
     def strings(self, name: str) -> tuple[str, ...]:
         found = self._attribute(name)
-        if not isinstance(found, list | tuple):
-            return ()
-        found = cast("list[Any]", found)
+        values = cast("Sequence[Any]", found) if type(found) in (list, tuple) else ()
         return tuple(
-            v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found
+            v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values
         )
 
     # Operands -------------------------------------------------------------------------
