@@ -214,8 +214,8 @@ LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
     return (int32_t)(((int64_t)a * mult + round) >> total);
 }
 
-/* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 * 2^23
- * leaves no bit below one, so that adding it rounds. */
+/* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 *
+ * 2^23 leaves no bit below one, so that adding it rounds. */
 #ifndef LL_OWN_ROUND_EVEN
 LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
     v = v < (float)low ? (float)low : v;
@@ -233,13 +233,10 @@ LL_INLINE int32_t ll_scale_float(int32_t a, float scale, int32_t low, int32_t hi
     return ll_round_even((float)a * scale, low, high);
 }
 
-#if defined(__ARM_FP) || defined(__riscv_flen) || !(defined(__arm__) || defined(__riscv))
-#define ll_scale_even ll_scale_float
-#else
 /* The same without an FPU.  scale = m / 2^e, and the exact a * m rounds as its float does unless it
  * lies near the middle of two integers: up to 512 the two roundings of the float, of a and of the
  * product, are below 2^-13 together. */
-LL_INLINE int32_t ll_scale_even(int32_t a, float scale, int32_t low, int32_t high) {
+LL_INLINE int32_t ll_scale_exact(int32_t a, float scale, int32_t low, int32_t high) {
     union {
         float value;
         uint32_t bits;
@@ -261,6 +258,11 @@ LL_INLINE int32_t ll_scale_even(int32_t a, float scale, int32_t low, int32_t hig
     const int32_t r = (int32_t)whole + (rest > 0);
     return r < low ? low : r > high ? high : r;
 }
+
+#if defined(__ARM_FP) || defined(__riscv_flen) || !(defined(__arm__) || defined(__riscv))
+#define ll_scale_even ll_scale_float
+#else
+#define ll_scale_even ll_scale_exact
 #endif
 
 /* 64-bit accumulators (int16 activations): a multiplier of 15 bits, one rounding. */
