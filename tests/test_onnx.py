@@ -30,6 +30,10 @@ def given(shape: Sequence[int], seed: int = 0, low: float = -2.0, high: float = 
     return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
 
 
+def real(values: float | Sequence[float]) -> Array:
+    return np.array(values, np.float32)
+
+
 def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
@@ -117,7 +121,7 @@ for rule in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
              {"mode": "nearest", "coordinate_transformation_mode": rule, "nearest_mode": nearest},
              _r=NO, _s=NO, size=ints(1, 4, 7, 16))  # fmt: skip
 case("resize by factors", "Resize", IMAGE, {"mode": "nearest", "nearest_mode": "floor"},
-     _r=NO, s=np.float32([1, 1, 2, 3]))  # fmt: skip
+     _r=NO, s=real([1, 1, 2, 3]))  # fmt: skip
 case("depth to space", "DepthToSpace", (1, 8, 3, 4), {"blocksize": 2})
 case("pixel shuffle", "DepthToSpace", (1, 8, 3, 4), {"blocksize": 2, "mode": "CRD"})
 case("space to depth", "SpaceToDepth", (1, 2, 4, 6), {"blocksize": 2})
@@ -127,13 +131,13 @@ for name in ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Softplus", "HardSig
              "Softsign", "Mish", "Reciprocal"):  # fmt: skip
     case(name, name, (2, 3, 5))
 case("Sqrt", "Sqrt", (2, 3), {})
-case("Clip", "Clip", (2, 9), {}, low=np.float32(-0.5), high=np.float32(1))
-case("Clip one bound", "Clip", (2, 9), {}, _low=NO, high=np.float32(1))
+case("Clip", "Clip", (2, 9), {}, low=real(-0.5), high=real(1))
+case("Clip one bound", "Clip", (2, 9), {}, _low=NO, high=real(1))
 case("PRelu", "PRelu", IMAGE, {}, slope=given((4, 1, 1)))
 for name in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Equal", "Less", "GreaterOrEqual"):
     case(name, name, [(2, 3, 5), (3, 1)])
 for power in (2.0, 0.5, 3.0, 1.7):
-    case(f"Pow {power}", "Pow", (2, 5), {}, e=np.float32(power))
+    case(f"Pow {power}", "Pow", (2, 5), {}, e=real(power))
 case("Sum", "Sum", [(2, 3), (3,), (1, 3)])
 
 case("matmul weights", "MatMul", (2, 3, 5), {}, w=given((5, 4)))
@@ -155,7 +159,7 @@ case("transpose", "Transpose", (2, 3, 4), {"perm": [2, 0, 1]})
 case("concat", "Concat", [(2, 3), (2, 4)], {"axis": -1})
 case("slice", "Slice", (4, 9), {}, b=ints(1, -8), e=ints(3, 100), a=ints(0, 1), s=ints(1, 2))
 case("slice backwards", "Slice", (4, 9), {}, b=ints(-1), e=ints(-(2**40)), a=ints(1), s=ints(-1))
-case("pad", "Pad", (1, 2, 3), {}, p=ints(0, 1, 0, 2, 0, 1), v=np.float32(1.5))
+case("pad", "Pad", (1, 2, 3), {}, p=ints(0, 1, 0, 2, 0, 1), v=real(1.5))
 case("pad reflect", "Pad", IMAGE, {"mode": "reflect"}, p=ints(0, 0, 1, 2, 0, 0, 1, 0))
 case("tile", "Tile", (2, 3), {}, r=ints(2, 3))
 case("expand", "Expand", (3, 1), {}, s=ints(2, 1, 4))
@@ -245,11 +249,11 @@ BLOCK: list[Step] = [
     ("Flatten", ["m"], ["f"], {}),
     ("Gemm", ["f", "w3"], ["y"], {}),
 ]
-CONSTANTS = {
+CONSTANTS: dict[str, Array] = {
     "w0": W,
     "s": given((6,), 2, 0.5, 1.5),
-    "zero": np.float32(0),
-    "six": np.float32(6),
+    "zero": real(0),
+    "six": real(6),
     "w1": given((6, 1, 3, 3), 3),
     "w2": given((6, 6, 1, 1), 4),
     "w3": given((12 * 16, 5), 5),
@@ -281,6 +285,17 @@ def test_batch_norm_goes_into_the_weights() -> None:
     assert sum(n.op.name == "conv2d" for n in nodes) == 3
 
 
+def test_batch_norm_behind_another_order_of_axes() -> None:
+    """Its channels are rows of the convolution's map: the weights stay as they are."""
+    steps: list[Step] = [
+        ("Conv", ["x", "w"], ["c"], {"pads": [1, 1, 1, 1]}),
+        ("Transpose", ["c"], ["t"], {"perm": [0, 2, 1, 3]}),
+        ("BatchNormalization", ["t", "s", "s", "s", "s"], ["y"], {}),
+    ]
+    constants = {"w": given((9, 4, 3, 3)), "s": given((9,), 2, 0.5, 1.5)}
+    same(model(steps, {"x": IMAGE}, ["y"], constants), {"x": given(IMAGE)})
+
+
 # Quantised networks -----------------------------------------------------------------------
 
 
@@ -291,7 +306,7 @@ def quantised(dtype: str, *, per_channel: bool = True) -> Any:
     constants: dict[str, Array] = {}
 
     def pair(x: str, scale: float, zero: int) -> str:
-        constants[f"{x}/s"], constants[f"{x}/z"] = np.float32(scale), np.array(zero + low, dtype)
+        constants[f"{x}/s"], constants[f"{x}/z"] = real(scale), np.array(zero + low, dtype)
         steps.append(("QuantizeLinear", [x, f"{x}/s", f"{x}/z"], [f"{x}/q"], {}))
         steps.append(("DequantizeLinear", [f"{x}/q", f"{x}/s", f"{x}/z"], [f"{x}/d"], {}))
         return f"{x}/d"
@@ -304,7 +319,7 @@ def quantised(dtype: str, *, per_channel: bool = True) -> Any:
         constants[f"{name}/q"] = rng.integers(-127, 128, shape).astype(np.int8)
         constants[f"{name}/s"], constants[f"{name}/z"] = scales, np.zeros(scales.shape, np.int8)
         constants[f"{name}/b"] = rng.integers(-3000, 3000, shape[0]).astype(np.int32)
-        constants[f"{name}/bs"] = (scales * np.float32(x_scale)).astype(np.float32)
+        constants[f"{name}/bs"] = (scales * real(x_scale)).astype(np.float32)
         axis = {"axis": 0} if per_channel else {}
         steps.append(
             ("DequantizeLinear", [f"{name}/{k}" for k in ("q", "s", "z")], [f"{name}/d"], axis)
@@ -351,10 +366,10 @@ def test_quantised_network(dtype: str, per_channel: bool) -> None:
     exact = total = 0
     for seed in range(16):
         q = np.random.default_rng(seed).integers(-128, 128, IMAGE).astype(np.int8)
-        reals = (q.astype(np.float32) - x.type.zero_point) * np.float32(x.type.scale)
+        reals = (q.astype(np.float32) - x.type.zero_point) * real(x.type.scale)
         (want,) = ran(data, {"x": reals})
         found = network.run({"x": q}).outputs[y.name].astype(np.int64)
-        steps = np.rint(want / np.float32(y.type.scale)).astype(np.int64) + y.type.zero_point
+        steps = np.rint(want / real(y.type.scale)).astype(np.int64) + y.type.zero_point
         assert np.abs(found - steps).max() <= 1
         exact += int(np.sum(found == steps))
         total += found.size
@@ -365,14 +380,15 @@ def test_operators_on_integers() -> None:
     """QLinearConv, QLinearAdd, QLinearMatMul: the same builders behind another form."""
     rng = np.random.default_rng(5)
     constants: dict[str, Array] = {
-        "xs": np.float32(0.02), "xz": np.uint8(120),
+        "xs": real(0.02), "xz": np.array(120, np.uint8),
         "w": rng.integers(-127, 128, (6, 4, 3, 3)).astype(np.int8),
         "ws": rng.uniform(0.002, 0.01, 6).astype(np.float32), "wz": np.zeros(6, np.int8),
-        "ys": np.float32(0.05), "yz": np.uint8(100),
+        "ys": real(0.05), "yz": np.array(100, np.uint8),
         "b": rng.integers(-3000, 3000, 6).astype(np.int32),
-        "as": np.float32(0.08), "az": np.uint8(90), "to": ints(1, -1),
+        "as": real(0.08), "az": np.array(90, np.uint8), "to": ints(1, -1),
         "m": rng.integers(-127, 128, (6 * 7 * 6, 5)).astype(np.int8),
-        "ms": np.float32(0.004), "mz": np.int8(0), "os": np.float32(0.3), "oz": np.uint8(128),
+        "ms": real(0.004), "mz": np.array(0, np.int8),
+        "os": real(0.3), "oz": np.array(128, np.uint8),
     }  # fmt: skip
     steps: list[Step] = [
         ("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], ["c"], {}),
@@ -529,8 +545,8 @@ def test_keyword_accuracy(shared: Path) -> None:
     archive = np.load(shared / "data" / "mlperf_tiny" / "kws01_eval.npz")
     module = pipeline.load(path).module
     (value,) = module.inputs("infer")
-    reals = (archive["x"].astype(np.float32) - 83) * np.float32(0.5847)
-    stored = np.rint(reals / np.float32(value.type.scale)) + value.type.zero_point
+    reals = (archive["x"].astype(np.float32) - 83) * real(0.5847)
+    stored = np.rint(reals / real(value.type.scale)) + value.type.zero_point
     data = np.clip(stored, -128, 127).astype(np.int8).reshape(10, 100, 490)
     session = Session(batched(module, 100))
     scores = [session.run({value.name: part}).outputs["dense"] for part in data]

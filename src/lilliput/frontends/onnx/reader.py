@@ -138,6 +138,10 @@ class _Reader:
     def _check(self) -> None:
         """Raises FormatError where names are not defined once, before they are used."""
         graph, problems = self.graph, list[Problem]()
+        texts = [t for n in graph.node for t in (n.name, n.op_type, n.domain, *n.input, *n.output)]
+        ends = [*graph.initializer, *graph.input, *graph.output]
+        if not all(isinstance(t, str) for t in (*texts, *(e.name for e in ends))):
+            raise FormatError("a name is no UTF-8 text")  # protobuf gives its bytes
         if not graph.output:
             problems.append(Problem("the model has no outputs"))
         if len(graph.node) > MAX_NODES:
@@ -162,7 +166,7 @@ class _Reader:
         problems += [
             Problem("output is never defined", f'tensor "{o.name}"')
             for o in graph.output
-            if o.name not in defined
+            if o.name not in defined or not o.name
         ]
         if graph.sparse_initializer:
             problems.append(Problem("sparse constants are not supported"))
@@ -213,7 +217,8 @@ class _Reader:
         where = self._where(k, node)
         made: list[Tensor] = []
         try:
-            made = self._build(node, where)
+            with np.errstate(all="ignore"):
+                made = self._build(node, where)
         except _Unavailable:
             pass
         except ModelError as e:
