@@ -6,11 +6,15 @@ LILLIPUT_SHARED names the folder that holds `models/`.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from benchmarks import architectures
 from lilliput import audio
 from lilliput.compiler import Options
 from lilliput.demo_data import digits_model
@@ -41,6 +45,8 @@ class Way:
 WAYS = tuple(Way(toolchain, mode) for toolchain in TOOLCHAINS for mode in MODES)
 FIRST = WAYS[:1]
 """GCC for speed, which the goals are for."""
+LEAN = tuple(way for way in WAYS if way.toolchain == "gcc" and way.mode != "size")
+"""Of a network that is here for its RAM."""
 FEW = tuple(way for way in WAYS if way.toolchain == "gcc" and way.mode in ("speed", "ram"))
 """Of a network that takes minutes."""
 
@@ -50,6 +56,7 @@ class Network:
     """A file below `models/`; None is the demo's.
 
     own : the file lies beside this one
+    drawn : the file is an architecture, and the weights are drawn
     ways : what is measured when nothing is asked for
     minutes : of one measurement on two cores of today, to begin with the longest
     """
@@ -59,6 +66,7 @@ class Network:
     ways: tuple[Way, ...] = WAYS
     minutes: float = 0.1
     own: bool = False
+    drawn: bool = False
 
     def path(self) -> Path | None:
         """Where it is; None where it is not on this machine."""
@@ -68,7 +76,19 @@ class Network:
             return Path(__file__).parent / self.file
         shared = os.environ.get("LILLIPUT_SHARED")
         path = Path(shared) / "models" / self.file if shared else None
-        return path if path and path.is_file() else None
+        if path is None or not path.is_file():
+            return None
+        return _drawn(path) if self.drawn else path
+
+
+@cache
+def _drawn(path: Path) -> Path:
+    """The network of an architecture, in a file that goes when the process ends."""
+    place = TemporaryDirectory(prefix="lilliput-")
+    atexit.register(place.cleanup)
+    file = Path(place.name) / f"{path.stem}.lilliput"
+    file.write_bytes(save(architectures.integers(path.read_bytes(), path.stem)))
+    return file
 
 
 FRONT_END_FILE = "mfcc_16k.lilliput"
@@ -91,6 +111,7 @@ NETWORKS = (
     Network("tinyengine-vww", "tinyengine/vww.tflite", minutes=0.5),
     Network("mcunetv2-large", "tinyengine/mcunetv2_large.tflite", FEW, minutes=3),
     Network("mcunet-320kb", "mcunet/mcunet-320kb-1mb_imagenet.tflite", minutes=0.8),
+    Network("mbv2-w0.35", "mcunet/configs/mbv2-w0.35-r144_imagenet.json", LEAN, 0.8, drawn=True),
 )
 
 
