@@ -1,10 +1,10 @@
 """Quantisation after training: a float network and data become an integer network.
 
-    prepare     the float network, normalisation folded
-    calibrate   what its values are on the data, and the scales that follow
-    equalise    channels of unequal range, brought nearer without changing the function
-    correct     weights rounded and biases moved, layer by layer, towards the float network
-    convert     floats and `Encodings` -> integers
-    simulate    the same integers said in reals, to hold the conversion against
-    explain     float beside integer, layer by layer
+prepare     the float network, normalisation folded
+calibrate   what its values are on the data, and the scales that follow
+equalise    channels of unequal range, brought nearer without changing the function
+correct     weights rounded and biases moved, layer by layer, towards the float network
+convert     floats and `Encodings` -> integers
+simulate    the same integers said in reals, to hold the conversion against
+explain     float beside integer, layer by layer
 """

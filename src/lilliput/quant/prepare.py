@@ -48,7 +48,7 @@ def _checked(module: Module) -> Graph:
     if len(module.graphs) > 1 or module.states:
         raise UnsupportedError(
             "only networks of one entry without states are quantised",
-            found=f"entries {', '.join(module.graphs)}; states {', '.join(module.states) or 'none'}",
+            found=f"{len(module.graphs)} entries, {len(module.states)} states",
             hint="quantise the network before it becomes a step over time",
         )
     graph = module.graphs[module.entry]
@@ -64,7 +64,9 @@ def _checked(module: Module) -> Graph:
     if not any(v.type.dtype.is_float for v in graph.outputs):
         raise UnsupportedError("no output is a float", found=", ".join(map(str, graph.outputs)))
     if any(p.data is None for p in module.params.values()):
-        raise UnsupportedError("parameters have no data", hint="only trained networks are quantised")
+        raise UnsupportedError(
+            "parameters have no data", hint="only trained networks are quantised"
+        )
     return graph
 
 
@@ -121,7 +123,11 @@ def _affine(node: Node, x: Value, params: Mapping[str, Param]) -> _Affine | None
     first = node.inputs[0].name == x.name
     other = node.inputs[1] if first else node.inputs[0]
     data = params[other.name].data if other.name in params else None
-    if data is None or data.size not in (1, data.shape[-1]) or data.size not in (1, x.type.shape[-1]):
+    if (
+        data is None
+        or data.size not in (1, data.shape[-1])
+        or data.size not in (1, x.type.shape[-1])
+    ):
         return None
     c, one, zero = data.reshape(-1).astype(np.float64), np.ones(1), np.zeros(1)
     name = node.op.name

@@ -73,9 +73,7 @@ def _rows(node: Node, x: Array, groups: int, rng: np.random.Generator) -> list[A
     taps = windows(padded, kernel, a.stride, a.dilation, shape[1:3])
     parts = np.stack([tap[place] for _, tap in taps], 1).astype(np.float64)
     width = x.shape[-1] // groups
-    return [
-        parts[:, :, g * width : (g + 1) * width].reshape(len(at), -1) for g in range(groups)
-    ]
+    return [parts[:, :, g * width : (g + 1) * width].reshape(len(at), -1) for g in range(groups)]
 
 
 def _drawn(count: int, rng: np.random.Generator) -> Array:

@@ -207,3 +207,8 @@ def simulate(
     return made
 
 
+def stored_inputs(
+    module: Module, encodings: Encodings, inputs: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Samples as the integer network takes them."""
+    return Simulation(module, encodings, inputs, 1).whole
