@@ -25,6 +25,7 @@ from lilliput.cli.build import check, compile_, inspect, profile
 from lilliput.cli.flash import flash
 from lilliput.cli.lists import devices, ops, pull
 from lilliput.cli.program import demo, run
+from lilliput.cli.quantize import quantize
 from lilliput.cli.report import report
 from lilliput.cli.shrink import shrink
 from lilliput.errors import LilliputError, Problem
@@ -58,6 +59,7 @@ COMMANDS = (
     profile,
     bench,
     report,
+    quantize,
     shrink,
     run,
     flash,

@@ -8,6 +8,7 @@ every stage.
     check     Model -> Check            every way of running it, compared    proof
     profile   Model -> Profile          instructions, estimated cycles       profiling
     counted   Compiled -> Compiled      the same, in its summary             profiling
+    quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
@@ -46,6 +47,7 @@ from lilliput.compiler.pipeline import (
 )
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
+from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quantize
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 
 __all__ = [
@@ -66,11 +68,14 @@ __all__ = [
     "OverTime",
     "Profile",
     "ProfiledLayer",
+    "Quantization",
+    "Quantized",
     "SmallerFile",
     "check",
     "compile",
     "counted",
     "emit_options",
+    "file_of",
     "from_module",
     "inspect",
     "inspection_text",
@@ -80,6 +85,7 @@ __all__ = [
     "over_time",
     "profile",
     "project_files",
+    "quantize",
     "random_calls",
     "read",
     "read_firmware",

@@ -74,7 +74,9 @@ class Batch:
                 for a, v, varying in zip(operands, node.inputs, varies, strict=True)
             ]
             made.append(_shaped(node, node.op.ref(node, part)))
-        return tuple(np.concatenate([np.atleast_1d(r) for r in rs]) for rs in zip(*made))
+        return tuple(
+            np.concatenate([np.atleast_1d(r) for r in rs]) for rs in zip(*made, strict=True)
+        )
 
 
 def walk(graph: Graph, module: Module, inputs: Mapping[str, Array], count: int) -> Iterator[Step]:

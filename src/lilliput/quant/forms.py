@@ -25,13 +25,64 @@ from lilliput.quant.prepare import is_product
 from lilliput.quant.scheme import Scheme
 
 SCALED = frozenset(
-    "abs add ceil cos div elu exp floor gelu hard_swish leaky_relu log matmul mean mul neg prelu "
-    "reduce_prod round rsqrt sign sin sqrt square squared_difference sub sum".split()
+    {
+        "abs",
+        "add",
+        "ceil",
+        "cos",
+        "div",
+        "elu",
+        "exp",
+        "floor",
+        "gelu",
+        "hard_swish",
+        "leaky_relu",
+        "log",
+        "matmul",
+        "mean",
+        "mul",
+        "neg",
+        "prelu",
+        "reduce_prod",
+        "round",
+        "rsqrt",
+        "sign",
+        "sin",
+        "sqrt",
+        "square",
+        "squared_difference",
+        "sub",
+        "sum",
+    }
 )
 TIED = frozenset(
-    "avg_pool2d broadcast clamp concat copy depth_to_space gather gather_nd max_pool2d maximum "
-    "minimum mirror_pad pad reduce_max reduce_min reshape resize_bilinear resize_nearest reverse "
-    "select slice space_to_depth strided_slice tile transpose".split()
+    {
+        "avg_pool2d",
+        "broadcast",
+        "clamp",
+        "concat",
+        "copy",
+        "depth_to_space",
+        "gather",
+        "gather_nd",
+        "max_pool2d",
+        "maximum",
+        "minimum",
+        "mirror_pad",
+        "pad",
+        "reduce_max",
+        "reduce_min",
+        "reshape",
+        "resize_bilinear",
+        "resize_nearest",
+        "reverse",
+        "select",
+        "slice",
+        "space_to_depth",
+        "strided_slice",
+        "tile",
+        "transpose",
+    }
 )
 FIXED = frozenset({"l2_normalize", "log_softmax", "logistic", "softmax", "tanh"})
 

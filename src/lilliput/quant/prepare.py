@@ -48,7 +48,7 @@ def _checked(module: Module) -> Graph:
     if len(module.graphs) > 1 or module.states:
         raise UnsupportedError(
             "only networks of one entry without states are quantised",
-            found=f"entries {', '.join(module.graphs)}; states {', '.join(module.states) or 'none'}",
+            found=f"{len(module.graphs)} entries, {len(module.states)} states",
             hint="quantise the network before it becomes a step over time",
         )
     graph = module.graphs[module.entry]

@@ -205,3 +205,10 @@ def simulate(
     for node in module.graphs[module.entry].nodes:
         made.apply(node)
     return made
+
+
+def stored_inputs(
+    module: Module, encodings: Encodings, inputs: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Samples as the integer network takes them."""
+    return Simulation(module, encodings, inputs, 1).whole

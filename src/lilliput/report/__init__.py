@@ -16,6 +16,7 @@ from lilliput.report.fit import Advice, advice, needs, require_fit
 from lilliput.report.gather import layers, summarize
 from lilliput.report.overtime import frames_text, macs_text, streaming, streaming_text
 from lilliput.report.page import page
+from lilliput.report.quantized import quantized_page, quantized_text
 from lilliput.report.removed import removed_text, shrinking, work
 from lilliput.report.stored import from_json
 from lilliput.report.summary import (
@@ -57,6 +58,8 @@ __all__ = [
     "macs_text",
     "needs",
     "page",
+    "quantized_page",
+    "quantized_text",
     "removed_text",
     "report",
     "require_fit",

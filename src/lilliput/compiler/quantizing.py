@@ -1,0 +1,278 @@
+"""Quantising: a float network and the user's data become an integer network, and an account of it.
+
+One idea: the integers are held against a simulation before anybody gets them, every value of
+some samples at 0 LSB, and nothing stays a float unless that was allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lilliput.compiler.pipeline import Log, Model, from_module, quiet
+from lilliput.emu.prove import first_difference
+from lilliput.errors import Mismatch, UnsupportedError, UsageError
+from lilliput.frontends.tflite import write as write_tflite
+from lilliput.ir import text
+from lilliput.ir.module import Module
+from lilliput.ir.types import Array, DType
+from lilliput.quant.batch import outputs, walk
+from lilliput.quant.calibrate import Observed, calibrate, observe
+from lilliput.quant.convert import Converted, convert
+from lilliput.quant.correct import correct
+from lilliput.quant.data import Samples, array, samples
+from lilliput.quant.equalise import equalise
+from lilliput.quant.explain import explain
+from lilliput.quant.outcome import Outcome
+from lilliput.quant.predictions import Predictions, compare
+from lilliput.quant.prepare import prepare
+from lilliput.quant.scheme import Encodings, Scheme
+from lilliput.quant.simulate import simulate, stored_inputs
+
+CHECKED = 4
+"""Samples on which every value is compared with the simulation."""
+ACTIVATIONS = {"int8": DType.S8, "int16": DType.S16}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to quantise.
+
+    activations : "int8" or "int16"
+    ranges : "minmax", "percentile", "mse" or "kl"
+    equalize, bias_correction, adaptive_rounding : see `lilliput.quant`
+    symmetric_heads : outputs with zero point 0
+    allow_float : leave what has no integer form in floats; allow_dead : take activations that are
+        0 on all data
+    explain : compare layer by layer
+    """
+
+    activations: str = "int8"
+    ranges: str = "minmax"
+    equalize: bool = False
+    bias_correction: bool = False
+    adaptive_rounding: bool = False
+    symmetric_heads: bool = False
+    allow_float: bool = False
+    allow_dead: bool = False
+    explain: bool = False
+    seed: int = 0
+
+    @property
+    def scheme(self) -> Scheme:
+        if self.activations not in ACTIVATIONS:
+            raise UsageError(
+                "no such activations", expected="int8 or int16", found=self.activations
+            )
+        return Scheme(ACTIVATIONS[self.activations], symmetric_heads=self.symmetric_heads)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """`model` holds the integers; `outcome` says what became of it; `encodings` how they are
+    meant."""
+
+    model: Model
+    outcome: Outcome
+    encodings: Encodings
+
+    def to_json(self) -> dict[str, object]:
+        return self.outcome.to_json()
+
+
+def quantize(
+    model: Model | Module,
+    calibration: object,
+    options: Quantization | None = None,
+    *,
+    test: object = None,
+    labels: object = None,
+    groups: object = None,
+    log: Log = quiet,
+) -> Quantized:
+    """The integer network of a float network, from data like those it will see.
+
+    calibration : arrays, a mapping from input names, a path, or an iterable such as a DataLoader
+    test : other data to compare answers on; the calibration data where there are none
+    labels, groups : (N) of the test data; without labels only changed answers are counted
+
+    Raises UsageError for data that cannot be used, UnsupportedError with every node that has no
+    integer form, Mismatch where the integers are not those of the simulation (a defect).
+    """
+    options = options or Quantization()
+    module = model.module if isinstance(model, Model) else model
+    scheme = options.scheme
+    network = prepare(module)
+    inputs = network.inputs(network.entry)
+    data = samples(calibration, inputs)
+    held = data if test is None else samples(test, inputs, least=1)
+    truth, named = _labels(labels, held.count), _groups(groups, held.count)
+    log(f"{data.count} samples through the float network")
+    observed = _observed(network, data, options)
+    pairs, blocked = 0, ()
+    if options.equalize:
+        found = equalise(network, observed.extremes)
+        network, pairs, blocked = found.module, found.pairs, found.blocked
+        observed = observe(network, data.inputs)
+    encodings = calibrate(network, data.inputs, observed, scheme, options.ranges)
+    convert(network, encodings, allow_float=options.allow_float)  # refuses before it learns
+    if options.adaptive_rounding or options.bias_correction:
+        log("towards the float network, layer by layer")
+        encodings = correct(
+            network,
+            encodings,
+            data.inputs,
+            rounding=options.adaptive_rounding,
+            bias=options.bias_correction,
+            seed=options.seed,
+        )
+    converted = convert(network, encodings, allow_float=options.allow_float)
+    made = _model(converted)
+    log("comparing the integers with their simulation")
+    compared, checked = _check(network, encodings, made.module, data)
+    log("comparing answers")
+    evaluated = _evaluated(network, encodings, made.module, held, truth, named)
+    explanation = None
+    if options.explain:
+        log("explaining, layer by layer")
+        explanation = explain(
+            network, encodings, observed, data.inputs, blocked=blocked, done=_done(options)
+        )
+    outcome = Outcome(
+        module.name,
+        options.activations,
+        options.ranges,
+        data.count,
+        _bytes(module),
+        _bytes(made.module),
+        compared,
+        checked,
+        pairs,
+        options.bias_correction,
+        options.adaptive_rounding,
+        tuple(f"{p.where}: {p.what}" for p in converted.floats),
+        (*data.warnings, *(f"{p.where}: {p.what}" for p in observed.never)),
+        "" if evaluated is None else ("test data" if test is not None else "calibration data"),
+        evaluated,
+        explanation,
+    )
+    return Quantized(made, outcome, encodings)
+
+
+def _observed(network: Module, data: Samples, options: Quantization) -> Observed:
+    found = observe(network, data.inputs)
+    if found.never and not options.allow_dead:
+        raise UsageError(found.never)
+    return found
+
+
+def _model(converted: Converted) -> Model:
+    """The integers, with their .tflite file for other implementations where the format has it."""
+    made = from_module(converted.module)
+    try:
+        return replace(made, tflite=write_tflite(made.module, made.module.entry))
+    except UnsupportedError:
+        return made
+
+
+def _bytes(module: Module) -> int:
+    return sum(p.value.type.nbytes for p in module.params.values())
+
+
+def _done(options: Quantization) -> list[str]:
+    steps = {"equalize": options.equalize, "rounding": options.adaptive_rounding}
+    return [name for name, taken in steps.items() if taken]
+
+
+# Checks -----------------------------------------------------------------------------------
+
+
+def _check(network: Module, encodings: Encodings, made: Module, data: Samples) -> tuple[int, int]:
+    """(values, samples) that are equal; raises Mismatch for the first that is not."""
+    count = min(CHECKED, data.count)
+    part = {
+        v.name: data.inputs[v.name][: count * (v.type.shape or (1,))[0]]
+        for v in network.inputs(network.entry)
+    }
+    meant = simulate(network, encodings, part, count).whole
+    compared = 0
+    stored = stored_inputs(network, encodings, part)
+    for step in walk(made.graphs[made.entry], made, stored, count):
+        for v, found in zip(step.node.outputs, step.results, strict=True):
+            if v.name not in meant or not v.type.dtype.is_integer:
+                continue
+            compared += 1
+            difference = first_difference(meant[v.name], found)
+            if difference is not None:
+                raise Mismatch(
+                    "the integers are not those of the simulation: please report it",
+                    where=step.node.describe(),
+                    found=str(difference),
+                )
+    return compared, count
+
+
+def _evaluated(
+    network: Module,
+    encodings: Encodings,
+    made: Module,
+    held: Samples,
+    labels: Array | None,
+    groups: Sequence[str] | None,
+) -> Predictions | None:
+    """Answers of the first output; None where it is no vector of scores."""
+    real = next(iter(outputs(network, held.inputs).values()))
+    stored = stored_inputs(network, encodings, held.inputs)
+    whole = next(iter(outputs(made, stored).values())).astype(np.float64)
+    scores = real.reshape(held.count, -1)
+    classifies = scores.shape[1] > 1 and real.ndim == 2
+    if not classifies:
+        if labels is not None:
+            raise UsageError(
+                "labels for a network without scores",
+                expected="an output (1, classes)",
+                found=str(real.shape),
+            )
+        return None
+    if labels is not None and (labels.min() < 0 or labels.max() >= scores.shape[1]):
+        raise UsageError(
+            "labels are no classes of the network",
+            expected=f"0 to {scores.shape[1] - 1}",
+            found=f"{labels.min()} to {labels.max()}",
+        )
+    return compare(scores, whole.reshape(held.count, -1), labels, groups)
+
+
+def _labels(given: object, count: int) -> Array | None:
+    if given is None:
+        return None
+    labels = array(given).reshape(-1)
+    if labels.dtype.kind not in "iub" or len(labels) != count:
+        raise UsageError(
+            "labels do not fit the data",
+            expected=f"{count} integers",
+            found=f"{len(labels)} of {labels.dtype}",
+        )
+    return labels.astype(np.int64)
+
+
+def _groups(given: object, count: int) -> list[str] | None:
+    if given is None:
+        return None
+    groups = [str(g) for g in array(given).reshape(-1)]
+    if len(groups) != count:
+        raise UsageError("groups do not fit the data", expected=count, found=len(groups))
+    return groups
+
+
+def file_of(found: Quantized, path: str | Path) -> bytes:
+    """The bytes to write at `path`: a .tflite file, or a module for any other ending."""
+    if Path(path).suffix != ".tflite":
+        return text.save(found.model.module)
+    if found.model.tflite is None:
+        module = found.model.module
+        return write_tflite(module, module.entry)  # raises with the reason
+    return found.model.tflite
