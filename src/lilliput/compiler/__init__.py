@@ -2,6 +2,7 @@
 every stage.
 
     load      file -> Model             frontends, verified, canonical       pipeline
+    from_torch PyTorch module -> Model  through torch.export                 pipeline
     over_time Model -> Model            the step of a network over a window of frames  pipeline
     inspect   Model -> Inspection       layers, shapes, MACs                 inspection
     compile   Model -> Compiled         plan, C, linked image, summary       pipeline
@@ -40,6 +41,7 @@ from lilliput.compiler.pipeline import (
     compile,
     emit_options,
     from_module,
+    from_torch,
     load,
     over_time,
     refuse_foreign_instructions,
@@ -72,6 +74,7 @@ __all__ = [
     "counted",
     "emit_options",
     "from_module",
+    "from_torch",
     "inspect",
     "inspection_text",
     "load",
