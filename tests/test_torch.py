@@ -1,5 +1,9 @@
 """PyTorch modules against PyTorch: every operator, small networks, states, and what is refused."""
 
+# torch comes as `Any`, for it is not installed everywhere; so lambdas and bases are unknown.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math
@@ -92,25 +96,77 @@ MAP, LINE, ROWS = normal(1, 4, 9, 7), normal(1, 4, 11), normal(1, 6, 8)
 INTS = torch.tensor([[3, -7, 0, 12]])
 BOOLS = torch.tensor([[True, False, True]])
 
-FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
-    name: (getattr(torch, name), (X,))
-    for name in (
-        "abs ceil cos exp expm1 floor neg reciprocal relu round sigmoid sign sin square tanh "
-        "trunc isnan isinf logical_not"
-    ).split()
-} | {
-    name: (getattr(F, name), (4 * X,))
-    for name in (
-        "celu elu gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu6 selu silu "
-        "softplus softsign tanhshrink hardshrink softshrink"
-    ).split()
-} | {
-    name: (getattr(torch, name), (X.abs() + 0.1,))
-    for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")
-} | {
-    name: (getattr(torch, name), (X, Y[:, :1]))
-    for name in "add sub mul div maximum minimum eq ne lt le gt ge fmod remainder".split()
-}  # fmt: skip
+FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = (
+    {
+        name: (getattr(torch, name), (X,))
+        for name in [
+            "abs",
+            "ceil",
+            "cos",
+            "exp",
+            "expm1",
+            "floor",
+            "neg",
+            "reciprocal",
+            "relu",
+            "round",
+            "sigmoid",
+            "sign",
+            "sin",
+            "square",
+            "tanh",
+            "trunc",
+            "isnan",
+            "isinf",
+            "logical_not",
+        ]
+    }
+    | {
+        name: (getattr(F, name), (4 * X,))
+        for name in [
+            "celu",
+            "elu",
+            "gelu",
+            "hardsigmoid",
+            "hardswish",
+            "hardtanh",
+            "leaky_relu",
+            "logsigmoid",
+            "mish",
+            "relu6",
+            "selu",
+            "silu",
+            "softplus",
+            "softsign",
+            "tanhshrink",
+            "hardshrink",
+            "softshrink",
+        ]
+    }
+    | {
+        name: (getattr(torch, name), (X.abs() + 0.1,))
+        for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")
+    }
+    | {
+        name: (getattr(torch, name), (X, Y[:, :1]))
+        for name in [
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "maximum",
+            "minimum",
+            "eq",
+            "ne",
+            "lt",
+            "le",
+            "gt",
+            "ge",
+            "fmod",
+            "remainder",
+        ]
+    }
+)
 
 MORE: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "gelu_tanh": (lambda x: F.gelu(x, approximate="tanh"), (X,)),
@@ -170,7 +226,7 @@ MORE: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "addmm": (lambda x: torch.addmm(x[0, 0, 0], x[0, 0], x[0, 0].T @ x[0, 0], beta=0.5), (X,)),
     "einsum": (lambda x, y: torch.einsum("bchw,bdhw->bcd", x, y), (X, Y)),
     "einsum_outer": (lambda x: torch.einsum("i,j->ij", x[0, 0, 0], x[0, 0, 1]), (X,)),
-        "attended": (lambda q: F.scaled_dot_product_attention(q, q, q), (X,)),
+    "attended": (lambda q: F.scaled_dot_product_attention(q, q, q), (X,)),
     "causal": (lambda q: F.scaled_dot_product_attention(q, q, q, is_causal=True), (X,)),
     "attention_mask": (
         lambda q: F.scaled_dot_product_attention(q, q, q, attn_mask=torch.ones(4, 4).tril() > 0),
@@ -200,7 +256,7 @@ MORE: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "rms_norm": (lambda x: F.rms_norm(x, (5,)), (X,)),
     "made": (lambda x: x + torch.arange(5) + torch.ones(4, 1) - torch.full((5,), 0.5), (X,)),
     "made_like": (lambda x: torch.zeros_like(x) + torch.ones_like(x) * x, (X,)),
-}  # fmt: skip
+}
 
 LAYERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "conv": (nn.Conv2d(4, 6, 3, 2, 1), (MAP,)),

@@ -167,13 +167,13 @@ def _tensor(torch: Any, leaf: Any, where: str) -> tuple[Any, Problem | None]:
 
 def _leading(traced: Traced, torch: Any, program: Any) -> set[int | None]:
     """The first extents of every input and every output; None of one without axes."""
-    values = {n.name: n.meta.get("val") for n in program.graph.nodes}
+    values: dict[str, Any] = {n.name: n.meta.get("val") for n in program.graph.nodes}
     shapes = [spec.shape for spec in traced.inputs.values()]
     for _, ref in traced.outputs:
-        value = values.get(ref.name)
-        value = value[ref.index] if isinstance(value, tuple | list) else value
-        shapes.append(tuple(value.shape) if isinstance(value, torch.Tensor) else None)
-    return {shape[0] if shape and isinstance(shape[0], int) else None for shape in shapes}
+        value: Any = values.get(ref.name)
+        value = value if isinstance(value, torch.Tensor) else value[ref.index]
+        shapes.append(_spec(torch, value).shape)
+    return {shape[0] if shape else None for shape in shapes}
 
 
 def _check_batch(traced: Traced, leading: set[int | None], batch: int) -> None:
@@ -306,8 +306,9 @@ class _Reading:
                 default = a.default_value if a.has_default_value() else None
                 given = node.args[k] if k < len(node.args) else node.kwargs.get(a.name, default)
                 arguments[a.name] = self._argument(given)
-        value = node.meta.get("val")
-        values = value if isinstance(value, tuple | list) else (value,)
+        value: Any = node.meta.get("val")
+        many = type(value) in (tuple, list)
+        values: list[Any] = list(value) if many else [value]
         source, text = self._source(node.meta.get("stack_trace") or "")
         name = str(target) if node.op != "call_function" else _operator(target)
         results = tuple(_spec(self.torch, v) for v in values)
@@ -317,14 +318,16 @@ class _Reading:
         if hasattr(a, "op") and hasattr(a, "target"):
             return self.refs.get(a.name, Ref(a.name))
         if isinstance(a, tuple | list):
-            return tuple(self._argument(x) for x in a)
+            items: Any = a
+            return tuple(self._argument(x) for x in items)
         if isinstance(a, self.torch.dtype):
             return str(a).removeprefix("torch.")
         return a if isinstance(a, bool | int | float | str) else None
 
     def _label(self, node: Any) -> str:
         """The path of a layer of torch.nn, or that of the user's module and the operator."""
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        layers: Any = node.meta.get("nn_module_stack") or {}
+        stack: list[Any] = list(layers.values())
         if not stack:
             return node.name
         path, kind = stack[-1][0], str(stack[-1][1])
