@@ -10,6 +10,7 @@ import numpy as np
 from tests.kernel_harness import CSRC, WARNINGS
 
 from lilliput.emu.toolchain import Toolchain
+from lilliput.ops.numeric import scale_even
 
 SOURCE = """
 #include <stdio.h>
@@ -59,3 +60,47 @@ def test_requantisation_without_long_products_is_exact(
     # -2^31 * -2^31 is 2^62, and its sum with the half of a unit fits
     assert found[:, 1].tolist() == wrapped((a * b + 2**30) >> 31)
     assert found[:, 2].tolist() == np.clip(c, -128, 127).tolist()
+
+
+SCALES = """
+#include <stdio.h>
+#include "isa/generic.h"
+int main(void)
+{
+    struct { int32_t a; float scale; } v;
+    while (fread(&v, 8, 1, stdin) == 1) {
+        const int32_t found[2] = {
+            ll_scale_float(v.a, v.scale, -100, 155), ll_scale_exact(v.a, v.scale, -100, 155)};
+        fwrite(found, 4, 2, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def test_scaling_to_even_without_an_fpu_is_exact(host_compiler: Toolchain, tmp_path: Path) -> None:
+    """Random sums and scales, and such whose products lie at or next to the middle of two
+    integers: both forms give what NumPy's float32 does."""
+    rng = np.random.default_rng(5)
+    n = 200_000
+    a = rng.integers(-(2**31), 2**31, n) >> rng.integers(0, 31, n)
+    scale = np.exp2(rng.uniform(-34, 1, n)).astype(np.float32)
+    middle = (rng.integers(-300, 300, n) + 0.5) / np.where(a == 0, 1, a)
+    middle = np.abs(middle.astype(np.float32))
+    for _ in range(2):
+        middle = np.where(rng.random(n) < 0.5, middle, np.nextafter(middle, np.float32(1)))
+    given = np.zeros(2 * n, [("a", "<i4"), ("scale", "<f4")])
+    given["a"] = np.concatenate((a, a))
+    given["scale"] = np.concatenate((scale, np.maximum(middle, np.float32(2.0**-40))))
+    source, binary = tmp_path / "scale.c", tmp_path / "scale"
+    source.write_text(SCALES)
+    flags = ["-O2", "-ffp-contract=off", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    command = [*host_compiler.command, *WARNINGS, *flags, f"-I{CSRC}", str(source)]
+    subprocess.run([*command, "-o", str(binary)], check=True, timeout=120)
+    done = subprocess.run(
+        [str(binary)], input=given.tobytes(), capture_output=True, check=True, timeout=60
+    )
+    found = np.frombuffer(done.stdout, "<i4").reshape(-1, 2)
+    want = scale_even(given["a"], given["scale"], 0, (-100, 155))
+    for column in found.T:
+        np.testing.assert_array_equal(column, want)

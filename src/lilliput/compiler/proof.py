@@ -50,7 +50,8 @@ class Check:
         from ONNX files our own three ways do
     agree : NumPy, host C and emulated C give the same bits, floats too
     within_bound : a network with floats is as near to the oracle as `lilliput.tolerances` says, an
-        integer one from an ONNX file within one step of a scale; None for other networks, and where no oracle could be run
+        integer one from an ONNX file within one step of a scale; None for other networks, and
+        where no oracle could be run
     missing : ways that had to be run and could not, with the reason
     not_installed : oracles that could not be run, with the reason; they are extras
     stack, arena : (measured bytes, bytes promised)

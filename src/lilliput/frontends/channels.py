@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.errors import UnsupportedError
-from lilliput.ir import Array, Attrs, Builder, Op, TensorType, Value
+from lilliput.ir import Array, Attrs, Builder, Node, Op, TensorType, Value
 from lilliput.ir.build import infer
 from lilliput.ops.accumulate import Conv2d, TransposeConv
 from lilliput.ops.conv import conv2d
@@ -372,6 +372,11 @@ def batch_norm(
     and an addition.
     """
     double = [a.astype(np.float64) for a in (scale, bias, mean, variance)]
+    if any(a.shape != (x.type.shape[1],) for a in double):
+        shapes = [a.shape for a in double]
+        raise p.refuse("constants of a batch norm", expected=(x.type.shape[1],), found=shapes)
+    if not (double[3] + epsilon > 0).all():
+        raise p.refuse("variance of a batch norm", expected="above 0", found=double[3].min())
     factor = double[0] / np.sqrt(double[3] + epsilon)
     offset = double[1] - double[2] * factor
     folded = _into_weights(p, x, factor, offset)
@@ -388,29 +393,42 @@ def _into_weights(p: Place, x: Value, factor: Array, offset: Array) -> Value | N
 
     The first one is dead unless something else reads it.
     """
-    chain: list[int] = []
-    nodes, wanted = p.builder.nodes, x.name
-    for k in range(len(nodes) - 1, -1, -1):
-        if nodes[k].output.name != wanted:
-            continue
-        chain.append(k)
-        if nodes[k].op not in (transpose, reshape):
-            break
-        wanted = nodes[k].inputs[0].name
-    layer = nodes[chain[-1]] if chain else None
+    chain = _behind_layer(p.builder.nodes, x)
+    layer = chain[-1] if chain else None
     if layer is None or layer.op not in (conv2d, transpose_conv) or len(layer.inputs) > 3:
         return None
     operands = [p.data(v) for v in layer.inputs[1:]]
     if any(d is None or d.dtype != np.float32 for d in operands):
         return None
-    w, *bias = (d.astype(np.float64) for d in operands if d is not None)
-    start = bias[0] if bias else np.zeros(w.shape[0])
+    known = [d.astype(np.float64) for d in operands if d is not None]
+    w, start = known[0], known[1] if len(known) > 1 else np.zeros(len(factor))
     scaled = (w * factor[:, None, None, None]).astype(np.float32)
     moved = (start * factor + offset).astype(np.float32)
-    values = (layer.inputs[0], p.constant(scaled, "w"), p.constant(moved, "bias"))
+    values = (*layer.inputs[:1], p.constant(scaled, "w"), p.constant(moved, "bias"))
     y = p.between(layer.op, values, layer.attrs)
-    for k in reversed(chain[:-1]):
-        step = nodes[k]
-        make = p.last if k == chain[0] else p.between
+    for step in reversed(chain[:-1]):
+        make = p.last if step is chain[0] else p.between
         y = make(step.op, (y,), step.attrs)
     return y
+
+
+def _behind_layer(nodes: Sequence[Node], x: Value) -> list[Node]:
+    """What made x, back to a node that is no transpose or reshape, the last of the list; empty
+    where axis 1 of x is not the last axis of that node's result."""
+    chain: list[Node] = []
+    axis, wanted = 1, x.name
+    for node in reversed(nodes):
+        if node.output.name != wanted:
+            continue
+        chain.append(node)
+        wanted = node.inputs[0].name if node.inputs else ""
+        if isinstance(node.attrs, Transpose):
+            axis = node.attrs.perm[axis]
+        elif node.op is reshape:
+            old, new = node.inputs[0].type.shape, node.output.type.shape
+            if axis != len(new) - 1 or old[-1:] != new[-1:]:
+                return []
+            axis = len(old) - 1
+        else:
+            return chain if axis == len(node.output.type.shape) - 1 else []
+    return []

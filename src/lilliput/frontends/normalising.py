@@ -26,7 +26,7 @@ def _normalised(p: Place, x: Value, axes: Sequence[int], epsilon: float) -> Valu
     centred = p.between(sub, (x, p.between(mean, (x,), over)), suffix="centred")
     square = p.between(SQUARE, (centred,))
     variance = p.between(mean, (square,), over, "variance")
-    least = p.constant(np.float32([epsilon]), "epsilon")
+    least = p.constant(np.array([epsilon], np.float32), "epsilon")
     factor = p.between(RSQRT, (p.between(add, (variance, least), suffix="least"),))
     return p.between(mul, (centred, factor), suffix="normalised")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lilliput.frontends.channels import Place, from_plane, plane, two
 from lilliput.ir import Array, Value
+from lilliput.ir.verify import MAX_ELEMENTS
 from lilliput.ops.frame import ResizeNearest, nearest, resize_nearest
 from lilliput.ops.index import gather
 from lilliput.ops.resize import ResizeBilinear, resize_bilinear
@@ -48,6 +49,8 @@ def resize(
     mode : "nearest" or "linear"; rule, rounding : as in the table above
     """
     shape, (height, width) = x.type.shape, two(size, 1)
+    if min(size) < 1 or math.prod((*shape[:2], *size)) > MAX_ELEMENTS:
+        raise p.refuse("size of a resize", expected=f"1 to {MAX_ELEMENTS} elements", found=size)
     rows = plane(p, x)
     if mode == "linear":
         flags = rule == "align_corners", rule in ("half_pixel", "pytorch_half_pixel")

@@ -80,3 +80,17 @@ def through_reshape(
             end = wide[j + 1] if j + 1 < len(wide) else len(shape)
             order += range(wide[j], end)
     return tuple(shape[k] for k in order), inverse(tuple(order))
+
+
+def joining(source: Sequence[int], perm: Perm, shape: Sequence[int]) -> Perm | None:
+    """The transpose of x, of `source`, that puts next to one another what a reshape to `shape`
+    behind `perm` joins, and leaves all else in its order; None where that is `perm` itself."""
+    axes = [k for k in perm if source[k] != 1]
+    wide = [n for n in shape if n != 1]
+    blocks = _blocks([source[k] for k in axes], wide)
+    if blocks is None:
+        return None
+    groups = sorted(([axes[i] for i in left] for left, _ in blocks), key=min)
+    ones = [k for k in range(len(source)) if source[k] == 1]
+    found = (*ones, *(k for group in groups for k in group))
+    return None if [k for k in found if source[k] != 1] == axes else found

@@ -49,6 +49,7 @@ from lilliput.passes.axes import (
     inverse,
     is_identity,
     is_view,
+    joining,
     through_reshape,
 )
 
@@ -260,6 +261,11 @@ class _Walk:
         through = None
         if view.shape is None:
             through = through_reshape(view.source.type.shape, view.perm, y.type.shape)
+            part = joining(view.source.type.shape, view.perm, y.type.shape)
+            if through is None and part is not None:
+                moved = self._permuted(view.source, part, x)
+                view = View(moved, compose(inverse(part), view.perm))
+                through = through_reshape(moved.type.shape, view.perm, y.type.shape)
         if through is None:
             self.views[y.name] = replace(view, shape=y.type.shape)
             return True

@@ -112,10 +112,23 @@ def advice(summary: Summary) -> list[Advice]:
         for n in needs(summary)
         if n.over
     ]
+    turned = tuple(_turned(summary))
+    more = [Advice("Channels first", turned)] if turned else []
     if found:
         boards = tuple(_boards(summary))
-        return [*found, *([Advice("Another board", boards)] if boards else [])]
-    return [Advice("Room that is left", tuple(_room(summary)))]
+        return [*found, *more, *([Advice("Another board", boards)] if boards else [])]
+    return [Advice("Room that is left", tuple(_room(summary))), *more]
+
+
+def _turned(summary: Summary) -> Iterator[str]:
+    """Transposes at the ends: what comes before them is at most a conversion of the input."""
+    for layer in dict.fromkeys((*summary.layers[:2], *summary.layers[-1:])):
+        if layer.operator == "transpose":
+            yield (
+                f"Step {layer.step}, {middle(layer.name, NAME)}, turns a map of the file's order "
+                f"of axes, for {layer.predicted_cycles:,.0f} predicted cycles: with "
+                "`--channels-last` pictures come and go as rows of pixels, without it."
+            )
 
 
 def _front(summary: Summary) -> Iterator[str]:

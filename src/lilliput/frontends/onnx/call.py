@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Call:
 
     # Attributes -----------------------------------------------------------------------
 
-    def _attribute(self, name: str) -> object | None:
+    def _attribute(self, name: str) -> Any:
         for a in self.node.attribute:
             if a.name == name:
                 try:
@@ -66,27 +66,26 @@ class Call:
         if isinstance(found, bytes):
             found = found.decode("utf-8", "replace")
         if isinstance(default, float) and isinstance(found, int | float):
-            return type(default)(found)
+            return cast(T, float(found))
         if type(found) is not type(default):
             kind = type(default).__name__
             raise FormatError(f"attribute {name}", where=self.where, expected=kind, found=found)
-        return found
+        return cast(T, found)
 
     def ints(self, name: str) -> tuple[int, ...] | None:
         """An attribute that is a list of integers; None where it is left out."""
         found = self._attribute(name)
         if found is None:
             return None
-        if isinstance(found, list | tuple) and all(isinstance(v, int) for v in found):
+        if type(found) in (list, tuple) and all(isinstance(v, int) for v in found):
             return tuple(int(v) for v in found)
         raise FormatError(f"attribute {name}", where=self.where, expected="integers", found=found)
 
     def strings(self, name: str) -> tuple[str, ...]:
         found = self._attribute(name)
-        if not isinstance(found, list | tuple):
-            return ()
+        values = cast("Sequence[Any]", found) if type(found) in (list, tuple) else ()
         return tuple(
-            v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found
+            v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values
         )
 
     # Operands -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ integers themselves, and an output that is only dequantised too.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from lilliput.frontends.onnx.uses import Uses
 from lilliput.ir import Builder, DType, Module, Quant, TensorType, Value, verify
 from lilliput.ir.build import fresh_name
 from lilliput.ops.quantize import dequantize
+from lilliput.ops.shape import copy
 
 IO = ("int8", "float")
 OLDEST = 7
@@ -117,7 +119,8 @@ class _Reader:
         for info in self.graph.output:
             self._guard(lambda info=info: outputs.append(self._output(info.name, io)))
         self._raise()
-        return self.builder.module(outputs, name=self.name)
+        names = [self.rename(o.name) for o in self.graph.output]
+        return self.builder.module(named(self.builder, outputs, names), name=self.name)
 
     # What a builder may ask for -------------------------------------------------------
 
@@ -135,6 +138,10 @@ class _Reader:
     def _check(self) -> None:
         """Raises FormatError where names are not defined once, before they are used."""
         graph, problems = self.graph, list[Problem]()
+        texts = [t for n in graph.node for t in (n.name, n.op_type, n.domain, *n.input, *n.output)]
+        ends = [*graph.initializer, *graph.input, *graph.output]
+        if not all(isinstance(t, str) for t in (*texts, *(e.name for e in ends))):
+            raise FormatError("a name is no UTF-8 text")  # protobuf gives its bytes
         if not graph.output:
             problems.append(Problem("the model has no outputs"))
         if len(graph.node) > MAX_NODES:
@@ -159,7 +166,7 @@ class _Reader:
         problems += [
             Problem("output is never defined", f'tensor "{o.name}"')
             for o in graph.output
-            if o.name not in defined
+            if o.name not in defined or not o.name
         ]
         if graph.sparse_initializer:
             problems.append(Problem("sparse constants are not supported"))
@@ -196,7 +203,7 @@ class _Reader:
         if tensor.data is not None:
             return self.builder.param(self.rename(name), tensor.data)
         assert tensor.integers is not None
-        stem = f"{self.rename(name)}/float"
+        stem = f"{name}/float"
         return self.builder.add(dequantize, (tensor.integers,), name=stem, origin=name)
 
     # Nodes ----------------------------------------------------------------------------
@@ -210,7 +217,8 @@ class _Reader:
         where = self._where(k, node)
         made: list[Tensor] = []
         try:
-            made = self._build(node, where)
+            with np.errstate(all="ignore"):
+                made = self._build(node, where)
         except _Unavailable:
             pass
         except ModelError as e:
@@ -263,6 +271,31 @@ class _Reader:
         order = (FormatError, UnsupportedError, type(self.errors[0]))
         cls = next(c for c in order if any(isinstance(e, c) for e in self.errors))
         raise cls(_capped([p for e in self.errors for p in e.problems]))
+
+
+def named(builder: Builder, outputs: list[Value], names: list[str]) -> list[Value]:
+    """The outputs under these names: what makes them is renamed; inputs, parameters and what is
+    given twice are copied."""
+    makers = {v.name: k for k, n in enumerate(builder.nodes) for v in n.outputs}
+    taken = {v.name for n in builder.nodes for v in (*n.inputs, *n.outputs)}
+    new: dict[str, Value] = {}
+    found: list[Value] = []
+    for value, name in zip(outputs, names, strict=True):
+        if value.name != name and name in taken:
+            name = builder.fresh(name)
+        if value.name not in makers or value.name in new or value in found:
+            found.append(builder.add(copy, (value,), type=value.type, name=name, origin=name))
+            continue
+        new[value.name] = replace(value, name=name)
+        found.append(new[value.name])
+
+    def seen(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(new.get(v.name, v) for v in values)
+
+    builder.nodes[:] = [
+        replace(n, inputs=seen(n.inputs), outputs=seen(n.outputs)) for n in builder.nodes
+    ]
+    return found
 
 
 class _Unavailable(Exception):

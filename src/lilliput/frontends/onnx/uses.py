@@ -55,7 +55,7 @@ class Uses:
         names = [*node.input, *("",) * 8]
         s = self._constant(names[scale])
         z = self._constant(names[zero]) if names[zero] else np.zeros(1, np.uint8)
-        if s is None or z is None or s.size != 1 or z.dtype not in (np.int8, np.uint8):
+        if s is None or z is None or s.size != 1 or z.dtype.name not in ("int8", "uint8"):
             return None
         try:
             return quantised(s, z, 0, 1, z.dtype == np.uint8, node.name)

@@ -214,8 +214,9 @@ LL_INLINE int32_t ll_requant_once(int32_t a, int32_t mult, int32_t shift) {
     return (int32_t)(((int64_t)a * mult + round) >> total);
 }
 
-/* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 * 2^23
- * leaves no bit below one, so that adding it rounds. */
+/* v cut off to [low, high] (small integers), to the nearest integer, of two the even one: 1.5 *
+ * 2^23 leaves no bit below one, so that adding it rounds. */
+#ifndef LL_OWN_ROUND_EVEN
 LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
     v = v < (float)low ? (float)low : v;
     v = v > (float)high ? (float)high : v;
@@ -225,11 +226,44 @@ LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
     } u = {v + 12582912.0f};
     return u.bits - 0x4B400000;
 }
+#endif
 
 /* a * scale in float, rounded so: ONNX Runtime's requantisation. */
-LL_INLINE int32_t ll_scale_even(int32_t a, float scale, int32_t low, int32_t high) {
+LL_INLINE int32_t ll_scale_float(int32_t a, float scale, int32_t low, int32_t high) {
     return ll_round_even((float)a * scale, low, high);
 }
+
+/* The same without an FPU.  scale = m / 2^e, and the exact a * m rounds as its float does unless it
+ * lies near the middle of two integers: up to 512 the two roundings of the float, of a and of the
+ * product, are below 2^-13 together. */
+LL_INLINE int32_t ll_scale_exact(int32_t a, float scale, int32_t low, int32_t high) {
+    union {
+        float value;
+        uint32_t bits;
+    } u = {scale};
+    const int32_t e = 150 - (int32_t)(u.bits >> 23);
+    if (e < 14 || e > 55) {
+        return ll_scale_float(a, scale, low, high);
+    }
+    const int64_t product = (int64_t)a * (int32_t)((u.bits & 0x007FFFFFU) | 0x00800000U);
+    const int64_t whole = product >> e;
+    if (whole < -512 || whole > 511) {
+        return whole < 0 ? low : high;
+    }
+    const int64_t rest = product - whole * ((int64_t)1 << e) - ((int64_t)1 << (e - 1));
+    const int64_t near = (int64_t)1 << (e - 13);
+    if (rest < near && rest > -near) {
+        return ll_scale_float(a, scale, low, high);
+    }
+    const int32_t r = (int32_t)whole + (rest > 0);
+    return r < low ? low : r > high ? high : r;
+}
+
+#if defined(__ARM_FP) || defined(__riscv_flen) || !(defined(__arm__) || defined(__riscv))
+#define ll_scale_even ll_scale_float
+#else
+#define ll_scale_even ll_scale_exact
+#endif
 
 /* 64-bit accumulators (int16 activations): a multiplier of 15 bits, one rounding. */
 LL_INLINE int32_t ll_requant_s64(int64_t a, int32_t mult, int32_t shift) {

@@ -11,6 +11,23 @@
 #ifndef __ARM_FEATURE_DSP
 #include "generic.h"
 #else
+#include "../ll.h"
+
+/* With an FPU: its conversion rounds to even and saturates, as it is set from reset on. */
+#if defined(__ARM_FP) && (__ARM_FP & 4)
+#define LL_OWN_ROUND_EVEN
+LL_INLINE int32_t ll_round_even(float v, int32_t low, int32_t high) {
+    float bits;
+    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(bits) : "t"(v));
+    union {
+        float bits;
+        int32_t value;
+    } u = {bits};
+    int32_t r = u.value < low ? low : u.value;
+    return r > high ? high : r;
+}
+#endif
+
 #include "base.h"
 
 #pragma GCC diagnostic push

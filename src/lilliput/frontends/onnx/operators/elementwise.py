@@ -31,7 +31,7 @@ def int8(shape: tuple[int, ...], quant: Quant) -> TensorType:
 
 def constant(call: Call, value: float, suffix: str) -> Value:
     """A number as an operand."""
-    return call.place.constant(np.float32([value]), suffix)
+    return call.place.constant(np.array([value], np.float32), suffix)
 
 
 # Two operands -----------------------------------------------------------------------------

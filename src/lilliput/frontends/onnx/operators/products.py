@@ -59,7 +59,7 @@ def _gemm(call: Call) -> Tensor:
     if data is None:
         y = p.between(matmul, (a, call.value(1)), MatMul(adj_b=flip_b))
         if alpha != 1.0:
-            y = p.between(mul, (y, p.constant(np.float32([alpha]), "alpha")))
+            y = p.between(mul, (y, p.constant(np.array([alpha], np.float32), "alpha")))
         return call.result(_plus(call, y, beta))
     w = (data if flip_b else data.T) * np.float32(alpha)
     weights = p.constant(np.ascontiguousarray(w), "w")
@@ -80,7 +80,7 @@ def _plus(call: Call, y: Value, beta: float) -> Value:
         return y
     p, c = call.place, call.value(2)
     if beta != 1.0:
-        c = p.between(mul, (c, p.constant(np.float32([beta]), "beta")), suffix="c")
+        c = p.between(mul, (c, p.constant(np.array([beta], np.float32), "beta")), suffix="c")
     return call.emit(add, (y, c))
 
 

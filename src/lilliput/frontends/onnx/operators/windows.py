@@ -130,8 +130,9 @@ def _conv_transpose(call: Call) -> Tensor:
         pads = _pads(call, kernel, stride, dilation)
     else:
         space = call.shape(0)[2:]
-        size = stated[-count:] if stated else [n * s for n, s in zip(space, stride, strict=True)]
-        pads = []
+        whole = [n * s for n, s in zip(space, stride, strict=True)]
+        size = list(stated[-count:]) if stated else whole
+        pads = list[tuple[int, int]]()
         rows = zip(space, stride, kernel, dilation, extra, size, strict=True)
         for n, s, k, d, e, out in rows:
             total = max((n - 1) * s + e + (k - 1) * d + 1 - out, 0)
@@ -220,9 +221,10 @@ def _batch_norm(call: Call) -> Tensor:
     if call.attr("training_mode", 0):
         raise call.refuse("batch norm in training mode", hint="export in evaluation mode")
     names = ("scale", "bias", "mean", "variance")
-    constants = [call.constant(k + 1, name) for k, name in enumerate(names)]
+    scale, bias, mean_of, variance = (call.constant(k + 1, name) for k, name in enumerate(names))
     epsilon = call.attr("epsilon", 1e-5)
-    return call.result(channels.batch_norm(call.place, call.value(0), *constants, epsilon))
+    y = channels.batch_norm(call.place, call.value(0), scale, bias, mean_of, variance, epsilon)
+    return call.result(y)
 
 
 def _group_norm(call: Call) -> Tensor:
