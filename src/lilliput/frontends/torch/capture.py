@@ -146,7 +146,7 @@ def _tensor(torch: Any, leaf: Any, where: str) -> tuple[Any, Problem | None]:
     """`leaf` as a tensor, or what is wrong with it.  Plain Python values stay: they are fixed."""
     if leaf is None or isinstance(leaf, bool | int | float | str):
         return leaf, None
-    if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiub":
+    if _is_array(leaf):
         leaf = torch.from_numpy(np.array(leaf))
     if not isinstance(leaf, torch.Tensor):
         return None, Problem("not a tensor", where, "torch.Tensor", type(leaf).__name__)
@@ -307,8 +307,7 @@ class _Reading:
                 given = node.args[k] if k < len(node.args) else node.kwargs.get(a.name, default)
                 arguments[a.name] = self._argument(given)
         value: Any = node.meta.get("val")
-        many = type(value) in (tuple, list)
-        values: list[Any] = list(value) if many else [value]
+        values: list[Any] = list(value) if _is_many(value) else [value]
         source, text = self._source(node.meta.get("stack_trace") or "")
         name = str(target) if node.op != "call_function" else _operator(target)
         results = tuple(_spec(self.torch, v) for v in values)
@@ -317,9 +316,8 @@ class _Reading:
     def _argument(self, a: Any) -> Argument:
         if hasattr(a, "op") and hasattr(a, "target"):
             return self.refs.get(a.name, Ref(a.name))
-        if isinstance(a, tuple | list):
-            items: Any = a
-            return tuple(self._argument(x) for x in items)
+        if _is_many(a):
+            return tuple(self._argument(x) for x in a)
         if isinstance(a, self.torch.dtype):
             return str(a).removeprefix("torch.")
         return a if isinstance(a, bool | int | float | str) else None
@@ -347,6 +345,15 @@ class _Reading:
             text = lines[k + 1].strip() if k + 1 < len(lines) else ""
             return f"{Path(file).name}:{number}", text
         return "", ""
+
+
+def _is_many(value: Any) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def _is_array(value: Any) -> bool:
+    """An array that torch has elements for."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
 def _spec(torch: Any, value: Any) -> Spec:
