@@ -4,7 +4,7 @@
 #   LILLIPUT_SHARED=dir models and data for the tests that want them
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-rest test-models fuzz bench fit lock clean
+.PHONY: help setup setup-torch demo check test test-all test-rest test-models fuzz bench fit lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,6 +31,14 @@ $(STAMP): pyproject.toml $(LOCKS)
 	          "x86-64 and macOS only); the tests that compare with it will be skipped"
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(DEMO_STAMP) $@
+
+# Not a part of `setup`: on Linux the package index has it with gigabytes of CUDA.  TORCH_FROM is
+# where the CPU build comes from; empty for pip's own index.
+TORCH ?= torch==2.13.0
+TORCH_FROM ?= --index-url https://download.pytorch.org/whl/cpu
+
+setup-torch: $(STAMP) ## add PyTorch (CPU) to .venv, for the tests that need it
+	$(INSTALL) "$(TORCH)" $(TORCH_FROM)
 
 # The demo needs a third of what development needs; `make setup` satisfies it too.
 $(DEMO_STAMP): pyproject.toml requirements/demo.lock

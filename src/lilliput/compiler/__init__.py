@@ -2,6 +2,7 @@
 every stage.
 
     load      file -> Model             frontends, verified, canonical       pipeline
+    from_torch PyTorch module -> Model  through torch.export                 pipeline
     over_time Model -> Model            the step of a network over a window of frames  pipeline
     inspect   Model -> Inspection       layers, shapes, MACs                 inspection
     compile   Model -> Compiled         plan, C, linked image, summary       pipeline
@@ -41,6 +42,7 @@ from lilliput.compiler.pipeline import (
     compile,
     emit_options,
     from_module,
+    from_torch,
     load,
     over_time,
     refuse_foreign_instructions,
@@ -77,6 +79,7 @@ __all__ = [
     "emit_options",
     "file_of",
     "from_module",
+    "from_torch",
     "inspect",
     "inspection_text",
     "load",

@@ -25,7 +25,7 @@ from lilliput.emu.elf import Image
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import EmulationError, MissingTool, Problem
-from lilliput.frontends import load_model
+from lilliput.frontends import load_model, read_torch
 from lilliput.frontends.onnx import matches as is_onnx
 from lilliput.ir.interp import Run, Session
 from lilliput.ir.module import Module
@@ -170,6 +170,15 @@ def load(path: str | Path, *, io: str = "int8", channels_last: bool = False) -> 
     if is_onnx(data):
         return replace(model, onnx=Path(path))
     return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
+
+
+def from_torch(module: object, example: object, *, name: str = "model", batch: int = 1) -> Model:
+    """A PyTorch module, captured by `torch.export` as it runs on `example`: a tensor, a tuple of
+    arguments, or a dict of them by name.  `batch` samples are what a call takes, along axis 0.
+
+    Raises MissingTool without torch, UsageError, or UnsupportedError with every operator and line.
+    """
+    return from_module(read_torch(module, example, name=name, batch=batch))
 
 
 def from_module(module: Module, *, channels_last: bool = False) -> Model:

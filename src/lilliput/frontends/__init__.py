@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import FormatError
-from lilliput.frontends import onnx
+from lilliput.frontends import onnx, torch
 from lilliput.frontends.checkpoints import (
     is_architecture,
     is_pickle,
@@ -72,6 +72,11 @@ FORMATS = (
         lambda file: read_architecture(file.data, file.name),
     ),
 )
+
+
+def read_torch(module: object, example: object, *, name: str = "model", batch: int = 1) -> Module:
+    """The module that a PyTorch module is; see `torch.reader`."""
+    return torch.read(module, example, name=name, batch=batch)
 
 
 def load_model(path: str | Path, *, io: str = "int8") -> Module:

@@ -45,7 +45,7 @@ def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
     nodes: list[Node] = []
     for node in graph.nodes:
         data = [known[v.name].data if v.name in known else None for v in node.inputs]
-        if node.inputs and all(d is not None for d in data) and _is_cheap(node):
+        if node.inputs and all(d is not None for d in data) and is_cheap(node):
             with np.errstate(all="ignore"):
                 results = node.op.ref(node, [d for d in data if d is not None])
             for value, result in zip(node.outputs, results, strict=True):
@@ -59,7 +59,7 @@ def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
     return Folded(folded, {v.name: known[v.name] for v in folded.params})
 
 
-def _is_cheap(node: Node) -> bool:
+def is_cheap(node: Node) -> bool:
     cost = node.op.cost(node)
     read = sum(v.type.size for v in node.inputs)
     made = sum(v.type.size for v in node.outputs)

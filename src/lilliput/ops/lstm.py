@@ -184,8 +184,8 @@ def _ref_float(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     units, clip = h.shape[1], np.float32(_clip(node) or np.inf)
     shown: list[Array] = []
     for t in range(x.shape[1]):
-        sums = _dot(x[:, t], w, np.broadcast_to(bias, (x.shape[0], 4 * units)))
-        sums = sums + _dot(h, r, np.zeros_like(sums))
+        sums = dot_rows(x[:, t], w, np.broadcast_to(bias, (x.shape[0], 4 * units)))
+        sums = sums + dot_rows(h, r, np.zeros_like(sums))
         i, f, g, o = (sums[:, k * units : (k + 1) * units] for k in range(4))
         i, f, o = (floatmath.logistic(v) for v in (i, f, o))
         c = f * c + i * floatmath.tanh(g)
@@ -195,7 +195,7 @@ def _ref_float(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return np.stack(shown, axis=1), c
 
 
-def _dot(a: Array, w: Array, start: Array) -> Array:
+def dot_rows(a: Array, w: Array, start: Array) -> Array:
     """start + a w^T, summed in the order of the last axis."""
     acc = start.astype(np.float32)
     for k in range(a.shape[1]):

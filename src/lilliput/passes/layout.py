@@ -190,7 +190,7 @@ class _Walk:
     def _result(self, node: Node, inputs: Sequence[Value], attrs: Attrs, view: View) -> bool:
         """Adds `node` over `inputs`; its output is `view`, whose source is what it makes."""
         self.nodes.append(replace(node, inputs=tuple(inputs), outputs=(view.source,), attrs=attrs))
-        if view.source != node.output:
+        if view.source != node.output or not view.is_plain:  # of a cube both have one shape
             self.views[node.output.name] = view
         return True
 
