@@ -138,8 +138,8 @@ def _arguments(torch: Any, example: Any) -> tuple[tuple[Any, ...], dict[str, Any
         problems.append(Problem("the example has no tensor", "example"))
     if problems:
         raise UsageError(problems)
-    given = tree.tree_unflatten(tensors, spec)
-    return ((), given) if isinstance(given, dict) else (given, {})
+    given: Any = tree.tree_unflatten(tensors, spec)
+    return (given, {}) if isinstance(args, tuple) else ((), given)
 
 
 def _tensor(torch: Any, leaf: Any, where: str) -> tuple[Any, Problem | None]:
@@ -353,7 +353,8 @@ def _is_many(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     """An array that torch has elements for."""
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+    kind: Any = getattr(value, "dtype", None)
+    return isinstance(value, np.ndarray) and kind.kind in "fiub"
 
 
 def _spec(torch: Any, value: Any) -> Spec:
