@@ -22,6 +22,7 @@ from lilliput.ops.shape import Broadcast, broadcast
 from lilliput.ops.unary import UNARY, Gelu, Slope
 
 Build = Callable[[Call], Tensor | list[Tensor]]
+LARGEST = 3.4e38
 LOGISTIC, TANH, EXP, LOG, RELU = (UNARY[n] for n in ("logistic", "tanh", "exp", "log", "relu"))
 
 
@@ -177,7 +178,9 @@ def _clip(call: Call) -> Tensor:
     if call.tensor(0).dtype is not DType.F32:
         bounds = Clamp(low, high)
         return call.result(call.emit(clamp, (call.value(0),), bounds))
-    return cut(call, max(low, -3.4e38) if low != -math.inf else low, high)
+    # what exporters write for no bound is the largest float
+    low, high = (math.copysign(math.inf, b) if abs(b) > LARGEST else b for b in (low, high))
+    return cut(call, low, high)
 
 
 def _hard_sigmoid(call: Call) -> Tensor:
