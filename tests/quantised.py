@@ -45,9 +45,10 @@ def float_digits() -> Module:
             else:
                 along = scales[node.output.name] * node.inputs[0].type.scale
             operands.append(b.param(v.name, (data * along).astype(np.float32)))
-        attrs = Clamp(low=0.0) if node.op is clamp else node.attrs
         y = node.output.name
-        made[y] = b.add(node.op, operands, attrs, name=y, origin=node.origin)
+        made[y] = b.add(node.op, operands, node.attrs, name=y, origin=node.origin)
+        if node.op is conv2d:  # its rectifier is the end of its int8 range
+            made[y] = b.add(clamp, (made[y],), Clamp(0.0), name=f"{y}/relu", origin=node.origin)
     return b.module([made[v.name] for v in graph.outputs], name="digits")
 
 
@@ -92,16 +93,18 @@ def varied(dtype: DType = DType.S8) -> Module:
     d = b.add(conv2d, (a, weights("wd", 8, 3, 3, 1)), Conv2d(pad=(1, 1, 1, 1), groups=8), name="d")
     d = b.add(UNARY["relu"], (d,), name="d/relu")
     total = b.add(add, (a, d), name="residual")
-    sides = [total]
-    for name in ("logistic", "tanh") + (("hard_swish",) if dtype is DType.S8 else ()):
-        sides.append(b.add(UNARY[name], (total,), name=name))
+    gate = b.add(UNARY["logistic"], (total,), name="gate")
+    sides = [b.add(mul, (total, gate), name="gated"), b.add(UNARY["tanh"], (d,), name="tanh")]
+    if dtype is DType.S8:
+        sides.append(b.add(UNARY["hard_swish"], (total,), name="hard_swish"))
     joined = b.add(concat, sides, Concat(3), name="joined")
-    gated = b.add(mul, (joined, joined), name="gated")
-    small = b.add(max_pool2d, (gated,), Pool((2, 2), (2, 2)), name="small")
+    small = b.add(max_pool2d, (joined,), Pool((2, 2), (2, 2)), name="small")
     small = b.add(avg_pool2d, (small,), Pool((2, 2), (1, 1)), name="smaller")
     flat = b.add(mean, (small,), Reduction((1, 2)), name="means")
     flat = b.add(reshape, (flat,), Reshape((1, flat.type.size)), name="flat")
-    y = b.add(linear, (flat, weights("wy", 5, flat.type.size), weights("by", 5)), Linear(), name="y")
+    y = b.add(
+        linear, (flat, weights("wy", 5, flat.type.size), weights("by", 5)), Linear(), name="y"
+    )
     return b.module((b.add(softmax, (y,), Softmax(), name="scores"),), name="varied")
 
 
