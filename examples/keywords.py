@@ -39,7 +39,10 @@ def made_up(count: int = 60, rate: int = 16_000) -> DataSet:
             y.append(label)
     sounds, labels = np.stack(x), np.array(y)
     test = np.arange(len(labels)) % 4 == 0
-    splits = {"train": Split(sounds[~test], labels[~test]), "test": Split(sounds[test], labels[test])}
+    splits = {
+        "train": Split(sounds[~test], labels[~test]),
+        "test": Split(sounds[test], labels[test]),
+    }
     return DataSet(splits, names)
 
 

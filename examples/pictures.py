@@ -1,8 +1,8 @@
 """From pictures to firmware: train in PyTorch, quantise, compile, prove.
 
-    python examples/pictures.py                                # scikit-learn's digits
-    python examples/pictures.py --data photos/ --size 48       # photos/train/CLASS/*.jpg, ...
-    python examples/pictures.py --data cifar10.npz             # x_train, y_train, x_test, y_test
+python examples/pictures.py                                # scikit-learn's digits
+python examples/pictures.py --data photos/ --size 48       # photos/train/CLASS/*.jpg, ...
+python examples/pictures.py --data cifar10.npz             # x_train, y_train, x_test, y_test
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from lilliput.emu.analysis import check_instructions, stack_bound
 from lilliput.emu.elf import Image
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import build_firmware, find
-from lilliput.errors import EmulationError, MissingTool, Problem
+from lilliput.errors import EmulationError, MissingTool, Problem, UsageError
 from lilliput.frontends import load_model, read_torch
 from lilliput.frontends.onnx import matches as is_onnx
 from lilliput.ir.interp import Run, Session
@@ -40,6 +40,8 @@ from lilliput.plan.build import PlanOptions, plan_on_front
 from lilliput.plan.memories import used_beside
 from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.program import Program
+from lilliput.quant.batch import outputs
+from lilliput.quant.scheme import stored_constant
 from lilliput.report import Linked, Summary, require_fit, shrinking, streaming, summarize
 
 Log = Callable[[str], None]
@@ -82,6 +84,25 @@ class Model:
         if isinstance(inputs, np.ndarray):
             inputs = {self.module.inputs(entry or self.module.entry)[0].name: inputs}
         return Session(self.module).run(inputs, entry)
+
+    def answers(self, x: Array) -> Array:
+        """The first output for many examples at once, in real numbers: x (n,...) float32 -> (n,...)
+        float32.  Integers at the ends are rounded to and scaled back.
+
+        Raises UsageError for several inputs, or examples of another shape.
+        """
+        ends = self.module.inputs(self.module.entry)
+        if len(ends) != 1 or x.shape[1:] != ends[0].type.shape[1:]:
+            found = [list(v.type.shape) for v in ends]
+            raise UsageError("examples", expected=f"(n,...) of {found}", found=list(x.shape))
+        stored = x if ends[0].type.quant is None else stored_constant(x, ends[0].type)
+        y = self.module.outputs(self.module.entry)[0]
+        given = {ends[0].name: stored.astype(ends[0].type.dtype.numpy)}
+        found = outputs(self.module, given)[y.name]
+        if y.type.quant is None:
+            return found.astype(np.float32)
+        real = (found.astype(np.int64) - y.type.zero_point) * y.type.scale
+        return real.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
