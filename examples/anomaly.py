@@ -7,7 +7,6 @@ python examples/anomaly.py --data motor.npz   # x_train: normal sounds; x_test, 
 from __future__ import annotations
 
 import argparse
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -49,9 +48,8 @@ def frames(sounds: np.ndarray) -> np.ndarray:
 
 
 def autoencoder(size: int) -> nn.Module:
-    widths = (size, 48, 8, 48)
-    layers = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], size))
+    layers = (nn.Linear(size, 48), nn.ReLU(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 48))
+    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(48, size))
 
 
 def learn(net: nn.Module, x: np.ndarray, epochs: int) -> nn.Module:
@@ -68,8 +66,8 @@ def learn(net: nn.Module, x: np.ndarray, epochs: int) -> nn.Module:
 
 def ranking(errors: np.ndarray, y: np.ndarray) -> float:
     """Area under the ROC curve: how often an odd sound has a larger error than a normal one."""
-    odd, normal = errors[y == 1], errors[y == 0]
-    return float((odd[:, None] > normal).mean() + 0.5 * (odd[:, None] == normal).mean())
+    more = errors[y == 1][:, None] - errors[y == 0]
+    return float((np.sign(more).mean() + 1) / 2)
 
 
 def main() -> None:
@@ -80,7 +78,7 @@ def main() -> None:
     parser.add_argument("--out", help="folder to write the firmware to")
     chosen = parser.parse_args()
     data = lilliput.data.read(chosen.data) if chosen.data else made_up()
-    x, test = frames(data["train"].x), frames(data["test"].x)
+    x, test = (frames(data[name].x) for name in ("train", "test"))
     mean, spread = x.mean((0, 1)), x.std((0, 1)) + 1e-3
     flat, held = (((v - mean) / spread).reshape(-1, v.shape[2]) for v in (x, test))
     net = learn(autoencoder(flat.shape[1]), flat, chosen.epochs)
@@ -90,7 +88,7 @@ def main() -> None:
         ("float", net(torch.from_numpy(held)).detach().numpy()),
         ("int8", made.model.answers(held)),
     ):
-        errors = np.square(outputs - held).mean(1).reshape(len(test), -1).mean(1)
+        errors = np.square(outputs - held).reshape(len(test), -1).mean(1)
         print(f"{name}: AUC {ranking(errors, data['test'].y):.3f}")
     if not firmware(made.model, chosen.device, chosen.out):
         raise SystemExit("not exact")
