@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
 from lilliput.ir.graph import Node, Value
@@ -41,7 +42,7 @@ class Draft:
     first: Value | None
     free: tuple[Value, ...]
 
-    @property
+    @cached_property
     def output(self) -> Value:
         return self.fused[-1].output if self.fused else self.node.output
 
@@ -92,20 +93,10 @@ def _rank(cost: float, layout: Layout) -> tuple[float, bool]:
     return cost, layout is not Layout.ROWS
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """The cheapest way to have a first operand in the layout `wanted`: from `made`."""
-
-    cost: float
-    wanted: Layout
-    made: Layout
-
-    @property
-    def rank(self) -> tuple[float, bool, bool]:
-        return self.cost, self.wanted is not self.made, self.wanted is not Layout.ROWS
-
-
-_NOTHING = _Feed(0.0, Layout.ROWS, Layout.ROWS)
+_Feed = tuple[float, bool, bool, Layout, Layout]
+"""A way to read a first operand, better ones first: (cost, whether it is converted, whether it is
+read in another layout than rows, layout read, layout made)."""
+_NOTHING: _Feed = (0.0, False, False, Layout.ROWS, Layout.ROWS)
 
 Costs = Sequence[tuple[float, Candidate, _Feed]]
 """What each candidate costs with everything before it, and how its first operand is read."""
@@ -124,32 +115,37 @@ class _Programme:
         return self.best.get(value.name, _GIVEN)
 
     def feeds(self, value: Value) -> list[_Feed]:
-        """How a first operand is had in each layout; of its cost one reader pays its part."""
+        """Every way to read a first operand; of its cost one reader pays its part."""
         convert, users = self.convert(value), self.users[value.name]
-        made = [(layout, cost / users) for layout, cost in self.table(value).items()]
         return [
-            min(
-                (_Feed(c + (0.0 if m is wanted else convert), wanted, m) for m, c in made),
-                key=lambda feed: feed.rank,
+            (
+                cost / users + (0.0 if made is wanted else convert),
+                made is not wanted,
+                wanted is not Layout.ROWS,
+                wanted,
+                made,
             )
+            for made, cost in self.table(value).items()
             for wanted in EITHER
         ]
 
     def weigh(self, draft: Draft, layouts: Sequence[Layout]) -> Costs:
         """What each candidate costs; what is the best in each of `layouts` is noted."""
-        free = sum(min(self.table(v).values()) / self.users[v.name] for v in draft.free)
-        feeds = self.feeds(draft.first) if draft.first is not None else None
+        free = 0.0
+        for v in draft.free:
+            free += min(self.table(v).values()) / self.users[v.name]
+        feeds = self.feeds(draft.first) if draft.first is not None else []
+        best = dict.fromkeys(layouts, inf)
         costs: list[tuple[float, Candidate, _Feed]] = []
         for candidate in draft.candidates:
-            feed = _NOTHING
-            if feeds is not None:
-                reads = candidate.kernel.reads
-                feed = min((f for f in feeds if f.wanted in reads), key=lambda f: f.rank)
-            costs.append((candidate.cycles + feed.cost + free, candidate, feed))
-        self.best[draft.output.name] = {
-            layout: min((c for c, x, _ in costs if layout in x.kernel.writes), default=inf)
-            for layout in layouts
-        }
+            kernel = candidate.kernel
+            feed = min([f for f in feeds if f[3] in kernel.reads]) if feeds else _NOTHING
+            cost = candidate.cycles + feed[0] + free
+            costs.append((cost, candidate, feed))
+            for layout in kernel.writes:
+                if layout in best and cost < best[layout]:
+                    best[layout] = cost
+        self.best[draft.output.name] = best
         return costs
 
     def fix(self, value: Value, preferred: Layout | None = None) -> Layout:
@@ -165,10 +161,10 @@ class _Programme:
         """The draft's choice, given what its readers have fixed; fixes its first operand's layout
         (operands that are free are read in any)."""
         writes = self.fix(draft.output)
-        _, chosen, feed = min((c for c in costs if writes in c[1].kernel.writes), key=_cost)
-        reads = feed.wanted
+        _, chosen, feed = min([c for c in costs if writes in c[1].kernel.writes], key=_cost)
+        *_, reads, made = feed
         if draft.first is not None:
-            made = self.fix(draft.first, feed.made)
+            made = self.fix(draft.first, made)
             reads = made if made in chosen.kernel.reads else reads
         return Choice(chosen.kernel, reads, writes)
 

@@ -39,14 +39,15 @@ from lilliput.plan.runs import Map, Part
 from lilliput.plan.select import Selection, Task, conversion_alone, select, task_alone, zeros
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Kind:
-    """What is known of a kind of draft: its candidates, and of those the fastest of each pair of
-    layouts."""
+    """What is known of a kind of draft: its candidates, of those the fastest of each pair of
+    layouts, and the one that is chosen where all is held in rows, once somebody wanted that."""
 
     number: int
     candidates: tuple[Candidate, ...]
     leading: tuple[Candidate, ...]
+    alone: Choice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +146,7 @@ def quick_net(module: Module, entry: str, known: Known, *, streaming: bool) -> N
     moved = (i.node for i in drafter.items if isinstance(i, Movement))
     if any(not n.op.view or n.inputs[0].name in module.params for n in moved):
         return None
-    planar = frozenset[str]() if streaming else planar_values(drafter.items, keep)
-    choices = iter(choose(drafter.leading, planar, drafter.convert))
+    choices = iter(drafter.choices(keep))
     work = _Row(module.params, drafter)
     for value in module.inputs(entry):
         rows = value.type.frame[0]
@@ -168,8 +168,8 @@ class _Remembering(Drafter):
     Kernels that take weights by a proof take these: for trained weights the proofs nearly always
     hold, and a search has none yet.
 
-    kinds : draft -> what is known of its kind, by the name of what its anchor makes
-    leading : the drafts with their leading candidates alone
+    kinds : draft -> what is known of its kind, by the name of what its anchor makes; only its
+        leading candidates are in the draft
     """
 
     def __init__(
@@ -183,7 +183,6 @@ class _Remembering(Drafter):
         super().__init__(graph, dict(params), keep, known.core, frozenset(), prices)
         self.known, self.lean = known, bool(prices.scratch)
         self.kinds = dict[str, _Kind]()
-        self.leading = list[Draft]()
 
     def kernels(self, node: Node) -> list[Kernel]:
         kind = self.known.kind(node, self.params)
@@ -203,16 +202,20 @@ class _Remembering(Drafter):
             found = super().candidates(kernels, node, chain)
             known.drafts[key] = _Kind(len(known.drafts), found, _leading(found))
         self.kinds[node.output.name] = known.drafts[key]
-        return known.drafts[key].candidates
+        return known.drafts[key].leading
 
-    def add(self, node: Node) -> None:
-        count = len(self.items)
-        super().add(node)
-        for item in self.items[count:]:
-            if isinstance(item, Draft):
-                leading = self.kinds[node.output.name].leading
-                few = Draft(item.node, item.fused, leading, item.first, item.free)
-                self.leading.append(few)
+    def choices(self, keep: frozenset[str]) -> list[Choice]:
+        """As `select` has it; where all is held in rows, no choice depends on others."""
+        drafts = [d for d in self.items if isinstance(d, Draft)]
+        if not self.lean:
+            return choose(drafts, planar_values(self.items, keep), self.convert)
+        found: list[Choice] = []
+        for draft in drafts:
+            kind = self.kinds[draft.node.output.name]
+            if kind.alone is None:
+                (kind.alone,) = choose((draft,), frozenset(), self.convert)
+            found.append(kind.alone)
+        return found
 
     def convert(self, value: Value) -> float:
         """Predicted cycles of changing the layout of a value."""
@@ -306,17 +309,21 @@ class _Row:
             self.planar.add(self.roots[value.name])
 
     def _task(self, draft: Draft, choice: Choice) -> bool:
-        nodes = draft.node, *draft.fused
-        inner = {v.name for n in nodes for v in n.outputs}
-        read = [v.name for n in nodes for v in n.inputs]
-        names = tuple([n for n in read if n not in inner and n not in self.params])
-        held = {n: self.held[n] for n in names if n in self.held}
+        params, node = self.params, draft.node
+        read = [v.name for v in node.inputs if v.name not in params]
+        if draft.fused:
+            inner = {v.name for n in (node, *draft.fused) for v in n.outputs}
+            extra = [v.name for n in draft.fused for v in n.inputs]
+            read += [n for n in extra if n not in inner and n not in params]
+        names = tuple(read)
+        held = {n: self.held[n] for n in names if n in self.held} if self.held else {}
         lie = tuple([(names.index(n), n in held) for n in names])
-        number = self.kinds[draft.node.output.name].number
-        kind = number, choice.kernel.name, choice.reads, choice.writes, lie
+        known = self.kinds[node.output.name]
+        kind = known.number, choice.kernel.name, choice.reads, choice.writes, lie
 
         def alone() -> Selection:
-            return task_alone(draft, choice, held, self.params, self.known.core)
+            every = replace(draft, candidates=known.candidates)
+            return task_alone(every, choice, held, params, self.known.core)
 
         done = self._append(kind, alone, names, (draft.output, *draft.node.outputs[1:]))
         if done:

@@ -225,8 +225,9 @@ class Lean:
         low, runs = self._ways()
         found = self._within(runs, low)
         if found > low:  # outputs that slide stand in each other's way: all that may help, then
+            floor = min(r.least for r in runs if r.start == 0)  # every way begins with one of them
             for start in range(len(self.calls)):
-                runs += self.grow(start, 0, found - 1)
+                runs += self.grow(start, floor, found - 1)
             found = self._within(sorted(runs, key=_place), low)
         return found
 
