@@ -16,7 +16,7 @@ Not here: cycles and more rows an execution, which only matter once bytes are we
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd, inf
 
@@ -222,17 +222,21 @@ class Lean:
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
-        low, runs = self._ways()
+        best, runs = self._ways()
+        low = int(best[-1])
         found = self._within(runs, low)
-        if found > low:  # outputs that slide stand in each other's way: all that may help, then
-            floor = min(r.least for r in runs if r.start == 0)  # every way begins with one of them
-            for start in range(len(self.calls)):
-                runs += self.grow(start, floor, found - 1)
+        if (
+            found > low
+        ):  # outputs that slide stand in each other's way: loops in place of these, too
+            for start, before in enumerate(best[:-1]):
+                if before < found:
+                    runs += self.grow(start, low, found - 1, sliding=True)
             found = self._within(sorted(runs, key=_place), low)
         return found
 
-    def _ways(self) -> tuple[int, list[Found]]:
-        """The fewest bytes but for room, and runs within which there is a way of that."""
+    def _ways(self) -> tuple[list[float], list[Found]]:
+        """The fewest bytes up to each place but for room, and runs within which there is a way to
+        the end of so few."""
         count = len(self.calls)
         after = [0] * (count + 1)
         for i in reversed(range(count)):
@@ -248,7 +252,7 @@ class Lean:
                 best[run.stop] = min(best[run.stop], way)
                 limit = min(limit, max(way, after[run.stop]))
             runs += loops
-        return int(best[count]), sorted(runs, key=_place)
+        return best, sorted(runs, key=_place)
 
     def _within(self, runs: Sequence[Found], low: int) -> int:
         """The fewest bytes, `low` at least, within which there is a way through `runs`."""
@@ -287,15 +291,20 @@ class Lean:
 
     # Loops ------------------------------------------------------------------------------------
 
-    def grow(self, start: int, floor: float, limit: float) -> Iterator[Found]:
+    def grow(
+        self, start: int, floor: float, limit: float, *, sliding: bool = False
+    ) -> Iterator[Found]:
         """Loops from a part on that need `limit` bytes at most and less than the calls which they
-        stand for, where those need more than `floor`."""
-        loop, plain, before = _Loop(self, start), 0, self.alive[start]
+        stand for, where those need more than `floor`; `sliding`: where their outputs do not run
+        over their inputs."""
+        loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
             if loop.most + max(loop.lines, before + loop.closed + loop.carry) > limit:
                 break  # longer ones hold that, too: an output shares no more than itself
-            plain = max(plain, self.calls[loop.stop - 1].least)
-            if plain > floor:
+            call = self.calls[loop.stop - 1]
+            plain = max(plain, call.least)
+            hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
+            if hard > floor:
                 within = min(limit, plain - 1)
                 found = loop.found(within)
                 if found is not None and found.least <= within:
@@ -340,13 +349,17 @@ class Lead:
         step, rest = divmod(writer.period, reader.period) if self.order else (1, 0)
         beyond = (reader.count - 1) * self.taken - self.pad > self.inp[0]
         if rest or beyond or self.pad < 0:
-            return max(self.at(k, (k + 1) * self.made) for k in range(writer.count))
-        since = writer.phase - reader.phase
+            return self._largest(range(writer.count))
+        since = writer.phase - reader.phase if self.order else 0
         begun = since // reader.period + 1 if self.order > 0 else -(-since // reader.period)
         last = min(writer.count - 1, (reader.count - 1 - begun) // step)
         leaves = -(-(-(-self.pad // self.taken) - begun) // step)
-        bends = 0, leaves - 1, leaves, writer.count - 2, last
-        return max((self.at(k, (k + 1) * self.made) for k in bends if 0 <= k <= last), default=0)
+        full = self.out[0] // self.made
+        bends = 0, leaves - 1, leaves, full - 1, full, last
+        return self._largest([k for k in bends if 0 <= k <= last])
+
+    def _largest(self, executions: Iterable[int]) -> int:
+        return max([self.at(k, (k + 1) * self.made) for k in executions], default=0)
 
 
 class _Loop:
@@ -419,7 +432,9 @@ class _Loop:
         if not self.rates:
             return 1
         first, mine = self.net.layers[self.start].rows, layer.rows
-        return max(round(first / mine), 1) if first >= mine else round(mine / first) == 1
+        if first >= mine:
+            return max(round(first / mine), 1)
+        return 1 if round(mine / first) == 1 else 0
 
     def _ring(self, m: int, i: int, link: Link, slot: tuple[int, int, int]) -> None:
         maker, map = self.net.layers[self.start + i], self.net.maps[m]
