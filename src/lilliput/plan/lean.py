@@ -163,6 +163,7 @@ class Lean:
 
     alive[i] : bytes of maps that hold something before part i and still in it
     made[i], dying[i] : maps that part i makes, and that it is the last to touch
+    limit : bytes within which there is a way but for room: loops that need more are of no use
     """
 
     def __init__(self, net: Net, *, fast: bool = False):
@@ -174,6 +175,7 @@ class Lean:
         self.dying: list[list[int]] = [[] for _ in range(count)]
         self.alive = self._alive(count)
         self.calls = [self._call(i) for i in range(count)]
+        self.limit: float = max((r.least for r in self.calls), default=0)
 
     def _alive(self, count: int) -> list[int]:
         changes = [0] * (count + 1)
@@ -222,37 +224,37 @@ class Lean:
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
-        best, runs = self._ways()
-        low = int(best[-1])
+        low, runs = self._ways()
         found = self._within(runs, low)
         if (
             found > low
         ):  # outputs that slide stand in each other's way: loops in place of these, too
-            for start, before in enumerate(best[:-1]):
-                if before < found:
-                    runs += self.grow(start, low, found - 1, sliding=True)
+            self.limit = found - 1
+            for start in range(len(self.calls)):
+                runs += self.grow(start, low, sliding=True)
             found = self._within(sorted(runs, key=_place), low)
         return found
 
-    def _ways(self) -> tuple[list[float], list[Found]]:
-        """The fewest bytes up to each place but for room, and runs within which there is a way to
-        the end of so few."""
+    def _ways(self) -> tuple[int, list[Found]]:
+        """The fewest bytes but for room, and runs within which there is a way of so few."""
         count = len(self.calls)
         after = [0] * (count + 1)
         for i in reversed(range(count)):
             after[i] = max(after[i + 1], self.calls[i].least)
         best: list[float] = [inf] * (count + 1)
-        best[0], limit = 0, after[0]
-        runs = list(self.calls)
+        best[0] = 0
+        runs: list[Found] = []
         for start, call in enumerate(self.calls):
-            hard = best[start] < min(limit, after[start])
-            loops = list(self.grow(start, best[start], limit)) if hard else []
-            for run in (call, *loops):
+            runs.append(call)
+            best[start + 1] = min(best[start + 1], max(best[start], call.least))
+            if best[start] >= min(self.limit, after[start]):
+                continue
+            for run in self.grow(start, best[start]):
                 way = max(best[start], run.least)
                 best[run.stop] = min(best[run.stop], way)
-                limit = min(limit, max(way, after[run.stop]))
-            runs += loops
-        return best, sorted(runs, key=_place)
+                self.limit = min(self.limit, max(way, after[run.stop]))
+                runs.append(run)
+        return int(best[-1]), sorted(runs, key=_place)
 
     def _within(self, runs: Sequence[Found], low: int) -> int:
         """The fewest bytes, `low` at least, within which there is a way through `runs`."""
@@ -291,21 +293,19 @@ class Lean:
 
     # Loops ------------------------------------------------------------------------------------
 
-    def grow(
-        self, start: int, floor: float, limit: float, *, sliding: bool = False
-    ) -> Iterator[Found]:
-        """Loops from a part on that need `limit` bytes at most and less than the calls which they
-        stand for, where those need more than `floor`; `sliding`: where their outputs do not run
+    def grow(self, start: int, floor: float, *, sliding: bool = False) -> Iterator[Found]:
+        """Loops from a part on, within the limit, that need less than the calls which they stand
+        for, where those need more than `floor` bytes; `sliding`: where their outputs do not run
         over their inputs."""
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            if loop.most + max(loop.lines, before + loop.closed + loop.carry) > limit:
+            if loop.most + max(loop.lines, before + loop.closed + loop.carry) > self.limit:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
             hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
             if hard > floor:
-                within = min(limit, plain - 1)
+                within = min(self.limit, plain - 1)
                 found = loop.found(within)
                 if found is not None and found.least <= within:
                     yield found
