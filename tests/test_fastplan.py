@@ -21,7 +21,7 @@ from lilliput.ir.types import s8
 from lilliput.ops.elementwise import Binary, add
 from lilliput.ops.shape import Concat, concat
 from lilliput.plan.build import PlanOptions, plan
-from lilliput.plan.fast import Known, peak, quick_parts, slow_parts
+from lilliput.plan.fast import Known, peak, quick_net, slow_parts
 from lilliput.plan.objective import Optimize
 from lilliput.plan.partition import Cutter
 from lilliput.plan.runs import Part
@@ -56,11 +56,11 @@ def test_known_parts_are_the_planners_parts(seed: int, streaming: bool) -> None:
     known = Known(CORE)
     for other in SEEDS:  # what others left behind does not matter
         peak(small(other), known, streaming=streaming)
-    quick = quick_parts(small(seed), "infer", known, streaming=streaming)
-    slow = slow_parts(module, "infer", CORE, streaming=streaming)
+    quick = quick_net(small(seed), "infer", known, streaming=streaming)
+    parts, maps = slow_parts(module, "infer", CORE, streaming=streaming)
     assert quick
-    assert list(map(facts, quick[0])) == list(map(facts, slow[0]))
-    assert list(quick[1].values()) == list(slow[1].values())
+    assert list(map(facts, quick.named()[0])) == list(map(facts, parts))
+    assert quick.maps == list(maps.values())
 
 
 @pytest.mark.parametrize("mode", MODES.values())
@@ -108,8 +108,7 @@ def test_moved_data_and_states_are_left_to_the_planner(
 ) -> None:
     module = make()
     assert any(
-        quick_parts(module, name, Known(CORE), streaming=streaming) is None
-        for name in module.graphs
+        quick_net(module, name, Known(CORE), streaming=streaming) is None for name in module.graphs
     )
     assert peak(module, Known(CORE), streaming=streaming) > 0
 

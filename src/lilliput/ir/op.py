@@ -183,6 +183,8 @@ class Layout(Enum):
     ROWS = "rows"
     PLANES = "planes"
 
+    __hash__ = object.__hash__  # of Enum it is slow, and kinds of layers are looked up by it
+
 
 EITHER = (Layout.ROWS, Layout.PLANES)
 

@@ -33,6 +33,8 @@ class DType(Enum):
     S64 = "s64"
     BOOL = "bool"
 
+    __hash__ = object.__hash__  # of Enum it is slow, and kinds of layers are looked up by it
+
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy type that holds one element (S4 is held in int8, one element a byte)."""

@@ -94,8 +94,9 @@ def multipliers(node: Node) -> tuple[list[int], list[int]]:
         product = float(np.float32(x.scale) * np.float32(w.quant.scale[0]))
         pairs = [quantize_multiplier(product / y.scale)] * count
     else:
-        scales = w.quant.scale * (count if w.quant.is_per_tensor else 1)
-        pairs = [quantize_multiplier(x.scale * s / y.scale) for s in scales]
+        x_scale, y_scale = x.scale, y.scale
+        pairs = [quantize_multiplier(x_scale * s / y_scale) for s in w.quant.scale]
+        pairs *= count if w.quant.is_per_tensor else 1
     if acc_type(node) is DType.S64:
         largest = max(s for _, s in pairs)
         check(

@@ -28,6 +28,8 @@ class Rounding(Enum):
     SINGLE = "single"
     EVEN = "even"
 
+    __hash__ = object.__hash__  # of Enum it is slow, and kinds of layers are looked up by it
+
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """`real` as (mult, shift): real = mult / 2^31 * 2^shift, mult in [2^30, 2^31) or 0.

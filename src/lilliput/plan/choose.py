@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
 
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import EITHER, Kernel, Layout
@@ -40,7 +42,7 @@ class Draft:
     first: Value | None
     free: tuple[Value, ...]
 
-    @property
+    @cached_property
     def output(self) -> Value:
         return self.fused[-1].output if self.fused else self.node.output
 
@@ -68,15 +70,14 @@ def choose(
     convert : predicted cycles of changing the layout of a value
     """
     programme = _Programme(_users(drafts), convert)
-    for draft in drafts:
-        layouts = EITHER if draft.output.name in planar else (Layout.ROWS,)
-        programme.best[draft.output.name] = {
-            layout: min(
-                (programme.cost(draft, c) for c in _writing(draft, layout)), default=float("inf")
-            )
-            for layout in layouts
-        }
-    return [programme.settle(draft) for draft in reversed(drafts)][::-1]
+    weighed = [
+        programme.weigh(draft, EITHER if draft.output.name in planar else _ROWS) for draft in drafts
+    ]
+    pairs = zip(reversed(drafts), reversed(weighed), strict=True)
+    return [programme.settle(draft, costs) for draft, costs in pairs][::-1]
+
+
+_ROWS = (Layout.ROWS,)
 
 
 def _users(drafts: Sequence[Draft]) -> dict[str, int]:
@@ -87,13 +88,18 @@ def _users(drafts: Sequence[Draft]) -> dict[str, int]:
     return count
 
 
-def _writing(draft: Draft, layout: Layout) -> list[Candidate]:
-    return [c for c in draft.candidates if layout in c.kernel.writes]
-
-
 def _rank(cost: float, layout: Layout) -> tuple[float, bool]:
     """Rows where both cost the same."""
     return cost, layout is not Layout.ROWS
+
+
+_Feed = tuple[float, bool, bool, Layout, Layout]
+"""A way to read a first operand, better ones first: (cost, whether it is converted, whether it is
+read in another layout than rows, layout read, layout made)."""
+_NOTHING: _Feed = (0.0, False, False, Layout.ROWS, Layout.ROWS)
+
+Costs = Sequence[tuple[float, Candidate, _Feed]]
+"""What each candidate costs with everything before it, and how its first operand is read."""
 
 
 @dataclass
@@ -105,43 +111,66 @@ class _Programme:
     best: dict[str, Table] = field(default_factory=dict[str, Table])
     fixed: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
-    def share(self, value: Value) -> Table:
-        """One reader's part of the cost of an operand."""
-        made = self.best.get(value.name, {Layout.ROWS: 0.0})
-        return {layout: cost / self.users[value.name] for layout, cost in made.items()}
+    def table(self, value: Value) -> Table:
+        return self.best.get(value.name, _GIVEN)
 
-    def read(self, draft: Draft, kernel: Kernel) -> tuple[float, Layout, Layout]:
-        """(cost, layout read, layout made) of the cheapest way to feed the first operand."""
-        if draft.first is None:
-            return 0.0, Layout.ROWS, Layout.ROWS
-        convert = self.convert(draft.first)
-        return min(
+    def feeds(self, value: Value) -> list[_Feed]:
+        """Every way to read a first operand; of its cost one reader pays its part."""
+        convert, users = self.convert(value), self.users[value.name]
+        return [
             (
-                (cost + (convert if made is not wanted else 0.0), wanted, made)
-                for wanted in kernel.reads
-                for made, cost in self.share(draft.first).items()
-            ),
-            key=lambda option: (option[0], option[1] is not option[2], *_rank(0.0, option[1])),
-        )
+                cost / users + (0.0 if made is wanted else convert),
+                made is not wanted,
+                wanted is not Layout.ROWS,
+                wanted,
+                made,
+            )
+            for made, cost in self.table(value).items()
+            for wanted in EITHER
+        ]
 
-    def cost(self, draft: Draft, candidate: Candidate) -> float:
-        free = sum(min(self.share(v).values()) for v in draft.free)
-        return candidate.cycles + self.read(draft, candidate.kernel)[0] + free
+    def weigh(self, draft: Draft, layouts: Sequence[Layout]) -> Costs:
+        """What each candidate costs; what is the best in each of `layouts` is noted."""
+        free = 0.0
+        for v in draft.free:
+            free += min(self.table(v).values()) / self.users[v.name]
+        feeds = self.feeds(draft.first) if draft.first is not None else []
+        best = dict.fromkeys(layouts, inf)
+        costs: list[tuple[float, Candidate, _Feed]] = []
+        for candidate in draft.candidates:
+            kernel = candidate.kernel
+            feed = min([f for f in feeds if f[3] in kernel.reads]) if feeds else _NOTHING
+            cost = candidate.cycles + feed[0] + free
+            costs.append((cost, candidate, feed))
+            for layout in kernel.writes:
+                if layout in best and cost < best[layout]:
+                    best[layout] = cost
+        self.best[draft.output.name] = best
+        return costs
 
     def fix(self, value: Value, preferred: Layout | None = None) -> Layout:
         """The layout of a value: what an earlier reader wanted, else `preferred`, else the
         cheapest."""
-        table = self.best.get(value.name, {Layout.ROWS: 0.0})
-        cheapest = min(table, key=lambda layout: _rank(table[layout], layout))
-        return self.fixed.setdefault(value.name, preferred or cheapest)
+        if value.name not in self.fixed:
+            table = self.table(value)
+            cheapest = preferred or min(table, key=lambda layout: _rank(table[layout], layout))
+            self.fixed[value.name] = cheapest
+        return self.fixed[value.name]
 
-    def settle(self, draft: Draft) -> Choice:
+    def settle(self, draft: Draft, costs: Costs) -> Choice:
         """The draft's choice, given what its readers have fixed; fixes its first operand's layout
         (operands that are free are read in any)."""
         writes = self.fix(draft.output)
-        chosen = min(_writing(draft, writes), key=lambda c: self.cost(draft, c))
-        _, reads, made = self.read(draft, chosen.kernel)
+        _, chosen, feed = min([c for c in costs if writes in c[1].kernel.writes], key=_cost)
+        *_, reads, made = feed
         if draft.first is not None:
             made = self.fix(draft.first, made)
             reads = made if made in chosen.kernel.reads else reads
         return Choice(chosen.kernel, reads, writes)
+
+
+_GIVEN: Table = {Layout.ROWS: 0.0}
+
+
+def _cost(weighed: tuple[float, Candidate, _Feed]) -> float:
+    return weighed[0]

@@ -112,13 +112,14 @@ class Drafter:
         item = Movement(node) if node.op.view or is_movement(node) else self._draft(node)
         if item is not None:
             self.items.append(item)
-            self.ready |= {item.output.name, *(v.name for v in node.outputs)}
+            self.ready.add(item.output.name)
+            self.ready.update([v.name for v in node.outputs])
 
     def _draft(self, node: Node) -> Draft | None:
         kernels = self.kernels(node)
         if not kernels:
             return None
-        chain = self._epilogue(node) if all(_stores(k) for k in kernels) else []
+        chain = self._epilogue(node) if all(map(_stores, kernels)) else []
         self.fused.update(n.output.name for n in chain)
         candidates = self.candidates(kernels, node, chain)
         made = {n.output.name for n in (node, *chain)}

@@ -16,7 +16,7 @@ for cycles that `--optimize ram` makes.  Networks with states, several entries o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -30,13 +30,33 @@ from lilliput.ops.shape import copy
 from lilliput.plan.choose import Candidate, Choice, Draft, choose
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, Drafter, Movement, planar_values
-from lilliput.plan.group import Member, Read
 from lilliput.plan.layout import Job, Storage, lay_out
+from lilliput.plan.lean import Layer, Lean, Net
 from lilliput.plan.objective import Prices
 from lilliput.plan.partition import Cutter
 from lilliput.plan.parts import Parts
-from lilliput.plan.runs import Loops, Map, Part
+from lilliput.plan.runs import Map, Part
 from lilliput.plan.select import Selection, Task, conversion_alone, select, task_alone, zeros
+
+
+@dataclass(eq=False)
+class _Kind:
+    """What is known of a kind of draft: its candidates, of those the fastest of each pair of
+    layouts, and the one that is chosen where all is held in rows, once somebody wanted that."""
+
+    number: int
+    candidates: tuple[Candidate, ...]
+    leading: tuple[Candidate, ...]
+    alone: Choice | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What is known of a kind of part, and the rows that it makes: (rows, bytes of one) of each
+    result."""
+
+    layer: Layer
+    results: tuple[tuple[int, int], ...]
 
 
 @dataclass(eq=False)
@@ -44,23 +64,19 @@ class Known:
     """What was found out about the layers of networks so far, on one core; a search keeps one.
 
     kinds : all that the facts of a node depend on -> its number; scales and weights are no part
+    parts : None where a kind takes several tasks
     """
 
     core: str
     kinds: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
-    kernels: dict[Hashable, list[Kernel]] = field(default_factory=dict[Hashable, list[Kernel]])
-    candidates: dict[Hashable, tuple[Candidate, ...]] = field(
-        default_factory=dict[Hashable, tuple[Candidate, ...]]
-    )
-    parts: dict[Hashable, tuple[Part, tuple[str, ...]]] = field(
-        default_factory=dict[Hashable, tuple[Part, tuple[str, ...]]]
-    )
+    kernels: dict[int, list[Kernel]] = field(default_factory=dict[int, list[Kernel]])
+    drafts: dict[Hashable, _Kind] = field(default_factory=dict[Hashable, _Kind])
+    parts: dict[Hashable, _Made | None] = field(default_factory=dict[Hashable, "_Made | None"])
     converting: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
-    loops: Loops = field(default_factory=Loops)
 
     def kind(self, node: Node, params: Container[str]) -> int:
-        inputs = tuple((v.type.shape, v.type.dtype, v.name in params) for v in node.inputs)
-        outputs = tuple((v.type.shape, v.type.dtype) for v in node.outputs)
+        inputs = tuple([(v.type.shape, v.type.dtype, v.name in params) for v in node.inputs])
+        outputs = tuple([(v.type.shape, v.type.dtype) for v in node.outputs])
         facts = node.op.name, node.attrs, inputs, outputs
         return self.kinds.setdefault(facts, len(self.kinds))
 
@@ -77,19 +93,21 @@ def peak(module: Module, known: Known, *, streaming: bool) -> int:
 
 
 def _peak(module: Module, entry: str, known: Known, streaming: bool) -> int:
-    parts, maps = quick_parts(module, entry, known, streaming=streaming) or slow_parts(
-        module, entry, known.core, streaming=streaming
-    )
+    net = quick_net(module, entry, known, streaming=streaming)
+    if net is not None and not streaming:
+        return Lean(net, fast=True).layered()
+    if net is not None and net.closed:
+        return Lean(net).least()
+    parts, maps = net.named() if net else slow_parts(module, entry, known.core, streaming=streaming)
     if streaming:
-        return Cutter(parts, maps, known.loops).lean
+        return Cutter(parts, maps).lean
     fastest = [replace(part, ways=part.ways[-1:]) for part in parts]
     return Cutter(fastest, maps).layered
 
 
-Pieces = tuple[Sequence[Part], Mapping[str, Map]]
-
-
-def slow_parts(module: Module, entry: str, core: str, *, streaming: bool) -> Pieces:
+def slow_parts(
+    module: Module, entry: str, core: str, *, streaming: bool
+) -> tuple[Sequence[Part], Mapping[str, Map]]:
     """The parts and maps of an entry as the planner has them."""
     shapes = {n: zeros(p.value) if p.data is None else p for n, p in module.params.items()}
     module = replace(module, params=shapes)
@@ -113,8 +131,9 @@ def _prices(graph: Graph, streaming: bool) -> Prices:
     return Prices(rows=frozenset(names), scratch=dict.fromkeys(names, 0.0))
 
 
-def quick_parts(module: Module, entry: str, known: Known, *, streaming: bool) -> Pieces | None:
-    """The same from what is known of layers; None where data is moved, or there are states."""
+def quick_net(module: Module, entry: str, known: Known, *, streaming: bool) -> Net | None:
+    """The same from what is known of layers; None where data is moved, a layer takes several tasks,
+    or there are states."""
     if module.states:
         return None
     graph = module.graphs[entry]
@@ -127,20 +146,17 @@ def quick_parts(module: Module, entry: str, known: Known, *, streaming: bool) ->
     moved = (i.node for i in drafter.items if isinstance(i, Movement))
     if any(not n.op.view or n.inputs[0].name in module.params for n in moved):
         return None
-    computing = [d for d in drafter.items if isinstance(d, Draft)]
-    planar = frozenset[str]() if streaming else planar_values(drafter.items, keep)
-    choices = iter(choose([_leading(d) for d in computing], planar, drafter.convert))
+    choices = iter(drafter.choices(keep))
     work = _Row(module.params, drafter)
-    for i, value in enumerate(module.inputs(entry)):
-        work.make(value, f"in{i}", -1)
+    for value in module.inputs(entry):
+        rows = value.type.frame[0]
+        work.make(value.name, (rows, -(-value.type.nbytes // rows)), -1)
     for item in drafter.items:
         if isinstance(item, Movement):
             work.roots[item.output.name] = work.roots[item.node.inputs[0].name]
-        else:
-            work.add(item, next(choices))
-    for value in module.outputs(entry):
-        work.last[work.roots[value.name]] = len(work.parts)
-    return work.parts, work.maps()
+        elif not work.add(item, next(choices)):
+            return None
+    return work.net(module.outputs(entry))
 
 
 # Layers -----------------------------------------------------------------------------------
@@ -151,6 +167,9 @@ class _Remembering(Drafter):
 
     Kernels that take weights by a proof take these: for trained weights the proofs nearly always
     hold, and a search has none yet.
+
+    kinds : draft -> what is known of its kind, by the name of what its anchor makes; only its
+        leading candidates are in the draft
     """
 
     def __init__(
@@ -162,17 +181,12 @@ class _Remembering(Drafter):
         prices: Prices,
     ):
         super().__init__(graph, dict(params), keep, known.core, frozenset(), prices)
-        self.known, self.kinds = known, dict[str, int]()
-
-    def kind(self, node: Node) -> int:
-        """The number of a node's kind, by the name of what it makes."""
-        name = node.output.name
-        if name not in self.kinds:
-            self.kinds[name] = self.known.kind(node, self.params)
-        return self.kinds[name]
+        self.known, self.lean = known, bool(prices.scratch)
+        self.kinds = dict[str, _Kind]()
 
     def kernels(self, node: Node) -> list[Kernel]:
-        kind = self.kind(node)
+        kind = self.known.kind(node, self.params)
+        self.last = kind
         if kind not in self.known.kernels:
             held = {v.name: v for v in node.inputs if v.name in self.params}
             self.params = {**self.params, **{n: zeros(v) for n, v in held.items()}}
@@ -182,11 +196,26 @@ class _Remembering(Drafter):
     def candidates(
         self, kernels: Sequence[Kernel], node: Node, chain: Sequence[Node]
     ) -> tuple[Candidate, ...]:
-        lean = bool(self.prices.scratch)
-        kind = lean, *map(self.kind, (node, *chain))
-        if kind not in self.known.candidates:
-            self.known.candidates[kind] = super().candidates(kernels, node, chain)
-        return self.known.candidates[kind]
+        known = self.known
+        key = self.lean, self.last, *[known.kind(n, self.params) for n in chain]
+        if key not in known.drafts:
+            found = super().candidates(kernels, node, chain)
+            known.drafts[key] = _Kind(len(known.drafts), found, _leading(found))
+        self.kinds[node.output.name] = known.drafts[key]
+        return known.drafts[key].leading
+
+    def choices(self, keep: frozenset[str]) -> list[Choice]:
+        """As `select` has it; where all is held in rows, no choice depends on others."""
+        drafts = [d for d in self.items if isinstance(d, Draft)]
+        if not self.lean:
+            return choose(drafts, planar_values(self.items, keep), self.convert)
+        found: list[Choice] = []
+        for draft in drafts:
+            kind = self.kinds[draft.node.output.name]
+            if kind.alone is None:
+                (kind.alone,) = choose((draft,), frozenset(), self.convert)
+            found.append(kind.alone)
+        return found
 
     def convert(self, value: Value) -> float:
         """Predicted cycles of changing the layout of a value."""
@@ -197,58 +226,72 @@ class _Remembering(Drafter):
         return self.known.converting[kind]
 
 
-def _leading(draft: Draft) -> Draft:
-    """With the fastest of the candidates that read and write alike alone."""
+def _leading(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The fastest of those that read and write alike."""
     best: dict[Hashable, Candidate] = {}
-    for c in draft.candidates:
+    for c in candidates:
         ends = c.kernel.reads, c.kernel.writes
         if ends not in best or c.cycles < best[ends].cycles:
             best[ends] = c
-    return replace(draft, candidates=tuple(best.values()))
+    return tuple(best.values())
 
 
 class _Row:
-    """The parts of a network; maps are named by who makes them, so that loops of networks which
-    are partly alike are alike.
+    """Builds a net of known layers.
 
-    roots : value -> the map in which it lies
-    maps : map -> the value it is made as, its first and its last part
+    roots : value -> the number of the map in which it lies
+    maps : (rows, bytes of one) of each; first, last : parts that make it, and read it at last
     held : values that lie in planes; converted : the same values in another layout
     """
 
     def __init__(self, params: Mapping[str, Param], drafter: _Remembering):
-        self.params, self.known, self.kind = params, drafter.known, drafter.kind
-        self.parts: list[Part] = []
-        self.roots: dict[str, str] = {}
-        self.made: dict[str, tuple[Value, int]] = {}
-        self.last: dict[str, int] = {}
+        self.params, self.known, self.kinds = params, drafter.known, drafter.kinds
+        self.layers: list[Layer] = []
+        self.touches: list[tuple[int, ...]] = []
+        self.roots: dict[str, int] = {}
+        self.maps: list[tuple[int, int]] = []
+        self.first: list[int] = []
+        self.last: list[int] = []
+        self.planar: set[int] = set()
         self.held: dict[str, Layout] = {}
         self.converted: dict[tuple[str, Layout], Value] = {}
 
-    def make(self, value: Value, root: str, at: int) -> None:
-        self.roots[value.name], self.made[root], self.last[root] = root, (value, at), at
+    def make(self, name: str, rows: tuple[int, int], at: int) -> None:
+        self.roots[name] = len(self.maps)
+        self.maps.append(rows)
+        self.first.append(at)
+        self.last.append(at)
 
-    def maps(self) -> dict[str, Map]:
-        found: dict[str, Map] = {}
-        for root, (value, at) in self.made.items():
-            rows = value.type.frame[0]
-            planar = value.name in self.held
-            found[root] = Map(rows, -(-value.type.nbytes // rows), at, self.last[root], planar)
-        return found
+    def net(self, outputs: Iterable[Value]) -> Net:
+        for value in outputs:
+            self.last[self.roots[value.name]] = len(self.layers)
+        lies = zip(self.maps, self.first, self.last, strict=True)
+        maps = [
+            Map(rows, row, first, last, m in self.planar)
+            for m, ((rows, row), first, last) in enumerate(lies)
+        ]
+        return Net(self.layers, self.touches, maps)
 
-    def add(self, draft: Draft, choice: Choice) -> None:
+    def add(self, draft: Draft, choice: Choice) -> bool:
+        """Whether a draft is one task."""
         first = draft.first
-        if first is not None and first.name not in self.params:
-            if self.held.get(first.name, Layout.ROWS) is not choice.reads:
-                first = self._convert(first, choice.reads)
+        if (
+            first is not None
+            and first.name not in self.params
+            and self._lie(first) is not choice.reads
+        ):
+            first = self._convert(first, choice.reads)
             node = draft.node.with_inputs((first, *draft.node.inputs[1:]))
             draft = replace(draft, node=node, first=first)
-        self._task(draft, choice)
+        return self._task(draft, choice)
+
+    def _lie(self, value: Value) -> Layout:
+        return self.held.get(value.name, Layout.ROWS)
 
     def _convert(self, value: Value, layout: Layout) -> Value:
         """`value` in another layout, which a part of its own makes once."""
         if (value.name, layout) not in self.converted:
-            held = self.held.get(value.name, Layout.ROWS)
+            held = self._lie(value)
             made = replace(value, name=f"{value.name}/{layout.value}")
             kind = value.type.shape, value.type.dtype, held, layout
 
@@ -256,26 +299,36 @@ class _Row:
                 return conversion_alone(value, held, layout, self.known.core)
 
             self._append(kind, alone, (value.name,), (made,))
-            if layout is not Layout.ROWS:
-                self.held[made.name] = layout
+            self._hold(made, layout)
             self.converted[value.name, layout] = made
         return self.converted[value.name, layout]
 
-    def _task(self, draft: Draft, choice: Choice) -> None:
-        nodes = draft.node, *draft.fused
-        inner = {v.name for n in nodes for v in n.outputs}
-        read = (v.name for n in nodes for v in n.inputs if v.name not in inner)
-        names = tuple(n for n in read if n not in self.params)
-        held = {n: self.held[n] for n in names if n in self.held}
-        lie = tuple((names.index(n), n in held) for n in names)
-        kind = tuple(map(self.kind, nodes)), choice, lie
+    def _hold(self, value: Value, layout: Layout) -> None:
+        if layout is not Layout.ROWS:
+            self.held[value.name] = layout
+            self.planar.add(self.roots[value.name])
+
+    def _task(self, draft: Draft, choice: Choice) -> bool:
+        params, node = self.params, draft.node
+        read = [v.name for v in node.inputs if v.name not in params]
+        if draft.fused:
+            inner = {v.name for n in (node, *draft.fused) for v in n.outputs}
+            extra = [v.name for n in draft.fused for v in n.inputs]
+            read += [n for n in extra if n not in inner and n not in params]
+        names = tuple(read)
+        held = {n: self.held[n] for n in names if n in self.held} if self.held else {}
+        lie = tuple([(names.index(n), n in held) for n in names])
+        known = self.kinds[node.output.name]
+        kind = known.number, choice.kernel.name, choice.reads, choice.writes, lie
 
         def alone() -> Selection:
-            return task_alone(draft, choice, held, self.params, self.known.core)
+            every = replace(draft, candidates=known.candidates)
+            return task_alone(every, choice, held, params, self.known.core)
 
-        self._append(kind, alone, names, (draft.output, *draft.node.outputs[1:]))
-        if choice.writes is not Layout.ROWS:
-            self.held[draft.output.name] = choice.writes
+        done = self._append(kind, alone, names, (draft.output, *draft.node.outputs[1:]))
+        if done:
+            self._hold(draft.output, choice.writes)
+        return done
 
     def _append(
         self,
@@ -283,27 +336,34 @@ class _Row:
         alone: Callable[[], Selection],
         reads: tuple[str, ...],
         makes: tuple[Value, ...],
-    ) -> None:
-        """A part of a kind; `alone` makes it in a network of its own, where it is the first."""
-        at = len(self.parts)
+    ) -> bool:
+        """A part of a kind; `alone` makes it in a network of its own."""
         if kind not in self.known.parts:
             with np.errstate(all="ignore"):  # as in `build.plan`
                 selection = alone()
-            job = Job(cast(Task, selection.items[-1]))
-            view = Parts(Module({}, {}), "", Storage(), selection, self.known.core)
-            self.known.parts[kind] = view.part(job), (*reads, makes[0].name)
-        part, before = self.known.parts[kind]
-        for i, value in enumerate(makes):
-            self.make(value, f"{at}.{i}" if i else str(at), at)
-        roots = [self.roots[name] for name in reads]
-        self.last.update((root, at) for root in roots)
-        self.parts.append(_renamed(part, dict(zip(before, (*roots, str(at)), strict=True))))
+            self.known.parts[kind] = _part_alone(selection, reads, makes, self.known.core)
+        made = self.known.parts[kind]
+        if made is None:
+            return False
+        at = len(self.layers)
+        touched = [self.roots[name] for name in reads]
+        for root in touched:
+            self.last[root] = at
+        for value, rows in zip(makes, made.results, strict=True):
+            self.make(value.name, rows, at)
+        self.layers.append(made.layer)
+        self.touches.append((*touched, self.roots[makes[0].name]))
+        return True
 
 
-def _renamed(part: Part, names: Mapping[str, str]) -> Part:
-    near = {names[n]: distance for n, distance in part.near.items()}
-    member = part.member
-    if member is not None:
-        reads = tuple(Read(names[r.root], r.rule, r.lie) for r in member.reads)
-        member = Member("", reads, names[member.writes], member.rows, member.quantum, member.lie)
-    return Part(member, part.ways, part.call, part.carry, near)
+def _part_alone(
+    selection: Selection, reads: tuple[str, ...], makes: tuple[Value, ...], core: str
+) -> _Made | None:
+    """The only task of a selection as a part; None where there are several."""
+    if len(selection.items) > 1:
+        return None
+    job = Job(cast(Task, selection.items[0]))
+    part = Parts(Module({}, {}), "", Storage(), selection, core).part(job)
+    frames = [(v.type.frame[0], v.type.nbytes) for v in makes]
+    results = tuple([(rows, -(-nbytes // rows)) for rows, nbytes in frames])
+    return _Made(Layer.of(part, (*reads, makes[0].name)), results)

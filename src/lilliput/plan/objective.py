@@ -118,7 +118,7 @@ def best_plan(
         search.least_flash() if optimize is Optimize.SIZE else search.flash_within(budget.flash)
     )
     program, room = make(prices), budget.ram - STACK_ROOM
-    return program if search.ram(program) <= room else search.within(prices, room)
+    return program if search.ram(program) <= room else search.fitting(prices, room)
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,17 @@ class _Search:
             else:
                 best = program
         return best
+
+    def fitting(self, prices: Prices, room: float) -> Program:
+        """As `within`; where even the smallest is too large, with all planes given up at once, too:
+        that it lies badly may be because of planes elsewhere than where the arena is fullest."""
+        best = self.within(prices, room)
+        planar = frozenset(c.output.root for c in _calls_of(best) if c.output.is_planar)
+        if self.ram(best) <= room or not planar:
+            return best
+        rows = frozenset(c.value.name for c in _calls_of(best)) | planar
+        program = self._streamed(replace(prices, rows=rows), room)
+        return min(best, program, key=lambda p: self._beyond(p, room))
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:
         """By what it is worse than another: bytes that are too many, then cycles."""

@@ -1,0 +1,526 @@
+"""The fewest bytes of a row of parts, in closed form: what `partition` searches for, in numbers.
+
+One idea: a loop that grows by a part changes in what that part adds.  Phases and rings follow from
+the part's windows and from what made its operands (`group`), a map that was read for the last time
+turns into its ring, and an output over a dying input leads by a function of the execution that is
+concave, so that its largest value is at an end or where it bends.  Nothing is simulated, and what
+`runs` finds for each loop by itself costs here a step from the loop of one part less.
+
+    call    a part alone; what its output may run over, the part says
+    loop    one row an execution, about; only where calls would need more than what is before them
+
+Covered are windows, shifts and reductions of whole strides; `Layer.of` says which parts are not.
+Not here: cycles and more rows an execution, which only matter once bytes are weighed.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import gcd, inf
+
+from lilliput.ir.region import AxisRule, Pointwise, Reduce, Shift, Whole, Window
+from lilliput.plan.frames import windowed
+from lilliput.plan.group import Lie, Member, Read, Slot, behind, first_unfinished, last_row, stride
+from lilliput.plan.runs import Map, Part
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """An operand that is read by rows; `operand` is its place among what the part touches.
+
+    last : the operand's row that the first execution has to wait for; behind : as in `group`
+    pad : rows before the one that its index, times the stride, points at; None = all are read
+    """
+
+    operand: int
+    stride: int
+    last: int
+    behind: int
+    pad: int | None
+    lie: Lie | None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A kind of part in numbers.
+
+    names : in `part`, of what it reads and of what it makes
+    links : None where it does not stream
+    closed : whether what is said here holds of all it reads
+    near : (operand, distance) as in `Part`
+    lean, fast : bytes of scratch of the leanest and of the fastest kernel
+    """
+
+    part: Part
+    names: tuple[str, ...]
+    links: tuple[Link, ...] | None
+    closed: bool
+    near: tuple[tuple[int, int], ...]
+    rows: int
+    quantum: int
+    count: int
+    reduces: bool
+    lie: Lie | None
+    lean: int
+    fast: int
+    carry: int
+
+    @staticmethod
+    def of(part: Part, names: tuple[str, ...]) -> Layer:
+        member = part.member
+        reads = member.reads if member else ()
+        closed = all(_closed(r.rule) for r in reads)
+        links: tuple[Link, ...] | None = None
+        if member and closed:
+            links = tuple(_link(names.index(r.root), r, member) for r in reads)
+        rows, quantum = (member.rows, member.quantum) if member else (1, 1)
+        return Layer(
+            part,
+            names,
+            links,
+            closed,
+            tuple((names.index(n), distance) for n, distance in part.near.items()),
+            rows,
+            quantum,
+            -(-rows // quantum),
+            any(isinstance(r.rule, Reduce) for r in reads),
+            member.lie if member else None,
+            part.ways[0].scratch,
+            part.ways[-1].scratch,
+            part.carry,
+        )
+
+
+def _closed(rule: AxisRule) -> bool:
+    inner = rule.inner if isinstance(rule, Reduce) else rule
+    return isinstance(inner, Window | Pointwise | Shift | Whole)
+
+
+def _link(operand: int, read: Read, member: Member) -> Link:
+    rule, inner = read.rule, windowed(read.rule)
+    if inner is None:
+        return Link(operand, 1, 0, 0, None, read.lie)
+    pad = inner.pad if isinstance(inner, Window) else inner.by if isinstance(inner, Shift) else 0
+    last = max(last_row(rule, member.quantum), 0)
+    return Link(operand, int(stride(rule)), last, behind(rule), pad, read.lie)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A call, or a loop: parts [start, stop), bytes with the leanest kernels, and of the output
+    that runs over an input: (input, distance, bytes shared); the largest map made and its bytes."""
+
+    start: int
+    stop: int
+    least: int
+    slide: tuple[int, int, int] | None
+    made: tuple[int, int]
+
+
+def _place(run: Found) -> tuple[int, int]:
+    return run.stop, run.start
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A row of layers, with the maps that each touches by number, in the order of its names.
+
+    maps : in order of making
+    """
+
+    layers: list[Layer]
+    touches: list[tuple[int, ...]]
+    maps: list[Map]
+
+    @property
+    def closed(self) -> bool:
+        """Whether closed forms hold of all layers."""
+        return all(layer.closed for layer in self.layers)
+
+    def named(self) -> tuple[list[Part], dict[str, Map]]:
+        """The same as parts, with maps by their number as a name."""
+        pairs = zip(self.layers, self.touches, strict=True)
+        parts = [
+            _renamed(x.part, dict(zip(x.names, map(str, touched), strict=True)))
+            for x, touched in pairs
+        ]
+        return parts, {str(m): map for m, map in enumerate(self.maps)}
+
+
+def _renamed(part: Part, names: Mapping[str, str]) -> Part:
+    near = {names[n]: distance for n, distance in part.near.items()}
+    member = part.member
+    if member is not None:
+        reads = tuple(replace(r, root=names[r.root]) for r in member.reads)
+        member = replace(member, name="", reads=reads, writes=names[member.writes])
+    return replace(part, member=member, near=near)
+
+
+class Lean:
+    """Finds the fewest bytes of a network.
+
+    alive[i] : bytes of maps that hold something before part i and still in it
+    made[i], dying[i] : maps that part i makes, and that it is the last to touch
+    limit : bytes within which there is a way but for room: loops that need more are of no use
+    """
+
+    def __init__(self, net: Net, *, fast: bool = False):
+        self.layers, self.touches, self.maps = net.layers, net.touches, net.maps
+        count = len(net.layers)
+        self.nbytes = [m.rows * m.row for m in net.maps]
+        self.scratch = [x.fast if fast else x.lean for x in net.layers]
+        self.made: list[list[int]] = [[] for _ in range(count)]
+        self.dying: list[list[int]] = [[] for _ in range(count)]
+        self.alive = self._alive(count)
+        self.calls = [self._call(i) for i in range(count)]
+        self.limit: float = max((r.least for r in self.calls), default=0)
+
+    def _alive(self, count: int) -> list[int]:
+        changes = [0] * (count + 1)
+        for m, map in enumerate(self.maps):
+            if map.first >= 0:
+                self.made[map.first].append(m)
+            if 0 <= map.last < count:
+                self.dying[map.last].append(m)
+            if map.last > map.first:
+                changes[max(map.first + 1, 0)] += self.nbytes[m]
+                changes[min(map.last, count - 1) + 1] -= self.nbytes[m]
+        alive, total = [0] * count, 0
+        for i in range(count):
+            total += changes[i]
+            alive[i] = total
+        return alive
+
+    def _call(self, i: int) -> Found:
+        layer, touches, nbytes = self.layers[i], self.touches[i], self.nbytes
+        made = self.made[i]
+        slide: tuple[int, int, int] | None = None
+        for out in made:
+            for operand, distance in layer.near:
+                inp = touches[operand]
+                if self.maps[inp].first < i == self.maps[inp].last:
+                    gain = self.gain(out, inp, distance)
+                    if slide is None or gain > slide[2]:
+                        slide = inp, distance, gain
+        base = self.alive[i] + sum(nbytes[m] for m in made) + layer.carry
+        least = base - (slide[2] if slide else 0) + self.scratch[i]
+        return Found(i, i + 1, least, slide, self.left(made, i + 1))
+
+    def gain(self, out: int, inp: int, distance: int) -> int:
+        """Bytes that an output shares with an input which begins `distance` behind it."""
+        a, b = self.nbytes[out], self.nbytes[inp]
+        return a + b - max(a, distance + b)
+
+    def left(self, made: Sequence[int], stop: int) -> tuple[int, int]:
+        lasting = [(self.nbytes[m], m) for m in made if self.maps[m].last >= stop]
+        most, map = max(lasting, default=(0, -1))
+        return map, most
+
+    def layered(self) -> int:
+        """The fewest bytes of calls alone."""
+        return self._within(self.calls, max((r.least for r in self.calls), default=0))
+
+    def least(self) -> int:
+        """The fewest bytes of calls and loops."""
+        low, runs = self._ways()
+        found = self._within(runs, low)
+        if (
+            found > low
+        ):  # outputs that slide stand in each other's way: loops in place of these, too
+            self.limit = found - 1
+            for start in range(len(self.calls)):
+                runs += self.grow(start, low, sliding=True)
+            found = self._within(sorted(runs, key=_place), low)
+        return found
+
+    def _ways(self) -> tuple[int, list[Found]]:
+        """The fewest bytes but for room, and runs within which there is a way of so few."""
+        count = len(self.calls)
+        after = [0] * (count + 1)
+        for i in reversed(range(count)):
+            after[i] = max(after[i + 1], self.calls[i].least)
+        best: list[float] = [inf] * (count + 1)
+        best[0] = 0
+        runs: list[Found] = []
+        for start, call in enumerate(self.calls):
+            runs.append(call)
+            best[start + 1] = min(best[start + 1], max(best[start], call.least))
+            if best[start] >= min(self.limit, after[start]):
+                continue
+            for run in self.grow(start, best[start]):
+                way = max(best[start], run.least)
+                best[run.stop] = min(best[run.stop], way)
+                self.limit = min(self.limit, max(way, after[run.stop]))
+                runs.append(run)
+        return int(best[-1]), sorted(runs, key=_place)
+
+    def _within(self, runs: Sequence[Found], low: int) -> int:
+        """The fewest bytes, `low` at least, within which there is a way through `runs`."""
+        if self._fits(runs, low):
+            return low
+        high = max(r.least + (r.slide[2] if r.slide else 0) for r in self.calls)
+        low += 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._fits(runs, middle):
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    def _fits(self, runs: Sequence[Found], limit: int) -> bool:
+        """Whether there is a way of runs within `limit`; room below maps as in `partition`."""
+        ways: list[dict[int, float]] = [{} for _ in range(len(self.calls) + 1)]
+        ways[0][-1] = inf
+        for run in runs:
+            if run.least > limit:
+                continue
+            map, nbytes = run.made
+            top, slide, at = limit - nbytes, run.slide, ways[run.stop]
+            for before, below in ways[run.start].items():
+                room: float = top
+                if slide is not None and run.least + slide[2] > limit:
+                    if slide[0] != before:
+                        below = limit - self.nbytes[slide[0]]
+                    room = min(below - slide[1], top)
+                    if room < 0:
+                        continue
+                if at.get(map, -1) < room:
+                    at[map] = room
+        return bool(ways[-1])
+
+    # Loops ------------------------------------------------------------------------------------
+
+    def grow(self, start: int, floor: float, *, sliding: bool = False) -> Iterator[Found]:
+        """Loops from a part on, within the limit, that need less than the calls which they stand
+        for, where those need more than `floor` bytes; `sliding`: where their outputs do not run
+        over their inputs."""
+        loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
+        while loop.stop < len(self.calls) and loop.add():
+            if loop.most + max(loop.lines, before + loop.closed + loop.carry) > self.limit:
+                break  # longer ones hold that, too: an output shares no more than itself
+            call = self.calls[loop.stop - 1]
+            plain = max(plain, call.least)
+            hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
+            if hard > floor:
+                within = min(self.limit, plain - 1)
+                found = loop.found(within)
+                if found is not None and found.least <= within:
+                    yield found
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how many bytes a writer may be ahead of what a reader still needs, at most.
+
+    order : how many places the writer stands behind the reader in the body of their loop
+    made : rows that an execution of the writer makes; taken : rows by which the reader's window
+        moves on with each of its executions, from `pad` rows before the first
+    out, inp : (rows, bytes of one) of what is written and of what is read
+    """
+
+    writer: Slot
+    reader: Slot
+    order: int
+    made: int
+    taken: int
+    pad: int
+    out: tuple[int, int]
+    inp: tuple[int, int]
+
+    def at(self, k: int, end: int) -> int:
+        """When the writer has executed k + 1 times, and `end` rows are there."""
+        later = first_unfinished(self.writer, self.reader, k, self.order)
+        if later >= self.reader.count:
+            return 0
+        first = min(max(later * self.taken - self.pad, 0), self.inp[0])
+        return min(end, self.out[0]) * self.out[1] - first * self.inp[1]
+
+    def most(self) -> int:
+        """Over all executions.
+
+        Where the reader's period divides the writer's, what is written and what is dead grow
+        evenly, the first until the map ends, the second from where the window leaves the padding:
+        the lead is concave, and largest at an end or at a bend.
+        """
+        writer, reader = self.writer, self.reader
+        step, rest = divmod(writer.period, reader.period) if self.order else (1, 0)
+        beyond = (reader.count - 1) * self.taken - self.pad > self.inp[0]
+        if rest or beyond or self.pad < 0:
+            return self._largest(range(writer.count))
+        since = writer.phase - reader.phase if self.order else 0
+        begun = since // reader.period + 1 if self.order > 0 else -(-since // reader.period)
+        last = min(writer.count - 1, (reader.count - 1 - begun) // step)
+        leaves = -(-(-(-self.pad // self.taken) - begun) // step)
+        full = self.out[0] // self.made
+        bends = 0, leaves - 1, leaves, full - 1, full, last
+        return self._largest([k for k in bends if 0 <= k <= last])
+
+    def _largest(self, executions: Iterable[int]) -> int:
+        return max([self.at(k, (k + 1) * self.made) for k in executions], default=0)
+
+
+class _Loop:
+    """Parts from `start` on as one loop, as `group.Rhythm` and `runs` have it.
+
+    rates, phases : of each part, in iterations
+    rings : map made inside -> rows of its line buffer so far
+    even : map made inside -> whether those who read it execute when it is made
+    closed, opened : bytes of maps that nobody reads after the loop, and of those that somebody does
+    lines : bytes of line buffers, which longer loops have, too
+    need : bytes of each part beside those
+    outside : maps that were there before -> who reads them, and how
+    """
+
+    def __init__(self, net: Lean, start: int):
+        self.net, self.start, self.stop = net, start, start
+        self.rates: list[int] = []
+        self.phases: list[int] = []
+        self.rings: dict[int, int] = {}
+        self.even: dict[int, bool] = {}
+        self.closed = self.opened = self.lines = self.most = self.carry = 0
+        self.need: list[int] = []
+        self.outside: dict[int, list[tuple[int, Link]]] = {}
+        self.dead: list[int] = []
+        self.open: list[int] = []
+
+    def add(self) -> bool:
+        """Whether the next part can stream with those before it."""
+        net, start, j = self.net, self.start, self.stop - self.start
+        layer, touches = net.layers[self.stop], net.touches[self.stop]
+        if layer.links is None:
+            return False
+        inside: list[tuple[int, int, Link]] = []
+        rate = 0
+        for link in layer.links:
+            m = touches[link.operand]
+            i = net.maps[m].first - start
+            if i < 0:
+                continue
+            maker = net.layers[start + i]
+            if link.pad is None or link.lie != maker.lie or maker.reduces:
+                return False
+            through = self.rates[i] * link.stride
+            if rate and rate != through:
+                return False
+            rate = through
+            inside.append((m, i, link))
+        if not rate:
+            rate = self._guess(layer)
+            if not rate:
+                return False
+        phase = 0
+        for _, i, link in inside:
+            grain = gcd(link.stride * layer.quantum, net.layers[start + i].quantum)
+            lag = link.last - link.last % grain
+            phase = max(phase, self.phases[i] + self.rates[i] * lag)
+        for m, i, link in inside:
+            self._ring(m, i, link, (phase, rate * layer.quantum, layer.count))
+        for link in layer.links:
+            m = touches[link.operand]
+            if net.maps[m].first < start:
+                self.outside.setdefault(m, []).append((j, link))
+        self.rates.append(rate)
+        self.phases.append(phase)
+        self._close(j)
+        return True
+
+    def _guess(self, layer: Layer) -> int:
+        """The rate of a part that nothing connects; 0 where that is no whole number."""
+        if not self.rates:
+            return 1
+        first, mine = self.net.layers[self.start].rows, layer.rows
+        if first >= mine:
+            return max(round(first / mine), 1)
+        return 1 if round(mine / first) == 1 else 0
+
+    def _ring(self, m: int, i: int, link: Link, slot: tuple[int, int, int]) -> None:
+        maker, map = self.net.layers[self.start + i], self.net.maps[m]
+        ahead = (slot[0] - self.phases[i]) // self.rates[i]
+        rows = min(ahead + link.behind + maker.quantum, maker.rows)
+        before = self.rings.get(m, 0)
+        mine = self.phases[i], self.rates[i] * maker.quantum, maker.count
+        held = 0 if self.even.get(m, True) else before * map.row
+        rows = max(rows, before)
+        self.rings[m] = rows
+        self.even[m] = even = self.even.get(m, True) and rows <= maker.quantum and slot == mine
+        if not even:
+            self.lines += rows * map.row - held
+
+    def _close(self, j: int) -> None:
+        """Takes a part in whose slot and rings are known."""
+        net, at = self.net, self.stop
+        self.stop += 1
+        self.carry += net.layers[at].carry
+        self.need.append(net.scratch[at])
+        for m in net.made[at]:
+            self.open.append(m)
+            self.opened += net.nbytes[m]
+        for m in net.dying[at]:
+            map = net.maps[m]
+            i = map.first - self.start
+            if i < 0:
+                if m in self.outside and not map.planar:
+                    insort(self.dead, m)
+                continue
+            self.open.remove(m)
+            self.opened -= net.nbytes[m]
+            rows = self.rings.get(m)
+            nbytes = net.nbytes[m] if rows is None else rows * map.row
+            if self.even.get(m):
+                for k in range(i, j + 1):
+                    self.need[k] += nbytes
+                self.most = max(self.most, *self.need[i : j + 1])
+            else:
+                self.closed += nbytes
+        self.most = max(self.most, self.need[j])
+
+    def found(self, limit: float) -> Found | None:
+        """The loop so far; None where it needs more than `limit` bytes in any case."""
+        net = self.net
+        base = net.alive[self.start] + self.closed + self.opened + self.carry + self.most
+        out = [m for m in self.open if not net.maps[m].planar]
+        if base - min(sum(net.nbytes[m] for m in self.dead), self.opened) > limit:
+            return None
+        slide: tuple[int, int, int] | None = None
+        free = list(self.dead)
+        for o in out:
+            best: tuple[int, int, int] | None = None
+            for inp in free:
+                distance = self._distance(o, inp)
+                if distance is not None:
+                    gain = net.gain(o, inp, distance)
+                    if gain > (best[2] if best else 0):
+                        best = inp, distance, gain
+            if best is not None:
+                free.remove(best[0])
+                base -= best[2]
+                if slide is None or best[2] > slide[2]:
+                    slide = best
+        return Found(self.start, self.stop, base, slide, net.left(self.open, self.stop))
+
+    def _distance(self, out: int, inp: int) -> int | None:
+        """Bytes by which what is written may be ahead of what is still to be read."""
+        net = self.net
+        w = net.maps[out].first - self.start
+        writer = net.layers[self.start + w]
+        far = 0
+        for r, link in self.outside[inp]:
+            if link.pad is None:
+                return None
+            reader = net.layers[self.start + r]
+            lead = Lead(
+                Slot(self.rates[w] * writer.quantum, self.phases[w], writer.count),
+                Slot(self.rates[r] * reader.quantum, self.phases[r], reader.count),
+                w - r,
+                writer.quantum,
+                reader.quantum * link.stride,
+                link.pad,
+                (net.maps[out].rows, net.maps[out].row),
+                (net.maps[inp].rows, net.maps[inp].row),
+            )
+            last = writer.count - 1, net.maps[out].rows
+            far = max(far, lead.at(*last) if writer.reduces else lead.most())
+        return far
