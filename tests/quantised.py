@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def unequal(module: Module, seed: int = 0, decades: float = 3.0) -> Module:
     rng = np.random.default_rng(seed)
     graph, params = module.graphs[module.entry], dict(module.params)
     products = [n for n in graph.nodes if n.op is conv2d]
-    for first, second in zip(products, products[1:], strict=False):
+    for first, second in pairwise(products):
         channels = first.output.type.shape[3]
         if second.inputs[1].type.shape[3] != 1:
             continue
