@@ -30,8 +30,9 @@ from lilliput.ops.shape import copy
 from lilliput.plan.choose import Candidate, Choice, Draft, choose
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, Drafter, Movement, planar_values
+from lilliput.plan.layers import Layer, Net
 from lilliput.plan.layout import Job, Storage, lay_out
-from lilliput.plan.lean import Layer, Lean, Net
+from lilliput.plan.lean import Lean
 from lilliput.plan.objective import Prices
 from lilliput.plan.partition import Cutter
 from lilliput.plan.parts import Parts
