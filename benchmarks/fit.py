@@ -17,6 +17,7 @@ import itertools
 import statistics
 import sys
 import tempfile
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -216,14 +217,52 @@ def render(tables: Mapping[str, Table]) -> str:
     return "\n".join(text)
 
 
+def written(path: Path) -> dict[str, Table]:
+    """The tables of a file that `render` made."""
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: Table(
+            t["unit"],
+            t["compiler"],
+            {row: tuple(numbers) for row, numbers in t["rows"].items()},
+            t.get("error", {}).get("median", 0.0),
+            t.get("error", {}).get("worst", 0.0),
+            t["observations"],
+        )
+        for name, t in found.items()
+    }
+
+
+def _with_rows(old: Table, name: str, cases: Sequence[grid.Case]) -> Table:
+    """A core's table with rows of its own for the kernels of `cases`; its error stays that of the
+    last fit of everything."""
+    core = cores()[LIKE if name == UNCOUNTED else name]
+    groups: dict[str, list[Observation]] = defaultdict(list)
+    for o in observe(core, find(core), [c for c in cases if grid.runs_on(core, c)]):
+        groups[o.row].append(o)
+    for row, group in sorted(groups.items()):
+        errors = left_out_errors(group) if len(group) > 2 else []
+        text = f"{statistics.median(errors):.1%} median, {max(errors):.0%} worst" if errors else "-"
+        print(f"{name}: {row}, {len(group)} steps, error {text}")
+    first = {DEFAULT: old.rows[DEFAULT]}
+    fresh = {row: fit(group) for row, group in groups.items()}
+    return replace(old, rows=first | dict(sorted({**old.rows, **fresh}.items())))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fit", description=__doc__)
     parser.add_argument("--core", action="append", choices=CORES, help="only these (default all)")
+    parser.add_argument("--kernel", action="append", help="only these; other rows stay as they are")
     parser.add_argument("--output", type=Path, default=TARGET)
     chosen = parser.parse_args(arguments)
-    if chosen.core and chosen.output == TARGET:
+    if chosen.core and not chosen.kernel and chosen.output == TARGET:
         parser.error("some cores alone would lose the others: give --output another file")
     cases = grid.cases()
+    if chosen.kernel:
+        cases = [c for c in cases if any(k.name in chosen.kernel for k in c.op.kernels)]
+        tables = {name: _with_rows(t, name, cases) for name, t in written(chosen.output).items()}
+        chosen.output.write_text(render(tables), encoding="utf-8", newline="\n")
+        return 0
     tables: dict[str, Table] = {}
     for name in chosen.core or CORES:
         core = cores()[name]

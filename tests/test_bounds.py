@@ -30,10 +30,14 @@ def stated(node: Node, operands: list[Range]) -> Range | None:
 def states(op: Op) -> bool:
     """Whether it says something of integers: by a rule, or because it can be tabulated."""
     return any(
-        (op.bounds is not None or (op.scalar is not None and len(s.inputs) == 1))
+        (op.bounds is not None or (op.scalar is not None and _tabulates(s)))
         and all(t.dtype.is_integer for t in (*s.inputs, *op.infer(s.attrs, s.inputs)))
         for s in op.samples
     )
+
+
+def _tabulates(sample: Sample) -> bool:
+    return len(sample.inputs) == 1 and sample.inputs[0].dtype in SMALL
 
 
 def random_range(rng: np.random.Generator, type: TensorType, form: int, sample: Sample) -> Range:

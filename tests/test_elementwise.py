@@ -288,6 +288,8 @@ def sweep_cases() -> list[Case]:
                 types = [q8(65536, p[0], int(p[1])), q8(65536, p[2], int(p[3]))]
                 node = node_of(op, Binary(rounding), types, q8(65536, p[4], int(p[5])))
                 cases.append(Case(node, tuple(PAIRS_S8)))
+            if rounding is Rounding.EVEN:  # int8 alone
+                continue
             node = node_of(
                 op, Binary(rounding), [q16(65536, 1.0), q16(65536, 1e-3)], q16(65536, 9.0)
             )
@@ -300,7 +302,7 @@ def sweep_cases() -> list[Case]:
             x = np.resize(ALL_S8, len(ALL_S16)) if dtype is DType.S8 else ALL_S16
             cases.append(Case(unary_node(name, t), (x.astype(dtype.numpy),)))
     for x, y in CONVERSIONS:
-        for rounding in Rounding:
+        for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
             node = node_of(requantize, Requantize(y.dtype, rounding), [x], y)
             cases.append(Case(node, (every(x),)))
     x = f32(FLOATS.size)

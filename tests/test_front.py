@@ -207,7 +207,7 @@ def test_what_the_front_promises_can_be_planned() -> None:
         program, again = plan_on_front(module, DEVICE, PlanOptions(budget=budget))
         (chosen,) = [q for q in again if q.chosen]
         assert program.arenas["ram"] <= p.ram_bytes
-        assert chosen.predicted_cycles <= 1.02 * p.predicted_cycles
+        assert chosen.predicted_cycles <= 1.03 * p.predicted_cycles
 
 
 def test_groups_that_were_said_have_no_front() -> None:

@@ -34,6 +34,24 @@ static STREAMED_ARENA_RAM_SECTION _Alignas(16) uint8_t streamed_arena_ram[STREAM
 #undef LL_W
 #undef LL_Y
 
+#define LL_NAME(kernel) ll_##kernel##_int32_ll_pairs_wide_3_9_int16_int8
+#define LL_ACC int32_t
+#define LL_PAIRS_FUNCTION ll_pairs_wide
+#define LL_R int32_t
+#define LL_ROWS 3
+#define LL_TAPS 9
+#define LL_W int16_t
+#define LL_Y int8_t
+#include "lilliput/kernels/pairs.inc"
+#undef LL_NAME
+#undef LL_ACC
+#undef LL_PAIRS_FUNCTION
+#undef LL_R
+#undef LL_ROWS
+#undef LL_TAPS
+#undef LL_W
+#undef LL_Y
+
 #define LL_NAME(kernel) ll_##kernel##_int32_3_9_ll_windows_3_1_int8
 #define LL_ACC int32_t
 #define LL_R int32_t
@@ -112,21 +130,21 @@ LL_NOINLINE void streamed_gemm0(const ll_gemm_params *p, const ll_in *in, const 
     LL_STEP_END();
 }
 
-/* gemm of steps 1 */
+/* pairs of steps 1 */
 LL_INLINE int32_t streamed_store1(const ll_at *at, int32_t acc)
 {
-    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
+    const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(acc, ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
     return v0;
 }
 
-LL_NOINLINE void streamed_gemm1(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void streamed_pairs1(const ll_pairs_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
-    ll_gemm_params q = *p;
+    ll_pairs_params q = *p;
     q.kh = 3;
     q.kw = 3;
     q.groups = 18;
     q.chunk = 6;
-    q.patch = 72;
+    q.gather = 0;
     q.in_c = 8;
     q.stride_h = 2;
     q.stride_w = 2;
@@ -152,7 +170,7 @@ LL_NOINLINE void streamed_gemm1(const ll_gemm_params *p, const ll_in *in, const 
     (void)in;
     (void)r;
     const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_gemm_int32_3_ll_sums_joined_9_int8_int8(&q, from, to, &s, scratch, from + 4, 3, streamed_store1);
+    ll_pairs_int32_ll_pairs_wide_3_9_int16_int8(&q, from, to, &s, scratch, from + 4, 3, streamed_store1);
     LL_STEP_END();
 }
 
@@ -257,10 +275,10 @@ void streamed_run(void)
         if (t < 13) {
             const int32_t k = t;
             {
-                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+1332, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+0 */
+                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+836, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+0 */
                 static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 7, .chunk = 8, .patch = 28};
                 static const ll_in in[7] = {
-                    {streamed_arena_ram + 1332, 33, 3, LL_WHOLE, 0, 1},
+                    {streamed_arena_ram + 836, 33, 3, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_wa_joined, 0, 216, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_a_bias, 0, 32, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_a_outside, 0, 9, LL_WHOLE, 0, 1},
@@ -279,11 +297,11 @@ void streamed_run(void)
         if (t >= 1 && (t - 1) % 2 == 0 && (t - 1) / 2 < 7) {
             const int32_t k = (t - 1) / 2;
             {
-                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel gemm_joined; ram+0, streamed_ws_joined, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+1224 */
-                static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .patch = 72};
+                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel pairs_wide; ram+0, streamed_ws_wide, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+728 */
+                static const ll_pairs_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .gather = 0};
                 static const ll_in in[7] = {
                     {streamed_arena_ram + 0, 88, 8, 3, 0, 1},
-                    {(const uint8_t *)streamed_ws_joined, 0, 432, LL_WHOLE, 0, 1},
+                    {(const uint8_t *)streamed_ws_wide, 0, 432, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_s_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_outside, 0, 24, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4},
@@ -291,20 +309,20 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_gemm1(&p, in, out, &r, streamed_arena_ram + 264);
+                streamed_pairs1(&p, in, out, &r, streamed_arena_ram + 264);
             }
             streamed_on_step(1u);
         }
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+1224, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+540 */
+                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+728, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+540 */
                 static const ll_depthwise_windows_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .multiplier = 1, .band = 7, .width = 6, .room = 12, .taps = 12, .zero = -7};
                 static const ll_in in[6] = {
-                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18},
                     {(const uint8_t *)streamed_wd_pairs, 0, 54, LL_WHOLE, 0, 1},
                     {(const uint8_t *)streamed_d_bias, 0, 24, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4},
@@ -322,7 +340,7 @@ void streamed_run(void)
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+540, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+1224 -> ram+1332 */
+                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+540, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+728 -> ram+836 */
                 static const ll_gemm_params p = {.in_h = 7, .in_w = 6, .in_c = 6, .out_h = 7, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 6, .patch = 4};
                 static const ll_in in[8] = {
                     {streamed_arena_ram + 540, 36, 6, 1, 0, 1},
@@ -332,10 +350,10 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4},
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1},
-                    {streamed_arena_ram + 1224, 6, 1, 3, 0, 18},
+                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 1332, 36, 6, LL_WHOLE, 0, 1},
+                    {streamed_arena_ram + 836, 36, 6, LL_WHOLE, 0, 1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 264);
@@ -347,11 +365,11 @@ void streamed_run(void)
 
 int8_t *streamed_input(void)
 {
-    return (int8_t *)(void *)(streamed_arena_ram + 1332);
+    return (int8_t *)(void *)(streamed_arena_ram + 836);
 }
 
 const int8_t *streamed_output(void)
 {
-    return (const int8_t *)(void *)(streamed_arena_ram + 1332);
+    return (const int8_t *)(void *)(streamed_arena_ram + 836);
 }
 

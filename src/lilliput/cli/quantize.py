@@ -42,7 +42,11 @@ EXAMPLE = "lilliput quantize model.tflite --data calibration.npz -o small.tflite
     help="What to write: .tflite, or .lilliput, which every command reads.",
 )
 @click.option(
-    "--activations", type=click.Choice(["int8", "int16"]), default="int8", show_default=True
+    "--activations",
+    type=click.Choice(["int8", "int16"]),
+    default="int8",
+    show_default=True,
+    help="What values between layers become; int16 is exacter and twice the RAM.",
 )
 @click.option(
     "--ranges",
@@ -83,7 +87,7 @@ def quantize(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Makes an integer network of a float network, from data, and says what that cost."""
+    """Makes an integer network of a float one, and says what it cost."""
     from lilliput import compiler as pipeline
     from lilliput import report
 

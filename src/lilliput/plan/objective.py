@@ -111,13 +111,13 @@ def best_plan(
     more : bytes of further RAMs that `make` fills beside the default one
     Where nothing fits, the last that was tried, which is the smallest.
     """
-    search = _Search(make, device, more)
+    search, room = _Search(make, device, more), budget.ram - STACK_ROOM
     if optimize is Optimize.RAM:
-        return search.least_ram(Prices())
-    prices = (
-        search.least_flash() if optimize is Optimize.SIZE else search.flash_within(budget.flash)
-    )
-    program, room = make(prices), budget.ram - STACK_ROOM
+        prices, program = Prices(), search.least_ram(Prices())
+    else:
+        size = optimize is Optimize.SIZE
+        prices = search.least_flash() if size else search.flash_within(budget.flash)
+        program = make(prices)
     return program if search.ram(program) <= room else search.fitting(prices, room)
 
 
