@@ -1,8 +1,8 @@
-"""What is computed again for the sake of RAM: found from bounds, before anything is planned.
+"""What is computed again for the sake of RAM: found from estimates, before anything is planned.
 
-One idea: for each value there are bytes that no cut does with less than while it is made
-(`Schedule.needs`).  The arena is at least the largest of them, so what is worth recomputing are the
-values at the top.
+One idea: for each value there are bytes that hardly any cut does with less than while it is made
+(`Schedule.needs`; conversions to planes are counted, which a plan may avoid).  The arena is about
+the largest of them, so what is worth recomputing are the values at the top.
 
     two passes   the network is looked at twice, as it is and with all maps made twice that wait
                  for their own mean; the bounds of all choices between follow from these two

@@ -257,7 +257,7 @@ class Schedule:
 
     def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
         """Loops of `block` rows an execution, at some places or everywhere."""
-        limit = max(r.least for r in self.plain)
+        limit = max((r.least for r in self.plain), default=0)
         if places is None:
             for start in range(len(self.parts)):
                 yield from self._grow(start, block, limit)
