@@ -81,7 +81,8 @@ def array(given: object) -> Array:
             return np.asarray(tensor.numpy())
         return np.asarray(tensor)
     except (ValueError, TypeError, RuntimeError) as e:
-        raise UsageError("data is no array", found=f"{type(given).__name__}: {e}") from None
+        kind = type(cast("object", given)).__name__
+        raise UsageError("data is no array", found=f"{kind}: {e}") from None
 
 
 # Where it comes from ----------------------------------------------------------------------
