@@ -16,6 +16,7 @@ from hypothesis import given
 from lilliput.frontends.channels import Place, avg_pool, conv, max_pool
 from lilliput.ir import Array, Builder, DType, Module, Quant, TensorType, Value, verify
 from lilliput.ir.interp import Session
+from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import Binary, add, mul
 from lilliput.ops.frame import MirrorPad, Pad, mirror_pad, pad
 from lilliput.ops.matmul import MatMul, matmul
@@ -273,3 +274,14 @@ def test_channel_shuffle_stays_last() -> None:
     found = check_same(module, 0)
     moves = [n for n in found.graphs["infer"].nodes if n.op is transpose]
     assert [n.output.type.shape for n in moves] == [(1, 5, 5, 3, 2)]
+
+
+def test_a_cube_is_moved_all_the_same() -> None:
+    """Of a value of equal extents the transpose has the same shape, and is another value."""
+    w = np.random.default_rng(0).normal(size=(8, 3, 3, 8)).astype(np.float32)
+    b = Builder()
+    x = b.input("x", TensorType((1, 8, 8, 8), DType.F32))
+    y = b.add(transpose, (x,), Transpose((0, 2, 3, 1)))
+    y = b.add(UNARY["relu"], (y,))
+    y = b.add(conv2d, (y, b.param("w", w)), Conv2d(pad=(1, 1, 1, 1)))
+    check_same(b.module((y,)), 0)
