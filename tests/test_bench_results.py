@@ -174,7 +174,11 @@ def test_what_is_measured_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("LILLIPUT_SHARED", raising=False)
     monkeypatch.setattr(command, "unavailable", lacks())
     names = [str(job) for job in command.jobs(command.parser().parse_args([]))]
-    assert names == [f"digits, {way.toolchain}, {way.mode}" for way in WAYS]
+    own = [network for network in NETWORKS if network.file is None or network.own]
+    assert names == [f"{n.name}, {w.toolchain}, {w.mode}" for n in own for w in n.ways]
+    assert [name for name in names if "digits" in name] == [
+        f"digits, {way.toolchain}, {way.mode}" for way in WAYS
+    ]
     chosen = ["--compiler", "zig", "--mode", "ram", "--only", "digits"]
     assert [str(job) for job in command.jobs(command.parser().parse_args(chosen))] == [
         "digits, zig, ram"
