@@ -60,8 +60,8 @@ def test_odd_sounds_are_found() -> None:
 
 def test_pictures_of_a_users_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 200)
-    x = (rng.normal(90, 20, (200, 16, 16, 3)) + 60 * y[:, None, None, None]).clip(0, 255)
+    y = rng.integers(0, 2, 800)
+    x = (rng.normal(90, 20, (800, 16, 16, 3)) + 60 * y[:, None, None, None]).clip(0, 255)
     data = tmp_path / "own.npz"
     np.savez(data, x=x.astype(np.uint8), y=y)
     real, whole = accuracies(run("pictures.py", "--data", str(data), "--epochs", "12"))
