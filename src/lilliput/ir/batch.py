@@ -39,10 +39,10 @@ def batched(module: Module, n: int) -> Module:
         known[value.name] = Value(value.name, _wider(value.type, n, f"input {value.name}"))
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.append(_node(node, known, n))
+        inputs = tuple(known[v.name] for v in node.inputs)
+        nodes.append(node if inputs == node.inputs else widened(node, inputs, n))
         known |= {v.name: v for v in nodes[-1].outputs}
-    ends = (tuple(known[v.name] for v in part) for part in (graph.inputs, graph.outputs))
-    inputs, outputs = ends
+    inputs, outputs = (tuple(known[v.name] for v in part) for part in (graph.inputs, graph.outputs))
     whole = Graph(inputs, graph.params, tuple(nodes), outputs)
     return Module({module.entry: whole}, module.params, {}, module.name)
 
@@ -55,13 +55,14 @@ def _wider(type: TensorType, n: int, where: str) -> TensorType:
     return type.with_shape(n, *type.shape[1:])
 
 
-def _node(node: Node, known: dict[str, Value], n: int) -> Node:
-    inputs = tuple(known[v.name] for v in node.inputs)
-    if inputs == node.inputs:
-        return node
+def widened(node: Node, inputs: tuple[Value, ...], n: int) -> Node:
+    """`node` over `inputs`, some of which are n examples: its results are n, too.
+
+    Raises UnsupportedError where its leading axis is not the batch.
+    """
     where = node.describe()
     outputs = tuple(Value(v.name, _wider(v.type, n, where)) for v in node.outputs)
-    wide = replace(node, inputs=inputs, outputs=outputs, attrs=_attrs(node.attrs, n))
+    wide = replace(node, inputs=inputs, outputs=outputs, attrs=_attrs(node, n))
     try:
         found = [t.shape for t in infer(node.op, wide.attrs, [v.type for v in inputs], where)]
     except TypeMismatch as e:
@@ -71,10 +72,10 @@ def _node(node: Node, known: dict[str, Value], n: int) -> Node:
     return wide
 
 
-def _attrs(attrs: Attrs, n: int) -> Attrs:
+def _attrs(node: Node, n: int) -> Attrs:
     changed: dict[str, Any] = {}
-    for f in fields(attrs):
-        value = getattr(attrs, f.name)
-        if f.name in _SHAPES and isinstance(value, tuple) and value[:1] == (1,):
+    for f in fields(node.attrs):
+        value = getattr(node.attrs, f.name)
+        if f.name in _SHAPES and value == node.output.type.shape and value[:1] == (1,):
             changed[f.name] = (n, *value[1:])
-    return replace(attrs, **changed)
+    return replace(node.attrs, **changed)

@@ -14,16 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lilliput.errors import TypeMismatch
+from lilliput.errors import UnsupportedError
+from lilliput.ir.batch import widened
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
-from lilliput.ir.op import Attrs
 from lilliput.ir.region import Pointwise
 from lilliput.ir.types import Array
 from lilliput.ops.accumulate import Conv2d, Linear, centred, requantize
 from lilliput.ops.conv import windows
-from lilliput.ops.pick import StridedSlice
-from lilliput.ops.shape import Broadcast, Reshape, Slice
+from lilliput.ops.shape import Reshape
 
 ELEMENTS = 1 << 22
 """Of the largest value of a network, over the samples that are calculated at once."""
@@ -149,20 +148,13 @@ def _widened(node: Node, varies: Sequence[bool], count: int) -> Node | None:
     if any(v.type.shape[:1] != (1,) for v in ends) or not _by_index(node, varies):
         return None
     inputs = tuple(
-        _wide(v, count) if varying else v for v, varying in zip(node.inputs, varies, strict=True)
+        replace(v, type=v.type.with_shape(count, *v.type.shape[1:])) if varying else v
+        for v, varying in zip(node.inputs, varies, strict=True)
     )
-    outputs = tuple(_wide(v, count) for v in node.outputs)
-    attrs = _attrs(node.attrs, count)
     try:
-        found = node.op.infer(attrs, [v.type for v in inputs])
-    except TypeMismatch:
+        return widened(node, inputs, count)
+    except UnsupportedError:
         return None
-    same = [t.shape for t in found] == [v.type.shape for v in outputs]
-    return replace(node, inputs=inputs, outputs=outputs, attrs=attrs) if same else None
-
-
-def _wide(v: Value, count: int) -> Value:
-    return replace(v, type=v.type.with_shape(count, *v.type.shape[1:]))
 
 
 def _by_index(node: Node, varies: Sequence[bool]) -> bool:
@@ -173,15 +165,6 @@ def _by_index(node: Node, varies: Sequence[bool]) -> bool:
         return False
     rules = zip(node.op.regions(node), varies, strict=True)
     return all(rule[:1] == (Pointwise(0),) for rule, varying in rules if varying)
-
-
-def _attrs(attrs: Attrs, count: int) -> Attrs:
-    """Attributes that state the result's shape, with the batch in it."""
-    if isinstance(attrs, Reshape | Broadcast):
-        return replace(attrs, shape=(count, *attrs.shape[1:]))
-    if isinstance(attrs, Slice | StridedSlice):
-        return replace(attrs, size=(count, *attrs.size[1:]))
-    return attrs
 
 
 def _shaped(node: Node, results: Sequence[Array]) -> tuple[Array, ...]:
