@@ -19,7 +19,7 @@ from lilliput.data import DataSet, Reading, Split
 WINDOW = 64
 
 
-def made_up(count: int = 80) -> DataSet:
+def made_up(count: int = 160) -> DataSet:
     """Circles, shakes and taps of a hand, and rest, in units of g."""
     rng, time = np.random.default_rng(0), np.arange(WINDOW) / WINDOW
     names = ("circle", "rest", "shake", "tap")
@@ -62,7 +62,7 @@ def network(axes: int, classes: int) -> nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="a folder of recordings or an .npz; see docs/data.md")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--device", default="nrf52840")
     parser.add_argument("--out", help="folder to write the firmware to")
     chosen = parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
     x, held = (np.ascontiguousarray(s.x.transpose(0, 2, 1)) for s in (part, test))
     net = train(network(x.shape[1], len(set(part.y))), x, part.y, epochs=chosen.epochs)
     model = lilliput.from_torch(net, torch.zeros(1, *x.shape[1:]), name="gestures")
-    made = lilliput.quantize(model, x[:256], test=held, labels=test.y)
+    made = lilliput.quantize(model, x, test=held, labels=test.y)
     found = made.outcome.evaluated
     print(f"accuracy: float {found.float_accuracy:.1%}, int8 {found.integer_accuracy:.1%}")
     if not firmware(made.model, chosen.device, chosen.out):

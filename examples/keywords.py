@@ -84,7 +84,7 @@ def main() -> None:
     x, held = features(part.x), features(test.x)
     net = train(network(len(set(part.y)), chosen.width), x, part.y, epochs=chosen.epochs)
     model = lilliput.from_torch(net, torch.zeros(1, *x.shape[1:]), name="keywords")
-    made = lilliput.quantize(model, x[:256], test=held, labels=test.y)
+    made = lilliput.quantize(model, x[:: len(x) // 256 + 1], test=held, labels=test.y)
     found = made.outcome.evaluated
     print(f"accuracy: float {found.float_accuracy:.1%}, int8 {found.integer_accuracy:.1%}")
     joined = lilliput.compiler.from_module(audio.prepend(FRONT, made.model.module))

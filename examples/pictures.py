@@ -78,7 +78,7 @@ def main() -> None:
     net = network(channels, side, int(part.y.max()) + 1, chosen.width)
     net = train(net, x, part.y, epochs=chosen.epochs)
     model = lilliput.from_torch(net, torch.zeros(1, *x.shape[1:]), name="pictures")
-    made = lilliput.quantize(model, x[:256], test=reals(test.x), labels=test.y)
+    made = lilliput.quantize(model, x[:: len(x) // 256 + 1], test=reals(test.x), labels=test.y)
     found = made.outcome.evaluated
     print(f"accuracy: float {found.float_accuracy:.1%}, int8 {found.integer_accuracy:.1%}")
     if not firmware(made.model, chosen.device, chosen.out):

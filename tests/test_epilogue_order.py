@@ -17,9 +17,11 @@ from lilliput.emu.prove import prove
 from lilliput.emu.toolchain import Toolchain
 from lilliput.errors import CertificateError
 from lilliput.ir import Builder, Module, Quant, Value
-from lilliput.ir.types import s8
+from lilliput.ir.types import DType, TensorType, s8
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import add
+from lilliput.ops.registry import get
+from lilliput.ops.shape import Concat
 from lilliput.plan.build import plan
 from lilliput.plan.check import check
 from lilliput.plan.program import Call, Program
@@ -82,3 +84,24 @@ def test_a_residual_that_is_too_near_is_refused(distance: int) -> None:
     near = replace(spread[operand], offset=(spread[OUTPUT].offset or 0) + distance)
     with pytest.raises(CertificateError, match="epilogue has not read"):
         check(replace(apart, buffers={**spread, operand: near}), {"ram": True, "flash": True})
+
+
+def test_two_slices_of_a_joined_map_lie_beside_each_other(host_compiler: Toolchain) -> None:
+    """A selection reads one slice of a concatenation and writes another, pixel beside pixel."""
+    b, f = Builder(), TensorType((4, 3, 3), DType.F32)
+    x, mask = b.input("x", f), b.input("mask", TensorType((4, 3, 3), DType.BOOL))
+    last = b.input("last", TensorType((4, 3, 1), DType.F32))
+    first = b.add(get("sin"), (x,), type=f)
+    middle = b.add(get("select"), (mask, first, first), type=f)
+    y = b.add(get("concat"), (first, last, middle), Concat(axis=2), name="y")
+    module = b.module((y,), name="joined")
+    program = plan(module, load("cortex-m4"))
+    assert {c.output.root for c in program.entries[0].calls()} == {"y"}
+    rng = np.random.default_rng(2)
+    inputs = {
+        "x": rng.normal(size=(4, 3, 3)).astype(np.float32),
+        "mask": rng.integers(0, 2, (4, 3, 3)).astype(bool),
+        "last": rng.normal(size=(4, 3, 1)).astype(np.float32),
+    }
+    proof = prove(module, program, [Run("infer", inputs)], hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)

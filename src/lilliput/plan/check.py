@@ -341,7 +341,7 @@ class _Shadow:
         element = call.kernel.overlap == "element"
         for view in call.inputs[0 if element else own :]:
             distance = self.address(view) - self.address(out)
-            apart = not -_reach(view) < distance < _reach(out)
+            apart = not -_reach(view) < distance < _reach(out) or _between(view, out, distance)
             in_place = distance == 0 and _strides(view) == _strides(out)
             last = distance + _last(view) - _last(out)
             behind = min(distance, last) >= ahead * out.pixel and out.plane is None
@@ -401,6 +401,19 @@ def _last(view: View) -> int:
     rows = view.rows if view.ring is None else view.ring
     last = (rows - 1) * view.row + (view.pixels - 1) * view.pixel
     return last + (view.channels - 1) * view.channel
+
+
+def _between(view: View, out: View, distance: int) -> bool:
+    """Whether two channel slices of one map lie beside each other in every pixel."""
+    if view.plane is not None or _strides(view) != _strides(out) or out.row % out.pixel:
+        return False
+    behind = distance % out.pixel
+    return _span(out) <= behind <= out.pixel - _span(view)
+
+
+def _span(view: View) -> int:
+    """Bytes from the first channel of a pixel to behind its last."""
+    return (view.channels - 1) * view.channel + view.dtype.itemsize
 
 
 def _strides(view: View) -> tuple[int | None, ...]:
