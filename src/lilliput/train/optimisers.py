@@ -1,0 +1,207 @@
+"""Optimisers as graph nodes: from a gradient in real units to the tensor that a step leaves.
+
+SGD with momentum and weight decay; Adam (Kingma and Ba 2015); Lion (Chen et al. 2023).  Moments
+are float32 states.  A float tensor moves by the step; an integer tensor moves by the step over
+the size of one of its own steps, which is quantisation-aware scaling (Lin et al. 2022, 3.1) for
+every optimiser, by one of three rules:
+
+    nearest    round(w - step): steps under half are lost
+    dither     floor(w - step + u), u from a seeded generator: right on average
+    residual   an int8 rest for each weight carries what rounding leaves: 16 bits in effect
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lilliput.errors import UsageError
+from lilliput.ir import Attrs, Builder, DType, TensorType, Value
+from lilliput.ir.types import Array
+from lilliput.ops import registry
+
+RULES = ("nearest", "dither", "residual")
+KINDS = ("sgd", "adam", "lion")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """kind : one of `KINDS`; rule : of `RULES`, for int8 weights
+    rate : what the learning rate is at power-on
+    momentum : of SGD; beta1, beta2, epsilon : of Adam and Lion
+    weight_decay : share of the rate by which weights, not biases, shrink in every step
+    """
+
+    kind: str = "sgd"
+    rate: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    rule: str = "nearest"
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for an unknown kind or rule, and for numbers out of range."""
+        for what, value, known in (("optimiser", self.kind, KINDS), ("rule", self.rule, RULES)):
+            if value not in known:
+                raise UsageError(f"unknown {what}", expected=" or ".join(known), found=value)
+        for what, value in (
+            ("momentum", self.momentum),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+        ):
+            if not 0 <= value < 1:
+                raise UsageError(what, expected="in [0, 1)", found=value)
+        if not (self.rate > 0 and self.weight_decay >= 0 and self.epsilon > 0):
+            found = f"{self.rate}, {self.weight_decay}, {self.epsilon}"
+            raise UsageError("rate, weight decay, epsilon", expected="> 0, >= 0, > 0", found=found)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What is trained.
+
+    state : its value as it enters a step
+    steps : real size of one integer step, of a shape that broadcasts to the state's; None of
+        a float tensor
+    decays : whether weight decay applies
+    """
+
+    state: Value
+    steps: Array | None
+    decays: bool
+
+
+class Updates:
+    """Adds the update of one tensor after the other to `b`; `states` are those it made, `left`
+    is what a step leaves in each state, by name."""
+
+    def __init__(self, b: Builder, optimiser: Optimiser):
+        self.b, self.of = b, optimiser
+        self.left: dict[str, Value] = {}
+        self.rate = self._state("learning_rate", np.full(1, optimiser.rate, np.float32))
+        self._shared: dict[str, Value] = {}
+
+    def update(self, tensor: Tensor, gradient: Value) -> None:
+        """Adds what `tensor` becomes."""
+        if self.of.weight_decay and tensor.decays:
+            real = self._real(tensor)
+            gradient = self._add(gradient, self._scaled(real, self.of.weight_decay))
+        towards = getattr(self, f"_{self.of.kind}")(tensor, gradient)
+        self._move(tensor, towards)
+
+    # directions
+
+    def _sgd(self, tensor: Tensor, g: Value) -> Value:
+        if not self.of.momentum:
+            return g
+        return self._moment(tensor, "momentum", self.of.momentum, g, 1.0)
+
+    def _adam(self, tensor: Tensor, g: Value) -> Value:
+        one, two = self.of.beta1, self.of.beta2
+        m = self._moment(tensor, "moment1", one, g, 1 - one)
+        v = self._moment(tensor, "moment2", two, self._op("square", g), 1 - two)
+        root = self._op("sqrt", self._op("mul", v, self._correction("beta2", two)))
+        root = self._add(root, self._constant(self.of.epsilon))
+        m = self._op("mul", m, self._correction("beta1", one))
+        return self._op("div", m, root)
+
+    def _lion(self, tensor: Tensor, g: Value) -> Value:
+        one, two = self.of.beta1, self.of.beta2
+        m = self._moments(tensor, "momentum")
+        towards = self._add(self._scaled(m, one), self._scaled(g, 1 - one))
+        self.left[m.name] = self._add(self._scaled(m, two), self._scaled(g, 1 - two))
+        return self._op("sign", towards)
+
+    def _moments(self, tensor: Tensor, what: str) -> Value:
+        name = f"{tensor.state.name}/{what}"
+        return self._state(name, np.zeros(tensor.state.type.shape, np.float32))
+
+    def _moment(self, tensor: Tensor, what: str, keep: float, g: Value, take: float) -> Value:
+        m = self._moments(tensor, what)
+        new = g if take == 1.0 else self._scaled(g, take)
+        self.left[m.name] = self._add(self._scaled(m, keep), new)
+        return self.left[m.name]
+
+    def _correction(self, what: str, beta: float) -> Value:
+        """1 / (1 - beta^t), once for all tensors."""
+        if what not in self._shared:
+            power = self._state(what, np.ones(1, np.float32))
+            self.left[power.name] = self._scaled(power, beta)
+            rest = self._op("sub", self._constant(1.0), self.left[power.name])
+            self._shared[what] = self._op("div", self._constant(1.0), rest)
+        return self._shared[what]
+
+    # moves
+
+    def _move(self, tensor: Tensor, towards: Value) -> None:
+        state = tensor.state
+        if tensor.steps is None:
+            step = self._op("mul", towards, self.rate)
+            self.left[state.name] = self._op("sub", state, step)
+            return
+        inverse = self.b.param(
+            f"{state.name}/per_step", (1 / tensor.steps.astype(np.float64)).astype(np.float32)
+        )
+        step = self._op("mul", towards, self._op("mul", inverse, self.rate))
+        rule = self.of.rule if state.type.dtype is DType.S8 else "nearest"
+        self.left |= _RULES[rule](self, state, step)
+
+    def _nearest(self, w: Value, step: Value) -> dict[str, Value]:
+        return {w.name: self._typed("sgd", w, step)}
+
+    def _dither(self, w: Value, step: Value) -> dict[str, Value]:
+        if "seed" not in self._shared:
+            seed = self._state("seed", np.full(1, self.of.seed, np.int32))
+            golden = self.b.param("seed/next", np.full(1, -1640531527, np.int32))
+            self.left[seed.name] = self._op("add", seed, golden)
+            self._shared["seed"] = seed
+        return {w.name: self._typed("sgd_dither", w, step, self._shared["seed"])}
+
+    def _residual(self, w: Value, step: Value) -> dict[str, Value]:
+        rest = self._state(f"{w.name}/rest", np.zeros(w.type.shape, np.int8))
+        left = self._op("sgd_carry_r", rest, step)
+        return {rest.name: left, w.name: self._typed("sgd_carry_w", w, left, step)}
+
+    # nodes
+
+    def _state(self, name: str, init: Array) -> Value:
+        type = TensorType(tuple(init.shape), DType.of(init.dtype))
+        return self.b.state(name, type, init)
+
+    def _constant(self, value: float) -> Value:
+        return self.b.param("constant", np.full(1, value, np.float32))
+
+    def _scaled(self, v: Value, by: float) -> Value:
+        return self._op("mul", v, self._constant(by))
+
+    def _add(self, one: Value, other: Value) -> Value:
+        return self._op("add", one, other)
+
+    def _real(self, tensor: Tensor) -> Value:
+        if tensor.steps is None:
+            return tensor.state
+        number = self._op("cast", tensor.state, attrs=_to_float())
+        return self._op("mul", number, self.b.param("steps", tensor.steps.astype(np.float32)))
+
+    def _op(self, name: str, *inputs: Value, attrs: Attrs | None = None) -> Value:
+        return self.b.add(registry.get(name), inputs, attrs, name=f"train/{name}")
+
+    def _typed(self, name: str, w: Value, *rest: Value) -> Value:
+        return self.b.add(registry.get(name), (w, *rest), type=w.type, name=f"{w.name}/new")
+
+
+_RULES: Mapping[str, Callable[[Updates, Value, Value], dict[str, Value]]] = {
+    "nearest": Updates._nearest,
+    "dither": Updates._dither,
+    "residual": Updates._residual,
+}
+
+
+def _to_float() -> Attrs:
+    return registry.get("cast").attrs(DType.F32)
+
