@@ -37,7 +37,7 @@ from lilliput.ops.search import Arg, Cumsum, TopK
 from lilliput.ops.shape import Broadcast, Transpose
 from lilliput.ops.softmax import Softmax
 from lilliput.ops.time_filter import TimeFilter
-from lilliput.ops.training import ConvGrad
+from lilliput.ops.conv_grads import ConvBack, ConvGrad
 
 Shape = tuple[int, ...]
 Grown = tuple[Attrs, tuple[Shape, ...]]

@@ -38,7 +38,8 @@ from lilliput.ops.shape import (
     transpose,
 )
 from lilliput.ops.softmax import Softmax, softmax
-from lilliput.ops.training import ConvGrad, conv2d_grad_w, softmax_cross_entropy
+from lilliput.ops.conv_grads import ConvGrad, conv2d_grad_w
+from lilliput.ops.training import softmax_cross_entropy
 from lilliput.ops.unary import tanh
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan

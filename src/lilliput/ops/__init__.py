@@ -9,6 +9,7 @@ from lilliput.ops import (
     blocks,
     compare,
     conv,
+    conv_grads,
     detection,
     elementwise,
     fourier,
@@ -37,6 +38,7 @@ from lilliput.ops import (
     training,
     transpose_conv,
     unary,
+    update,
 )
 from lilliput.ops.registry import all_ops, get
 

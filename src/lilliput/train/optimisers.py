@@ -160,12 +160,12 @@ class Updates:
             golden = self.b.param("seed/next", np.full(1, -1640531527, np.int32))
             self.left[seed.name] = self._op("add", seed, golden)
             self._shared["seed"] = seed
-        return {w.name: self._typed("sgd_dither", w, step, self._shared["seed"])}
+        return {w.name: self._typed("sgd_dither", w, self._shared["seed"], step)}
 
     def _residual(self, w: Value, step: Value) -> dict[str, Value]:
         rest = self._state(f"{w.name}/rest", np.zeros(w.type.shape, np.int8))
-        left = self._op("sgd_carry_r", rest, step)
-        return {rest.name: left, w.name: self._typed("sgd_carry_w", w, left, step)}
+        left = self._op("sgd_rest", rest, step)
+        return {rest.name: left, w.name: self._typed("sgd_carry", w, left, step)}
 
     # nodes
 

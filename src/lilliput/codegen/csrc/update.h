@@ -1,0 +1,76 @@
+/* Elements of a training step: masks of what saturated, and updates of integer weights.
+ *
+ * Twin: ops/update.py.  A step that is not a number moves nothing.
+ */
+#ifndef LL_UPDATE_H
+#define LL_UPDATE_H
+
+#include "float.h"
+
+LL_INLINE float ll_inside(float dy, int32_t y, int32_t low, int32_t high) {
+    return y > low && y < high ? dy : 0.0f;
+}
+
+/* The nearest whole number, ties away from zero, of |v| <= limit; NaN is 0. */
+LL_INLINE int32_t ll_nearest(float v, float limit) {
+    if (v != v) {
+        return 0;
+    }
+    v = v < -limit ? -limit : (v > limit ? limit : v);
+    const int32_t n = (int32_t)v;
+    const float rest = v - (float)n;
+    return n + (rest >= 0.5f ? 1 : 0) - (rest <= -0.5f ? 1 : 0);
+}
+
+LL_INLINE int32_t ll_symmetric_s8(int32_t w) {
+    return w < -127 ? -127 : (w > 127 ? 127 : w);
+}
+
+LL_INLINE int32_t ll_sgd_s8(int32_t w, float step) {
+    const int32_t moved = ll_nearest((float)w - step, 4194304.0f);
+    return ll_symmetric_s8(step != step ? w : moved);
+}
+
+LL_INLINE int32_t ll_sgd_s32(int32_t b, float step) {
+    const int32_t n = ll_nearest(step, 2147483520.0f);
+    if (n < 0) {
+        return b > INT32_MAX + n ? INT32_MAX : b - n;
+    }
+    return b < INT32_MIN + n ? INT32_MIN : b - n;
+}
+
+/* The finaliser of MurmurHash3: a bijection of 32 bits. */
+LL_INLINE uint32_t ll_hash(uint32_t h) {
+    h = (h ^ (h >> 16)) * 0x85EBCA6BU;
+    h = (h ^ (h >> 13)) * 0xC2B2AE35U;
+    return h ^ (h >> 16);
+}
+
+LL_INLINE int32_t ll_sgd_dither(int32_t w, int32_t seed, float step) {
+    const uint32_t key = (uint32_t)w * 0x9E3779B9U;
+    const uint32_t drawn = ll_hash(ll_bits_of(step) ^ key ^ (uint32_t)seed);
+    const float u = (float)(drawn >> 8) * 5.9604644775390625e-8f;
+    float moved = step != step ? (float)w : (float)w - step;
+    moved = moved < -4194304.0f ? -4194304.0f : (moved > 4194304.0f ? 4194304.0f : moved);
+    int32_t floor = (int32_t)moved;
+    floor -= (float)floor > moved ? 1 : 0;
+    return ll_symmetric_s8(floor + (u < moved - (float)floor ? 1 : 0));
+}
+
+LL_INLINE int32_t ll_wrap_s8(int32_t v) {
+    const int32_t low = (int32_t)((uint32_t)v & 0xFFU);
+    return low < 128 ? low : low - 256;
+}
+
+LL_INLINE int32_t ll_sgd_rest(int32_t rest, float step) {
+    return ll_wrap_s8(rest - ll_nearest(step * 256.0f, 4194304.0f));
+}
+
+/* The old rest is known from the new one; floor((old - q + 128) / 256) of a number above -2^23. */
+LL_INLINE int32_t ll_sgd_carry(int32_t w, int32_t rest, float step) {
+    const int32_t q = ll_nearest(step * 256.0f, 4194304.0f);
+    const int32_t sum = ll_wrap_s8(rest + q) - q + 128;
+    return ll_symmetric_s8(w + ((sum + (1 << 23)) >> 8) - (1 << 15));
+}
+
+#endif

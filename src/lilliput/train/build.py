@@ -1,0 +1,296 @@
+"""A network as a module that learns: entries `infer` and `train_step` over shared states.
+
+    train_step(x, label) -> loss, logits        and the trained tensors, moved
+
+What the scheme names becomes states; everything else stays constant.  Forward, backward and
+update are ordinary nodes: the planner, the kernels and the emitter do not know of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lilliput.errors import GraphError, UnsupportedError
+from lilliput.ir import Builder, DType, Graph, Module, Param, State, TensorType, Value, verify
+from lilliput.ir.rewrite import drop_dead
+from lilliput.ir.types import Array
+from lilliput.ops import registry
+from lilliput.ops.shape import Concat
+from lilliput.train import losses
+from lilliput.train.autodiff import gradients
+from lilliput.train.heads import with_head
+from lilliput.train.layers import Layer, layers
+from lilliput.train.optimisers import Optimiser, Tensor, Updates
+from lilliput.train.schemes import UpdateScheme, checked
+
+ENTRY = "train_step"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM."""
+
+    name: str
+    layer: str
+    index: int
+    share: float
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """module : entries `infer` and `train_step`; tensors : what is trained, in order."""
+
+    module: Module
+    scheme: UpdateScheme
+    optimiser: Optimiser
+    tensors: tuple[Trained, ...]
+
+
+def trainable(
+    module: Module,
+    scheme: UpdateScheme,
+    optimiser: Optimiser | None = None,
+    *,
+    classes: int | None = None,
+    seed: int = 0,
+) -> Training:
+    """`module` (one entry, one input, ending in a classifier) with a training step.
+
+    The step takes the network's input and `label`, s32[1]; gives `loss` f32[1] and logits
+    (1, classes) f32.  Raises UnsupportedError for what is no such network, UsageError for a scheme
+    that does not fit it, GraphError where no gradient reaches a tensor that is to be trained.
+    """
+    _check(module)
+    optimiser = optimiser or Optimiser()
+    whole = with_head(module, classes, seed)
+    products = layers(whole)
+    checked(scheme, products)
+    split = _Split(whole, _chosen(products, scheme))
+    infer = split.entry(whole.graphs[whole.entry], "")
+    step, updates = _step(split, whole, optimiser)
+    states = _states(split, updates)
+    params = {**whole.params, **split.params}
+    graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
+    used = {p.name for g in graphs.values() for p in g.params}
+    made = Module(graphs, {n: p for n, p in params.items() if n in used}, states, module.name)
+    verify(made)
+    return Training(made, scheme, optimiser, split.trained())
+
+
+def _check(module: Module) -> None:
+    graph = module.graphs[module.entry]
+    if len(module.graphs) > 1 or module.states or len(graph.inputs) != 1:
+        raise UnsupportedError(
+            "only networks of one entry and one input without states are trained",
+            where=module.name,
+            found=f"{len(module.graphs)} entries, {len(module.states)} states, "
+            f"{len(graph.inputs)} inputs",
+        )
+
+
+# What is trained --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Choice:
+    layer: Layer
+    channels: int
+    bias: bool
+
+
+def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, ...]:
+    """Of each layer how many channels of its weights, and whether its bias."""
+    *body, head = products
+    found = [
+        _Choice(
+            layer,
+            round(scheme.weights.get(layer.index, 0) * layer.channels),
+            layer.index >= len(body) - scheme.biases and layer.bias is not None,
+        )
+        for layer in body
+    ]
+    found.append(_Choice(head, head.channels, bias=True))
+    return tuple(c for c in found if c.channels or c.bias)
+
+
+class _Split:
+    """The network's tensors as states and constants: a weight of which a part is trained is the
+    two parts joined."""
+
+    def __init__(self, module: Module, chosen: Sequence[_Choice]):
+        self.module, self.chosen = module, chosen
+        self.params = dict(module.params)
+        self.names = {v.name for v in module.graphs[module.entry].values()}
+        self.states: dict[str, State] = {}
+        self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
+        self.parts: dict[str, tuple[Value, Value, int]] = {}
+        for choice in chosen:
+            if choice.channels:
+                self._weight(choice)
+            if choice.bias:
+                self._bias(choice)
+
+    def _data(self, value: Value) -> Array:
+        data = self.module.params[value.name].data
+        return data if data is not None else np.zeros(value.type.shape, value.type.dtype.numpy)
+
+    def _weight(self, choice: _Choice) -> None:
+        layer, w = choice.layer, choice.layer.weight
+        steps = _column(w, 1.0)
+        if choice.channels == layer.channels:
+            self._state(choice, w, self._data(w), steps)
+            return
+        k, axis = choice.channels, layer.axis
+        first, rest = np.split(self._data(w), [k], axis)
+        quant = w.type.quant
+        types = [w.type.with_shape(*part.shape) for part in (first, rest)]
+        if quant is not None and axis == quant.axis and not quant.is_per_tensor:
+            raise UnsupportedError(
+                "a share of the channels of a depthwise layer", where=layer.name
+            )
+        trained = Value(f"{w.name}/trained", types[0])
+        frozen = Value(f"{w.name}/frozen", types[1])
+        self.params[frozen.name] = Param(frozen, np.ascontiguousarray(rest))
+        self._state(choice, trained, np.ascontiguousarray(first), steps)
+        self.parts[w.name] = (trained, frozen, axis)
+
+    def _bias(self, choice: _Choice) -> None:
+        layer, bias = choice.layer, choice.layer.bias
+        assert bias is not None
+        x = layer.node.inputs[0].type
+        steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
+        self._state(choice, bias, self._data(bias), steps, decays=False)
+
+    def _state(
+        self,
+        choice: _Choice,
+        value: Value,
+        init: Array,
+        steps: Array | None,
+        decays: bool = True,
+    ) -> None:
+        self.params.pop(value.name, None)
+        self.states[value.name] = State(value, init)
+        self.tensors[value.name] = choice, Tensor(value, steps, decays)
+
+    def builder(self) -> Builder:
+        """For another entry over the same parameters, states and names."""
+        return Builder(self.params, self.names)
+
+    def entry(self, graph: Graph, prefix: str, b: Builder | None = None) -> Graph:
+        """The network's nodes over the states; names of its values begin with `prefix`."""
+        b = b or self.builder()
+        known: dict[str, Value] = {}
+        for value in graph.inputs:
+            known[value.name] = b.input(prefix + value.name, value.type)
+        for state in self.states.values():
+            known[state.name] = b.read(state)
+        for value in graph.params:
+            if value.name in self.parts:
+                known[value.name] = self._joined(b, value, prefix)
+            elif value.name not in self.states:
+                known[value.name] = b.use(self.params[value.name])
+        for node in graph.nodes:
+            results = b.add_multi(
+                node.op,
+                [known[v.name] for v in node.inputs],
+                node.attrs,
+                types=[v.type for v in node.outputs],
+                name=prefix + node.output.name,
+                origin=node.origin,
+            )
+            known |= {v.name: r for v, r in zip(node.outputs, results, strict=True)}
+        return b.graph([known[v.name] for v in graph.outputs])
+
+    def _joined(self, b: Builder, weight: Value, prefix: str) -> Value:
+        trained, frozen, axis = self.parts[weight.name]
+        inputs = (trained, b.use(self.params[frozen.name]))
+        name = f"{prefix}{weight.name}/whole"
+        return b.add(registry.get("concat"), inputs, Concat(axis), type=weight.type, name=name)
+
+    def trained(self) -> tuple[Trained, ...]:
+        return tuple(
+            Trained(
+                name,
+                choice.layer.name,
+                choice.layer.index,
+                choice.channels / choice.layer.channels
+                if tensor.decays and choice.channels
+                else 1.0,
+                tensor.state.type.shape,
+                tensor.state.type.nbytes,
+            )
+            for name, (choice, tensor) in self.tensors.items()
+        )
+
+
+def _column(w: Value, times: float) -> Array | None:
+    """Real size of a step of each weight, broadcasting from axis 0; None of floats."""
+    if w.type.quant is None:
+        return None
+    scales = np.array(w.type.quant.scale, np.float64) * times
+    return scales.reshape(-1, *(1,) * (len(w.type.shape) - 1))
+
+
+def _bias_steps(layer: Layer, x_scale: float) -> Array:
+    quant = layer.weight.type.quant
+    assert quant is not None
+    return np.array(quant.scale, np.float64) * x_scale
+
+
+# The step ---------------------------------------------------------------------------------
+
+
+def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Updates]:
+    """Forward, loss, backward, updates: outputs loss, logits, then what is left in the states."""
+    b = split.builder()
+    forward = split.entry(whole.graphs[whole.entry], f"{ENTRY}/", b)
+    (logits,) = forward.outputs
+    label = b.input("label", TensorType((1,), DType.S32))
+    loss = losses.cross_entropy(b, logits, label)
+    nodes = tuple(b.nodes)
+    one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
+    found = gradients(b, nodes, {loss.name: one}, list(split.states))
+    missing = [n for n in split.states if n not in found]
+    if missing:
+        raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
+    computed, updates = len(b.nodes), Updates(b, optimiser)
+    for name, gradient in found.items():
+        updates.update(split.tensors[name][1], gradient)
+    order = [n for n in (*split.states, *b.states) if n in updates.left]
+    graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
+    return _hoisted(graph, computed, updates.left), updates
+
+
+def _states(split: _Split, updates: Updates) -> dict[str, State]:
+    declared: Mapping[str, State] = {**split.states, **updates.b.states}
+    return {
+        name: replace(s, updates={ENTRY: updates.left[name]} if name in updates.left else {})
+        for name, s in declared.items()
+    }
+
+
+def _hoisted(graph: Graph, computed: int, left: Mapping[str, Value]) -> Graph:
+    """Each update as early as its gradient allows, and behind the last reader of what it moves: a
+    gradient is applied and gone before the next one is made (Lin et al. 2022, section 3.3).
+
+    computed : how many of the nodes, the first ones, are no updates
+    left : state -> what replaces it
+    """
+    moved = {v.name: state for state, v in left.items()}
+    last = {v.name: i for i, n in enumerate(graph.nodes[:computed]) for v in n.inputs}
+    place: dict[str, int] = {}
+    keys: list[tuple[int, bool, int]] = []
+    for i, node in enumerate(graph.nodes):
+        at = i
+        if i >= computed:
+            at = max((place.get(v.name, -1) for v in node.inputs), default=-1)
+            at = max(at, *(last.get(moved.get(v.name, ""), -1) for v in node.outputs))
+        keys.append((at, i >= computed, i))
+        place |= {v.name: at for v in node.outputs}
+    return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))
