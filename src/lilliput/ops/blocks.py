@@ -16,6 +16,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Scale, Whole, Window
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import check, slides
 from lilliput.ops.move import DTYPES, element_types, moved, one, oracles
@@ -90,6 +91,7 @@ space_to_depth = register(
         attrs=Blocks,
         infer=_to_depth_infer,
         ref=_to_depth_ref,
+        grads=(shape_rules.to_depth,),
         regions=_to_depth_regions,
         bounds=increasing,
         slide=slides,
@@ -146,6 +148,7 @@ depth_to_space = register(
         attrs=Blocks,
         infer=_to_space_infer,
         ref=_to_space_ref,
+        grads=(shape_rules.to_space,),
         regions=_to_space_regions,
         bounds=increasing,
         cost=moved,

@@ -15,6 +15,7 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import element_rules
 from lilliput.ops.bounds import monotone
 from lilliput.ops.common import check
 from lilliput.ops.elementwise import broadcast_regions, broadcast_shape, less, pair
@@ -209,6 +210,7 @@ select = register(
         doc="y = condition ? a : b; all broadcast to y; a and b of one quantisation",
         infer=_select_infer,
         ref=lambda _, operands: (np.where(*operands),),
+        grads=element_rules.SELECT,
         regions=broadcast_regions,
         scalar=Scalar(lambda _, args: f"({args[0]} ? {args[1]} : {args[2]})"),
         samples=(

@@ -17,6 +17,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Cost, Op, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ops import product_rules
 from lilliput.ops.accumulate import (
     Conv2d,
     Linear,
@@ -262,7 +263,7 @@ conv2d = register(
         infer=_conv2d_infer,
         ref=_conv2d_ref,
         constants=check_multipliers,
-        grads=(None, None, None, None),
+        grads=product_rules.CONV,
         regions=_conv2d_regions,
         bounds=sum_bounds,
         contraction=sum_contraction,
@@ -462,7 +463,7 @@ linear = register(
         infer=_linear_infer,
         ref=_linear_ref,
         constants=check_multipliers,
-        grads=(None, None, None, None),
+        grads=product_rules.LINEAR,
         regions=_linear_regions,
         bounds=sum_bounds,
         contraction=sum_contraction,

@@ -170,7 +170,6 @@ detection = register(
         attrs=Detection,
         infer=_infer,
         ref=_ref,
-        grads=(None,) * 3,
         regions=_regions,
         cost=lambda node: Cost(ops=8 * node.inputs[1].type.size),
         kernels=(

@@ -20,6 +20,7 @@ from lilliput.ir.op import Attrs, Bounds, Op, Sample, Scalar
 from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
+from lilliput.ops import element_rules
 from lilliput.ops.bounds import monotone
 from lilliput.ops.common import check
 from lilliput.ops.numeric import (
@@ -459,6 +460,7 @@ def _binary(
             attrs=Binary,
             infer=_mul_infer if mul else _binary_infer,
             ref=ref,
+            grads=element_rules.PAIRS[name],
             regions=broadcast_regions,
             bounds=bounds,
             scalar=Scalar(c),
@@ -481,6 +483,7 @@ clamp = register(
         attrs=Clamp,
         infer=_clamp_infer,
         ref=_clamp_ref,
+        grads=(element_rules.clamped,),
         regions=broadcast_regions,
         bounds=monotone,
         scalar=Scalar(_clamp_c),

@@ -18,6 +18,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Indices, Kernel, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Shift
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, check, narrows
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
@@ -154,6 +155,7 @@ pad = register(
         attrs=Pad,
         infer=_pad_infer,
         ref=_pad_ref,
+        grads=(shape_rules.padded,),
         regions=_pad_regions,
         bounds=increasing,
         narrow=narrows,

@@ -91,7 +91,6 @@ gru = register(
         "x (N,T,I), w (3H,I), r (3H,H), bias (3H), rbias (3H), h (N,H) -> y (N,T,H)",
         infer=_infer,
         ref=_ref,
-        grads=(None,) * 6,
         regions=_regions,
         cost=lambda node: Cost(macs=_macs(node), ops=14 * node.output.type.size),
         kernels=(

@@ -287,7 +287,6 @@ lstm = register(
         attrs=LSTM,
         infer=_infer,
         ref=_ref,
-        grads=(None,) * 6,
         regions=_regions,
         cost=lambda node: Cost(macs=_macs(node), ops=16 * node.output.type.size),
         kernels=(_kernel("lstm", floats=False), _kernel("lstm_f32", floats=True)),

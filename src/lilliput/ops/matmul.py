@@ -18,6 +18,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
+from lilliput.ops import product_rules
 from lilliput.ops.accumulate import MatMul, acc_type, centred, check_multipliers, requantize
 from lilliput.ops.common import c_type, check, slides
 from lilliput.ops.conv_kernels import ADD_C
@@ -146,6 +147,7 @@ matmul = register(
         infer=_infer,
         ref=_ref,
         constants=check_multipliers,
+        grads=product_rules.MATMUL,
         regions=_regions,
         slide=slides,
         cost=lambda node: Cost(macs=_macs(node)),

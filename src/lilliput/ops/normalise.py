@@ -19,6 +19,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
+from lilliput.ops import shape_rules
 from lilliput.ops import floatmath
 from lilliput.ops.common import c_type, check, slides
 from lilliput.ops.elementwise import check_quantised
@@ -142,6 +143,7 @@ log_softmax = register(
         doc="y[..., c] = x[..., c] - log(sum over k of exp(x[..., k])); x (..., C) -> y (..., C)",
         infer=_log_infer,
         ref=_log_ref,
+        grads=(shape_rules.log_softmax,),
         regions=_regions,
         slide=slides,
         cost=lambda node: Cost(ops=4 * node.output.type.size),
@@ -227,6 +229,7 @@ l2_normalize = register(
         doc="y[..., c] = x[..., c] / sqrt(sum over k of x[..., k]^2); x (..., C) -> y (..., C)",
         infer=_l2_infer,
         ref=_l2_ref,
+        grads=(shape_rules.l2_normalize,),
         regions=_regions,
         slide=slides,
         cost=lambda node: Cost(macs=node.output.type.size, ops=node.output.type.size),

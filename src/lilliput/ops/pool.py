@@ -17,6 +17,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window
 from lilliput.ir.types import Array, TensorType, f32, s8, s16
+from lilliput.ops import product_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, margins, narrows
 from lilliput.ops.registry import register
@@ -263,6 +264,7 @@ avg_pool2d = register(
         attrs=Pool,
         infer=_infer,
         ref=_avg_ref,
+        grads=(product_rules.average,),
         regions=_avg_regions,
         bounds=increasing,
         narrow=narrows,

@@ -14,6 +14,7 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
+from lilliput.ops import element_rules
 from lilliput.ops.common import check
 from lilliput.ops.elementwise import broadcast_regions, broadcast_shape, check_quantised
 from lilliput.ops.numeric import quantize_multiplier
@@ -79,6 +80,7 @@ prelu = register(
         doc="y = x where x >= 0, else alpha * x; x and alpha broadcast to y",
         infer=_infer,
         ref=_ref,
+        grads=element_rules.PRELU,
         regions=broadcast_regions,
         scalar=Scalar(_c),
         samples=(

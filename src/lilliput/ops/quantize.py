@@ -18,6 +18,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.range import Range
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ops import element_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import REQUANT_C, c_type, check
 from lilliput.ops.elementwise import (
@@ -96,6 +97,7 @@ quantize = register(
         attrs=To,
         infer=_quantize_infer,
         ref=_quantize_ref,
+        grads=element_rules.PASSES,
         regions=broadcast_regions,
         scalar=Scalar(_quantize_c),
         samples=(
@@ -146,6 +148,7 @@ dequantize = register(
         doc="y = scale * (x - zero_point); x quantised, y float of one shape",
         infer=_dequantize_infer,
         ref=_dequantize_ref,
+        grads=element_rules.PASSES,
         regions=broadcast_regions,
         scalar=Scalar(_dequantize_c),
         samples=(
@@ -216,6 +219,7 @@ requantize = register(
         attrs=Requantize,
         infer=_requantize_infer,
         ref=_requantize_ref,
+        grads=element_rules.PASSES,
         regions=broadcast_regions,
         bounds=_requantize_bounds,
         scalar=Scalar(_requantize_c),
@@ -301,6 +305,7 @@ cast = register(
         attrs=To,
         infer=_cast_infer,
         ref=_cast_ref,
+        grads=element_rules.PASSES,
         regions=broadcast_regions,
         scalar=Scalar(_cast_c),
         samples=(

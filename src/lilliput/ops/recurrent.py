@@ -85,7 +85,6 @@ push = register(
         attrs=Push,
         infer=_infer,
         ref=_ref,
-        grads=(None, None),
         regions=_regions,
         cost=lambda node: Cost(ops=node.inputs[1].type.size),
         samples=(

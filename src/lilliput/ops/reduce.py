@@ -21,6 +21,7 @@ from lilliput.ir.op import Attrs, Bounds, Cost, Finish, Kernel, Op, Operand, Sam
 from lilliput.ir.range import Range
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Reduce, Whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing, scales_exactly
 from lilliput.ops.common import ACTIVATIONS, c_type, check, narrows
 from lilliput.ops.folds import (
@@ -256,6 +257,7 @@ def _reduction(name: str, doc: str, samples: tuple[Sample, ...], oracle: Mapping
             infer=lambda a, types: _infer(kind, a, types),
             ref=lambda node, operands: _ref(kind, node, operands),
             constants=lambda node: kind.c(node, "acc"),
+            grads=shape_rules.REDUCTIONS[name],
             regions=_regions,
             bounds=_bounds(kind),
             narrow=narrows,

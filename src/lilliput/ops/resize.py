@@ -20,6 +20,7 @@ from lilliput.ir.op import Attrs, Cost, Finish, Indices, Kernel, Op, Operand, Sa
 from lilliput.ir.range import Range
 from lilliput.ir.region import OperandRule, Pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations
 from lilliput.ops.move import one
@@ -195,6 +196,7 @@ resize_bilinear = register(
         attrs=ResizeBilinear,
         infer=_infer,
         ref=_ref,
+        grads=(shape_rules.resized,),
         regions=_regions,
         bounds=_bounds,
         narrow=lambda _: _narrow,

@@ -15,6 +15,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import check, narrows
 from lilliput.ops.index import check_count, index_check, indexed_types
@@ -45,6 +46,7 @@ reverse = register(
         doc="y[r,n,c] = x[r,N-1-n,c]; x, y (R,N,C)",
         infer=_reverse_infer,
         ref=lambda _, operands: (operands[0][:, ::-1],),
+        grads=(shape_rules.turned,),
         regions=lambda _: ((Pointwise(0), Whole(), Pointwise(2)),),
         bounds=increasing,
         narrow=narrows,

@@ -17,6 +17,7 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.common import c_type, check
 from lilliput.ops.move import one
 from lilliput.ops.numeric import quantize_multiplier, requant, saturate
@@ -258,6 +259,7 @@ cumsum = register(
         infer=lambda a, types: (_rank_3(types, SUMMED),),
         ref=_cumsum_ref,
         constants=_cumsum_constants,
+        grads=(shape_rules.accumulated,),
         regions=_regions,
         kernels=(
             Kernel(

@@ -28,8 +28,10 @@ from lilliput.ir.region import (
     whole,
 )
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, check, narrows
+from lilliput.ops.gradient import passes
 from lilliput.ops.move import (
     DTYPES,
     element_strides,
@@ -106,6 +108,7 @@ reshape = register(
         attrs=Reshape,
         infer=_reshape_infer,
         ref=lambda node, operands: (operands[0].reshape(node.output.type.shape),),
+        grads=(passes,),
         regions=lambda node: (whole(len(node.inputs[0].type.shape)),),
         bounds=increasing,
         narrow=lambda _: _reshape_narrow,
@@ -140,6 +143,7 @@ copy = register(
         doc="y = x, in other bytes",
         infer=lambda _, types: (one(types),),
         ref=lambda _, operands: (operands[0].copy(),),
+        grads=(passes,),
         regions=lambda node: (pointwise(len(node.inputs[0].type.shape)),),
         bounds=increasing,
         narrow=narrows,
@@ -214,6 +218,7 @@ transpose = register(
         attrs=Transpose,
         infer=_transpose_infer,
         ref=lambda node, operands: (operands[0].transpose(_transpose_attrs(node).perm),),
+        grads=(shape_rules.transposed,),
         regions=_transpose_regions,
         bounds=increasing,
         narrow=narrows,
@@ -268,6 +273,7 @@ broadcast = register(
         attrs=Broadcast,
         infer=_broadcast_infer,
         ref=lambda node, operands: (np.broadcast_to(operands[0], node.output.type.shape),),
+        grads=(shape_rules.repeated,),
         regions=_broadcast_regions,
         bounds=increasing,
         narrow=lambda _: _broadcast_narrow,
@@ -330,6 +336,7 @@ concat = register(
         attrs=Concat,
         infer=_concat_infer,
         ref=lambda node, operands: (np.concatenate(list(operands), _axis(node)),),
+        grads=shape_rules.JOINED,
         regions=_concat_regions,
         bounds=increasing,
         narrow=narrows,
@@ -392,6 +399,7 @@ slice_ = register(
         attrs=Slice,
         infer=_slice_infer,
         ref=_slice_ref,
+        grads=(shape_rules.sliced,),
         regions=_slice_regions,
         bounds=increasing,
         narrow=lambda _: _slice_narrow,

@@ -119,7 +119,6 @@ time_filter = register(
         attrs=TimeFilter,
         infer=_infer,
         ref=_ref,
-        grads=(None, None, None),
         regions=_regions,
         cost=lambda node: Cost(macs=node.inputs[0].type.size),
         kernels=(

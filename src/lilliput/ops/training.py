@@ -16,7 +16,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window, pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32
-from lilliput.ops import floatmath
+from lilliput.ops import floatmath, shape_rules
 from lilliput.ops.common import check
 from lilliput.ops.conv import windows
 from lilliput.ops.registry import register
@@ -58,7 +58,7 @@ softmax_cross_entropy = register(
         doc="loss = -sum target * log(softmax(logits)); logits, target (..., C) -> loss (..., 1)",
         infer=_loss_infer,
         ref=_loss_ref,
-        grads=(None, None),
+        grads=(shape_rules.cross_entropy, None),
         regions=lambda node: ((*pointwise(len(node.inputs[0].type.shape) - 1), Whole()),) * 2,
         cost=lambda node: Cost(ops=4 * node.inputs[0].type.size),
         kernels=(

@@ -19,6 +19,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import EITHER, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Spread, Whole
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
+from lilliput.ops import product_rules
 from lilliput.ops.accumulate import (
     FoldBias,
     TransposeConv,
@@ -178,6 +179,7 @@ transpose_conv = register(
         infer=_infer,
         ref=_ref,
         constants=check_multipliers,
+        grads=product_rules.TRANSPOSED,
         regions=_regions,
         bounds=sum_bounds,
         contraction=sum_contraction,

@@ -17,7 +17,7 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, NoAttrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
-from lilliput.ops import fixed_point, floatmath
+from lilliput.ops import element_rules, fixed_point, floatmath
 from lilliput.ops import unary_rules as rules
 from lilliput.ops.common import check
 from lilliput.ops.elementwise import broadcast_regions, c_float, check_quantised
@@ -488,6 +488,7 @@ def _operator(row: Row) -> Op:
         attrs=row.attrs,
         infer=infer,
         ref=ref,
+        grads=(element_rules.SLOPES[row.name],),
         regions=broadcast_regions,
         scalar=Scalar(c, tables),
         samples=row.samples,
