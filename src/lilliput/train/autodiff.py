@@ -41,7 +41,8 @@ def gradients(
         asked = [i for i, v in enumerate(node.inputs) if v.name in path]
         if not asked or not any(v.name in found for v in node.outputs):
             continue
-        dys = [_entering(b, v, found.get(v.name), covered) for v in node.outputs]
+        exact = _moves(node)
+        dys = [_entering(b, v, found.get(v.name), exact or v.name in covered) for v in node.outputs]
         for i in asked:
             dx = _operand(b, node, i, dys)
             if dx is not None:
@@ -141,11 +142,19 @@ def _covered(nodes: Sequence[Node]) -> set[str]:
     return {n for n, readers in users.items() if len(readers) == 1 and clamps(readers[0])}
 
 
-def _entering(b: Builder, value: Value, dy: Value | None, covered: Collection[str]) -> Value:
+def _moves(node: Node) -> bool:
+    """Whether results are elements of the operands, or means of them: nothing can saturate."""
+    if node.op.scalar is not None or node.op.contraction(node) is not None:
+        return False
+    kinds = {(v.type.dtype, v.type.quant) for v in (*node.inputs, *node.outputs)}
+    return len(kinds) == 1
+
+
+def _entering(b: Builder, value: Value, dy: Value | None, exact: bool) -> Value:
     """The gradient of a result: zero where nobody asked, and where it saturated."""
     if dy is None:
         return b.param(f"d.{value.name}", np.zeros(value.type.shape, np.float32))
-    if value.type.dtype not in _SATURATES or value.name in covered or value.type.quant is None:
+    if value.type.dtype not in _SATURATES or exact or value.type.quant is None:
         return dy
     return _inside(b, dy, value, *value.type.dtype.bounds)
 
