@@ -7,6 +7,7 @@ imported below; docs/adding-an-operator.md is the exercise.
 from lilliput.ops import (
     arithmetic,
     blocks,
+    clipping,
     compare,
     conv,
     conv_grads,

@@ -1,4 +1,4 @@
-"""Element-wise operators of a training step: masks of what saturated, and updates of integers.
+"""Updates of integer tensors, element by element.
 
 `step` is what a weight moves by, in steps of its own: rate * gradient / scale.  An integer moves
 to a whole number in one of three ways, each the same in NumPy and in C (csrc/update.h); a step
@@ -8,14 +8,13 @@ that is not a number moves nothing.  int8 weights stay within -127 .. 127, as sy
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, NoAttrs, Op, Sample, Scalar
-from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32
+from lilliput.ir.op import NoAttrs, Op, Sample, Scalar
+from lilliput.ir.types import Array, DType, TensorType, f32, s8, s32
 from lilliput.ops.common import check
 from lilliput.ops.elementwise import broadcast_regions, broadcast_shape
 from lilliput.ops.registry import register
@@ -25,64 +24,6 @@ FAR = np.float32(2.0**22)
 """Steps of int8 weights beyond this are cut: they saturate anyway."""
 FAR_S32 = np.float32(2.0**31 - 128)
 """The largest float32 below 2^31."""
-
-
-# inside -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Between(Attrs):
-    """low, high: stored integers."""
-
-    low: int
-    high: int
-
-
-def _between(node: Node) -> Between:
-    assert isinstance(node.attrs, Between)
-    return node.attrs
-
-
-def _inside_infer(a: Between, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    check(len(types) == 2, "wrong number of operands", "dy, y", len(types))
-    dy, y = types
-    check(dy.dtype is DType.F32, "gradient", "f32", dy.dtype.value)
-    check(y.dtype in (DType.S8, DType.S16), "values", "s8 or s16", y.dtype.value)
-    check(dy.shape == y.shape, "shapes", dy.shape, y.shape)
-    check(a.low < a.high, "bounds", "low < high", (a.low, a.high))
-    return (f32(*dy.shape),)
-
-
-def _inside_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    dy, y = operands
-    a = _between(node)
-    return (np.where((y > a.low) & (y < a.high), dy, np.float32(0)),)
-
-
-def _inside_c(node: Node, args: Sequence[str]) -> str:
-    a = _between(node)
-    return f"ll_inside({args[0]}, {args[1]}, {a.low}, {a.high})"
-
-
-inside = register(
-    Op(
-        name="inside",
-        doc="dx = low < y < high ? dy : 0: the gradient of what did not saturate; dy f32, y s8 or "
-        "s16 of one shape",
-        attrs=Between,
-        infer=_inside_infer,
-        ref=_inside_ref,
-        regions=broadcast_regions,
-        scalar=Scalar(_inside_c),
-        samples=(
-            Sample((f32(1, 3, 5, 4), s8(1, 3, 5, 4, scale=0.1, zero_point=-3)), Between(-128, 127)),
-            Sample((f32(2, 300), s8(2, 300)), Between(-3, 40)),
-            Sample((f32(2, 9), s16(2, 9)), Between(-9000, 9000)),
-        ),
-        dtypes=(DType.F32,),
-        oracle="docs/numerics.md",
-    )
-)
 
 
 # sgd --------------------------------------------------------------------------------------

@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.errors import GraphError, UnsupportedError
-from lilliput.ir import Builder, DType, Graph, Module, Param, State, TensorType, Value, verify
+from lilliput.ir import Builder, DType, Graph, Module, Node, Param, State, TensorType, Value, verify
 from lilliput.ir.rewrite import drop_dead
 from lilliput.ir.types import Array
 from lilliput.ops import registry
+from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
 from lilliput.train import losses
 from lilliput.train.autodiff import gradients
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser, Tensor, Updates
+from lilliput.train.rewrites import bit_masks, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
 ENTRY = "train_step"
@@ -128,7 +130,8 @@ class _Split:
         self.names = {v.name for v in module.graphs[module.entry].values()}
         self.states: dict[str, State] = {}
         self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
-        self.parts: dict[str, tuple[Value, Value, int]] = {}
+        self.parts: dict[str, tuple[Value, Value]] = {}
+        self.depthwise: set[str] = set()
         for choice in chosen:
             if choice.channels:
                 self._weight(choice)
@@ -141,23 +144,17 @@ class _Split:
 
     def _weight(self, choice: _Choice) -> None:
         layer, w = choice.layer, choice.layer.weight
-        steps = _column(w, 1.0)
         if choice.channels == layer.channels:
-            self._state(choice, w, self._data(w), steps)
+            self._state(choice, w, self._data(w), _column(w, 1.0))
             return
-        k, axis = choice.channels, layer.axis
-        first, rest = np.split(self._data(w), [k], axis)
-        quant = w.type.quant
-        types = [w.type.with_shape(*part.shape) for part in (first, rest)]
-        if quant is not None and axis == quant.axis and not quant.is_per_tensor:
-            raise UnsupportedError(
-                "a share of the channels of a depthwise layer", where=layer.name
-            )
-        trained = Value(f"{w.name}/trained", types[0])
-        frozen = Value(f"{w.name}/frozen", types[1])
+        first, rest = np.split(self._data(w), [choice.channels], layer.axis)
+        trained = Value(f"{w.name}/trained", _part(w.type, first, 0, layer.axis))
+        frozen = Value(f"{w.name}/frozen", _part(w.type, rest, choice.channels, layer.axis))
         self.params[frozen.name] = Param(frozen, np.ascontiguousarray(rest))
-        self._state(choice, trained, np.ascontiguousarray(first), steps)
-        self.parts[w.name] = (trained, frozen, axis)
+        self._state(choice, trained, np.ascontiguousarray(first), _column(trained, 1.0))
+        self.parts[w.name] = (trained, frozen)
+        if layer.depthwise:
+            self.depthwise.add(w.name)
 
     def _bias(self, choice: _Choice) -> None:
         layer, bias = choice.layer, choice.layer.bias
@@ -192,10 +189,14 @@ class _Split:
             known[state.name] = b.read(state)
         for value in graph.params:
             if value.name in self.parts:
-                known[value.name] = self._joined(b, value, prefix)
+                known |= self._joined(b, value, prefix)
             elif value.name not in self.states:
                 known[value.name] = b.use(self.params[value.name])
         for node in graph.nodes:
+            if any(v.name in self.depthwise for v in node.inputs[1:2]):
+                operands = [known[v.name] for v in node.inputs if v.name in known]
+                known[node.output.name] = self._two(b, node, operands, prefix)
+                continue
             results = b.add_multi(
                 node.op,
                 [known[v.name] for v in node.inputs],
@@ -207,11 +208,36 @@ class _Split:
             known |= {v.name: r for v, r in zip(node.outputs, results, strict=True)}
         return b.graph([known[v.name] for v in graph.outputs])
 
-    def _joined(self, b: Builder, weight: Value, prefix: str) -> Value:
-        trained, frozen, axis = self.parts[weight.name]
-        inputs = (trained, b.use(self.params[frozen.name]))
-        name = f"{prefix}{weight.name}/whole"
-        return b.add(registry.get("concat"), inputs, Concat(axis), type=weight.type, name=name)
+    def _joined(self, b: Builder, weight: Value, prefix: str) -> dict[str, Value]:
+        """A weight whose input channels are trained in part, put together again."""
+        trained, frozen = self.parts[weight.name]
+        own = b.use(self.params[frozen.name])
+        if weight.name in self.depthwise:
+            return {}
+        name, axis = f"{prefix}{weight.name}/whole", len(weight.type.shape) - 1
+        whole = b.add(
+            registry.get("concat"), (trained, own), Concat(axis), type=weight.type, name=name
+        )
+        return {weight.name: whole}
+
+    def _two(self, b: Builder, node: Node, operands: Sequence[Value], prefix: str) -> Value:
+        """A depthwise layer as two, of its trained and of its frozen channels."""
+        x, *bias = operands
+        results: list[Value] = []
+        begin, ratio = 0, node.output.type.shape[3] // x.type.shape[3]
+        for w in self.parts[node.inputs[1].name]:
+            size = w.type.shape[0]
+            first, count = begin // ratio, size // ratio
+            part = call(b, "slice", x, begin=(0, 0, 0, first), size=(*x.type.shape[:3], count))
+            own = [call(b, "slice", v, begin=(begin,), size=(size,)) for v in bias]
+            attrs = replace(node.attrs, groups=count)  # type: ignore[call-arg]
+            type = node.output.type.with_shape(*node.output.type.shape[:3], size)
+            results.append(b.add(node.op, (part, w, *own), attrs, type=type, origin=node.origin))
+            begin += size
+        name = prefix + node.output.name
+        return b.add(
+            registry.get("concat"), results, Concat(3), type=node.output.type, name=name
+        )
 
     def trained(self) -> tuple[Trained, ...]:
         return tuple(
@@ -227,6 +253,18 @@ class _Split:
             )
             for name, (choice, tensor) in self.tensors.items()
         )
+
+
+def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
+    """The type of some of a weight's channels, which have scales of their own where they are
+    output channels."""
+    quant = type.quant
+    if quant is not None and quant.axis == axis and not quant.is_per_tensor:
+        end = begin + data.shape[axis]
+        quant = replace(
+            quant, scale=quant.scale[begin:end], zero_point=quant.zero_point[begin:end]
+        )
+    return TensorType(tuple(data.shape), type.dtype, quant)
 
 
 def _column(w: Value, times: float) -> Array | None:
@@ -253,18 +291,33 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     (logits,) = forward.outputs
     label = b.input("label", TensorType((1,), DType.S32))
     loss = losses.cross_entropy(b, logits, label)
-    nodes = tuple(b.nodes)
     one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
-    found = gradients(b, nodes, {loss.name: one}, list(split.states))
+    found = gradients(b, tuple(b.nodes), {loss.name: one}, list(split.states))
     missing = [n for n in split.states if n not in found]
     if missing:
         raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
+    b.nodes[:] = _small(b, split, loss)
     computed, updates = len(b.nodes), Updates(b, optimiser)
     for name, gradient in found.items():
         updates.update(split.tensors[name][1], gradient)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
     return _hoisted(graph, computed, updates.left), updates
+
+
+def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
+    """The nodes of `b` after every rewrite that makes a step small."""
+    parts = {trained.name: (trained, frozen) for trained, frozen in split.parts.values()}
+    joined = {
+        n.output.name: parts[n.inputs[0].name]
+        for n in b.nodes
+        if n.op.name == "concat" and n.inputs[0].name in parts
+    }
+    nodes = split_weights(b, b.nodes, joined)
+    data = {name: p.data for name, p in b.params.items() if p.data is not None}
+    nodes = one_scale(b, nodes, data)
+    forward = next(i for i, n in enumerate(nodes) if n.output == loss)
+    return bit_masks(b, nodes, forward + 1)
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
