@@ -302,7 +302,7 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
         updates.update(split.tensors[name][1], gradient)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
-    return _hoisted(graph, computed, updates.left), updates
+    return _hoisted(graph, computed, found, updates.left), updates
 
 
 def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
@@ -328,22 +328,45 @@ def _states(split: _Split, updates: Updates) -> dict[str, State]:
     }
 
 
-def _hoisted(graph: Graph, computed: int, left: Mapping[str, Value]) -> Graph:
-    """Each update as early as its gradient allows, and behind the last reader of what it moves: a
-    gradient is applied and gone before the next one is made (Lin et al. 2022, section 3.3).
+def _hoisted(
+    graph: Graph, computed: int, found: Mapping[str, Value], left: Mapping[str, Value]
+) -> Graph:
+    """Each update, and what is made for it alone, as early as its gradient allows, and behind the
+    last reader of what it moves: a gradient is applied and gone before the next one is made
+    (Lin et al. 2022, section 3.3).
 
     computed : how many of the nodes, the first ones, are no updates
-    left : state -> what replaces it
+    found : state -> its gradient;  left : state -> what replaces it
     """
+    alone = _alone(graph.nodes[:computed], {v.name: s for s, v in found.items()})
     moved = {v.name: state for state, v in left.items()}
-    last = {v.name: i for i, n in enumerate(graph.nodes[:computed]) for v in n.inputs}
+    last: dict[str, int] = {}
+    for i, node in enumerate(graph.nodes[:computed]):
+        if i not in alone:
+            last |= {v.name: i for v in node.inputs}
     place: dict[str, int] = {}
     keys: list[tuple[int, bool, int]] = []
     for i, node in enumerate(graph.nodes):
-        at = i
-        if i >= computed:
-            at = max((place.get(v.name, -1) for v in node.inputs), default=-1)
-            at = max(at, *(last.get(moved.get(v.name, ""), -1) for v in node.outputs))
-        keys.append((at, i >= computed, i))
+        side = i >= computed or i in alone
+        at = max((place.get(v.name, -1) for v in node.inputs), default=-1) if side else i
+        waits = [alone[i]] if i in alone else [moved.get(v.name, "") for v in node.outputs]
+        if side:
+            at = max(at, *(last.get(state, -1) for state in waits))
+        keys.append((at, side, i))
         place |= {v.name: at for v in node.outputs}
     return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))
+
+
+def _alone(nodes: Sequence[Node], gradients: Mapping[str, str]) -> dict[int, str]:
+    """Index of a node -> the state whose gradient is all that it is made for."""
+    reach: dict[str, set[str]] = {}
+    found: dict[int, str] = {}
+    for i in reversed(range(len(nodes))):
+        made = [v.name for v in nodes[i].outputs]
+        states = {gradients[n] for n in made if n in gradients}
+        states = states.union(*(reach.get(n, set()) for n in made))
+        if len(states) == 1:
+            found[i] = next(iter(states))
+        for value in nodes[i].inputs:
+            reach[value.name] = reach.get(value.name, set()) | states
+    return found
