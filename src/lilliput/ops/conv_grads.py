@@ -78,12 +78,10 @@ def _attrs(node: Node) -> ConvGrad:
 def _grad_w_infer(a: ConvGrad, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 2, "wrong number of operands", "x, dy", len(types))
     x, dy = types
-    allowed = (DType.F32,) if a.carried else (DType.F32, DType.S8)
-    check(x.dtype in allowed, "x", " or ".join(d.value for d in allowed), x.dtype.value)
+    check(x.dtype in (DType.F32, DType.S8), "x", "f32 or s8", x.dtype.value)
     check(dy.dtype is DType.F32, "dy", "f32", dy.dtype.value)
     check(len(x.shape) == len(dy.shape) == 4, "ranks", "(N,H,W,I), (N,OH,OW,O)", (x, dy))
     check(x.shape[0] == dy.shape[0], "batches", x.shape[0], dy.shape[0])
-    check(not a.carried or a.groups == 1, "groups of carried sums", 1, a.groups)
     for what, channels in (("input", x.shape[3]), ("output", dy.shape[3])):
         check(channels % a.groups == 0, f"{what} channels", f"multiple of {a.groups}", channels)
     for i in (0, 1):
@@ -120,14 +118,14 @@ def _grad_w_regions(node: Node) -> tuple[OperandRule, ...]:
         return whole(4), whole(4)
     rows = Window(4, a.kernel[0], a.stride[0], a.dilation[0], a.pad[0])
     x: OperandRule = (Pointwise(5), Reduce(rows), Whole(), Whole())
-    dy: OperandRule = (Pointwise(5), Reduce(Pointwise(4)), Whole(), Pointwise(0))
+    dy: OperandRule = (Pointwise(5), Reduce(Pointwise(4)), Whole(), Whole())
     return x, dy
 
 
 def _grad_w_params(node: Node) -> Mapping[str, int]:
     a = _attrs(node)
     x, dy = (v.type.shape for v in node.inputs)
-    params = {
+    return {
         "in_h": x[1],
         "in_w": x[2],
         "in_c": x[3],
@@ -143,11 +141,10 @@ def _grad_w_params(node: Node) -> Mapping[str, int]:
         "dilation_w": a.dilation[1],
         "pad_top": a.pad[0],
         "pad_left": a.pad[2],
+        "group_in": x[3] // a.groups,
+        "group_out": dy[3] // a.groups,
+        "zero_point": _zero_point(node.inputs[0].type),
     }
-    if a.carried:
-        return params
-    groups = {"group_in": x[3] // a.groups, "group_out": dy[3] // a.groups}
-    return params | groups | {"zero_point": _zero_point(node.inputs[0].type)}
 
 
 def _grad_w_macs(node: Node) -> int:
@@ -173,10 +170,11 @@ GRAD_W_CARRIED = Kernel(
     name="conv2d_grad_w",
     source="conv2d_grad_w.c",
     accepts=lambda node: None if _attrs(node).carried else "sums are not carried",
-    types=lambda node: {"LL_X": "float", "LL_ACC": "float"},
+    types=lambda node: {"LL_X": c_type(node.inputs[0].type.dtype), "LL_ACC": "float"},
     params=_grad_w_params,
-    specialise=("kh", "kw"),
+    specialise=("kh", "kw", "zero_point", "group_in"),
     operands=_given,
+    finish=_plain,
     carry=lambda node: node.output.type.nbytes,
     work=_grad_w_work,
 )
@@ -205,6 +203,7 @@ GRAD_W_TILES = Kernel(
     work=_grad_w_work,
 )
 
+_SAME = (1, 1, 1, 1)
 _X8 = s8(1, 5, 6, 3, scale=0.1, zero_point=-9)
 
 conv2d_grad_w = register(
@@ -232,6 +231,10 @@ conv2d_grad_w = register(
                 ConvGrad((3, 3), pad=(1, 1, 1, 1), carried=True),
             ),
             Sample((f32(2, 7, 5, 2), f32(2, 3, 2, 3)), ConvGrad((3, 2), (2, 2), carried=True)),
+            Sample((_X8, f32(1, 5, 6, 9)), ConvGrad((1, 1), carried=True)),
+            Sample(
+                (_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)
+            ),
         ),
         dtypes=(DType.F32, DType.S8),
         oracle="docs/numerics.md",
@@ -383,8 +386,6 @@ def _w8(*shape: int) -> TensorType:
     scales = tuple(float(np.float32(0.003 * (k + 1))) for k in range(shape[0]))
     return TensorType(shape, DType.S8, Quant(scales, (0,) * shape[0], 0))
 
-
-_SAME = (1, 1, 1, 1)
 
 conv2d_grad_x = register(
     Op(

@@ -57,10 +57,17 @@ def conv_x(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return call(b, "conv2d_grad_x", dy, _readable(b, w), size=size, **_window(node))
 
 
+def carried(weights: int, dy: Value) -> bool:
+    """Whether sums of so many weights take less room than the gradient that they are made of: then
+    it may come row by row, else it is there as a whole."""
+    return weights < dy.type.size
+
+
 def conv_w(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     w = node.inputs[1].type
     x, scale = _activations(b, node.inputs[0])
-    dw = call(b, "conv2d_grad_w", x, dys[0], kernel=w.shape[1:3], **_window(node))
+    window = _window(node) | {"carried": carried(w.size, dys[0])}
+    dw = call(b, "conv2d_grad_w", x, dys[0], kernel=w.shape[1:3], **window)
     return scaled(b, dw, scale)
 
 

@@ -8,7 +8,7 @@ update are ordinary nodes: the planner, the kernels and the emitter do not know 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from lilliput.train.autodiff import gradients
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser, Tensor, Updates
-from lilliput.train.rewrites import bit_masks, one_scale, split_weights
+from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
 ENTRY = "train_step"
@@ -297,12 +297,14 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     if missing:
         raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
     b.nodes[:] = _small(b, split, loss)
-    computed, updates = len(b.nodes), Updates(b, optimiser)
+    computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
         updates.update(split.tensors[name][1], gradient)
+    data = {name: p.data for name, p in b.params.items() if p.data is not None}
+    b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
-    return _hoisted(graph, computed, found, updates.left), updates
+    return _hoisted(graph, computed, updates), updates
 
 
 def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
@@ -328,45 +330,43 @@ def _states(split: _Split, updates: Updates) -> dict[str, State]:
     }
 
 
-def _hoisted(
-    graph: Graph, computed: int, found: Mapping[str, Value], left: Mapping[str, Value]
-) -> Graph:
+def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph:
     """Each update, and what is made for it alone, as early as its gradient allows, and behind the
     last reader of what it moves: a gradient is applied and gone before the next one is made
     (Lin et al. 2022, section 3.3).
 
-    computed : how many of the nodes, the first ones, are no updates
-    found : state -> its gradient;  left : state -> what replaces it
+    computed : results of the nodes that are no updates
     """
-    alone = _alone(graph.nodes[:computed], {v.name: s for s, v in found.items()})
-    moved = {v.name: state for state, v in left.items()}
+    owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
+    alone = _alone(graph.nodes, owner)
     last: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes[:computed]):
-        if i not in alone:
+    for i, node in enumerate(graph.nodes):
+        if i not in alone and node.output.name in computed:
             last |= {v.name: i for v in node.inputs}
     place: dict[str, int] = {}
     keys: list[tuple[int, bool, int]] = []
     for i, node in enumerate(graph.nodes):
-        side = i >= computed or i in alone
+        side = i in alone or node.output.name not in computed
         at = max((place.get(v.name, -1) for v in node.inputs), default=-1) if side else i
-        waits = [alone[i]] if i in alone else [moved.get(v.name, "") for v in node.outputs]
-        if side:
-            at = max(at, *(last.get(state, -1) for state in waits))
+        if i in alone:
+            at = max(at, last.get(alone[i], -1))
         keys.append((at, side, i))
         place |= {v.name: at for v in node.outputs}
     return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))
 
 
-def _alone(nodes: Sequence[Node], gradients: Mapping[str, str]) -> dict[int, str]:
-    """Index of a node -> the state whose gradient is all that it is made for."""
+def _alone(nodes: Sequence[Node], owner: Mapping[str, str]) -> dict[int, str]:
+    """Index of a node -> the tensor whose update is all that it is made for.
+
+    owner : what is left in a state -> the tensor that the state belongs to
+    """
     reach: dict[str, set[str]] = {}
     found: dict[int, str] = {}
     for i in reversed(range(len(nodes))):
         made = [v.name for v in nodes[i].outputs]
-        states = {gradients[n] for n in made if n in gradients}
-        states = states.union(*(reach.get(n, set()) for n in made))
-        if len(states) == 1:
-            found[i] = next(iter(states))
+        tensors = {owner[n] for n in made if n in owner}.union(*(reach.get(n, ()) for n in made))
+        if len(tensors) == 1:
+            found[i] = next(iter(tensors))
         for value in nodes[i].inputs:
-            reach[value.name] = reach.get(value.name, set()) | states
+            reach[value.name] = reach.get(value.name, set()) | tensors
     return found

@@ -24,6 +24,8 @@ from lilliput.ops import registry
 
 RULES = ("nearest", "dither", "residual")
 KINDS = ("sgd", "adam", "lion")
+_SHARED = ("seed", "beta1", "beta2")
+"""States of all tensors."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,16 @@ class Tensor:
 
 
 class Updates:
-    """Adds the update of one tensor after the other to `b`; `states` are those it made, `left`
-    is what a step leaves in each state, by name."""
+    """Adds the update of one tensor after the other to `b`.
+
+    left : state -> what a step leaves in it
+    owner : state -> the trained tensor that it belongs to; those of all tensors have none
+    """
 
     def __init__(self, b: Builder, optimiser: Optimiser):
         self.b, self.of = b, optimiser
         self.left: dict[str, Value] = {}
+        self.owner: dict[str, str] = {}
         self.rate = self._state("learning_rate", np.full(1, optimiser.rate, np.float32))
         self._shared: dict[str, Value] = {}
 
@@ -93,6 +99,8 @@ class Updates:
             gradient = self._add(gradient, self._scaled(real, self.of.weight_decay))
         towards = getattr(self, f"_{self.of.kind}")(tensor, gradient)
         self._move(tensor, towards)
+        for name in (n for n in self.left if n not in self.owner and n not in _SHARED):
+            self.owner[name] = tensor.state.name
 
     # directions
 
@@ -147,7 +155,7 @@ class Updates:
         inverse = self.b.param(
             f"{state.name}/per_step", (1 / tensor.steps.astype(np.float64)).astype(np.float32)
         )
-        step = self._op("mul", towards, self._op("mul", inverse, self.rate))
+        step = self._op("mul", self._op("mul", towards, inverse), self.rate)
         rule = self.of.rule if state.type.dtype is DType.S8 else "nearest"
         self.left |= _RULES[rule](self, state, step)
 

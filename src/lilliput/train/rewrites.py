@@ -3,6 +3,7 @@
 bit_masks      of an activation that only masks gradients one bit an element is kept
 one_scale      where a gradient is wanted plain and times a scale of its channels, only the
                latter is made
+one_factor     products with constants are with their product
 split_weights  a weight of which a part is trained is never joined: convolutions go on from
                each other's accumulators
 """
@@ -18,6 +19,7 @@ from lilliput.ir import Array, Attrs, Builder, Node, Value
 from lilliput.ops import registry
 from lilliput.ops.clipping import Between
 from lilliput.ops.gradient import constant
+from lilliput.ops.product_rules import carried
 from lilliput.ops.shape import Concat, Slice
 
 Nodes = list[Node]
@@ -154,6 +156,41 @@ def in_order(nodes: Sequence[Node]) -> Nodes:
     return found
 
 
+# Factors ------------------------------------------------------------------------------------
+
+
+def one_factor(b: Builder, nodes: Sequence[Node], data: Mapping[str, Array]) -> Nodes:
+    """A product with two constants, one after the other, as one with their product."""
+    count: dict[str, int] = {}
+    for node in nodes:
+        for value in node.inputs:
+            count[value.name] = count.get(value.name, 0) + 1
+    inner: dict[str, Node] = {}
+    made: Nodes = []
+    for node in nodes:
+        factor = _factor(node, data)
+        before = inner.get(node.inputs[0].name) if node.inputs else None
+        if factor is not None and before is not None:
+            joint = data[before.inputs[1].name].astype(np.float64) * factor.astype(np.float64)
+            if joint.ndim <= len(node.output.type.shape) and np.all(np.isfinite(joint)):
+                made.remove(before)
+                both = constant(b, joint.astype(np.float32))
+                data = {**data, both.name: joint.astype(np.float32)}
+                node = node.with_inputs((before.inputs[0], both))
+        if factor is not None and count.get(node.output.name) == 1:
+            inner[node.output.name] = node
+        made.append(node)
+    return made
+
+
+def _factor(node: Node, data: Mapping[str, Array]) -> Array | None:
+    """The constant that floats are multiplied by."""
+    if node.op.name != "mul" or not node.output.type.dtype.is_float:
+        return None
+    same = node.inputs[0].type.shape == node.output.type.shape
+    return data.get(node.inputs[1].name) if same and node.inputs[0].name not in data else None
+
+
 # Partly trained weights -----------------------------------------------------------------------
 
 
@@ -245,7 +282,8 @@ def _narrowed(b: Builder, node: Node, makers: Mapping[str, Node]) -> Nodes:
         maker = makers[maker.inputs[0].name]
     x, dy = maker.inputs
     part = _channels(b, made, x, 0, node.output.type.shape[-1])
-    value = _add(b, made, "conv2d_grad_w", (part, dy), maker.attrs, node.output.name)
+    attrs = replace(maker.attrs, carried=carried(node.output.type.size, dy))  # type: ignore[call-arg]
+    value = _add(b, made, "conv2d_grad_w", (part, dy), attrs, node.output.name)
     product = registry.get("mul")
     for factor in reversed(factors):
         value = _add(b, made, "mul", (value, factor), product.attrs(), node.output.name)

@@ -1,15 +1,18 @@
 /* Gradient of a convolution's weights; rows of dy come in pieces, sums live in `scratch`.
  *
  * in[0]  x (N*H, W, I)      in[1]  dy (N*OH, OW, O)
+ * then the epilogue's operands
  *
- * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Taps
- * outside the map add a product with zero, so that the order of summation is the same everywhere.
+ * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Each element
+ * is summed over the pixels of dy, row major; taps outside the map add a product with zero, so
+ * that the order of summation is the same everywhere.  Pixels are taken four at a time: a sum is
+ * loaded and stored once for them.
  */
 #ifndef LL_CONV2D_GRAD_W_PARAMS
 #define LL_CONV2D_GRAD_W_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, out_w, out_c, rows, kh, kw, stride_h, stride_w;
-    int32_t dilation_h, dilation_w, pad_top, pad_left;
+    int32_t dilation_h, dilation_w, pad_top, pad_left, group_in, group_out, zero_point;
 } ll_conv2d_grad_w_params;
 #endif
 
@@ -17,11 +20,10 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
                                       const ll_out *out, const ll_region *r, void *scratch,
                                       const ll_in *operands, int32_t count,
                                       LL_R (*store)(const ll_at *, LL_ACC)) {
+    const LL_X outside[1] = {(LL_X)p->zero_point};
     float *sums = (float *)scratch;
-    const int32_t size = p->out_c * p->kh * p->kw * p->in_c;
-    (void)operands;
-    (void)count;
-    (void)store;
+    const int32_t size = p->out_c * p->kh * p->kw * p->group_in;
+    ll_at at;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         const int32_t image = y / p->out_h;
         const int32_t top = (y - image * p->out_h) * p->stride_h - p->pad_top;
@@ -34,17 +36,41 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
             const int32_t inside_y = iy >= 0 && iy < p->in_h;
             const uint8_t *x_row = inside_y ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
             for (int32_t j = 0; j < p->kw; ++j) {
-                for (int32_t x = 0; x < p->out_w; ++x) {
-                    const float *dy = (const float *)(const void *)(dy_row + x * in[1].pixel);
-                    const int32_t ix = x * p->stride_w + j * p->dilation_w - p->pad_left;
-                    const float *v = 0;
-                    if (x_row && ix >= 0 && ix < p->in_w) {
-                        v = (const float *)(const void *)(x_row + ix * in[0].pixel);
+                for (int32_t x = 0; x < p->out_w; x += 4) {
+                    const int32_t left = ll_min(4, p->out_w - x);
+                    const LL_X *v[4];
+                    const float *dy[4];
+                    int32_t step[4]; /* 0 repeats the zero outside */
+                    for (int32_t k = 0; k < left; ++k) {
+                        const int32_t ix = (x + k) * p->stride_w + j * p->dilation_w - p->pad_left;
+                        const int32_t inside = x_row && ix >= 0 && ix < p->in_w;
+                        v[k] = inside ? (const LL_X *)(const void *)(x_row + ix * in[0].pixel)
+                                      : outside;
+                        step[k] = inside;
+                        dy[k] = (const float *)(const void *)(dy_row + (x + k) * in[1].pixel);
                     }
+                    const int32_t whole = left == 4 && step[0] && step[1] && step[2] && step[3];
                     for (int32_t o = 0; o < p->out_c; ++o) {
-                        float *dw = sums + ((o * p->kh + i) * p->kw + j) * p->in_c;
-                        for (int32_t c = 0; c < p->in_c; ++c) {
-                            dw[c] += dy[o] * (v ? v[c] : 0.0f);
+                        float *dw = sums + ((o * p->kh + i) * p->kw + j) * p->group_in;
+                        const int32_t first = o / p->group_out * p->group_in;
+                        if (whole) {
+                            const float d0 = dy[0][o], d1 = dy[1][o], d2 = dy[2][o], d3 = dy[3][o];
+                            const LL_X *v0 = v[0] + first, *v1 = v[1] + first;
+                            const LL_X *v2 = v[2] + first, *v3 = v[3] + first;
+                            for (int32_t c = 0; c < p->group_in; ++c) {
+                                float sum = dw[c] + d0 * (float)(v0[c] - (LL_X)p->zero_point);
+                                sum += d1 * (float)(v1[c] - (LL_X)p->zero_point);
+                                sum += d2 * (float)(v2[c] - (LL_X)p->zero_point);
+                                dw[c] = sum + d3 * (float)(v3[c] - (LL_X)p->zero_point);
+                            }
+                            continue;
+                        }
+                        for (int32_t k = 0; k < left; ++k) {
+                            const float d = dy[k][o];
+                            for (int32_t c = 0; c < p->group_in; ++c) {
+                                const LL_X q = v[k][step[k] ? first + c : 0];
+                                dw[c] += d * (float)(q - (LL_X)p->zero_point);
+                            }
                         }
                     }
                 }
@@ -53,9 +79,13 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
     }
     for (int32_t y = 0; r->y1 == p->rows && y < p->out_c * p->kh; ++y) {
         uint8_t *out_row = ll_out_row(out, y);
+        ll_at_row(&at, operands, count, y);
         for (int32_t x = 0; x < p->kw; ++x) {
-            for (int32_t c = 0; c < p->in_c; ++c) {
-                *LL_ELEMENT(float, out_row, x, c, out) = sums[(y * p->kw + x) * p->in_c + c];
+            at.x = x;
+            for (int32_t c = 0; c < p->group_in; ++c) {
+                at.c = c;
+                const float sum = sums[(y * p->kw + x) * p->group_in + c];
+                *LL_ELEMENT(LL_Y, out_row, x, c, out) = (LL_Y)store(&at, sum);
             }
         }
     }
