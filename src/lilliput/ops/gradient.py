@@ -99,10 +99,12 @@ def broadcast_to(b: Builder, x: Value, shape: Sequence[int]) -> Value:
 def sum_to(b: Builder, dy: Value, shape: Sequence[int]) -> Value:
     """dy summed over the axes along which an operand of `shape` was repeated."""
     lead = len(dy.type.shape) - len(shape)
+    if lead and dy.type.shape[lead:] == tuple(shape):
+        return call(b, "sum", dy, axes=tuple(range(lead)), keepdims=False)
     axes = tuple(
         i
         for i, extent in enumerate(dy.type.shape)
-        if i < lead or (shape[i - lead] == 1 and extent != 1)
+        if extent != 1 and (i < lead or shape[i - lead] == 1)
     )
     summed = call(b, "sum", dy, axes=axes, keepdims=True) if axes else dy
     return reshape(b, summed, shape)

@@ -82,7 +82,8 @@ def _ref(kind: Kind, node: Node, operands: Sequence[Array]) -> tuple[Array, ...]
 
 def _streams(node: Node) -> bool:
     """Whether the rows of a map can be reduced as they come."""
-    return len(node.inputs[0].type.shape) == 4 and _attrs(node).axes in ((1,), (1, 2))
+    shape, axes = node.inputs[0].type.shape, _attrs(node).axes
+    return len(shape) == 4 and (axes in ((1,), (1, 2)) or (axes == (0, 1, 2) and shape[0] == 1))
 
 
 def _each_row(node: Node) -> bool:

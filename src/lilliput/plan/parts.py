@@ -14,11 +14,11 @@ from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Kernel, Layout
-from lilliput.ir.region import Pointwise, Reduce
+from lilliput.ir.region import Pointwise, Reduce, Whole
 from lilliput.plan.cost import call_cycles, predict
 from lilliput.plan.frames import windowed
 from lilliput.plan.group import Lie, Member, Read
-from lilliput.plan.layout import Action, Ask, Job, Place, Storage
+from lilliput.plan.layout import Action, Ask, Job, Place, Storage, Turn
 from lilliput.plan.overlap import within
 from lilliput.plan.program import View
 from lilliput.plan.runs import Map, Part, Way, ways
@@ -56,16 +56,26 @@ def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> M
         for v, r in zip(operands(task), task.rules, strict=True)
         if v.name not in params
     )
-    if any(windowed(r.rule) is not None for r in reads) and task.output.type.shape[:-3] not in (
-        (),
-        (1,),
-    ):
+    if any(windowed(r.rule) is not None for r in reads) and not _one_image(task):
         raise PlanError("only batch 1 streams", where=task.node.describe())
     if task.byproducts:
         raise PlanError("operator of several results streams", where=task.node.describe())
     output = layout.place(task.output)
     rows, quantum = iteration_rows(task), task.kernel.quantum
     return Member(task.node.describe(), reads, output.root, rows, quantum, lie(output))
+
+
+def _one_image(task: Task) -> bool:
+    """Whether the rows that a task goes through are those of one map."""
+    mapped = next(
+        (
+            operand.value
+            for operand, rule in zip(task.operands, task.rules, strict=False)
+            if isinstance(rule.y, Reduce)
+        ),
+        task.output,
+    )
+    return mapped.type.shape[:-3] in ((), (1,))
 
 
 def lie(place: Place) -> Lie:
@@ -160,9 +170,20 @@ class Parts:
             return None
 
     def _touches_state(self, task: Task) -> bool:
-        """Of a state that is written, or turned, what was read before must not be read after."""
-        roots = {self.layout.place(v).root for v in (*task.reads(), *task.makes())}
-        return not roots.isdisjoint(self.module.states)
+        """Of a state that is written, or turned, what was read before must not be read after: but
+        weights that are read as a whole are there as a whole, and what a reduction leaves is
+        written once, behind all that its rows are read for."""
+        turned = {a.state for a in self.layout.actions if isinstance(a, Turn)}
+        states = self.module.states.keys()
+        for value, rule in zip(operands(task), task.rules, strict=True):
+            root = self.layout.place(value).root
+            late = any(isinstance(r.y, Reduce) for r in task.rules)
+            if root in states and (root in turned or not (late or isinstance(rule.y, Whole))):
+                return True
+        roots = {self.layout.place(v).root for v in task.makes()}
+        return not roots.isdisjoint(states) and not any(
+            isinstance(r.y, Reduce) for r in task.rules
+        )
 
     def _near(self, job: Job) -> Iterator[tuple[str, int]]:
         """(input, distance) for the inputs over which one call may write its output."""

@@ -331,9 +331,9 @@ def _states(split: _Split, updates: Updates) -> dict[str, State]:
 
 
 def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph:
-    """Each update, and what is made for it alone, as early as its gradient allows, and behind the
-    last reader of what it moves: a gradient is applied and gone before the next one is made
-    (Lin et al. 2022, section 3.3).
+    """What is made for one update alone as early as it can be, and the update behind all that reads
+    what its gradient is made of, and what it moves: a gradient is applied and gone before the
+    next one is made (Lin et al. 2022, section 3.3), and what reads the same rows stands together.
 
     computed : results of the nodes that are no updates
     """
@@ -344,12 +344,16 @@ def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph
         if i not in alone and node.output.name in computed:
             last |= {v.name: i for v in node.inputs}
     place: dict[str, int] = {}
+    due: dict[str, int] = {}
     keys: list[tuple[int, bool, int]] = []
     for i, node in enumerate(graph.nodes):
         side = i in alone or node.output.name not in computed
         at = max((place.get(v.name, -1) for v in node.inputs), default=-1) if side else i
         if i in alone:
             at = max(at, last.get(alone[i], -1))
+            behind = max(max(last.get(v.name, -1), due.get(v.name, -1)) for v in node.inputs)
+            due |= {v.name: behind for v in node.outputs}
+            at = at if node.output.name in computed else max(at, behind)
         keys.append((at, side, i))
         place |= {v.name: at for v in node.outputs}
     return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))

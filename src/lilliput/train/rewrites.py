@@ -105,8 +105,8 @@ def _linear_in(node: Node, dy: Value) -> bool:
     """Whether a node's result is linear in dy, for each of its channels alone."""
     if node.op.name == "conv2d_grad_w":
         return node.inputs[1] == dy and node.inputs[0] != dy
-    axes = getattr(node.attrs, "axes", None)
-    return node.op.name == "sum" and axes == tuple(range(len(dy.type.shape) - 1))
+    kept = len(dy.type.shape) - 1 not in getattr(node.attrs, "axes", ())
+    return node.op.name == "sum" and kept and node.output.type.shape[-1] == dy.type.shape[-1]
 
 
 def _rescaled(
