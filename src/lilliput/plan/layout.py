@@ -284,7 +284,7 @@ class _Work:
         ):
             return False
         at = makers[0]
-        if any(i > at or (i == at and not self._in_place(i)) for i in self._readers(state)):
+        if any(i > at or (i == at and not self._in_place(i, state)) for i in self._readers(state)):
             return False
         self.layout.parents[new.name] = Place(state, whole_box(new.type))
         return True
@@ -296,9 +296,15 @@ class _Work:
             if isinstance(a, Job) and any(self.layout.place(v).root == root for v in a.task.reads())
         ]
 
-    def _in_place(self, index: int) -> bool:
+    def _in_place(self, index: int, root: str) -> bool:
+        """Whether each element of `root` is read right before the one in its place is written: by a
+        kernel that goes through them so, or by the epilogue alone."""
         action = self.layout.actions[index]
-        return isinstance(action, Job) and action.task.kernel.overlap == "element"
+        if not isinstance(action, Job):
+            return False
+        operands = (o.value for o in action.task.operands)
+        beside = all(self.layout.place(v).root != root for v in operands)
+        return beside or action.task.kernel.overlap == "element"
 
 
 def _makes(action: Action, value: Value) -> bool:

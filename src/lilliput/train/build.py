@@ -343,6 +343,10 @@ def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph
     for i, node in enumerate(graph.nodes):
         if i not in alone and node.output.name in computed:
             last |= {v.name: i for v in node.inputs}
+    for node in reversed(graph.nodes):
+        if node.op.view:  # who reads it reads what it shows
+            shown = node.inputs[0].name
+            last[shown] = max(last.get(shown, -1), last.get(node.output.name, -1))
     place: dict[str, int] = {}
     due: dict[str, int] = {}
     keys: list[tuple[int, bool, int]] = []
