@@ -232,9 +232,7 @@ conv2d_grad_w = register(
             ),
             Sample((f32(2, 7, 5, 2), f32(2, 3, 2, 3)), ConvGrad((3, 2), (2, 2), carried=True)),
             Sample((_X8, f32(1, 5, 6, 9)), ConvGrad((1, 1), carried=True)),
-            Sample(
-                (_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)
-            ),
+            Sample((_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)),
         ),
         dtypes=(DType.F32, DType.S8),
         oracle="docs/numerics.md",

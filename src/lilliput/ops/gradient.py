@@ -89,7 +89,9 @@ def reshape(b: Builder, x: Value, shape: Sequence[int]) -> Value:
 
 
 def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
-    return x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    return (
+        x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    )
 
 
 def broadcast_to(b: Builder, x: Value, shape: Sequence[int]) -> Value:

@@ -57,7 +57,9 @@ def sliced(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     """dy, and zeros around it."""
     a, shape = _attrs(node), operand(node, 0)
     after = tuple(n - at - size for n, at, size in zip(shape, a.begin, a.size, strict=True))
-    return call(b, "pad", dys[0], before=a.begin, after=after) if any((*a.begin, *after)) else dys[0]
+    return (
+        call(b, "pad", dys[0], before=a.begin, after=after) if any((*a.begin, *after)) else dys[0]
+    )
 
 
 def padded(b: Builder, node: Node, dys: Sequence[Value]) -> Value:

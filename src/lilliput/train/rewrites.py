@@ -54,9 +54,11 @@ def _only_masking(nodes: Sequence[Node], computed: int) -> dict[str, Between]:
         for i, value in enumerate(node.inputs):
             attrs = node.attrs
             mask = node.op.name == "inside" and i == 1 and isinstance(attrs, Between)
-            if not mask or not isinstance(attrs, Between):
-                refused.add(value.name)
-            elif found.setdefault(value.name, attrs) != attrs:
+            if (
+                not mask
+                or not isinstance(attrs, Between)
+                or found.setdefault(value.name, attrs) != attrs
+            ):
                 refused.add(value.name)
     made = {v.name for n in nodes[:computed] for v in n.outputs}
     return {name: a for name, a in found.items() if name in made and name not in refused}
@@ -216,7 +218,9 @@ def split_weights(
     return made
 
 
-def _add(b: Builder, made: Nodes, op: str, inputs: Sequence[Value], attrs: Attrs, stem: str) -> Value:
+def _add(
+    b: Builder, made: Nodes, op: str, inputs: Sequence[Value], attrs: Attrs, stem: str
+) -> Value:
     found = registry.get(op)
     (type,) = found.infer(attrs, [v.type for v in inputs])
     made.append(Node(found, tuple(inputs), (Value(b.fresh(stem), type),), attrs, ""))
