@@ -4,7 +4,8 @@
 element of an operand at a time and looks at the operator's NumPy meaning; the third way is PyTorch
 (`torch_meanings`).  Operands of a case are distinct points of a lattice in random order, and a
 difference moves less than half way to the next one: no two elements change places, so that a
-maximum has a derivative.
+maximum has a derivative.  What is left of corners and jumps (relu at 0, floor) shows in a
+difference that depends on its step; such elements are left out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from lilliput.train.autodiff import gradients
 WIDEST = 3.0
 """Operands lie within -WIDEST .. WIDEST, whatever a sample says: farther out float32 has no room
 for differences."""
+CORNER = 1e-3
+"""Of the largest derivative: differences of two steps that are farther apart than this see a
+corner or a jump."""
 LEAST = 0.25
 """Of operands that are positive."""
 
@@ -145,12 +149,19 @@ def evaluated(
     return {name: run.values[v.name] for name, v in made.items()}
 
 
-def by_differences(case: Case, i: int) -> Array:
-    """Central differences of L by operand i, of the operator's NumPy meaning."""
+def by_differences(case: Case, i: int) -> tuple[Array, Array]:
+    """(L's derivative by operand i, where it has one): central differences of two steps of the
+    operator's NumPy meaning, in double."""
+    wide, narrow = (_differences(case, i, case.step * share) for share in (1.0, 0.5))
+    limit = CORNER * float(np.max(np.abs(narrow), initial=0.0))
+    return narrow, np.abs(wide - narrow) <= limit
+
+
+def _differences(case: Case, i: int, step: float) -> Array:
     x = case.operands[i]
     found = np.zeros(x.shape, np.float64)
     for at in np.ndindex(x.shape):
-        up, down = (_moved(x, at, sign * case.step) for sign in (1, -1))
+        up, down = (_moved(x, at, sign * step) for sign in (1, -1))
         apart = float(up[at]) - float(down[at])
         found[at] = (_loss(case, i, up) - _loss(case, i, down)) / apart
     return found

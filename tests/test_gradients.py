@@ -23,7 +23,8 @@ def test_a_rule_is_the_derivative(op: Op) -> None:
         case = make_case(op, sample)
         found = by_rules(case)
         for i in case.wanted:
-            expected = by_differences(case, i)
-            err = np.abs(found[i]-expected).max() / (np.abs(expected).max()+1e-9)
+            expected, ok = by_differences(case, i)
+            err = np.abs(found[i]-expected)[ok].max() / (np.abs(expected).max()+1e-9)
+            if ok.mean()<1: print("KEPT", ok.mean())
             print(op.name, i, [str(t) for t in sample.inputs], sample.attrs, err)
             assert err < 2e-3
