@@ -17,8 +17,9 @@ import numpy as np
 from tests.samples import random_array
 
 from lilliput.ir import Builder, Node, Op, Session, TensorType, Value
-from lilliput.ir.op import NoAttrs, Sample
-from lilliput.ir.types import Array, DType, f32
+from lilliput.ir.op import Attrs, NoAttrs, Sample
+from lilliput.ir.types import Array, f32
+from lilliput.ops.elementwise import Clamp
 from lilliput.train.autodiff import gradients
 
 WIDEST = 3.0
@@ -42,14 +43,21 @@ class Case:
     step: float
 
     @property
-    def wanted(self) -> tuple[int, ...]:
-        """Operands that have a gradient."""
+    def differentiable(self) -> tuple[int, ...]:
+        """Operands that have a rule."""
         grads = self.node.op.grads
-        return tuple(
-            i
-            for i, v in enumerate(self.node.inputs)
-            if grads[i] is not None and v.type.dtype.is_float
-        )
+        return tuple(i for i in range(len(self.operands)) if grads[i] is not None)
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Those of them that are floats."""
+        inputs = self.node.inputs
+        return tuple(i for i in self.differentiable if inputs[i].type.dtype.is_float)
+
+    def results(self) -> tuple[Array, ...]:
+        """What the operator makes of its operands."""
+        with np.errstate(all="ignore"):
+            return self.node.op.ref(self.node, self.operands)
 
 
 def make_case(op: Op, sample: Sample, seed: int = 0) -> Case:
@@ -110,7 +118,9 @@ def by_rules(case: Case) -> dict[int, Array]:
             types=[v.type for v in case.node.outputs],
             name="y",
         )
-        seeds = {v.name: b.param("c", c) for v, c in zip(case.node.outputs, case.weights, strict=True)}
+        seeds = {
+            v.name: b.param("c", c) for v, c in zip(case.node.outputs, case.weights, strict=True)
+        }
         return gradients(b, tuple(b.nodes), seeds, names)
 
     values = {v.name: d for v, d in zip(case.node.inputs, case.operands, strict=True)}
@@ -184,14 +194,42 @@ def _loss(case: Case, i: int, operand: Array) -> float:
 # Integers ---------------------------------------------------------------------------------
 
 
-def real_numbers(type: TensorType, data: Array) -> Array:
-    """scale * (q - zero_point) in float32; numbers without a scale are themselves."""
-    if type.dtype.is_float or type.quant is None or type.dtype is DType.BOOL:
-        return data
-    quant = type.quant
+def real_case(case: Case) -> tuple[Case, tuple[Array, ...]]:
+    """The same of the real numbers that a case's integers stand for, and its results in them.
+
+    Raises TypeMismatch where the operator takes no floats.
+    """
+    node = case.node
+    inputs = tuple(
+        f32(*v.type.shape) if i in case.differentiable else v.type
+        for i, v in enumerate(node.inputs)
+    )
+    real = make_node(node.op, inputs, Sample(inputs, _real_attrs(node)))
+    operands = tuple(
+        _real_numbers(v.type, data) if i in case.differentiable else data
+        for i, (v, data) in enumerate(zip(node.inputs, case.operands, strict=True))
+    )
+    results = zip(node.outputs, case.results(), strict=True)
+    given = tuple(_real_numbers(v.type, data) for v, data in results)
+    return Case(real, operands, case.weights, case.step), given
+
+
+def _real_attrs(node: Node) -> Attrs:
+    """Of the attributes, stored numbers as real ones."""
+    if isinstance(node.attrs, Clamp):
+        t = node.output.type
+        low, high = ((v - t.zero_point) * t.scale for v in (node.attrs.low, node.attrs.high))
+        return Clamp(low, high)
+    return node.attrs
+
+
+def _real_numbers(type: TensorType, data: Array) -> Array:
+    """scale * (q - zero_point); what has no scale is a number itself."""
+    if type.quant is None:
+        return data.astype(np.float32)
     shape = [1] * data.ndim
-    if not quant.is_per_tensor:
-        shape[quant.axis or 0] = len(quant.scale)
-    scale = np.array(quant.scale, np.float32).reshape(shape)
-    zero = np.array(quant.zero_point, np.int64).reshape(shape if len(quant.zero_point) > 1 else ())
-    return scale * (data.astype(np.int64) - zero).astype(np.float32)
+    if not type.quant.is_per_tensor:
+        shape[type.quant.axis or 0] = -1
+    scale = np.array(type.quant.scale, np.float32).reshape(shape)
+    centred = data.astype(np.int64) - type.zero_point
+    return np.asarray(scale * centred.astype(np.float32))

@@ -48,8 +48,8 @@ def column(type: TensorType) -> Array:
     return np.array(quant.scale, np.float32).reshape(shape)
 
 
-def constant(b: Builder, data: Array | float, shape: Sequence[int] = (1,)) -> Value:
-    """A float32 constant; a number has `shape`, which broadcasts to anything if (1,)."""
+def constant(b: Builder, data: Array | float, shape: Sequence[int] = ()) -> Value:
+    """A float32 constant; a number has `shape`: without axes it broadcasts to anything."""
     array = np.asarray(data, np.float32)
     return b.param("d.constant", np.full(shape, array) if array.ndim == 0 else array)
 
@@ -89,7 +89,9 @@ def reshape(b: Builder, x: Value, shape: Sequence[int]) -> Value:
 
 
 def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
-    return x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    return (
+        x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    )
 
 
 def broadcast_to(b: Builder, x: Value, shape: Sequence[int]) -> Value:

@@ -19,8 +19,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
-from lilliput.ops import shape_rules
-from lilliput.ops import floatmath
+from lilliput.ops import floatmath, shape_rules
 from lilliput.ops.common import c_type, check, slides
 from lilliput.ops.elementwise import check_quantised
 from lilliput.ops.fixed_exp import inverse_sqrt, log_q26

@@ -46,7 +46,8 @@ def repeated(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 def joined(i: int, b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     """The part of dy that operand i became."""
-    axis, shape = _attrs(node).axis, operand(node, i)
+    axis: int = _attrs(node).axis
+    shape = operand(node, i)
     before = sum(v.type.shape[axis] for v in node.inputs[:i])
     begin = tuple(before if k == axis else 0 for k in range(len(shape)))
     return call(b, "slice", dys[0], begin=begin, size=shape)
@@ -56,7 +57,9 @@ def sliced(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     """dy, and zeros around it."""
     a, shape = _attrs(node), operand(node, 0)
     after = tuple(n - at - size for n, at, size in zip(shape, a.begin, a.size, strict=True))
-    return call(b, "pad", dys[0], before=a.begin, after=after) if any((*a.begin, *after)) else dys[0]
+    return (
+        call(b, "pad", dys[0], before=a.begin, after=after) if any((*a.begin, *after)) else dys[0]
+    )
 
 
 def padded(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
@@ -83,7 +86,7 @@ def to_space(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return call(b, "space_to_depth", dys[0], size=_attrs(node).size)
 
 
-def turned(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+def turned(b: Builder, _: Node, dys: Sequence[Value]) -> Value:
     return call(b, "reverse", dys[0])
 
 
@@ -176,7 +179,8 @@ def _spread(b: Builder, node: Node, v: Value) -> Value:
 
 
 def _count(node: Node) -> int:
-    return math.prod(operand(node, 0)[k] for k in _attrs(node).axes)
+    axes: tuple[int, ...] = _attrs(node).axes
+    return math.prod(operand(node, 0)[k] for k in axes)
 
 
 def _summed(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
