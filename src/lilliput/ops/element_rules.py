@@ -81,6 +81,22 @@ def _tanh(b: Builder, node: Node) -> Value:
     return sub(b, constant(b, 1.0), call(b, "square", _y(b, node)))
 
 
+def _log(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """dy / x where x is positive, else 0."""
+    x = _x(b, node)
+    return _where_positive(b, x, div(b, dys[0], x))
+
+
+def _sqrt(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """dy / 2y where y is positive, else 0: finite at 0, where norms and deviations start."""
+    y = _y(b, node)
+    return _where_positive(b, y, div(b, scaled(b, dys[0], 0.5), y))
+
+
+def _where_positive(b: Builder, v: Value, dx: Value) -> Value:
+    return zero_unless(b, call(b, "greater", v, constant(b, 0.0)), dx)
+
+
 def _rsqrt(b: Builder, node: Node) -> Value:
     y = _y(b, node)
     return scaled(b, mul(b, mul(b, y, y), y), -0.5)
@@ -144,8 +160,8 @@ SLOPES: Mapping[str, Grad | None] = {
     "tanh": _times(_tanh),
     "hard_swish": _times(_hard_swish),
     "exp": _times(_y),
-    "log": lambda b, node, dys: div(b, dys[0], _x(b, node)),
-    "sqrt": lambda b, node, dys: div(b, scaled(b, dys[0], 0.5), _y(b, node)),
+    "log": _log,
+    "sqrt": _sqrt,
     "rsqrt": _times(_rsqrt),
     "square": _times(lambda b, node: scaled(b, _x(b, node), 2.0)),
     "abs": _times(lambda b, node: call(b, "sign", _x(b, node))),
@@ -227,8 +243,7 @@ def _exponent(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     """y log(x) where x is positive, else 0."""
     x = real(b, node.inputs[0])
     slope = mul(b, _y(b, node), call(b, "log", x))
-    positive = call(b, "greater", x, constant(b, 0.0))
-    return sum_to(b, mul(b, dys[0], zero_unless(b, positive, slope)), operand(node, 1))
+    return sum_to(b, mul(b, dys[0], _where_positive(b, x, slope)), operand(node, 1))
 
 
 def _modulus(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
