@@ -277,6 +277,8 @@ class Op:
     oracle : whose kernel it equals, by the dtype of its first operand or for all of them:
         "TFLM NAME", "LiteRT NAME", or the page that defines it
     view : the result is the operand's bytes in the same order under another shape
+    grads : one rule for each operand (more where an operator takes any number of them), None
+        where no gradient passes; empty where nobody has written them, which autodiff reports
     bounds : what the result can hold; not needed by element-wise operators of one int8 or int16
         operand, whose meaning is a table; others without one give anything
     contraction : the axis that a weighted sum sums over, None where there is none

@@ -20,8 +20,10 @@ from lilliput.ops.gradient import (
     real,
     reshape,
     scaled,
+    shifted,
     sum_to,
     transpose,
+    unpacked,
 )
 
 # conv2d -----------------------------------------------------------------------------------
@@ -41,8 +43,14 @@ def _by_weight_scale(b: Builder, dy: Value, w: Value) -> Value:
 
 
 def _readable(b: Builder, w: Value) -> Value:
-    """Weights as the gradient reads them: float32, or int8 whose scale is applied around."""
-    return w if w.type.dtype in (DType.F32, DType.S8) else call(b, "cast", w, dtype=DType.F32)
+    """Weights as the gradient reads them, whose scale is applied around: int8 of zero point 0, or
+    float32."""
+    w = unpacked(b, w)
+    zero = w.type.zero_point if w.type.quant is not None else 0
+    if w.type.dtype.is_float or (w.type.dtype is DType.S8 and zero == 0):
+        return w
+    numbers = call(b, "cast", w, dtype=DType.F32)
+    return shifted(b, numbers, -zero) if zero else numbers
 
 
 def _activations(b: Builder, x: Value) -> tuple[Value, float]:
@@ -75,12 +83,10 @@ def bias(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return sum_to(b, dys[0], operand(node, 2))
 
 
-def start(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """Of the initial accumulators: those of integers are counted in scale(x) * scale(w)."""
-    if node.inputs[3].type.dtype.is_float:
-        return dys[0]
-    x = node.inputs[0].type
-    return scaled(b, _by_weight_scale(b, dys[0], node.inputs[1]), x.scale)
+def start(_b: Builder, _: Node, dys: Sequence[Value]) -> Value:
+    """Of the initial accumulators.  The real number of an integer accumulator is that of a bias:
+    so many times scale(x) * scale(w), of a raw result too."""
+    return dys[0]
 
 
 CONV = (conv_x, conv_w, bias, start)

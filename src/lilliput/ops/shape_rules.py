@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Grad
-from lilliput.ir.types import f32
+from lilliput.ir.types import Array
 from lilliput.ops.gradient import (
     broadcast_to,
     call,
@@ -47,7 +46,8 @@ def repeated(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 def joined(i: int, b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     """The part of dy that operand i became."""
-    axis, shape = _attrs(node).axis, operand(node, i)
+    axis: int = _attrs(node).axis
+    shape = operand(node, i)
     before = sum(v.type.shape[axis] for v in node.inputs[:i])
     begin = tuple(before if k == axis else 0 for k in range(len(shape)))
     return call(b, "slice", dys[0], begin=begin, size=shape)
@@ -67,16 +67,15 @@ def padded(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 
 def tiled(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    shape, repeats = operand(node, 0), _attrs(node).repeats
-    split = tuple(n for pair in zip(repeats, shape, strict=True) for n in pair)
-    summed = call(
-        b,
-        "sum",
-        reshape(b, dys[0], split),
-        axes=tuple(range(0, len(split), 2)),
-        keepdims=False,
-    )
-    return reshape(b, summed, shape)
+    """The copies along one axis after the other, summed."""
+    dx = dys[0]
+    for axis, repeats in enumerate(_attrs(node).repeats):
+        shape, extent = dx.type.shape, operand(node, 0)[axis]
+        if repeats > 1:
+            copies = (math.prod(shape[:axis]), repeats, extent * math.prod(shape[axis + 1 :]))
+            summed = call(b, "sum", reshape(b, dx, copies), axes=(1,), keepdims=True)
+            dx = reshape(b, summed, (*shape[:axis], extent, *shape[axis + 1 :]))
+    return dx
 
 
 def to_depth(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
@@ -87,8 +86,12 @@ def to_space(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return call(b, "space_to_depth", dys[0], size=_attrs(node).size)
 
 
-def turned(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+def turned(b: Builder, _: Node, dys: Sequence[Value]) -> Value:
     return call(b, "reverse", dys[0])
+
+
+def turned_some(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    return call(b, "reverse_sequence", dys[0], node.inputs[1], rows=_attrs(node).rows)
 
 
 def accumulated(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
@@ -97,39 +100,72 @@ def accumulated(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return call(b, "cumsum", dys[0], exclusive=a.exclusive, reverse=not a.reverse)
 
 
-# Resizing is linear: by its matrix, axis by axis ------------------------------------------
+# Picks by indices that are known at run time ----------------------------------------------
 
 
-def resized(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """dx = R^T dy C, with the matrices of rows and columns found by resizing unit maps."""
-    n, h, w, c = operand(node, 0)
-    oh, ow = node.output.type.shape[1:3]
-    rows, columns = _matrix(node, 1), _matrix(node, 2)
-    dy = reshape(b, dys[0], (n, oh, ow * c))
-    dx = call(b, "matmul", constant(b, rows.T[None]), dy)
-    dx = transpose(b, reshape(b, dx, (n, h, ow, c)), (0, 2, 1, 3))
-    dx = call(b, "matmul", constant(b, columns.T[None]), reshape(b, dx, (n, ow, h * c)))
-    return transpose(b, reshape(b, dx, (n, w, h, c)), (0, 2, 1, 3))
+def gathered(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """Each block's gradients added where the block's indices point, in the order of the indices."""
+    _, outer, places, channels = operand(node, 0)
+    index = _inside(b, node.inputs[1], (places,))
+    blocks, picks = index.type.shape
+    made: list[Value] = []
+    for k in range(blocks):
+        at = call(b, "slice", index, begin=(k, 0), size=(1, picks)) if blocks > 1 else index
+        dy = dys[0]
+        if blocks > 1:
+            size = (1, outer, picks, channels)
+            dy = call(b, "slice", dy, begin=(k, 0, 0, 0), size=size)
+        rows = reshape(b, transpose(b, dy, (0, 2, 1, 3)), (picks, outer * channels))
+        summed = call(b, "scatter_nd", reshape(b, at, (picks, 1)), rows, shape=(places,))
+        lines = reshape(b, summed, (1, places, outer, channels))
+        made.append(transpose(b, lines, (0, 2, 1, 3)))
+    return call(b, "concat", *made, axis=0) if blocks > 1 else made[0]
 
 
-def _matrix(node: Node, axis: int) -> Any:
-    """(out, in): what each index along the axis takes of each of the operand's."""
-    x, y = node.inputs[0], node.output
-    extent, out = x.type.shape[axis], y.type.shape[axis]
-    shape = [1, 1, 1, extent]
-    shape[axis] = extent
-    kept = [1, 1, 1, extent]
-    kept[axis] = out
-    other = "width" if axis == 1 else "height"
-    attrs: Any = replace(_attrs(node), **{other: 1})
-    unit = np.eye(extent, dtype=np.float32).reshape(shape)
-    alone = Node(
-        node.op,
-        (Value(x.name, f32(*shape)),),
-        (Value(y.name, f32(*kept)),),
-        attrs,
-    )
-    return node.op.ref(alone, [unit])[0].reshape(out, extent)
+def gathered_nd(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    places = operand(node, 0)[:-1]
+    return call(b, "scatter_nd", _inside(b, node.inputs[1], places), dys[0], shape=places)
+
+
+def _inside(b: Builder, index: Value, places: Sequence[int]) -> Value:
+    """Indices (K, D) moved into axes of these extents, as the picks themselves move them."""
+    dtype = index.type.dtype.numpy
+    last = np.array([n - 1 for n in places], dtype)
+    bounded = call(b, "maximum", index, b.param("d.first", np.zeros(1, dtype)))
+    return call(b, "minimum", bounded, b.param("d.last", last))
+
+
+# Maps that are linear axis by axis --------------------------------------------------------
+
+
+def by_matrices(matrices: Callable[[Node], Sequence[Array | None]]) -> Grad:
+    """Of y = x multiplied along each axis by a matrix (out, in), None where it stays as it is:
+    dy multiplied by their transposes."""
+
+    def rule(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+        dx = dys[0]
+        for axis, matrix in enumerate(matrices(node)):
+            dx = dx if matrix is None else _along(b, dx, axis, matrix.T)
+        return dx
+
+    return rule
+
+
+def _along(b: Builder, v: Value, axis: int, matrix: Array) -> Value:
+    """v multiplied along `axis` by a matrix (new extent, old extent)."""
+    shape = v.type.shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    lines = reshape(b, v, (math.prod(before), shape[axis], math.prod(after)))
+    made = call(b, "matmul", constant(b, np.ascontiguousarray(matrix[None])), lines)
+    return reshape(b, made, (*before, matrix.shape[0], *after))
+
+
+def one_hot_rows(index: Array, extent: int) -> Array | None:
+    """The matrix of y[i] = x[index[i]] (0 where the index is negative), None of a map that
+    leaves everything in place."""
+    if np.array_equal(index, np.arange(extent)):
+        return None
+    return (index[:, None] == np.arange(extent)).astype(np.float32)
 
 
 # Reductions -------------------------------------------------------------------------------
@@ -143,7 +179,8 @@ def _spread(b: Builder, node: Node, v: Value) -> Value:
 
 
 def _count(node: Node) -> int:
-    return math.prod(operand(node, 0)[k] for k in _attrs(node).axes)
+    axes: tuple[int, ...] = _attrs(node).axes
+    return math.prod(operand(node, 0)[k] for k in axes)
 
 
 def _summed(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
@@ -164,7 +201,7 @@ def _extreme(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 
 def _product(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """dy * y / x: of elements that are not zero."""
+    """dy * y / x: only of elements that are not zero."""
     whole = mul(b, dys[0], real(b, node.output))
     return div(b, _spread(b, node, whole), real(b, node.inputs[0]))
 
@@ -181,6 +218,10 @@ REDUCTIONS: Mapping[str, tuple[Grad | None, ...]] = {
 
 
 # Normalisations over the last axis --------------------------------------------------------
+
+
+LEAST_NORM = 1e-6
+"""What l2_normalize divides by at least."""
 
 
 def _last(b: Builder, v: Value) -> Value:
@@ -201,10 +242,11 @@ def log_softmax(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 
 def l2_normalize(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """(dy - y * sum(dy * y)) / |x|."""
+    """(dy - y * sum(dy * y)) / |x|, |x| at least what the operator divides by: finite at 0."""
     x, y = real(b, node.inputs[0]), real(b, node.output)
     inner = sub(b, dys[0], mul(b, y, _last(b, mul(b, dys[0], y))))
-    return mul(b, inner, call(b, "rsqrt", _last(b, call(b, "square", x))))
+    norm = call(b, "sqrt", _last(b, call(b, "square", x)))
+    return div(b, inner, call(b, "maximum", norm, constant(b, LEAST_NORM)))
 
 
 def cross_entropy(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
