@@ -18,11 +18,11 @@ from lilliput.ir.graph import Value
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Entry, Stop, View
 
-_RESERVED = """alignas alignof and asm auto bitand bitor bool break case catch char class compl const
-constexpr continue default delete do double else enum explicit export extern false float for friend
-goto if inline int long mutable namespace new not nullptr operator or private protected public
-register restrict return short signed sizeof static struct switch template this throw true try
-typedef typeid typename union unsigned using virtual void volatile while xor NULL EOF"""
+_RESERVED = """alignas alignof and asm auto bitand bitor bool break case catch char class compl
+const constexpr continue default delete do double else enum explicit export extern false float for
+friend goto if inline int long mutable namespace new not nullptr operator or private protected
+public register restrict return short signed sizeof static struct switch template this throw true
+try typedef typeid typename union unsigned using virtual void volatile while xor NULL EOF"""
 _WORDS = frozenset(_RESERVED.split())
 """Of C and C++: a name may be none of them."""
 
