@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from lilliput import __version__
+from lilliput.codegen import keep
 from lilliput.codegen.api import write_header
+from lilliput.codegen.arguments import arguments, give, halt, take
 from lilliput.codegen.c import Text, comment, identifier, number, table
 from lilliput.codegen.instances import (
     Instances,
@@ -51,6 +53,7 @@ from lilliput.plan.program import (
     Pull,
     Range,
     Step,
+    Stop,
     Timed,
     View,
     Wait,
@@ -104,15 +107,8 @@ class _Emitter:
             f"{self.prefix}_data.h": self.data(),
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
-        headers = (
-            "arithmetic.h",
-            "elementwise.h",
-            "fixed_point.h",
-            "float.h",
-            "fold.h",
-            "ll.h",
-            "update.h",
-        )
+        headers = ["arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h"]
+        headers += ["update.h", *([keep.HEADER] if self.program.saved else [])]
         for path in sorted((*headers, *_isa_headers(self.options.isa))):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
@@ -134,6 +130,7 @@ class _Emitter:
             f'#include "{self.prefix}_data.h"',
             "",
         )
+        keep.include(text, self.program, self.prefix, SUPPORT)
         self.arenas(text)
         for signature in self.instances.signatures_in_order():
             write_signature(text, signature, SUPPORT)
@@ -143,6 +140,8 @@ class _Emitter:
             write_instance(text, self.prefix, n, instance)
         self.hooks(text)
         self.reset(text)
+        places = {s.name: self.address(s.view) for s in self.program.states}
+        keep.define(text, self.program, self.prefix, places)
         text.lines += entries.lines
         return str(text)
 
@@ -224,6 +223,8 @@ class _Emitter:
         self.sources = sources(self.prefix, self.program, entry)
         if entry.push:
             self.pushed(text, entry)
+        elif entry.guarded:
+            self.refusing(text, entry)
         else:
             with text.function(prototype(self.prefix, self.program, entry)):
                 self.steps(text, entry.steps)
@@ -243,6 +244,17 @@ class _Emitter:
                 self.loop(text, step, "0", str(step.count))
             else:
                 self.step(text, step)
+
+    def refusing(self, text: Text, entry: Entry) -> None:
+        """An entry that may end early: it answers how it ended."""
+        given = arguments(entry).values()
+        with text.function(prototype(self.prefix, self.program, entry)):
+            for argument in (a for a in given if not a.result):
+                take(text, argument, self.address(argument.view))
+            self.steps(text, entry.steps)
+            for argument in (a for a in given if a.result):
+                give(text, argument, self.address(argument.view))
+            text.add(f"return {self.prefix.upper()}_OK;")
 
     def pushed(self, text: Text, entry: Entry) -> None:
         """What one row allows: up to the iteration in which the next one is needed."""
@@ -293,6 +305,9 @@ class _Emitter:
             self.copy(text, step, looped=looped)
         elif isinstance(step, Wait):
             text.add(f"{self.prefix}_copy_wait();")
+        elif isinstance(step, Stop):
+            text.add(comment(f"step {self.next_step}: {step.value} within bounds, or the end"))
+            halt(text, step, self.address(step.view), self.prefix)
         else:
             assert isinstance(step, Advance)
             with text.block(""):

@@ -108,7 +108,8 @@ def compare(
         found = [pair for step, data in got.trace for pair in _traced(points.get(step, ()), data)]
         entry: Entry = entries[call.entry]
         for (value, view), data in zip(entry.outputs, got.outputs, strict=True):
-            found.append((value.name, extract(view, data)))
+            if value.name in want.outputs:  # those of a refused call are undefined
+                found.append((value.name, extract(view, data)))
         for name, array in found:
             # a step that writes a state leaves its next value; what the planner copies for
             # itself has no counterpart

@@ -11,7 +11,7 @@ kernel works:
 
 A ring that is one row too short, an input overwritten too early, a copy not waited for, a
 state updated before its last reader, a constant in a memory that cannot be read: each
-shows as a byte that carries the wrong name.
+shows as a byte that carries the wrong name.  No state is written while a guard may end the call.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from lilliput.plan.program import (
     Program,
     Pull,
     Step,
+    Stop,
     View,
     Wait,
 )
@@ -126,6 +127,7 @@ class _Shadow:
         self.where = ""
         self.pending: list[tuple[str, npt.NDArray[np.int64], Tags]] = []
         self.asked: dict[str, int] = {}
+        self.stops = 0
         for state in program.states:
             if state.counter and state.view.ring:
                 self.counters[state.counter] = counter % state.view.ring
@@ -137,6 +139,7 @@ class _Shadow:
         for value, view in entry.placed():
             self.where = f"input {value.name}"
             self.tag_box(view)
+        self.stops = sum(isinstance(step, Stop) for step in entry.steps)
         for index, step in enumerate(entry.steps):
             self.where = f"entry {entry.name}, step {index}"
             self.step(step)
@@ -170,6 +173,8 @@ class _Shadow:
             self.advance(step)
         elif isinstance(step, Wait):
             self.wait()
+        elif isinstance(step, Stop):
+            self.stop(step)
         elif isinstance(step, Copy):
             self.copy(step, k)
         elif isinstance(step, Pull):
@@ -198,12 +203,23 @@ class _Shadow:
         self.write(view, (0, view.rows), (0, view.pixels), (0, view.channels))
 
     def write(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
+        self.allowed(view)
         memory = self.arena(view)
         for piece in self.rows(view, y, x, c):
             target = memory[piece.address : piece.address + piece.count]
             if target.size != piece.count or np.any(target == PENDING):
                 raise CertificateError("writes where a copy is under way", where=self.where)
             target[:] = np.arange(piece.tag, piece.tag + piece.count)
+
+    def allowed(self, view: View) -> None:
+        """That no state is written which a guard may find has to stay."""
+        if self.stops and self.program.buffers[view.buffer].kind is Kind.STATE:
+            raise CertificateError(
+                "a state is written while the call may still be refused",
+                where=self.where,
+                expected="guards first",
+                found=view.buffer,
+            )
 
     def read(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
         """Checks that the box holds what the view says."""
@@ -248,6 +264,14 @@ class _Shadow:
         for piece in self.rows(view, last, (0, view.pixels), (0, view.channels)):
             memory[piece.address : piece.address + piece.count] = NOTHING
 
+    def stop(self, step: Stop) -> None:
+        view = step.view
+        if not view.is_dense:
+            raise CertificateError("a guarded value is no block", where=self.where)
+        self.reachable(view)
+        self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+        self.stops -= 1
+
     def pull(self, step: Pull, k: int) -> None:
         """The caller writes the rows as one block: the first one first, none twice."""
         view, name = step.view, step.value.name
@@ -278,6 +302,7 @@ class _Shadow:
         rows = (0, step.source.rows) if step.rows is None else step.rows.at(k)
         channels = (0, step.source.channels)
         self.read(step.source, rows, x, channels)
+        self.allowed(step.target)
         target = self.slice(step.target, k)
         memory = self.arena(target)
         for piece in self.rows(target, rows, x, channels):

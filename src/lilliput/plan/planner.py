@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from lilliput.devices.device import Device
+from lilliput.errors import PlanError
 from lilliput.ir.module import Module
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import whole_box
-from lilliput.plan.layout import Job, Storage, lay_out
+from lilliput.plan.layout import Job, Storage, Watch, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.objective import (
     STACK_ROOM,
@@ -127,7 +128,14 @@ class Planner:
             {s.name: s.value for s in module.states.values()},
             self.turning,
             [v for v in module.inputs(name) if v.name in self.options.pull],
+            self._guards(name),
         )
+
+    def _guards(self, name: str) -> list[Watch]:
+        given = {v.name: v for v in self.module.inputs(name)}
+        ports = {v.name: v for v in self.module.outputs(name)} | given
+        guards = self.module.guards.get(name, ())
+        return [Watch(g, ports[g.name], g.name in given) for g in guards]
 
     def entry(self, name: str) -> Entry:
         """Storage, steps, copies between memories, lifetimes."""
@@ -302,6 +310,13 @@ class Planner:
         state = self.module.states[name]
         box = whole_box(state.value.type)
         turns = name in self.turning
+        if turns and state.saved:
+            raise PlanError(
+                "a ring over time is not saved",
+                where=name,
+                expected="trained tensors, and what trains them",
+                hint="leave it out of the saved states: a stream begins anew at power-on",
+            )
         counter = (
             self.pool.buffer(f"{name}/first", 4, Kind.STATE, self.pool.buffers[name].memory)
             if turns
@@ -311,4 +326,4 @@ class Planner:
         const = None
         if any(state.init.tobytes()):  # what is all zero needs no copy of itself
             const = self.pool.constant(f"{name}/init", state.init, PLAIN)
-        return StateSlot(name, view, state.init, const, counter)
+        return StateSlot(name, view, state.init, const, counter, state.saved, state.settable)

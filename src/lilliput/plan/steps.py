@@ -16,7 +16,7 @@ from lilliput.ir.op import PLAIN, Layout, Packing
 from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Timetable, timetable
-from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
+from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -28,6 +28,7 @@ from lilliput.plan.program import (
     Range,
     Region,
     Step,
+    Stop,
     Store,
     Timed,
     View,
@@ -85,6 +86,10 @@ class StepWriter:
             if isinstance(action, Turn):
                 ring = self._rows(action.state)
                 steps.append(Advance(f"{action.state}/first", ring, action.rows))
+            elif isinstance(action, Watch):
+                guard, value = action.guard, action.value
+                view = self.view(value)
+                steps.append(Stop(value, view, guard.low, guard.high, action.given))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
             elif any(index in g.members for g in groups.values()):
@@ -105,7 +110,7 @@ class StepWriter:
         loops = (run for run in self.runs if run.rows)
         found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
         makers = {
-            _made(a).name: i for i, a in enumerate(self.layout.actions) if not isinstance(a, Turn)
+            _made(a).name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job | Ask)
         }
         for names in self.streams:
             if not any(n in makers for n in names):
@@ -126,14 +131,14 @@ class StepWriter:
                 raise PlanError(
                     "a streaming group is not a run of neighbouring tasks",
                     where=", ".join(names),
-                    found=", ".join(strange) or "a ring that turns",
+                    found=", ".join(strange) or "a ring that turns, or a guard",
                     hint="include the tasks in between",
                 )
             found[members[0]] = self._group(members)
         return found
 
     def _group(self, members: Sequence[int], rows: int = 1) -> _Group:
-        actions = [a for i in members if not isinstance(a := self.layout.actions[i], Turn)]
+        actions = [a for i in members if isinstance(a := self.layout.actions[i], Job | Ask)]
         outside = {
             self.layout.place(v).root
             for i, a in enumerate(self.layout.actions)

@@ -112,6 +112,10 @@ LL_INLINE int32_t ll_max(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
 
+LL_INLINE int ll_is_within(int32_t v, int32_t low, int32_t high) {
+    return v >= low && v <= high;
+}
+
 LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high) {
     return ll_min(ll_max(v, low), high);
 }
