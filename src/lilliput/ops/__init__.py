@@ -24,6 +24,7 @@ from lilliput.ops import (
     normalise,
     pick,
     pool,
+    pool_grads,
     prelu,
     quantize,
     recurrent,
