@@ -1,4 +1,4 @@
-"""Gradient rules of convolutions, matrix products and average pools."""
+"""Gradient rules of convolutions, matrix products and pools."""
 
 from __future__ import annotations
 
@@ -206,3 +206,13 @@ def _counts(node: Node) -> Any:
         first = np.arange(out) * a.stride[i] - a.pad[2 * i]
         inside.append(np.minimum(first + a.kernel[i], extent) - np.maximum(first, 0))
     return (inside[0][:, None] * inside[1]).reshape(1, oh, ow, 1).astype(np.float64)
+
+
+# largest-tap pool -------------------------------------------------------------------------
+
+
+def largest(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """The first of the largest taps of a window gets its gradient, as PyTorch has it."""
+    a: Any = node.attrs
+    given = (node.inputs[0], node.output, dys[0])
+    return call(b, "max_pool2d_grad", *given, kernel=a.kernel, stride=a.stride, pad=a.pad)
