@@ -235,9 +235,7 @@ class _Split:
             results.append(b.add(node.op, (part, w, *own), attrs, type=type, origin=node.origin))
             begin += size
         name = prefix + node.output.name
-        return b.add(
-            registry.get("concat"), results, Concat(3), type=node.output.type, name=name
-        )
+        return b.add(registry.get("concat"), results, Concat(3), type=node.output.type, name=name)
 
     def trained(self) -> tuple[Trained, ...]:
         return tuple(
@@ -261,9 +259,7 @@ def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
     quant = type.quant
     if quant is not None and quant.axis == axis and not quant.is_per_tensor:
         end = begin + data.shape[axis]
-        quant = replace(
-            quant, scale=quant.scale[begin:end], zero_point=quant.zero_point[begin:end]
-        )
+        quant = replace(quant, scale=quant.scale[begin:end], zero_point=quant.zero_point[begin:end])
     return TensorType(tuple(data.shape), type.dtype, quant)
 
 

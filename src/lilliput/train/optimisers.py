@@ -212,4 +212,3 @@ _RULES: Mapping[str, Callable[[Updates, Value, Value], dict[str, Value]]] = {
 
 def _to_float() -> Attrs:
     return registry.get("cast").attrs(DType.F32)
-

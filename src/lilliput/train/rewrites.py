@@ -216,7 +216,9 @@ def split_weights(
     return made
 
 
-def _add(b: Builder, made: Nodes, op: str, inputs: Sequence[Value], attrs: Attrs, stem: str) -> Value:
+def _add(
+    b: Builder, made: Nodes, op: str, inputs: Sequence[Value], attrs: Attrs, stem: str
+) -> Value:
     found = registry.get(op)
     (type,) = found.infer(attrs, [v.type for v in inputs])
     made.append(Node(found, tuple(inputs), (Value(b.fresh(stem), type),), attrs, ""))
