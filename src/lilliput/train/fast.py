@@ -1,0 +1,168 @@
+"""The simulation of training with its heavy operators in torch.
+
+Integer products are exact: torch sums them as floats of which every partial sum is a whole number
+below 2^24, or 2^53, and what follows is the integer arithmetic of `ops.numeric`.  Gradients are
+float32 sums in another order than the device's.  With n products in a sum, the results differ by
+at most
+
+    2 n u * sum of |products|,    u = 2^-24
+
+as either order is within n u of the true sum (Higham 2002, section 4.2).  So forward values
+agree bit for bit as long as the states do; states agree until a rounding is decided otherwise.
+
+    Simulator(training, prepare=fast.prepare)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lilliput.ir import Array, DType, Node
+from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
+from lilliput.ops.conv_grads import ConvBack, ConvGrad
+from lilliput.ops.numeric import Rounding, requant, saturate, wrap32
+from lilliput.optional import need
+from lilliput.train.stages import Prepare, Run, reference
+
+torch = need("torch", "torch", "fast simulation")
+functional = torch.nn.functional
+
+Tensor = Any
+Finish = Callable[[Array], Array]
+
+
+def prepare(node: Node) -> Run:
+    """How `node` is executed: by torch where it is heavy, else by its definition."""
+    made = _FAST.get(node.op.name)
+    return (made(node) if made is not None else None) or reference(node)
+
+
+# Products of integers -----------------------------------------------------------------------
+
+
+def _conv2d(node: Node) -> Run | None:
+    """x (N,H,W,I) s8, w (O,KH,KW,I/g) s8; None for what is not summed in int32."""
+    a = layer(node)
+    x, w, *rest = node.inputs
+    if acc_type(node) is not DType.S32 or x.type.dtype is not DType.S8:
+        return None
+    number = np.float32 if math.prod(w.type.shape[1:]) * 255 * 128 < 2**24 else np.float64
+    zero, finish = x.type.zero_point, _requantised(node)
+    product = _Convolution(a, w.type.shape)
+
+    def run(operands: Sequence[Array]) -> tuple[Array]:
+        x = operands[0].astype(number)
+        x = x - number(zero) if zero else x
+        acc = product(x, operands[1].astype(number)).astype(np.int64)
+        for extra in operands[2:]:
+            acc += extra
+        return (finish(acc),)
+
+    return run
+
+
+class _Convolution:
+    """Floats x (N,H,W,I) with w (O,KH,KW,I/g) -> (N,OH,OW,O)."""
+
+    def __init__(self, attrs: Any, w: tuple[int, ...]):
+        self.attrs = attrs
+        plain = w[1:3] == attrs.stride == (1, 1) and not any(attrs.pad) and attrs.groups == 1
+        self.plain = plain
+
+    def __call__(self, x: Array, w: Array) -> Array:
+        if self.plain:
+            return x @ w.reshape(len(w), -1).T
+        a = self.attrs
+        y = functional.conv2d(
+            _padded(_planes(x), a.pad), _planes(w), None, a.stride, 0, a.dilation, a.groups
+        )
+        return _pixels(y)
+
+
+def _requantised(node: Node) -> Finish:
+    """`accumulate.requantize` of a node whose multipliers are found once."""
+    attrs, y = layer(node), node.output.type
+    if is_raw(node) or attrs.rounding is Rounding.EVEN:
+        return lambda acc: requantize(node, acc)
+    mult, shift = (np.array(v, np.int64) for v in multipliers(node))
+    return lambda acc: saturate(requant(wrap32(acc), mult, shift, attrs.rounding) + y.zero_point, y)
+
+
+# Gradients ----------------------------------------------------------------------------------
+
+
+def _grad_x(node: Node) -> Run:
+    """dy (N,OH,OW,O), w (O,KH,KW,I/g) -> dx (N,*size,I)."""
+    a, w = node.attrs, node.inputs[1].type
+    assert isinstance(a, ConvBack)
+    if w.shape[1:3] == a.stride == (1, 1) and not any(a.pad) and a.groups == 1:
+        return lambda operands: (
+            operands[0] @ operands[1].astype(np.float32).reshape(len(operands[1]), -1),
+        )
+
+    def run(operands: Sequence[Array]) -> tuple[Array]:
+        dy, w = _planes(operands[0]), _planes(operands[1].astype(np.float32))
+        full = functional.conv_transpose2d(dy, w, None, a.stride, 0, 0, a.groups, a.dilation)
+        top, left = a.pad[0], a.pad[2]
+        behind = [max(0, a.size[i] + a.pad[2 * i] - full.shape[2 + i]) for i in (0, 1)]
+        full = functional.pad(full, (0, behind[1], 0, behind[0]))
+        return (_pixels(full[:, :, top : top + a.size[0], left : left + a.size[1]]),)
+
+    return run
+
+
+def _grad_w(node: Node) -> Run:
+    """x (N,H,W,I), dy (N,OH,OW,O) -> dw (O,KH,KW,I/g)."""
+    a, type = node.attrs, node.inputs[0].type
+    assert isinstance(a, ConvGrad)
+    zero = 0 if type.quant is None else type.zero_point
+    o, kh, kw, i = node.output.type.shape
+    plain = a.kernel == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
+
+    def run(operands: Sequence[Array]) -> tuple[Array]:
+        x, dy = operands[0].astype(np.float32) - np.float32(zero), operands[1]
+        if plain:
+            return (dy.reshape(-1, o).T @ x.reshape(-1, i),)
+        dw = torch.nn.grad.conv2d_weight(
+            _padded(_planes(x), a.pad),
+            (o, i, kh, kw),
+            _planes(dy),
+            a.stride,
+            0,
+            a.dilation,
+            a.groups,
+        )
+        return (_pixels(dw),)
+
+    return run
+
+
+_FAST: Mapping[str, Callable[[Node], Run | None]] = {
+    "conv2d": _conv2d,
+    "conv2d_grad_x": _grad_x,
+    "conv2d_grad_w": _grad_w,
+}
+
+
+# Layouts ------------------------------------------------------------------------------------
+
+
+def _planes(x: Array) -> Tensor:
+    """(N,H,W,C) as torch has it, (N,C,H,W), of the same memory."""
+    return torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2)
+
+
+def _pixels(x: Tensor) -> Array:
+    return np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())
+
+
+def _padded(x: Tensor, pad: tuple[int, int, int, int]) -> Tensor:
+    top, bottom, left, right = pad
+    return functional.pad(x, (left, right, top, bottom)) if any(pad) else x
+
+
+__all__ = ["Prepare", "prepare"]
