@@ -14,7 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.errors import GraphError, UnsupportedError
-from lilliput.ir import Builder, DType, Graph, Module, Node, Param, State, TensorType, Value, verify
+from lilliput.ir import (
+    Builder,
+    DType,
+    Graph,
+    Guard,
+    Module,
+    Node,
+    Param,
+    State,
+    TensorType,
+    Value,
+    finite,
+    verify,
+)
 from lilliput.ir.rewrite import drop_dead
 from lilliput.ir.types import Array
 from lilliput.ops import registry
@@ -24,7 +37,7 @@ from lilliput.train import losses
 from lilliput.train.autodiff import gradients
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
-from lilliput.train.optimisers import Optimiser, Tensor, Updates
+from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
@@ -79,7 +92,10 @@ def trainable(
     params = {**whole.params, **split.params}
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
     used = {p.name for g in graphs.values() for p in g.params}
-    made = Module(graphs, {n: p for n, p in params.items() if n in used}, states, module.name)
+    kept = {n: p for n, p in params.items() if n in used}
+    loss, logits = graphs[ENTRY].outputs[:2]
+    label = Guard("label", 0, logits.type.shape[-1] - 1)
+    made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
     verify(made)
     return Training(made, scheme, optimiser, split.trained())
 
@@ -299,8 +315,26 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss", logits.name: f"{ENTRY}/logits"})
+    loss, logits = (_renamed(v, n) for v, n in ((loss, "loss"), (logits, f"{ENTRY}/logits")))
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
     return _hoisted(graph, computed, updates), updates
+
+
+def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
+    """The nodes with some values under other names."""
+
+    def value(v: Value) -> Value:
+        return _renamed(v, names[v.name]) if v.name in names else v
+
+    return [
+        replace(n, inputs=tuple(map(value, n.inputs)), outputs=tuple(map(value, n.outputs)))
+        for n in nodes
+    ]
+
+
+def _renamed(value: Value, name: str) -> Value:
+    return replace(value, name=name)
 
 
 def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
@@ -319,9 +353,15 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
+    """With what a step leaves in them; trained tensors and what belongs to them are saved."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
-        name: replace(s, updates={ENTRY: updates.left[name]} if name in updates.left else {})
+        name: replace(
+            s,
+            updates={ENTRY: updates.left[name]} if name in updates.left else {},
+            saved=name in updates.owner,
+            settable=name == RATE,
+        )
         for name, s in declared.items()
     }
 

@@ -23,6 +23,8 @@ from lilliput.ir.types import Array
 from lilliput.ops import registry
 
 RULES = ("nearest", "dither", "residual")
+RATE = "learning_rate"
+"""The state that a firmware may set."""
 KINDS = ("sgd", "adam", "lion")
 _SHARED = ("seed", "beta1", "beta2")
 """States of all tensors."""
@@ -89,7 +91,7 @@ class Updates:
         self.b, self.of = b, optimiser
         self.left: dict[str, Value] = {}
         self.owner: dict[str, str] = {}
-        self.rate = self._state("learning_rate", np.full(1, optimiser.rate, np.float32))
+        self.rate = self._state(RATE, np.full(1, optimiser.rate, np.float32))
         self._shared: dict[str, Value] = {}
 
     def update(self, tensor: Tensor, gradient: Value) -> None:
