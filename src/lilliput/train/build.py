@@ -143,7 +143,7 @@ class _Split:
     def __init__(self, module: Module, chosen: Sequence[_Choice]):
         self.module, self.chosen = module, chosen
         self.params = dict(module.params)
-        self.names = {v.name for v in module.graphs[module.entry].values()}
+        self.names = set(module.params)
         self.states: dict[str, State] = {}
         self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
         self.parts: dict[str, tuple[Value, Value]] = {}
@@ -171,13 +171,21 @@ class _Split:
         self.parts[w.name] = (trained, frozen)
         if layer.depthwise:
             self.depthwise.add(w.name)
+            self._unscale(layer.bias)
+
+    def _unscale(self, bias: Value | None) -> None:
+        """A bias that is cut in two is plain numbers: its scales follow from the weights'."""
+        if bias is not None:
+            value = replace(bias, type=TensorType(bias.type.shape, bias.type.dtype))
+            self.params[bias.name] = Param(value, self._data(bias))
 
     def _bias(self, choice: _Choice) -> None:
         layer, bias = choice.layer, choice.layer.bias
         assert bias is not None
         x = layer.node.inputs[0].type
         steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
-        self._state(choice, bias, self._data(bias), steps, decays=False)
+        value = self.params[bias.name].value
+        self._state(choice, value, self._data(bias), steps, decays=False)
 
     def _state(
         self,

@@ -42,12 +42,12 @@ def with_head(module: Module, classes: int | None = None, seed: int = 0) -> Modu
     layer = _last(module, graph, end)
     features = layer.node.inputs[0]
     head = _drawn(classes, features.type.size, seed) if classes else _own(module, layer)
-    b = Builder(dict(module.params), {v.name for g in module.graphs.values() for v in g.values()})
+    before = graph.nodes[: graph.nodes.index(layer.node)]
+    b = Builder(dict(module.params), {v.name for n in before for v in (*n.inputs, *n.outputs)})
     x = reshape(b, real(b, features), (1, features.type.size))
     w, bias = b.param("head/weight", head.w), b.param("head/bias", head.b)
     out = b.add(registry.get("linear"), (x, w, bias), name="logits", origin=layer.name)
     made = b.graph((out,))
-    before = graph.nodes[: graph.nodes.index(layer.node)]
     params = (*graph.params, *made.params)
     whole = drop_dead(Graph(graph.inputs, params, (*before, *made.nodes), (out,)))
     kept = {p.name: b.params[p.name] for p in whole.params}
