@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lilliput.compiler import Options, from_module, learner, load, profile
 from lilliput.devices.device import load as board
@@ -77,8 +78,7 @@ def measured(folder: Path, name: str, optimize: str) -> Step:
 def table(steps: list[Step]) -> str:
     """Markdown; RAM that was published beside it, where it was."""
     lines = [
-        "| scheme | plan | RAM, B | published, kB | states, B | flash, B | instructions, M "
-        "| estimated cycles, M |",
+        "| scheme | plan | RAM, B | published, kB | states, B | flash, B | instr., M | cycles, M |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -90,6 +90,12 @@ def table(steps: list[Step]) -> str:
     return "\n".join(lines)
 
 
+def known() -> list[Step]:
+    """What was measured before."""
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    return [Step(**row) for row in rows]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("--only", action="append", help="measure this scheme (repeatable)")
@@ -99,8 +105,7 @@ def main() -> int:
     if shared is None:
         print("note: the networks are found by LILLIPUT_SHARED, which is not set", file=sys.stderr)
         return 0
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    found = {(s["scheme"], s["optimize"]): Step(**s) for s in known}
+    found = {(s.scheme, s.optimize): s for s in known()}
     wrong = 0
     for name in chosen.only or PUBLISHED:
         for optimize in chosen.optimize or ["ram"]:

@@ -101,7 +101,8 @@ def _too_small(
     )
     least = compile(from_module(head.module), device, options, must_fit=False).summary
     need = least.ram_bytes
-    hint = f"training the head alone needs {need.total or need.activations + need.states:,} B of RAM: --scheme head"
+    nbytes = need.total or need.activations + need.states
+    hint = f"training the head alone needs {nbytes:,} B of RAM: --scheme head"
     return DoesNotFit([*error.problems[:-1], replace(error.problems[-1], hint=hint)])
 
 

@@ -288,6 +288,8 @@ class Op:
     slide : of operators for which an element depends on what its region rules name, Windows too,
         and not on where it is; None where that does not hold or `narrow` is enough.  Element-wise
         operators need none
+    limits : (least, most) that a result of integers can hold whatever the operands are, where that
+        is less than its type can
     constants : computes what the meaning takes from the types of a whole node, output
         included, and raises TypeMismatch where nothing follows (scales too far apart); the
         verifier calls it.  Not needed where `scalar` writes these constants.
@@ -312,6 +314,7 @@ class Op:
     contraction: Callable[[Node], Contraction | None] = lambda node: None
     narrow: Callable[[Node], Narrow | None] = lambda node: None
     slide: Slide | None = None
+    limits: Callable[[Node], tuple[int, int] | None] = lambda node: None
 
     def held_against(self, dtype: DType) -> str:
         """Whose kernel it equals for a first operand of this type; "" where nothing is said."""

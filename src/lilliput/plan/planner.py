@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+import numpy as np
+
 from lilliput.devices.device import Device
 from lilliput.errors import PlanError
 from lilliput.ir.module import Module
 from lilliput.ir.op import PLAIN, Layout
+from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.fetch import fetch
@@ -91,7 +94,9 @@ class Planner:
         for _ in range(AGAIN):
             key = name, prices.selecting()
             if key not in self.memo.selections:
-                chosen = select(graph, self.module.params, keep, core, sliced, prices)
+                chosen = select(
+                    graph, self.module.params, keep, core, sliced, prices, _sizes(self.module)
+                )
                 self.memo.selections[key] = chosen
             self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
@@ -327,3 +332,18 @@ class Planner:
         if any(state.init.tobytes()):  # what is all zero needs no copy of itself
             const = self.pool.constant(f"{name}/init", state.init, PLAIN)
         return StateSlot(name, view, state.init, const, counter, state.saved, state.settable)
+
+
+def _sizes(module: Module) -> dict[str, Array]:
+    """The largest magnitudes of integer states that every entry keeps within limits."""
+    makers = {v.name: n for g in module.graphs.values() for n in g.nodes for v in n.outputs}
+    found: dict[str, Array] = {}
+    for state in module.states.values():
+        limits = [
+            makers[v.name].op.limits(makers[v.name]) if v.name in makers else None
+            for v in state.updates.values()
+        ]
+        if limits and state.value.type.dtype is DType.S32 and all(limits):
+            most = max(max(abs(low), abs(high)) for low, high in filter(None, limits))
+            found[state.name] = np.maximum(np.abs(state.init.astype(np.int64)), most)
+    return found

@@ -47,7 +47,7 @@ def prepare(node: Node) -> Run:
 def _conv2d(node: Node) -> Run | None:
     """x (N,H,W,I) s8, w (O,KH,KW,I/g) s8; None for what is not summed in int32."""
     a = layer(node)
-    x, w, *rest = node.inputs
+    x, w, *_ = node.inputs
     if acc_type(node) is not DType.S32 or x.type.dtype is not DType.S8:
         return None
     number = np.float32 if math.prod(w.type.shape[1:]) * 255 * 128 < 2**24 else np.float64

@@ -79,14 +79,17 @@ def _drawn(classes: int, features: int, seed: int) -> Head:
 
 def _own(module: Module, layer: Layer) -> Head:
     w = _real(module.params[layer.weight.name])
-    count = w.shape[0]
+    count = int(w.shape[0])
     if layer.bias is None:
-        return Head(w.reshape(count, -1), np.zeros(count, np.float32))
+        none: Array = np.zeros(count, np.float32)
+        return Head(w.reshape(count, -1), none)
     data = module.params[layer.bias.name].data
     assert data is not None
     x, quant = layer.node.inputs[0].type, layer.weight.type.quant
-    scale = x.scale * np.array(quant.scale) if quant is not None else 1.0
-    return Head(w.reshape(count, -1), (data * scale).astype(np.float32))
+    if quant is not None:
+        data = data * (np.array(quant.scale) * x.scale)
+    real: Array = data.astype(np.float32)
+    return Head(w.reshape(count, -1), real)
 
 
 def _real(param: Param) -> Array:
