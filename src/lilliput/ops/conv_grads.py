@@ -22,6 +22,10 @@ from lilliput.ops.conv import windows
 from lilliput.ops.registry import register
 
 
+TILE = 4
+"""Elements along each side of what is computed at once (csrc/tiles.h)."""
+
+
 @dataclass(frozen=True)
 class ConvGrad(Attrs):
     """kernel (rows, columns), stride, dilation, pad (top, bottom, left, right) and groups of the
@@ -197,9 +201,10 @@ GRAD_W_TILES = Kernel(
     accepts=_pointwise,
     types=lambda node: {"LL_X": c_type(node.inputs[0].type.dtype), "LL_ACC": "float"},
     params=_grad_w_params,
-    specialise=("zero_point",),
+    specialise=("zero_point", "group_in", "out_w", "rows"),
     operands=_given,
     finish=_plain,
+    ahead=lambda node: TILE - 1,
     work=_grad_w_work,
 )
 
@@ -232,9 +237,7 @@ conv2d_grad_w = register(
             ),
             Sample((f32(2, 7, 5, 2), f32(2, 3, 2, 3)), ConvGrad((3, 2), (2, 2), carried=True)),
             Sample((_X8, f32(1, 5, 6, 9)), ConvGrad((1, 1), carried=True)),
-            Sample(
-                (_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)
-            ),
+            Sample((_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)),
         ),
         dtypes=(DType.F32, DType.S8),
         oracle="docs/numerics.md",
@@ -360,8 +363,16 @@ def _grad_x_work(node: Node) -> Work:
     return Work(macs, node.output.type.size, macs // share)
 
 
+def _strided(node: Node) -> int:
+    """Pixels that are a stride apart are made together."""
+    return min((TILE - 1) * _back(node).stride[1], node.output.type.shape[2] - 1)
+
+
 def _grad_x_kernel(
-    name: str, accepts: Callable[[Node], str | None], specialise: tuple[str, ...]
+    name: str,
+    accepts: Callable[[Node], str | None],
+    specialise: tuple[str, ...],
+    ahead: Callable[[Node], int] = lambda _: 0,
 ) -> Kernel:
     return Kernel(
         name=name,
@@ -372,13 +383,18 @@ def _grad_x_kernel(
         specialise=specialise,
         operands=_given,
         finish=_plain,
+        ahead=ahead,
         work=_grad_x_work,
     )
 
 
 _TAPS = ("kh", "kw", "stride_h", "stride_w")
-GRAD_X_TILES = _grad_x_kernel("conv2d_grad_x_tiles", _product, ("in_c", "group_out"))
-GRAD_X_DEPTHWISE = _grad_x_kernel("conv2d_grad_x_depthwise", _depthwise, _TAPS)
+GRAD_X_TILES = _grad_x_kernel(
+    "conv2d_grad_x_tiles", _product, ("in_c", "group_out"), lambda _: TILE - 1
+)
+GRAD_X_DEPTHWISE = _grad_x_kernel(
+    "conv2d_grad_x_depthwise", _depthwise, (*_TAPS, "in_w", "pad_left"), _strided
+)
 GRAD_X = _grad_x_kernel("conv2d_grad_x", lambda _: None, (*_TAPS, "dilation_h", "dilation_w"))
 
 
@@ -408,6 +424,16 @@ conv2d_grad_x = register(
                 (f32(1, 3, 3, 5), f32(5, 5, 5, 1)),
                 ConvBack((6, 6), (2, 2), pad=(2, 1, 2, 1), groups=5),
             ),
+            Sample(
+                (f32(1, 5, 11, 2), f32(2, 3, 5, 1)),
+                ConvBack((5, 11), pad=(1, 1, 2, 2), groups=2),
+            ),
+            Sample(
+                (f32(1, 3, 8, 3), _w8(3, 3, 3, 1)),
+                ConvBack((6, 15), (2, 2), pad=(0, 1, 1, 1), groups=3),
+                params=(1,),
+            ),
+            Sample((f32(1, 4, 3, 2), f32(2, 2, 2, 1)), ConvBack((5, 14), (1, 5), groups=2)),
             Sample((f32(1, 3, 3, 4), f32(4, 2, 2, 1)), ConvBack((6, 6), dilation=(3, 3), groups=4)),
             Sample((f32(1, 4, 4, 4), f32(4, 1, 1, 3)), ConvBack((4, 4), groups=2)),
             Sample((f32(1, 2, 2, 3), f32(3, 1, 1, 2)), ConvBack((4, 4), (2, 2))),
