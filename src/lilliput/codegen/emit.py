@@ -104,16 +104,7 @@ class _Emitter:
             f"{self.prefix}_data.h": self.data(),
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
-        headers = (
-            "arithmetic.h",
-            "elementwise.h",
-            "fixed_point.h",
-            "float.h",
-            "fold.h",
-            "ll.h",
-            "tiles.h",
-            "update.h",
-        )
+        headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h", "update.h")
         for path in sorted((*headers, *_isa_headers(self.options.isa))):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:

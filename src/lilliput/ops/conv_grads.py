@@ -21,7 +21,7 @@ from lilliput.ops.common import c_type, check
 from lilliput.ops.registry import register
 
 TILE = 4
-"""Elements along each side of what is computed at once (csrc/tiles.h)."""
+"""Elements along each side of what is computed at once (csrc/update.h)."""
 
 
 @dataclass(frozen=True)

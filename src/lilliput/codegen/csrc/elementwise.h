@@ -9,7 +9,6 @@
 
 #include "arithmetic.h"
 #include "ll.h"
-#include "tiles.h"
 #include "update.h"
 
 LL_INLINE int32_t ll_wrap_sub(int32_t a, int32_t b) {
