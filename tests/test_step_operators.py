@@ -31,7 +31,13 @@ SAME = (1, 1, 1, 1)
 UPDATES = {
     "pointwise": (ConvGrad((1, 1)), (4, 5, 16), (4, 5, 9), "conv2d_grad_w_tiles"),
     "depthwise": (ConvGrad((3, 3), pad=SAME, groups=7), (6, 5, 7), (6, 5, 7), "conv2d_grad_w_rows"),
-    "general": (ConvGrad((3, 2), (2, 1)), (7, 5, 3), (3, 4, 5), "conv2d_grad_w_rows"),
+    "few": (ConvGrad((3, 2), (2, 1)), (7, 5, 3), (3, 4, 5), "conv2d_grad_w_rows"),
+    "general": (
+        ConvGrad((3, 3), (1, 2), (1, 1), SAME),
+        (4, 9, 6),
+        (4, 5, 5),
+        "conv2d_grad_w_tiles",
+    ),
     "carried": (ConvGrad((3, 3), pad=SAME, carried=True), (6, 5, 2), (6, 5, 3), "conv2d_grad_w"),
 }
 
@@ -72,6 +78,23 @@ def test_gradient_scale_and_update_are_one_step_in_place(
     made = {n for n, buffer in program.buffers.items() if buffer.kind is Kind.ARENA}
     assert made - {"train/x", "train/dy"} == ({step.scratch.buffer} if step.scratch else set())
     prove_everywhere(module, program, calls_of(module, "train", 3), host_compiler)
+
+
+@pytest.mark.parametrize("kind", UPDATES)
+def test_a_tap_in_the_padding_adds_nothing(kind: str, host_compiler: Toolchain) -> None:
+    """Not even of a gradient that is infinite: only the taps that read something become so."""
+    attrs, x_shape, dy_shape, _ = UPDATES[kind]
+    b = Builder(names=set())
+    x, dy = b.input("x", f32(1, *x_shape)), b.input("dy", f32(1, *dy_shape))
+    module = b.module([b.add(conv2d_grad_w, (x, dy), attrs, name="dw")], name="infinite")
+    gradient = np.ones(dy.type.shape, np.float32)
+    gradient[0, 0, 0] = np.inf
+    given = {"x": np.ones(x.type.shape, np.float32), "dy": gradient}
+    program = plan(module, load(CORE))
+    proof = prove_everywhere(module, program, [Call("infer", given)], host_compiler)
+    dw = proof.expected[0].outputs["dw"]
+    assert np.isinf(dw[:, -1, -1]).all()
+    assert np.isfinite(dw[:, 0, 0]).all() == any(attrs.pad)
 
 
 def test_a_state_that_a_gradient_is_made_of_is_not_overwritten_meanwhile(
