@@ -193,6 +193,12 @@ def test_ties_of_a_reduction_get_equal_shares() -> None:
     assert rule_at("reduce_max", [[3, 1, 3, 2]], sample=sample) == [[[0.5, 0, 0.5, 0]]]
 
 
+def test_a_product_with_zeros_has_the_products_of_the_others() -> None:
+    sample = Sample((f32(3, 3),), Reduction((1,)))
+    (found,) = rule_at("reduce_prod", [[2, 0, 3], [0, 5, 0], [1, 2, 4]], sample=sample)
+    assert found == [[0, 6, 0], [0, 0, 0], [8, 4, 2]]
+
+
 def test_the_direction_of_nothing_has_a_finite_gradient() -> None:
     (found,) = rule_at("l2_normalize", [[0, 0, 0]])
     assert np.isfinite(found).all()

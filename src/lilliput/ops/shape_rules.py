@@ -26,6 +26,7 @@ from lilliput.ops.gradient import (
     sub,
     sum_to,
     transpose,
+    zero_unless,
 )
 
 
@@ -235,9 +236,17 @@ def _extreme(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 
 def _product(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """dy * y / x: only of elements that are not zero."""
-    whole = mul(b, dys[0], real(b, node.output))
-    return div(b, _spread(b, node, whole), real(b, node.inputs[0]))
+    """dy times the product of all the others: those of a zero, if it is the only one, are what is
+    left of the product without zeros."""
+    a, x = _attrs(node), real(b, node.inputs[0])
+    one, none = constant(b, 1.0), constant(b, 0.0)
+    zero = call(b, "equal", x, none)
+    rest = call(b, "select", zero, one, x)
+    whole = call(b, "reduce_prod", rest, axes=a.axes, keepdims=a.keepdims)
+    own = call(b, "select", zero, one, none)
+    zeros = call(b, "sum", own, axes=a.axes, keepdims=a.keepdims)
+    fits = call(b, "less_equal", _spread(b, node, zeros), own)
+    return zero_unless(b, fits, div(b, _spread(b, node, mul(b, dys[0], whole)), rest))
 
 
 REDUCTIONS: Mapping[str, tuple[Grad | None, ...]] = {
@@ -290,7 +299,7 @@ def cross_entropy(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return mul(b, sub(b, p, target), dys[0])
 
 
-MOST = 64
-"""Operands of a concatenation that have a rule."""
+MOST = 1024
+"""Operands of a concatenation that have a rule: as many as steps of an unrolled recurrence."""
 
 JOINED: tuple[Grad, ...] = tuple(partial(joined, i) for i in range(MOST))
