@@ -16,10 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from tests.samples import random_array
 
-from lilliput.ir import Builder, Node, Op, Param, Session, TensorType, Value
+from lilliput.emu.prove import Call
+from lilliput.ir import Builder, Graph, Module, Node, Op, Param, Session, TensorType, Value
 from lilliput.ir.op import Attrs, NoAttrs, Sample
+from lilliput.ir.rewrite import drop_dead
 from lilliput.ir.types import Array, DType, f32
 from lilliput.ops.elementwise import Clamp
+from lilliput.ops.gradient import neg
 from lilliput.train.autodiff import gradients
 
 WIDEST = 3.0
@@ -237,3 +240,31 @@ def _real_numbers(type: TensorType, data: Array) -> Array:
     scale = np.array(type.quant.scale, np.float32).reshape(shape)
     centred = data.astype(np.int64) - type.zero_point
     return np.asarray(scale * centred.astype(np.float32))
+
+
+# As a program -----------------------------------------------------------------------------
+
+
+def gradient_module(op: Op, samples: Sequence[Sample]) -> tuple[Module, list[Call]]:
+    """An entry for each sample: its operands and c -> minus the gradients of L (minus, so that
+    each is a value of its own)."""
+    params: dict[str, Param] = {}
+    names: set[str] = set()
+    graphs: dict[str, Graph] = {}
+    calls: list[Call] = []
+    for k, sample in enumerate(samples):
+        case = make_case(op, sample, seed=k)
+        b = Builder(params, names)
+        operands = [b.input(f"x{k}_{i}", v.type) for i, v in enumerate(case.node.inputs)]
+        types = [v.type for v in case.node.outputs]
+        results = b.add_multi(op, operands, case.node.attrs, types=types, name=f"y{k}")
+        seeds = {v.name: b.input(f"c{k}_{v.name}", f32(*v.type.shape)) for v in results}
+        wanted = [operands[i].name for i in case.wanted]
+        found = gradients(b, tuple(b.nodes), seeds, wanted)
+        outputs = [neg(b, found[name]) for name in wanted]
+        graphs[f"case{k}"] = drop_dead(b.graph(outputs))
+        given = (*operands, *seeds.values())
+        data = zip(given, (*case.operands, *case.weights), strict=True)
+        calls.append(Call(f"case{k}", {v.name: d for v, d in data}))
+    used = {v.name for g in graphs.values() for v in g.params}
+    return Module(graphs, {n: p for n, p in params.items() if n in used}, {}, f"d_{op.name}"), calls

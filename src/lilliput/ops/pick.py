@@ -17,7 +17,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Grad, Kernel, Narrow, Op, Operand, Sample, Work
+from lilliput.ir.op import Attrs, Kernel, Narrow, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole, Window
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
 from lilliput.ops import shape_rules
@@ -178,19 +178,11 @@ def picked(
     samples: tuple[Sample, ...],
     oracle: str | Mapping[DType, str],
     narrow: Callable[[Node], Narrow | None] = lambda _: None,
-    grad: Grad | None = None,
 ) -> Op:
-    """Registers an operator that is its maps; `infer` gives the shape that they have.
-
-    grad : a rule that is cheaper than multiplying by the maps' matrices
-    """
+    """Registers an operator that is its maps; `infer` gives the shape that they have."""
 
     def ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
         return (np.asarray(operands[0][np.ix_(*maps(node))]),)
-
-    def matrices(node: Node) -> tuple[Array | None, ...]:
-        pairs = zip(maps(node), node.inputs[0].type.shape, strict=True)
-        return tuple(shape_rules.one_hot_rows(index, extent) for index, extent in pairs)
 
     return register(
         Op(
@@ -199,7 +191,7 @@ def picked(
             attrs=attrs,
             infer=infer,
             ref=ref,
-            grads=(grad or shape_rules.by_matrices(matrices),),
+            grads=(shape_rules.by_maps(maps),),
             regions=picked_regions(maps),
             bounds=increasing,
             narrow=narrow,
@@ -297,7 +289,6 @@ tile = picked(
     attrs=Tile,
     infer=_tile_infer,
     maps=_tile_maps,
-    grad=shape_rules.tiled,
     samples=(
         Sample((s8(1, 3, 5, 2, scale=0.1, zero_point=4),), Tile((1, 2, 1, 3))),
         Sample((s8(2, 3),), Tile((3, 1))),

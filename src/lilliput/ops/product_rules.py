@@ -38,8 +38,7 @@ def _by_weight_scale(b: Builder, dy: Value, w: Value) -> Value:
     """dy (..., O) times the scale of the weights of each output channel."""
     if w.type.quant is None:
         return dy
-    scales = column(w.type).reshape(-1)
-    return scaled(b, dy, float(scales[0])) if len(scales) == 1 else mul(b, dy, constant(b, scales))
+    return mul(b, dy, constant(b, column(w.type).reshape(-1)))
 
 
 def _readable(b: Builder, w: Value) -> Value:

@@ -26,6 +26,7 @@ from lilliput.ops.gradient import (
     sub,
     sum_to,
     transpose,
+    zero_unless,
 )
 
 
@@ -64,18 +65,6 @@ def sliced(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 def padded(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return call(b, "slice", dys[0], begin=_attrs(node).before, size=operand(node, 0))
-
-
-def tiled(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """The copies along one axis after the other, summed."""
-    dx = dys[0]
-    for axis, repeats in enumerate(_attrs(node).repeats):
-        shape, extent = dx.type.shape, operand(node, 0)[axis]
-        if repeats > 1:
-            copies = (math.prod(shape[:axis]), repeats, extent * math.prod(shape[axis + 1 :]))
-            summed = call(b, "sum", reshape(b, dx, copies), axes=(1,), keepdims=True)
-            dx = reshape(b, summed, (*shape[:axis], extent, *shape[axis + 1 :]))
-    return dx
 
 
 def to_depth(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
@@ -160,12 +149,58 @@ def _along(b: Builder, v: Value, axis: int, matrix: Array) -> Value:
     return reshape(b, made, (*before, matrix.shape[0], *after))
 
 
-def one_hot_rows(index: Array, extent: int) -> Array | None:
-    """The matrix of y[i] = x[index[i]] (0 where the index is negative), None of a map that
-    leaves everything in place."""
+def by_maps(maps: Callable[[Node], Sequence[Array]]) -> Grad:
+    """Of y[i, j, ..] = x[m0[i], m1[j], ..]: each place's gradient goes to where it was read."""
+
+    def rule(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+        dx = dys[0]
+        for axis, index in enumerate(maps(node)):
+            dx = _put_back(b, dx, axis, index, operand(node, 0)[axis])
+        return dx
+
+    return rule
+
+
+def _put_back(b: Builder, dy: Value, axis: int, index: Array, extent: int) -> Value:
+    """The gradient along `axis` of y[i] = x[index[i]]: copies are summed, gaps become zeros; what
+    is neither, by the map's matrix."""
+    places = np.arange(len(index))
     if np.array_equal(index, np.arange(extent)):
-        return None
-    return (index[:, None] == np.arange(extent)).astype(np.float32)
+        return dy
+    copies, rest = divmod(len(index), extent)
+    if not rest and np.array_equal(index, places // copies):
+        return _folded(b, dy, axis, (extent, copies), 1)
+    if not rest and np.array_equal(index, places % extent):
+        return _folded(b, dy, axis, (copies, extent), 0)
+    step = int(index[1] - index[0]) if len(index) > 1 else 1
+    if step >= 1 and np.array_equal(index, index[0] + step * places):
+        return _strewn(b, dy, axis, (int(index[0]), step, extent))
+    return _along(b, dy, axis, (index == np.arange(extent)[:, None]).astype(np.float32))
+
+
+def _folded(b: Builder, v: Value, axis: int, parts: tuple[int, int], summed: int) -> Value:
+    """`axis` as two axes, one of which is summed."""
+    before, after = v.type.shape[:axis], v.type.shape[axis + 1 :]
+    split = reshape(b, v, (math.prod(before), *parts, math.prod(after)))
+    made = call(b, "sum", split, axes=(1 + summed,), keepdims=True)
+    return reshape(b, made, (*before, parts[1 - summed], *after))
+
+
+def _strewn(b: Builder, v: Value, axis: int, places: tuple[int, int, int]) -> Value:
+    """Elements (first, step) apart along `axis` of the third's extent, zeros between them."""
+    first, step, extent = places
+    before, after = v.type.shape[:axis], v.type.shape[axis + 1 :]
+    count, lines = v.type.shape[axis], (math.prod(before), math.prod(after))
+    if step > 1:
+        apart = reshape(b, v, (lines[0], count, 1, lines[1]))
+        v = call(b, "pad", apart, before=(0,) * 4, after=(0, 0, step - 1, 0))
+    v = reshape(b, v, (lines[0], count * step, lines[1]))
+    end = min(count * step, extent - first)
+    if end < count * step:
+        v = call(b, "slice", v, begin=(0, 0, 0), size=(lines[0], end, lines[1]))
+    margin = (0, first, 0), (0, extent - first - end, 0)
+    v = call(b, "pad", v, before=margin[0], after=margin[1]) if first + end < extent or first else v
+    return reshape(b, v, (*before, extent, *after))
 
 
 # Reductions -------------------------------------------------------------------------------
@@ -201,9 +236,17 @@ def _extreme(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
 
 
 def _product(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """dy * y / x: only of elements that are not zero."""
-    whole = mul(b, dys[0], real(b, node.output))
-    return div(b, _spread(b, node, whole), real(b, node.inputs[0]))
+    """dy times the product of all the others: those of a zero, if it is the only one, are what is
+    left of the product without zeros."""
+    a, x = _attrs(node), real(b, node.inputs[0])
+    one, none = constant(b, 1.0), constant(b, 0.0)
+    zero = call(b, "equal", x, none)
+    rest = call(b, "select", zero, one, x)
+    whole = call(b, "reduce_prod", rest, axes=a.axes, keepdims=a.keepdims)
+    own = call(b, "select", zero, one, none)
+    zeros = call(b, "sum", own, axes=a.axes, keepdims=a.keepdims)
+    fits = call(b, "less_equal", _spread(b, node, zeros), own)
+    return zero_unless(b, fits, div(b, _spread(b, node, mul(b, dys[0], whole)), rest))
 
 
 REDUCTIONS: Mapping[str, tuple[Grad | None, ...]] = {
@@ -256,7 +299,7 @@ def cross_entropy(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return mul(b, sub(b, p, target), dys[0])
 
 
-MOST = 64
-"""Operands of a concatenation that have a rule."""
+MOST = 1024
+"""Operands of a concatenation that have a rule: as many as steps of an unrolled recurrence."""
 
 JOINED: tuple[Grad, ...] = tuple(partial(joined, i) for i in range(MOST))

@@ -42,7 +42,7 @@ def gradients(
         asked = [i for i, v in enumerate(node.inputs) if v.name in path]
         if not asked or not any(v.name in found for v in node.outputs):
             continue
-        exact = _moves(node)
+        exact = _moves(node) or clamps(node) is not None  # a clamp's own mask is stricter
         dys = [_entering(b, v, found.get(v.name), exact or v.name in covered) for v in node.outputs]
         for i in asked:
             dx = _operand(b, node, i, dys)
