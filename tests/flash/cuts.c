@@ -111,6 +111,10 @@ static void cut_everywhere(uint8_t torn, int before) {
 static void damage_everywhere(uint32_t saves) {
     const uint32_t newest = saves == 1u ? 0u : 1u;
     const uint32_t start = 32u < prepared.unit ? prepared.unit : 32u;
+    for (uint32_t at = 32u; at < prepared.slot; ++at) {
+        const int padding = at < start || at >= start + PART_BYTES;
+        count(14, padding == 0 || prepared.bytes[newest * prepared.slot + at] == 0xFFu);
+    }
     for (uint32_t at = 0; at < start + PART_BYTES; ++at) {
         if (at >= 32u && at < start) {
             continue; /* padding */
