@@ -191,7 +191,7 @@ LL_INLINE ll_status ll_load(const ll_flash *flash, const ll_checkpoint *what, in
 }
 
 /* The tensors, in blocks that the flash can write: what is left at the end is filled with ones. */
-LL_INLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what, uint32_t at) {
+LL_NOINLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what, uint32_t at) {
     uint8_t block[LL_CHECKPOINT_BLOCK];
     uint32_t filled = 0U;
     for (uint32_t i = 0; i < what->count; ++i) {
@@ -211,7 +211,7 @@ LL_INLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what,
     return last == 0U || flash->write(flash->ctx, at, block, last) == 0;
 }
 
-LL_INLINE int ll_write_header(const ll_flash *flash, const ll_checkpoint *what, uint32_t base,
+LL_NOINLINE int ll_write_header(const ll_flash *flash, const ll_checkpoint *what, uint32_t base,
                               uint32_t sequence) {
     const uint32_t start = ll_checkpoint_start(flash);
     uint8_t block[LL_CHECKPOINT_BLOCK];
