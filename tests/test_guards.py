@@ -19,7 +19,7 @@ from lilliput.ir.identity import identity
 from lilliput.ir.text import load as load_module
 from lilliput.ir.text import parse_module, print_module, save
 from lilliput.ir.types import f32
-from lilliput.ops.elementwise import add, mul
+from lilliput.ops.elementwise import add, mul, sub
 from lilliput.ops.registry import get
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
@@ -130,6 +130,21 @@ def recurrent_without_guards() -> Module:
     return replace(recurrent(), guards={})
 
 
+def test_a_weight_stays_where_its_new_value_is_no_number(host_compiler: Toolchain) -> None:
+    b = Builder(names=set())
+    step, w = b.input("step", f32(2, 4)), b.state("w", f32(2, 4), np.full((2, 4), 3, np.float32))
+    moved = b.add(sub, (w, step), name="moved")
+    new = b.add(get("finite_or"), (moved, w), name="new")
+    module = b.module([b.add(get("abs"), (step,), name="size")], updates={"w": new}, name="keeps")
+    steps = np.array([[1, np.nan, np.inf, -np.inf], [3e38, -3e38, -np.nan, 0]], np.float32)
+    program = plan(module, core())
+    proof = prove_everywhere(module, program, [Call("infer", {"step": steps})] * 2, host_compiler)
+    left = proof.expected[1].states["w"]
+    assert left[0].tolist() == [1, 3, 3, 3]
+    assert left[1, 2:].tolist() == [3, 3]
+    assert len(list(program.entries[0].calls())) == 2, "the update and its guard are one step"
+
+
 def test_pushed_rows_and_saved_rings_are_refused() -> None:
     module = with_callback(recurrent_without_guards())
     with pytest.raises(PlanError, match="cannot refuse a call"):
@@ -195,7 +210,7 @@ def test_the_identity_is_of_the_network_and_of_what_is_saved_not_of_its_first_va
     other_start = replace(module, states={**module.states, "w": replace(w, init=w.init + 1)})
     assert identity(other_start) == one == plan(module, core()).identity
     fewer = replace(module, states={**module.states, "w": replace(w, saved=False)})
-    turned = replace(module, states=dict(reversed(module.states.items())))
+    turned = replace(module, states={n: module.states[n] for n in reversed(list(module.states))})
     half = replace(module.params["one"], data=np.full(1, 0.5, np.float32))
     changed = replace(module, params={**module.params, "one": half})
     found = {identity(m) for m in (module, fewer, turned, changed, learner("other"))}
