@@ -15,7 +15,7 @@ from lilliput.emu.toolchain import Toolchain, host_compilers
 from lilliput.ir import Session
 from lilliput.ir.types import Array
 
-OK, INVALID, DIVERGED, NO_CHECKPOINT = (code & 0xFFFFFFFF for code in (0, -1, -2, -3))
+INVALID, DIVERGED, NO_CHECKPOINT, FOREIGN = (code & 0xFFFFFFFF for code in (-1, -2, -3, -6))
 
 
 def driven(i: int) -> Mapping[str, Array]:
@@ -60,6 +60,15 @@ def test_what_was_learned_is_saved_and_loaded_on_the_host(
 def test_what_was_learned_is_saved_and_loaded_on_the_core(name: str, tmp_path: Path) -> None:
     device = core(name)
     check_trip(drive_core("trip", [program(device=device)], device, tmp_path))
+
+
+def test_a_checkpoint_of_another_program_is_refused(
+    host_compiler: Toolchain, tmp_path: Path
+) -> None:
+    programs = [program(), program("other")]
+    assert programs[0].identity != programs[1].identity
+    report = drive_host("foreign", programs, host_compiler, tmp_path)
+    assert report[:10] == [1, 1, FOREIGN, 1, 1, 1, 1, 1, FOREIGN, 0]
 
 
 @pytest.fixture

@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.learner import CLASSES, FEATURES, core, examples, learner
-from tests.test_programs import prove_everywhere, stream_with_memory
+from tests.test_programs import (
+    prove_everywhere,
+    stream_with_memory,
+    trainable,
+    training_calls,
+)
 
 from lilliput.codegen.emit import emit
 from lilliput.emu.prove import Call
@@ -24,6 +29,7 @@ from lilliput.ops.registry import get
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
 from lilliput.plan.guard import guarded_first
+from lilliput.plan.objective import Optimize
 from lilliput.plan.program import Program, Stop
 
 INFINITE = np.full((1, FEATURES), 3e38, np.float32)
@@ -65,6 +71,22 @@ def test_the_loss_is_made_first_wherever_it_was_and_no_weight_is_copied() -> Non
     assert names.index("loss") < min(names.index(n) for n in ("w_new", "bias_new", "steps_new"))
     module = learner()
     assert guarded_first(module) is module
+
+
+@pytest.mark.parametrize("optimize", [Optimize.SPEED, Optimize.RAM])
+def test_a_gradient_of_weights_that_updates_them_itself_comes_behind_the_guard(
+    host_compiler: Toolchain, optimize: Optimize
+) -> None:
+    """A convolution's: its epilogue is the update, in place; nothing is larger for the guard."""
+    plain = trainable()
+    module = replace(plain, guards={"train": (finite("loss"),)})
+    options = PlanOptions(optimize=optimize)
+    program = plan(module, core(), options)
+    assert program.arenas == plan(plain, core(), options).arenas
+    one, two = training_calls(2)[0], training_calls(4)[2]
+    bad = Call("train", {**one.inputs, "x_train": one.inputs["x_train"] * np.float32(1e38)})
+    proof = prove_everywhere(module, program, [one, bad, two], host_compiler)
+    assert [r.refused for r in proof.expected] == ["", "loss", ""]
 
 
 def moved_to_the_end(program: Program) -> Program:

@@ -95,8 +95,9 @@ static void cut_everywhere(uint8_t torn, int before) {
         const learner_status status = learner_load(&flash);
         const int is_new = states_are(fresh), is_old = states_are(before != 0 ? old : factory);
         count(2, is_new != is_old);
-        count(3, is_new != 0 || before != 0 ? status == LEARNER_OK
-                                            : status == LEARNER_NO_CHECKPOINT || status == LEARNER_CORRUPT);
+        count(3, is_new != 0 || before != 0
+                     ? status == LEARNER_OK
+                     : status == LEARNER_NO_CHECKPOINT || status == LEARNER_CORRUPT);
         count(4, done == 0 || is_new != 0);
         driver_report[10] += is_old != 0 ? 1u : 0u;
         driver_report[11] += is_new != 0 ? 1u : 0u;
