@@ -15,7 +15,7 @@ from lilliput.emu.toolchain import Toolchain, host_compilers
 from lilliput.ir import Session
 from lilliput.ir.types import Array
 
-OK, INVALID, DIVERGED, NO_CHECKPOINT = (code & 0xFFFFFFFF for code in (0, -1, -2, -3))
+INVALID, DIVERGED, NO_CHECKPOINT, FOREIGN = (code & 0xFFFFFFFF for code in (-1, -2, -3, -6))
 
 
 def driven(i: int) -> Mapping[str, Array]:
@@ -62,6 +62,15 @@ def test_what_was_learned_is_saved_and_loaded_on_the_core(name: str, tmp_path: P
     check_trip(drive_core("trip", [program(device=device)], device, tmp_path))
 
 
+def test_a_checkpoint_of_another_program_is_refused(
+    host_compiler: Toolchain, tmp_path: Path
+) -> None:
+    programs = [program(), program("other")]
+    assert programs[0].identity != programs[1].identity
+    report = drive_host("foreign", programs, host_compiler, tmp_path)
+    assert report[:10] == [1, 1, FOREIGN, 1, 1, 1, 1, 1, FOREIGN, 0]
+
+
 @pytest.fixture
 def sanitized() -> Toolchain:
     """A compiler with an address sanitizer, if there is one: Zig has none."""
@@ -77,6 +86,7 @@ def test_power_may_fail_at_every_byte_and_every_byte_may_be_damaged(
     report = drive_host("cuts", [program()], sanitized, tmp_path)
     failures = dict(enumerate(report[:10]))
     assert failures == dict.fromkeys(range(10), 0)
+    assert report[14] == 0, "what is not used of a unit stays erased"
     kept_old, kept_new, damaged, failed_reads = report[10:14]
     # 3 flashes x 4 histories x 2 kinds of cut: each erases 256 bytes and writes at least 100
     assert kept_old >= 24 * 356

@@ -95,8 +95,9 @@ static void cut_everywhere(uint8_t torn, int before) {
         const learner_status status = learner_load(&flash);
         const int is_new = states_are(fresh), is_old = states_are(before != 0 ? old : factory);
         count(2, is_new != is_old);
-        count(3, is_new != 0 || before != 0 ? status == LEARNER_OK
-                                            : status == LEARNER_NO_CHECKPOINT || status == LEARNER_CORRUPT);
+        count(3, is_new != 0 || before != 0
+                     ? status == LEARNER_OK
+                     : status == LEARNER_NO_CHECKPOINT || status == LEARNER_CORRUPT);
         count(4, done == 0 || is_new != 0);
         driver_report[10] += is_old != 0 ? 1u : 0u;
         driver_report[11] += is_new != 0 ? 1u : 0u;
@@ -111,6 +112,10 @@ static void cut_everywhere(uint8_t torn, int before) {
 static void damage_everywhere(uint32_t saves) {
     const uint32_t newest = saves == 1u ? 0u : 1u;
     const uint32_t start = 32u < prepared.unit ? prepared.unit : 32u;
+    for (uint32_t at = 32u; at < prepared.slot; ++at) {
+        const int padding = at < start || at >= start + PART_BYTES;
+        count(14, padding == 0 || prepared.bytes[newest * prepared.slot + at] == 0xFFu);
+    }
     for (uint32_t at = 0; at < start + PART_BYTES; ++at) {
         if (at >= 32u && at < start) {
             continue; /* padding */

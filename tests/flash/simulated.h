@@ -18,7 +18,7 @@ typedef struct {
     void (*off)(void);    /* power fails: does not return */
 } simulated;
 
-static void flash_byte(simulated *f, uint32_t at, uint8_t value) {
+static inline void flash_byte(simulated *f, uint32_t at, uint8_t value) {
     if (f->left == 0) {
         f->bytes[at] = (uint8_t)((f->bytes[at] & (uint8_t)~f->torn) | (value & f->torn));
         f->written[at] = 1u;
@@ -30,7 +30,7 @@ static void flash_byte(simulated *f, uint32_t at, uint8_t value) {
     f->bytes[at] = value;
 }
 
-static int flash_read(void *ctx, uint32_t offset, void *data, uint32_t bytes) {
+static inline int flash_read(void *ctx, uint32_t offset, void *data, uint32_t bytes) {
     simulated *f = (simulated *)ctx;
     uint8_t *out = (uint8_t *)data;
     if (bytes > 2u * f->slot || offset > 2u * f->slot - bytes) {
@@ -46,7 +46,7 @@ static int flash_read(void *ctx, uint32_t offset, void *data, uint32_t bytes) {
     return 0;
 }
 
-static int flash_erase(void *ctx, uint32_t offset, uint32_t bytes) {
+static inline int flash_erase(void *ctx, uint32_t offset, uint32_t bytes) {
     simulated *f = (simulated *)ctx;
     if (bytes != f->slot || (offset != 0u && offset != f->slot)) {
         f->broken |= 2u;
@@ -59,7 +59,7 @@ static int flash_erase(void *ctx, uint32_t offset, uint32_t bytes) {
     return 0;
 }
 
-static int flash_write(void *ctx, uint32_t offset, const void *data, uint32_t bytes) {
+static inline int flash_write(void *ctx, uint32_t offset, const void *data, uint32_t bytes) {
     simulated *f = (simulated *)ctx;
     const uint8_t *in = (const uint8_t *)data;
     if (offset % f->unit != 0u || bytes % f->unit != 0u || bytes == 0u ||

@@ -19,7 +19,7 @@ typedef struct {
 
 static const part parts[PART_COUNT] = PARTS;
 
-static uint32_t crc_step(uint32_t crc, uint8_t byte) {
+static inline uint32_t crc_step(uint32_t crc, uint8_t byte) {
     crc ^= byte;
     for (int k = 0; k < 8; ++k) {
         crc = (crc & 1u) != 0u ? (crc >> 1) ^ 0xEDB88320u : crc >> 1;
@@ -27,7 +27,7 @@ static uint32_t crc_step(uint32_t crc, uint8_t byte) {
     return crc;
 }
 
-static uint32_t crc_of(const uint8_t *data, uint32_t bytes) {
+static inline uint32_t crc_of(const uint8_t *data, uint32_t bytes) {
     uint32_t crc = UINT32_MAX;
     for (uint32_t i = 0; i < bytes; ++i) {
         crc = crc_step(crc, data[i]);
@@ -35,7 +35,7 @@ static uint32_t crc_of(const uint8_t *data, uint32_t bytes) {
     return ~crc;
 }
 
-static void states_copy(uint8_t *to) {
+static inline void states_copy(uint8_t *to) {
     for (uint32_t p = 0; p < PART_COUNT; ++p) {
         for (uint32_t i = 0; i < parts[p].bytes; ++i) {
             *to++ = parts[p].data[i];
@@ -43,7 +43,7 @@ static void states_copy(uint8_t *to) {
     }
 }
 
-static int states_are(const uint8_t *wanted) {
+static inline int states_are(const uint8_t *wanted) {
     uint8_t all[PART_BYTES];
     int same = 1;
     states_copy(all);
@@ -54,14 +54,14 @@ static int states_are(const uint8_t *wanted) {
 }
 
 /* What RAM holds at power-on. */
-static void scramble(void) {
+static inline void scramble(void) {
     for (uint32_t i = 0; i < ARENA_BYTES; ++i) {
         learner_arena[i] = 0xA5u;
     }
 }
 
 /* Example i of `driven` in learner.py. */
-static learner_status train(int32_t i, float *loss) {
+static inline learner_status train(int32_t i, float *loss) {
     float image[LEARNER_TRAIN_STEP_INPUT0_COUNT];
     for (int32_t k = 0; k < LEARNER_TRAIN_STEP_INPUT0_COUNT; ++k) {
         image[k] = k == i % 3 ? 1.0f : 0.25f * (float)(k + i % 5);
@@ -69,12 +69,12 @@ static learner_status train(int32_t i, float *loss) {
     return learner_train_step(image, i % 3, loss);
 }
 
-static learner_flash flash_of(simulated *f) {
+static inline learner_flash flash_of(simulated *f) {
     const learner_flash flash = {flash_read, flash_erase, flash_write, f, f->slot, f->unit};
     return flash;
 }
 
-static void flash_wipe(simulated *f, uint32_t slot, uint32_t unit) {
+static inline void flash_wipe(simulated *f, uint32_t slot, uint32_t unit) {
     for (uint32_t i = 0; i < 2u * FLASH_SLOT_MOST; ++i) {
         f->bytes[i] = 0xFFu;
         f->written[i] = 0u;

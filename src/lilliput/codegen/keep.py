@@ -34,6 +34,11 @@ def answers(program: Program) -> bool:
     return bool(program.saved) or settable or any(e.guarded for e in program.entries)
 
 
+def functions(program: Program, prefix: str) -> tuple[str, ...]:
+    """Those that work on a flash, which take nothing but that."""
+    return tuple(f"{prefix}_{name}" for name in _FUNCTIONS) if program.saved else ()
+
+
 def saved_bytes(program: Program) -> int:
     return sum(program.buffers[s.name].nbytes for s in program.saved)
 

@@ -46,10 +46,10 @@ typedef struct {
 
 /* CRC-32 of IEEE 802.3, reflected; `crc` is 0 or that of the bytes before. */
 LL_NOINLINE uint32_t ll_crc32(uint32_t crc, const uint8_t *data, uint32_t bytes) {
-    static const uint32_t table[16] = {
-        0x00000000U, 0x1DB71064U, 0x3B6E20C8U, 0x26D930ACU, 0x76DC4190U, 0x6B6B51F4U,
-        0x4DB26158U, 0x5005713CU, 0xEDB88320U, 0xF00F9344U, 0xD6D6A3E8U, 0xCB61B38CU,
-        0x9B64C2B0U, 0x86D3D2D4U, 0xA00AE278U, 0xBDBDF21CU};
+    static const uint32_t table[16] = {0x00000000U, 0x1DB71064U, 0x3B6E20C8U, 0x26D930ACU,
+                                       0x76DC4190U, 0x6B6B51F4U, 0x4DB26158U, 0x5005713CU,
+                                       0xEDB88320U, 0xF00F9344U, 0xD6D6A3E8U, 0xCB61B38CU,
+                                       0x9B64C2B0U, 0x86D3D2D4U, 0xA00AE278U, 0xBDBDF21CU};
     crc = ~crc;
     for (uint32_t i = 0; i < bytes; ++i) {
         crc = table[(crc ^ data[i]) & 15U] ^ (crc >> 4);
@@ -191,7 +191,7 @@ LL_INLINE ll_status ll_load(const ll_flash *flash, const ll_checkpoint *what, in
 }
 
 /* The tensors, in blocks that the flash can write: what is left at the end is filled with ones. */
-LL_INLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what, uint32_t at) {
+LL_NOINLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what, uint32_t at) {
     uint8_t block[LL_CHECKPOINT_BLOCK];
     uint32_t filled = 0U;
     for (uint32_t i = 0; i < what->count; ++i) {
@@ -211,8 +211,8 @@ LL_INLINE int ll_write_tensors(const ll_flash *flash, const ll_checkpoint *what,
     return last == 0U || flash->write(flash->ctx, at, block, last) == 0;
 }
 
-LL_INLINE int ll_write_header(const ll_flash *flash, const ll_checkpoint *what, uint32_t base,
-                              uint32_t sequence) {
+LL_NOINLINE int ll_write_header(const ll_flash *flash, const ll_checkpoint *what, uint32_t base,
+                                uint32_t sequence) {
     const uint32_t start = ll_checkpoint_start(flash);
     uint8_t block[LL_CHECKPOINT_BLOCK];
     uint32_t crc = 0U;

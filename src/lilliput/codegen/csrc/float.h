@@ -40,6 +40,10 @@ LL_INLINE int ll_is_finite(float v) {
     return (ll_bits_of(v) & 0x7F800000U) != 0x7F800000U;
 }
 
+LL_INLINE float ll_finite_or(float v, float other) {
+    return ll_is_finite(v) ? v : other;
+}
+
 /* Comparisons that let NaN pass, as `std::min` and `std::max` with the bound second. */
 LL_INLINE float ll_max_f32(float v, float low) {
     return v < low ? low : v;
