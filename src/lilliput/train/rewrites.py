@@ -54,9 +54,11 @@ def _only_masking(nodes: Sequence[Node], computed: int) -> dict[str, Between]:
         for i, value in enumerate(node.inputs):
             attrs = node.attrs
             mask = node.op.name == "inside" and i == 1 and isinstance(attrs, Between)
-            if not mask or not isinstance(attrs, Between):
-                refused.add(value.name)
-            elif found.setdefault(value.name, attrs) != attrs:
+            if (
+                not mask
+                or not isinstance(attrs, Between)
+                or found.setdefault(value.name, attrs) != attrs
+            ):
                 refused.add(value.name)
     made = {v.name for n in nodes[:computed] for v in n.outputs}
     return {name: a for name, a in found.items() if name in made and name not in refused}
