@@ -20,6 +20,8 @@ from lilliput.errors import UsageError
 from lilliput.optional import need
 
 SIZE = 128
+FLOWERS, PERSON = "transfer/flowers5_128.npz", "camvid/camvid_person96.npz"
+CIFAR, CIFAR_TEST = "cifar10/cifar10_train20k_jpeg.npz", "cifar10/cifar10_test_jpeg.npz"
 Ints = npt.NDArray[np.int64]
 
 
@@ -35,11 +37,9 @@ class Task:
 
 
 TASKS: Mapping[str, Task] = {
-    "flowers": Task(("transfer/flowers5_128.npz",) * 2, 5, 1000, 600),
-    "cifar": Task(
-        ("cifar10/cifar10_train20k_jpeg.npz", "cifar10/cifar10_test_jpeg.npz"), 10, 1000, 600
-    ),
-    "person": Task(("camvid/camvid_person96.npz",) * 2, 2, 1000, 600),
+    "flowers": Task((FLOWERS, FLOWERS), 5, 1000, 600),
+    "cifar": Task((CIFAR, CIFAR_TEST), 10, 1000, 600),
+    "person": Task((PERSON, PERSON), 2, 1000, 600),
 }
 
 

@@ -24,6 +24,7 @@ from lilliput.ir import Array, DType, Node
 from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
 from lilliput.ops.conv_grads import ConvBack, ConvGrad
 from lilliput.ops.numeric import Rounding
+from lilliput.ops.reduce import Reduction
 from lilliput.optional import need
 from lilliput.train.stages import Run, reference
 
@@ -44,10 +45,11 @@ def prepare(node: Node) -> Run:
 
 
 def _conv2d(node: Node) -> Run | None:
-    """x (N,H,W,I) s8, w (O,KH,KW,I/g) s8; None for what is not summed in int32."""
+    """x (N,H,W,I) s8, w (O,KH,KW,I/g) s8 without zero points; None for other types."""
     a = layer(node)
     x, w = node.inputs[:2]
-    if acc_type(node) is not DType.S32 or x.type.dtype is not DType.S8:
+    plain = w.type.quant is not None and not any(w.type.quant.zero_point)
+    if acc_type(node) is not DType.S32 or x.type.dtype is not DType.S8 or not plain:
         return None
     number = np.float32 if math.prod(w.type.shape[1:]) * 255 * 128 < 2**24 else np.float64
     zero, finish = x.type.zero_point, _requantised(node)
@@ -191,8 +193,10 @@ def _sum(node: Node) -> Run | None:
     """Floats over some axes."""
     if node.output.type.dtype is not DType.F32:
         return None
-    axes = node.attrs.axes  # type: ignore[attr-defined]
-    return lambda operands: (operands[0].sum(axes),)
+    a = node.attrs
+    assert isinstance(a, Reduction)
+    axes, keep = a.axes, a.keepdims
+    return lambda operands: (np.sum(operands[0], axes, keepdims=keep),)
 
 
 def _plain(function: Any) -> Callable[[Node], Run | None]:
