@@ -13,6 +13,7 @@ gives a faster way to execute the same nodes, with its bound.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class Simulator:
     def load(self, path: str | Path) -> None:
         """What `save` wrote for the same training; raises FormatError for anything else."""
         try:
-            with np.load(path) as file:
+            with np.load(io.BytesIO(Path(path).read_bytes())) as file:
                 found = {name: file[name] for name in file.files}
         except (BadZipFile, ValueError, OSError, EOFError) as e:
             raise FormatError("no saved states", where=str(path), found=str(e)[:120]) from e
@@ -245,5 +246,6 @@ class Simulator:
             raise FormatError("no saved states", where=str(path), found=", ".join(unknown[:5]))
         self.states = {name: found[f"state/{name}"] for name in self.states}
         self.taken = int(found["taken"])
-        self.curve = [Point(int(s), float(lo), float(a)) for s, lo, a in found["curve"]]
-        self._losses = [float(v) for v in found["losses"]]
+        rows: list[tuple[float, float, float]] = found["curve"].tolist()
+        self.curve = [Point(int(step), loss, accuracy) for step, loss, accuracy in rows]
+        self._losses = found["losses"].tolist()
