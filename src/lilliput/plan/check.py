@@ -340,8 +340,8 @@ class _Shadow:
     def epilogue(self, call: Call, own: int, y: Interval) -> None:
         """What the epilogue reads is there until it has been read: element by element in the order
         of the output, or as far behind it as the kernel may be ahead.  An element that is smaller
-        than what is stored must be behind at the end, too; one that is read again must be apart, and
-        so must rows that have places of their own."""
+        than what is stored must be behind at the end, too; one that is read again must be apart,
+        and so must rows that have places of their own."""
         out, ahead = call.output, call.kernel.ahead(call.node)
         element = call.kernel.overlap == "element"
         for view in call.inputs[0 if element else own :]:

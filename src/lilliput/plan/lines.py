@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,53 +28,138 @@ import numpy.typing as npt
 from lilliput.ir.region import needs
 from lilliput.plan.group import Member, Slot
 
-TABLE: int = 1 << 16
+TABLE: Final = 1 << 16
 """What a table can say, in units that all places are multiples of."""
-ALIGN: int = 8
+ALIGN: Final = 8
 """Of scratch, in bytes."""
 
-Line = tuple[int, int]
-"""Of a root that is kept in rows: rows, and bytes of one."""
+Ints = npt.NDArray[np.int64]
+
+Line = tuple[str, int, int]
+"""A root that is kept in rows: its name, its rows, and the bytes of one."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A pool of `nbytes`: where each row of a root begins, and the scratch of each member."""
+    """A pool of `nbytes`: where each row of a root begins, and the scratch of each member.
+
+    behind : how far the pool has to start behind the map that the loop makes; None where the two
+        may not meet
+    """
 
     nbytes: int
     places: Mapping[str, tuple[int, ...]]
     scratch: tuple[int, ...]
+    behind: int | None = None
 
 
+@lru_cache(maxsize=256)
 def lines(
-    members: Sequence[Member],
-    slots: Sequence[Slot],
-    roots: Mapping[str, Line],
-    scratch: Sequence[int],
+    members: tuple[Member, ...],
+    slots: tuple[Slot, ...],
+    roots: tuple[Line, ...],
+    scratch: tuple[int, ...],
+    out: Line | None,
 ) -> Lines | None:
     """The pool of a loop; None where a table could not say where rows are.
 
     roots : what is made inside and dies inside; scratch : bytes of each member
+    out : a map that the loop makes row by row: while its last rows are still to come, their bytes
+        are free
     """
-    rows = [_Rows(members, slots, root, *line) for root, line in roots.items()]
-    born = np.concatenate([r.born for r in rows])
-    died = np.concatenate([r.died for r in rows])
-    sizes = np.concatenate([np.full(len(r.born), r.nbytes) for r in rows])
-    grain = np.concatenate([np.full(len(r.born), _grain(r.nbytes)) for r in rows])
-    passing = died - born < len(members)
-    at = _place(np.lexsort((born, passing)), born, died, sizes, grain)
-    tops = _tops(len(members), born, died, at + sizes)
-    above = [-(-s // ALIGN) * ALIGN for s in scratch]
-    end = max(-(-int(top) // ALIGN) * ALIGN + s for top, s in zip(tops, above, strict=True))
-    places: dict[str, tuple[int, ...]] = {}
-    first = 0
-    for r in rows:
-        places[r.root] = tuple(int(x) for x in at[first : first + len(r.born)])
-        first += len(r.born)
-    unit = min(int(np.gcd.reduce(at[at > 0], initial=0)) or 1, int(grain.min()))
-    if int(at.max()) // unit >= TABLE:
-        return None
-    return Lines(end, places, tuple(end - s for s in above))
+    work = _Work(members, slots, roots, scratch)
+    best = work.placed(None, 0)
+    if out is not None:
+        made = work.written(out)
+        first = int(made[work.last[0]])  # once the head is done, line buffers only shrink
+        over = work.placed(made, first)
+        if over.end < best.end + out[1] * out[2]:
+            best = over
+    return work.lines(best)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where rows are, in bytes from the start of the loop's output where they may lie over it."""
+
+    at: Ints
+    end: int
+    over: bool
+
+
+class _Work:
+    """The rows of a loop, one after the other: when each is made, and read for the last time.
+
+    Times are iteration * members + place in the loop's body.
+    last : when each member executes for the last time
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        slots: Sequence[Slot],
+        roots: Sequence[Line],
+        scratch: Sequence[int],
+    ):
+        self.members, self.slots, self.count = members, slots, len(members)
+        self.rows = [_Rows(members, slots, *line) for line in roots]
+        self.born = np.concatenate([r.born for r in self.rows])
+        self.died = np.concatenate([r.died for r in self.rows])
+        self.sizes = np.concatenate([np.full(len(r.born), r.nbytes) for r in self.rows])
+        self.grain = np.concatenate([np.full(len(r.born), _grain(r.nbytes)) for r in self.rows])
+        self.above = [-(-s // ALIGN) * ALIGN for s in scratch]
+        self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
+
+    def _time(self, place: int, k: int) -> int:
+        slot = self.slots[place]
+        return (slot.phase + slot.period * k) * self.count + place
+
+    def written(self, out: Line) -> Ints:
+        """Bytes of a map that are there, by time."""
+        name, rows, nbytes = out
+        made = np.zeros(max(self.last) + 1, np.int64)
+        for j, (member, slot) in enumerate(zip(self.members, self.slots, strict=True)):
+            for k in range(slot.count if member.writes == name else 0):
+                made[self._time(j, k)] = min((k + 1) * member.quantum, rows) * nbytes
+        return np.maximum.accumulate(made)
+
+    def placed(self, made: Ints | None, first: int) -> _Placed:
+        """The best of a few orders; none lower than `first`, or over what is `made` by then."""
+        floor = np.zeros_like(self.born)
+        ends = [0] * self.count
+        if made is not None:
+            floor = np.maximum(made[self.died], first)
+            ends = [int(made[last]) for last in self.last]
+        passing = self.died - self.born < self.count
+        best: _Placed | None = None
+        for keys in (
+            (self.born, passing),
+            (self.born, -self.sizes, passing),
+            (self.born, -self.sizes),
+        ):
+            order = np.lexsort(keys)
+            at = _place(order, self.born, self.died, self.sizes, self.grain, floor)
+            tops = _tops(self.count, self.born, self.died, at + self.sizes)
+            tops = np.maximum(tops, ends)
+            end = max(
+                -(-int(t) // ALIGN) * ALIGN + s for t, s in zip(tops, self.above, strict=True)
+            )
+            if best is None or end < best.end:
+                best = _Placed(at, end, made is not None)
+        assert best is not None
+        return best
+
+    def lines(self, placed: _Placed) -> Lines | None:
+        base = int(placed.at.min()) // ALIGN * ALIGN
+        at, end = placed.at - base, placed.end - base
+        unit = int(np.gcd.reduce(at)) or 1
+        if int(at.max()) // unit >= TABLE:
+            return None
+        ends = np.cumsum([len(r.born) for r in self.rows])[:-1]
+        parts = zip(self.rows, np.split(at, ends), strict=True)
+        places = {r.root: tuple(int(x) for x in part) for r, part in parts}
+        scratch = tuple(end - s for s in self.above)
+        return Lines(end, places, scratch, base if placed.over else None)
 
 
 class _Rows:
@@ -104,16 +191,15 @@ def _grain(nbytes: int) -> int:
     return min(nbytes & -nbytes, ALIGN)
 
 
-Ints = npt.NDArray[np.int64]
-
-
-def _place(order: Ints, born: Ints, died: Ints, sizes: Ints, grain: Ints) -> Ints:
+def _place(
+    order: npt.NDArray[np.intp], born: Ints, died: Ints, sizes: Ints, grain: Ints, floor: Ints
+) -> Ints:
     """Each row, in `order`, as low as it has room beside those placed before it."""
     at = np.full(len(born), -1)
     for i in order:
         meets = (at >= 0) & (born <= died[i]) & (born[i] <= died)
         low, high = at[meets], at[meets] + sizes[meets]
-        found = 0
+        found = -(-int(floor[i]) // int(grain[i])) * int(grain[i])
         for k in np.argsort(low, kind="stable"):
             if low[k] >= found + sizes[i]:
                 break

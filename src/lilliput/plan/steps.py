@@ -6,18 +6,19 @@ get copies; the tasks of a streaming group become one loop, timed by `group`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout, Packing
+from lilliput.ir.region import Reduce
 from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
-from lilliput.plan.lines import Line, lines
+from lilliput.plan.lines import Line, Lines, lines
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -167,20 +168,23 @@ class StepWriter:
     def _share(self, group: _Group) -> None:
         """Line buffers and scratch of a loop in one pool, where that takes less than buffers of
         their own."""
-        rings, roots = group.table.rings, dict(self._lines(group))
+        rings, roots = group.table.rings, tuple(self._lines(group, group.table.rings))
         planes = any(self.layouts.get(r) is Layout.PLANES for r in rings)
         jobs = [a.task if isinstance(a, Job) else None for a in group.actions]
-        scratch = [
+        scratch = tuple(
             0 if planes or not t or t.kernel.carry(t.node) else t.kernel.scratch(t.node)
             for t in jobs
-        ]
+        )
         if not roots:
             return
-        pool = lines(group.streaming, group.table.slots, roots, scratch)
-        if pool is None or pool.nbytes >= _apart(group, roots, scratch):
+        out = self._made_in_rows(group)
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out)
+        if pool is None or pool.nbytes - _over(pool, out) >= _apart(group, roots, scratch):
             return
         name = f"{self.name}/{_made(group.actions[0]).name}/lines"
         self.pool.buffer(name, pool.nbytes, Kind.ARENA, itemsize=8)
+        if pool.behind is not None and out is not None:
+            self.pool.behind[f"{self.name}/{out[0]}", name] = pool.behind
         self.lines |= {root: (name, places) for root, places in pool.places.items()}
         self.scratch |= {
             t.output.name: (name, at)
@@ -188,10 +192,20 @@ class StepWriter:
             if t and nbytes
         }
 
-    def _lines(self, group: _Group) -> Iterator[tuple[str, Line]]:
-        """The roots whose line buffers can share their bytes: those in rows of the default RAM,
-        which whoever reads or writes them sees as they are."""
-        for root in group.table.rings:
+    def _made_in_rows(self, group: _Group) -> Line | None:
+        """The largest map that a loop makes row by row and leaves."""
+        reduced = {
+            m.writes for m in group.streaming if any(isinstance(x.rule, Reduce) for x in m.reads)
+        }
+        read = {x.root for m in group.streaming for x in m.reads}
+        left = [m.writes for m in group.streaming if m.writes not in group.table.rings]
+        names = [n for n in left if left.count(n) == 1 and n not in reduced | read]
+        found = list(self._lines(group, names))
+        return max(found, key=lambda line: line[1] * line[2], default=None)
+
+    def _lines(self, group: _Group, names: Iterable[str]) -> Iterator[Line]:
+        """Those of the default RAM that lie in rows, as whoever reads or writes them sees them."""
+        for root in names:
             type = self.values[root].type if root in self.values else None
             if type is None or root in self.pool.homes or root in self.module.states:
                 continue
@@ -201,7 +215,7 @@ class StepWriter:
             lies += [x.lie for m in group.streaming for x in m.reads if x.root == root]
             planar = self.layouts.get(root) is Layout.PLANES
             if rows > 1 and not planar and all(lie == whole for lie in lies):
-                yield root, (rows, pixels * channels * type.dtype.itemsize)
+                yield root, rows, pixels * channels * type.dtype.itemsize
 
     def _pull(self, ask: Ask) -> Pull:
         view = self.view(ask.value)
@@ -335,11 +349,16 @@ class StepWriter:
         return key
 
 
-def _apart(group: _Group, roots: Mapping[str, Line], scratch: Sequence[int]) -> int:
+def _over(pool: Lines, out: Line | None) -> int:
+    """Bytes that a pool shares with what its loop makes."""
+    return 0 if pool.behind is None or out is None else max(out[1] * out[2] - pool.behind, 0)
+
+
+def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
     """Bytes of the line buffers of a loop, each by itself, and of the scratch beside them."""
     rings, beside = group.table.rings, list(scratch)
     held = 0
-    for root, (_, row) in roots.items():
+    for root, _, row in roots:
         at = [i for i, m in enumerate(group.streaming) if _touches(m, root)]
         times = {group.table.slots[i] for i in at}
         maker = group.streaming[at[0]]
