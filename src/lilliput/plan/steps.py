@@ -177,7 +177,7 @@ class StepWriter:
         )
         if not roots:
             return
-        out = self._made_in_rows(group)
+        out = None if self._slides(group) else self._made_in_rows(group)
         pool = lines(group.streaming, group.table.slots, roots, scratch, out)
         if pool is None or pool.nbytes - _over(pool, out) >= _apart(group, roots, scratch):
             return
@@ -191,6 +191,13 @@ class StepWriter:
             for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
             if t and nbytes
         }
+
+    def _slides(self, group: _Group) -> bool:
+        """Whether what a loop makes can run over an input that dies in it."""
+        roots = {x.root for m in group.streaming for x in m.reads} - group.table.rings.keys()
+        later = (a for a in self.layout.actions[group.members[-1] + 1 :] if isinstance(a, Job))
+        needed = {self.layout.place(v).root for a in later for v in a.task.reads()}
+        return bool(roots - needed - self.module.states.keys() - self.params.keys())
 
     def _made_in_rows(self, group: _Group) -> Line | None:
         """The largest map that a loop makes row by row and leaves."""
