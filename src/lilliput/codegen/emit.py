@@ -337,8 +337,15 @@ class _Emitter:
             text.add(
                 f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
             )
-            scratch = self.address(call.scratch) if call.scratch else "0"
+            scratch = self.scratch(call.scratch) if call.scratch else "0"
             text.add(f"{self.prefix}_{kernel}{n}(&p, in, out, &r, {scratch});")
+
+    def scratch(self, view: View) -> str:
+        """Where execution k of a call has its scratch."""
+        where = self.address(view)
+        if view.places is None:
+            return where
+        return f"{where} + {self.row_table(view)}[k] * {view.unit}"
 
     def array(self, text: Text, head: str, items: Sequence[str]) -> None:
         with text.block(f"{head} =", "};"):

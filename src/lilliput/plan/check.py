@@ -317,7 +317,7 @@ class _Shadow:
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
         self.epilogue(call, own, y)
         if call.scratch is not None:
-            self.scratch(call, y)
+            self.scratch(call, call.scratch, y, k)
         for rows, channels in pieces:
             for i, view in enumerate(call.inputs):
                 self.operand(call, i, self.slice(view, k), rows, x, channels)
@@ -388,10 +388,10 @@ class _Shadow:
         one, other = (self.program.buffers[v.buffer] for v in (a, b))
         return one.memory == other.memory and Kind.CONST not in (one.kind, other.kind)
 
-    def scratch(self, call: Call, y: Interval) -> None:
+    def scratch(self, call: Call, view: View, y: Interval, k: int) -> None:
         """Accumulators carried across pieces must still be there; the rest is just written."""
-        view = call.scratch
-        assert view is not None
+        if view.places is not None:
+            view = replace(view, start=view.start + view.places[k], places=None)
         if y[0] > 0 and call.kernel.carry(call.node):
             self.read(view, (0, 1), (0, 1), (0, view.channels))
         self.tag_box(view)

@@ -9,15 +9,15 @@ its own, from when it is made until it has been read for the last time:
     places              t                   that of row t-2 of        that of row t-3 of
                                             layer 1, dead now         layer 2, dead now
 
-Rows that are needed for longer than an iteration are placed first, in the order in which they are
-made, each as low as there is room; then those that pass through, on top of them.  Scratch lies
-above what is alive while its task works.  Where rows are of one size, nothing does with less than
-this takes; where they are not, gaps can be left.  A table says where each row begins.
+So has the scratch of each execution.  What is needed for longer than an iteration is placed first,
+in the order in which it is made, each as low as there is room; then what passes through, on top of
+that; a few other orders are tried.  Where all are of one size, nothing does with less than this
+takes; where they are not, gaps can be left.  A table says where each row begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -41,7 +41,8 @@ Line = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Lines:
-    """A pool of `nbytes`: where each row of a root begins, and the scratch of each member.
+    """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of each
+    member.
 
     behind : how far the pool has to start behind the map that the loop makes; None where the two
         may not meet
@@ -49,7 +50,7 @@ class Lines:
 
     nbytes: int
     places: Mapping[str, tuple[int, ...]]
-    scratch: tuple[int, ...]
+    scratch: tuple[tuple[int, ...], ...]
     behind: int | None = None
 
 
@@ -102,12 +103,18 @@ class _Work:
         scratch: Sequence[int],
     ):
         self.members, self.slots, self.count = members, slots, len(members)
-        self.rows = [_Rows(members, slots, *line) for line in roots]
-        self.born = np.concatenate([r.born for r in self.rows])
-        self.died = np.concatenate([r.died for r in self.rows])
-        self.sizes = np.concatenate([np.full(len(r.born), r.nbytes) for r in self.rows])
-        self.grain = np.concatenate([np.full(len(r.born), _grain(r.nbytes)) for r in self.rows])
-        self.above = [-(-s // ALIGN) * ALIGN for s in scratch]
+        self.roots = [name for name, *_ in roots]
+        lives = [(*_lives(members, slots, *line[:2]), line[2]) for line in roots]
+        for j, nbytes in enumerate(scratch):
+            works = np.array(
+                [self._time(j, k) for k in range(slots[j].count if nbytes else 0)], int
+            )
+            lives.append((works, works, -(-nbytes // ALIGN) * ALIGN))
+        self.ends = np.cumsum([len(born) for born, *_ in lives])[:-1]
+        self.born = np.concatenate([born for born, *_ in lives])
+        self.died = np.concatenate([died for _, died, _ in lives])
+        self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
+        self.grain = np.concatenate([np.full(len(born), _grain(n)) for born, _, n in lives])
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
 
     def _time(self, place: int, k: int) -> int:
@@ -125,11 +132,9 @@ class _Work:
 
     def placed(self, made: Ints | None, first: int) -> _Placed:
         """The best of a few orders; none lower than `first`, or over what is `made` by then."""
-        floor = np.zeros_like(self.born)
-        ends = [0] * self.count
+        floor, whole = np.zeros_like(self.born), 0
         if made is not None:
-            floor = np.maximum(made[self.died], first)
-            ends = [int(made[last]) for last in self.last]
+            floor, whole = np.maximum(made[self.died], first), int(made[-1])
         passing = self.died - self.born < self.count
         best: _Placed | None = None
         for keys in (
@@ -139,11 +144,7 @@ class _Work:
         ):
             order = np.lexsort(keys)
             at = _place(order, self.born, self.died, self.sizes, self.grain, floor)
-            tops = _tops(self.count, self.born, self.died, at + self.sizes)
-            tops = np.maximum(tops, ends)
-            end = max(
-                -(-int(t) // ALIGN) * ALIGN + s for t, s in zip(tops, self.above, strict=True)
-            )
+            end = max(int((at + self.sizes).max()), whole)
             if best is None or end < best.end:
                 best = _Placed(at, end, made is not None)
         assert best is not None
@@ -151,39 +152,33 @@ class _Work:
 
     def lines(self, placed: _Placed) -> Lines | None:
         base = int(placed.at.min()) // ALIGN * ALIGN
-        at, end = placed.at - base, placed.end - base
+        at = placed.at - base
         unit = int(np.gcd.reduce(at)) or 1
         if int(at.max()) // unit >= TABLE:
             return None
-        ends = np.cumsum([len(r.born) for r in self.rows])[:-1]
-        parts = zip(self.rows, np.split(at, ends), strict=True)
-        places = {r.root: tuple(int(x) for x in part) for r, part in parts}
-        scratch = tuple(end - s for s in self.above)
-        return Lines(end, places, scratch, base if placed.over else None)
+        parts = [tuple(int(x) for x in part) for part in np.split(at, self.ends)]
+        count = len(self.roots)
+        places = dict(zip(self.roots, parts[:count], strict=True))
+        behind = base if placed.over else None
+        return Lines(placed.end - base, places, tuple(parts[count:]), behind)
 
 
-class _Rows:
-    """When the rows of a root are made, and read for the last time: iteration * members + place in
-    the loop's body."""
-
-    def __init__(
-        self, members: Sequence[Member], slots: Sequence[Slot], root: str, rows: int, nbytes: int
-    ):
-        self.root, self.nbytes = root, nbytes
-        self.born = np.full(rows, np.iinfo(np.int64).max)
-        self.died = np.zeros(rows, np.int64)
-        for j, (member, slot) in enumerate(zip(members, slots, strict=True)):
-            rules = [read.rule for read in member.reads if read.root == root]
-            for k in range(slot.count):
-                now = (slot.phase + slot.period * k) * len(members) + j
-                piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
-                if member.writes == root:
-                    made = slice(*piece)
-                    self.born[made] = np.minimum(self.born[made], now)
-                    self.died[made] = np.maximum(self.died[made], now)
-                for rule in rules:
-                    read = slice(*needs(rule, piece, rows))
-                    self.died[read] = np.maximum(self.died[read], now)
+def _lives(
+    members: Sequence[Member], slots: Sequence[Slot], root: str, rows: int
+) -> tuple[Ints, Ints]:
+    """When the rows of a root are made, and when they are read for the last time."""
+    born = np.full(rows, np.iinfo(np.int64).max)
+    died = np.zeros(rows, np.int64)
+    for j, (member, slot) in enumerate(zip(members, slots, strict=True)):
+        rules = [read.rule for read in member.reads if read.root == root]
+        for k in range(slot.count):
+            now = (slot.phase + slot.period * k) * len(members) + j
+            piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
+            made = slice(*piece) if member.writes == root else slice(0)
+            born[made] = np.minimum(born[made], now)
+            for read in (made, *(slice(*needs(rule, piece, rows)) for rule in rules)):
+                died[read] = np.maximum(died[read], now)
+    return born, died
 
 
 def _grain(nbytes: int) -> int:
@@ -206,19 +201,3 @@ def _place(
             found = max(found, -(-int(high[k]) // int(grain[i])) * int(grain[i]))
         at[i] = found
     return at
-
-
-def _tops(count: int, born: Ints, died: Ints, ends: Ints) -> Ints:
-    """For each place in the body how high rows are that are alive when it executes."""
-    tops = np.zeros(count, np.int64)
-    for j, top in _during(count, born, died, ends):
-        tops[j] = max(tops[j], top)
-    return tops
-
-
-def _during(count: int, born: Ints, died: Ints, ends: Ints) -> Iterator[tuple[int, int]]:
-    long = died - born >= count
-    most = int(ends[long].max(initial=0))
-    yield from ((j, most) for j in range(count))
-    for i in np.flatnonzero(~long):
-        yield from ((t % count, int(ends[i])) for t in range(int(born[i]), int(died[i]) + 1))

@@ -65,6 +65,7 @@ class View:
     set on parameters that are brought in slices of so many output channels: execution k
     finds slice k in slot k % slots.  `places` is where each row begins, in bytes from `start`,
     in line buffers that share their bytes; no more than `ring` rows are held at once.
+    Of scratch it is where that of each execution begins.
     """
 
     buffer: str

@@ -71,7 +71,7 @@ class StepWriter:
         self.layouts = selection.layouts
         self.rings: dict[str, int] = {}
         self.lines: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self.scratch: dict[str, tuple[str, int]] = {}
+        self.scratch: dict[str, tuple[str, tuple[int, ...]]] = {}
         graph = module.graphs[entry]
         self.values = {v.name: v for v in graph.values()}
         for job in self._jobs():
@@ -296,10 +296,10 @@ class StepWriter:
         if not nbytes:
             return None
         name = f"{self.name}/{task.output.name}/scratch"
-        buffer, at = self.scratch.get(task.output.name, (name, 0))
-        if buffer == name:
+        buffer, places = self.scratch.get(task.output.name, (name, None))
+        if places is None:
             self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
-        return View(buffer, name, DType.U8, 1, 1, nbytes, nbytes, nbytes, at)
+        return View(buffer, name, DType.U8, 1, 1, nbytes, nbytes, nbytes, places=places)
 
     def _packed(self, value: Value, packing: Packing) -> View:
         param = self.params[value.name]
