@@ -41,8 +41,8 @@ Line = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Lines:
-    """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of each
-    member.
+    """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of
+    each member.
 
     behind : how far the pool has to start behind the map that the loop makes; None where the two
         may not meet
