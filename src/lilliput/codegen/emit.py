@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 
+import numpy as np
+
 from lilliput import __version__
 from lilliput.codegen import keep
 from lilliput.codegen.api import write_header
@@ -95,6 +97,7 @@ class _Emitter:
         self.symbols = _symbols(self.prefix, program)
         self.instances = Instances()
         self.next_step = 0
+        self.row_tables: dict[tuple[int, ...], str] = {}
         self.sources: dict[str, Source] = {}
 
     def files(self) -> dict[str, str]:
@@ -138,6 +141,10 @@ class _Emitter:
             steps = ", ".join(map(str, self.instances.steps[n]))
             text.add(comment(f"{instance.signature.kernel} of steps {steps}"))
             write_instance(text, self.prefix, n, instance)
+        for rows, name in self.row_tables.items():
+            text.add(comment("where rows begin in a pool of line buffers"))
+            with text.block(f"static const uint16_t {name}[{len(rows)}] =", "};"):
+                text.extend(table(np.array(rows, np.uint16)))
         self.hooks(text)
         self.reset(text)
         places = {s.name: self.address(s.view) for s in self.program.states}
@@ -336,7 +343,7 @@ class _Emitter:
             static = "" if moving else "static const "
             into, made = strides(call)
             views = [self.view(*pair) for pair in zip(call.inputs, into, strict=True)]
-            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
+            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
             outputs = [self.view(*pair) for pair in zip(results, made, strict=True)]
             self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
@@ -353,8 +360,15 @@ class _Emitter:
             text.add(
                 f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
             )
-            scratch = self.address(call.scratch) if call.scratch else "0"
+            scratch = self.scratch(call.scratch) if call.scratch else "0"
             text.add(f"{self.prefix}_{kernel}{n}(&p, in, out, &r, {scratch});")
+
+    def scratch(self, view: View) -> str:
+        """Where execution k of a call has its scratch."""
+        where = self.address(view)
+        if view.places is None:
+            return where
+        return f"{where} + {self.row_table(view)}[k] * {view.unit}"
 
     def array(self, text: Text, head: str, items: Sequence[str]) -> None:
         with text.block(f"{head} =", "};"):
@@ -384,13 +398,14 @@ class _Emitter:
         if view.counter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
-        return strides.c(self.address(view), first)
+        return strides.c(self.address(view), first, self.row_table(view))
 
     def pull(self, text: Text, step: Pull, *, looped: bool) -> None:
         what = f"rows of {step.value.name}: {step.value.type} -> {self.where(step.view)}"
         text.add(comment(f"step {self.next_step}: {what}"))
         address = self.address(step.view)
-        pull(text, step, self.sources[step.value.name], address, "k" if looped else "0")
+        source, table = self.sources[step.value.name], self.row_table(step.view)
+        pull(text, step, source, address, "k" if looped else "0", table)
 
     def copy(self, text: Text, copy: Copy, *, looped: bool) -> None:
         source, target = copy.source, copy.target
@@ -426,6 +441,13 @@ class _Emitter:
             )
 
     # places
+
+    def row_table(self, view: View) -> str:
+        """The name of the table that says where the rows of a view begin."""
+        if view.places is None:
+            return "0"
+        rows = tuple(place // view.unit for place in view.places)
+        return self.row_tables.setdefault(rows, f"{self.prefix}_rows{len(self.row_tables)}")
 
     def buffer(self, name: str) -> str:
         buffer = self.program.buffers[name]

@@ -147,14 +147,19 @@ def iterations(loop: Loop, source: Source, pushed: str) -> tuple[str, str]:
     return f"{pushed} == 0 ? 0 : {due}", f"{pushed} < {source.rows} ? {due} : {loop.count}"
 
 
-def pull(text: Text, step: Pull, source: Source, address: str, k: str) -> None:
-    """Execution `k` of a step: rows are asked for, or the row that was brought is kept."""
+def pull(text: Text, step: Pull, source: Source, address: str, k: str, table: str) -> None:
+    """Execution `k` of a step: rows are asked for, or the row that was brought is kept.
+
+    table : where rows begin, of a view with places
+    """
     view, rows = step.view, step.rows
     first = k if rows == 1 or k == "0" else f"{k} * {rows}"
     slot = first if view.shift == 0 else f"({first} + {view.shift})"
     slot = slot if view.ring is None else f"{slot} % {view.ring}"
     place = f"({source.c_type} *)(void *)({address})"
-    if slot != "0":
+    if view.places is not None:
+        place = f"({source.c_type} *)(void *)({address} + {table}[{first}] * {view.unit})"
+    elif slot != "0":
         place += f" + {slot} * {view.row // view.dtype.itemsize}"
     if source.push:
         text.add(f"__builtin_memcpy({place}, row, {source.row_bytes}u);")

@@ -177,7 +177,8 @@ class Planner:
         if self.prices.memories:  # any two may come to lie in one memory
             buffers = {n: replace(b, memory="") for n, b in buffers.items()}
         blocks = lifetimes(entry, buffers)
-        self.spans[entry.name] = (blocks, distances(entry, buffers, blocks))
+        near = {**distances(entry, buffers, blocks), **self.pool.behind}
+        self.spans[entry.name] = (blocks, near)
 
     def _cut(self, name: str, layout: Storage) -> Cut | None:
         """Which tasks stream together, for the RAM that there is; None where that is said, or

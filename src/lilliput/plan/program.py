@@ -11,6 +11,7 @@ certificate: `plan.check` verifies it without knowing how it was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -62,7 +63,9 @@ class View:
     (counter + shift + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when
     every row has its own place, and only then `start` may reach into later rows.  `block` is
     set on parameters that are brought in slices of so many output channels: execution k
-    finds slice k in slot k % slots.
+    finds slice k in slot k % slots.  `places` is where each row begins, in bytes from `start`,
+    in line buffers that share their bytes; no more than `ring` rows are held at once.
+    Of scratch it is where that of each execution begins.
     """
 
     buffer: str
@@ -80,6 +83,12 @@ class View:
     block: int | None = None
     slots: int = 1
     plane: int | None = None
+    places: tuple[int, ...] | None = None
+
+    @property
+    def unit(self) -> int:
+        """Bytes that all of `places` are multiples of: a table of small numbers says them."""
+        return math.gcd(*(self.places or ())) or 1
 
     @property
     def channel(self) -> int:
