@@ -226,7 +226,8 @@ class StepWriter:
             lies = [m.lie for m in group.streaming if m.writes == root]
             lies += [x.lie for m in group.streaming for x in m.reads if x.root == root]
             planar = self.layouts.get(root) is Layout.PLANES
-            if rows > 1 and not planar and all(lie == whole for lie in lies):
+            makers = sum(m.writes == root for m in group.streaming)
+            if rows > 1 and makers < 2 and not planar and all(lie == whole for lie in lies):
                 yield root, rows, pixels * channels * type.dtype.itemsize
 
     def _pull(self, ask: Ask) -> Pull:
