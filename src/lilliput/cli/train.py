@@ -15,7 +15,7 @@ from lilliput.cli import common
 if TYPE_CHECKING:
     from lilliput.compiler import Options
 
-EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme biases=6 -o firmware"
+EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware"
 
 
 @click.command(epilog=common.example(EXAMPLE))
@@ -52,7 +52,17 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme b
     show_default=True,
     help="How an int8 weight takes a step that is no whole number.",
 )
-@click.option("-o", "out", metavar="DIR", help="The folder to write; needed without --plan-only.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="Simulate it on this data set: a folder, .npz or .csv with splits train and test.",
+)
+@click.option("--epochs", default=1, show_default=True, help="Of the simulation.")
+@click.option(
+    "--fast", is_flag=True, help="Simulate with PyTorch: quicker, not bit for bit in gradients."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the head, and of the order.")
+@click.option("-o", "out", metavar="DIR", help="The folder to write.")
 @click.option("--plan-only", is_flag=True, help="Stop after the plan and what it needs.")
 @common.planning("auto")
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
@@ -67,6 +77,10 @@ def train(
     momentum: float,
     weight_decay: float,
     rule: str,
+    data: str | None,
+    epochs: int,
+    fast: bool,
+    seed: int,
     out: str | None,
     plan_only: bool,
     options: Options,
@@ -75,28 +89,40 @@ def train(
 ) -> None:
     """Writes C that goes on learning on the device."""
     from lilliput import compiler as pipeline
+    from lilliput import data as data_sets
     from lilliput import devices, report
     from lilliput.errors import UsageError
 
     board = devices.load(device)
-    if out is None and not plan_only:
+    if out is None and data is None and not plan_only:
         raise UsageError(
-            "nowhere to write to", expected="-o DIR", hint="or --plan-only for the plan alone"
+            "nothing to do",
+            expected="-o DIR for the firmware, --data PATH for a simulation, or both",
+            hint="or --plan-only for the plan alone",
         )
     if out is not None:
         pipeline.require_free(Path(out), force=force)
     optimiser = pipeline.Optimiser(optimizer, rate, momentum, weight_decay, rule)
+    examples = data_sets.read(data) if data is not None else None
     found = pipeline.learner(
         network.load(shrink=False),
         board,
         scheme,
         optimiser,
         classes=classes,
+        seed=seed,
         options=options,
         log=common.log,
     )
     text = f"{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
+    result = found.to_json()
+    if examples is not None and not plan_only:
+        lessons = pipeline.Lessons(epochs, rate, seed=seed)
+        learned = pipeline.taught(found, examples, lessons, fast=fast, log=common.log)
+        last = learned.curve[-1].accuracy
+        text += f"\n\n{'simulated':<16}{learned.before:.1%} -> {last:.1%} of the test examples"
+        result["simulated"] = learned.to_json()
     if out is not None and not plan_only:
         pipeline.write(found.compiled, out, force=force)
         text += f"\n{'written to':<16}{out}"
-    common.show(as_json, found.to_json(), text)
+    common.show(as_json, result, text)

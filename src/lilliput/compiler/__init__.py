@@ -11,6 +11,7 @@ every stage.
     counted   Compiled -> Compiled      the same, in its summary             profiling
     quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
     learner   Model, scheme -> Learner   compiled with a training step        training
+    taught    Learner, data -> Taught    what it would learn, simulated     training
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
@@ -54,10 +55,13 @@ from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quant
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 from lilliput.compiler.training import (
     Learner,
+    Lessons,
     Optimiser,
+    Taught,
     UpdateScheme,
     described,
     learner,
+    taught,
     train_layers,
 )
 
@@ -74,6 +78,7 @@ __all__ = [
     "HotInstruction",
     "Inspection",
     "Learner",
+    "Lessons",
     "Log",
     "Model",
     "Optimiser",
@@ -84,6 +89,7 @@ __all__ = [
     "Quantization",
     "Quantized",
     "SmallerFile",
+    "Taught",
     "UpdateScheme",
     "check",
     "compile",
@@ -112,6 +118,7 @@ __all__ = [
     "require_free_file",
     "run",
     "shrink_file",
+    "taught",
     "train_layers",
     "write",
     "write_file",

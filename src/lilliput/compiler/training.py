@@ -18,16 +18,20 @@ from lilliput.compiler.pipeline import (
     from_module,
     quiet,
 )
+from lilliput.data import DataSet
 from lilliput.devices.device import Device
-from lilliput.errors import DoesNotFit
+from lilliput.errors import DataError, DoesNotFit
+from lilliput.ir.types import Array, TensorType
+from lilliput.quant.scheme import stored_constant
 from lilliput.report import require_fit
 from lilliput.train.build import Trained, Training, trainable
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme, parse
-
-__all__ = ["Learner", "Optimiser", "Trained", "Training", "UpdateScheme", "learner", "train_layers"]
+from lilliput.train.simulate import Plan as Lessons
+from lilliput.train.simulate import Point, Simulator
+from lilliput.train.stages import reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,58 @@ def _too_small(
     nbytes = need.total or need.activations + need.states
     hint = f"training the head alone needs {nbytes:,} B of RAM: --scheme head"
     return DoesNotFit([*error.problems[:-1], replace(error.problems[-1], hint=hint)])
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A simulation: accuracy on the test split before, and the curve of `Simulator.fit`."""
+
+    before: float
+    curve: tuple[Point, ...]
+    simulator: Simulator
+
+    def to_json(self) -> dict[str, object]:
+        return {"accuracy_before": self.before, "curve": [asdict(p) for p in self.curve]}
+
+
+def taught(
+    found: Learner,
+    data: DataSet,
+    lessons: Lessons | None = None,
+    *,
+    fast: bool = False,
+    log: Log = quiet,
+) -> Taught:
+    """What the device would learn of `data`, example after example, in splits `train` and `test`.
+
+    fast : heavy sums by torch, whose gradients have another order of summation; else bit for bit
+    Raises DataError for splits that are not there or have no classes, UsageError for examples
+    of another shape, MissingTool where torch is asked for and missing.
+    """
+    prepare = reference
+    if fast:
+        from lilliput.train.fast import prepare
+    simulator = Simulator(found.training, prepare)
+    x = found.training.module.inputs("train_step")[0].type
+    learn = simulator.learning(*_examples(data, "train", x))
+    test = simulator.testing(*_examples(data, "test", x))
+    before = simulator.accuracy(test)
+    log(f"before: accuracy {100 * before:.2f} %")
+    curve = simulator.fit(learn, test, lessons, lambda point: log(str(point)))
+    return Taught(before, tuple(curve), simulator)
+
+
+def _examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]:
+    """(n,...) as the network stores its input, and classes (n)."""
+    split = data[name]
+    if split.y is None:
+        raise DataError("examples without classes", where=name, expected="y beside x")
+    x = split.x
+    if x.shape[1:] != type.shape[1:] and x[0].size == type.size:
+        x = x.reshape(len(x), *type.shape[1:])
+    if x.dtype != type.dtype.numpy and type.quant is not None:
+        x = stored_constant(x, type)
+    return x.astype(type.dtype.numpy), split.y
 
 
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
