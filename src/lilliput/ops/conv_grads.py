@@ -243,7 +243,7 @@ GRAD_W_TILES = Kernel(
     accepts=_tiled,
     types=lambda node: {"LL_X": c_type(node.inputs[0].type.dtype), "LL_ACC": "float"},
     params=_grad_w_params,
-    specialise=("kh", "kw", "zero_point", "stride_h", "stride_w", "pad_left", "dilation_w"),
+    specialise=("zero_point",),
     operands=_given,
     finish=_plain,
     ahead=_scattered,
@@ -412,11 +412,9 @@ def _grad_x_kernel(
 
 
 _TAPS = ("kh", "kw", "stride_h", "stride_w")
-GRAD_X_TILES = _grad_x_kernel(
-    "conv2d_grad_x_tiles", _product, ("in_c", "group_out"), lambda _: TILE - 1
-)
+GRAD_X_TILES = _grad_x_kernel("conv2d_grad_x_tiles", _product, (), lambda _: TILE - 1)
 GRAD_X_DEPTHWISE = _grad_x_kernel(
-    "conv2d_grad_x_depthwise", _depthwise, (*_TAPS, "in_w", "pad_left"), _strided
+    "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w"), _strided
 )
 GRAD_X = _grad_x_kernel("conv2d_grad_x", lambda _: None, (*_TAPS, "dilation_h", "dilation_w"))
 
