@@ -48,7 +48,8 @@ def learner(name: str = "learner", *, late_loss: bool = False) -> Module:
 
     late_loss : the nodes are in an order in which the loss comes after the updates
     """
-    b = Builder(names=set())
+    names: set[str] = set()
+    b = Builder(names=names)
     x = b.input("x", f32(1, FEATURES))
     rng = np.random.default_rng(11)
     w = b.state("w", f32(CLASSES, FEATURES), rng.normal(0, 0.5, (CLASSES, FEATURES)).astype("f4"))
@@ -60,7 +61,7 @@ def learner(name: str = "learner", *, late_loss: bool = False) -> Module:
     logits = b.add(linear, (x, w, bias), Linear(), name="scores")
     infer = b.graph([b.add(softmax, (logits,), Softmax(1.0), name="probability")])
 
-    t = Builder(b.params, b._names)
+    t = Builder(b.params, names)
     image, label = t.input("image", f32(1, FEATURES)), t.input("label", s32(1))
     for state in b.states.values():
         t.read(state)
@@ -106,7 +107,7 @@ def _step(
     flat = t.add(reshape, (d,), Reshape((CLASSES,)), name="d_bias")
     step = t.add(mul, (flat, shared.rate), name="bias_step")
     bias = t.add(sub, (shared.bias, step), name="bias_new")
-    count = t.add(add, (shared.steps, t.param("two", np.full(1, 1, np.int32))), name="steps_new")
+    count = t.add(add, (shared.steps, t.param("once", np.full(1, 1, np.int32))), name="steps_new")
     return loss, logits, {"w": w, "bias": bias, "steps": count}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from tests.test_programs import (
     stream_with_memory,
     trainable,
     training_calls,
+    two_memories,
 )
 
 from lilliput.codegen.emit import emit
@@ -87,6 +89,17 @@ def test_a_gradient_of_weights_that_updates_them_itself_comes_behind_the_guard(
     bad = Call("train", {**one.inputs, "x_train": one.inputs["x_train"] * np.float32(1e38)})
     proof = prove_everywhere(module, program, [one, bad, two], host_compiler)
     assert [r.refused for r in proof.expected] == ["", "loss", ""]
+
+
+def test_a_refused_call_waits_for_the_copies_that_it_has_started(host_compiler: Toolchain) -> None:
+    device = two_memories()
+    module = replace(trainable(), guards={"train": (finite("loss"),)})
+    program = plan(module, device, PlanOptions(homes={"v": "store"}))
+    one = training_calls(1)[0]
+    bad = Call("train", {**one.inputs, "x_train": one.inputs["x_train"] * np.float32(1e38)})
+    prove_everywhere(module, program, [one, bad, one], host_compiler, device)
+    source = emit(program)["trainable.c"]
+    assert re.search(r"trainable_copy_wait\(\);\s+return TRAINABLE_DIVERGED;", source)
 
 
 def moved_to_the_end(program: Program) -> Program:

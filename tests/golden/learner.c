@@ -376,7 +376,7 @@ static const ll_saved learner_saved[4] = {
     {learner_arena_ram + 60, 4u}, /* learning_rate */
     {learner_arena_ram + 64, 4u}, /* steps */
 };
-static const ll_checkpoint learner_checkpoint = {{0x87292466u, 0x843d3002u}, 68u, 4u, learner_saved};
+static const ll_checkpoint learner_checkpoint = {{0x6c57149cu, 0x47724788u}, 68u, 4u, learner_saved};
 
 learner_status learner_save(const learner_flash *flash)
 {
@@ -558,11 +558,11 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
     }
     learner_on_step(10u);
     {
-        /* step 11: add "steps_new" (s32[1], s32[1]) -> s32[1]; kernel map; ram+64, learner_two -> ram+64 */
+        /* step 11: add "steps_new" (s32[1], s32[1]) -> s32[1]; kernel map; ram+64, learner_once -> ram+64 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
             {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4},
-            {(const uint8_t *)learner_two, 4, 4, LL_WHOLE, 0, 4},
+            {(const uint8_t *)learner_once, 4, 4, LL_WHOLE, 0, 4},
         };
         static const ll_out out[1] = {
             {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4},

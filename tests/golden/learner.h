@@ -65,7 +65,7 @@ learner_status learner_set_learning_rate(float value);
 /* IDENTITY: of the network and of what is saved; other checkpoints are refused. */
 #define LEARNER_SAVED_BYTES 68
 #define LEARNER_SLOT_BYTES 512
-#define LEARNER_IDENTITY 0x843d300287292466ULL
+#define LEARNER_IDENTITY 0x477247886c57149cULL
 /* A flash as two slots, at offsets 0 and slot_bytes.  Its functions return 0 if */
 /* they have done it.  erase: a whole slot, which it makes pages of, to 0xFF; */
 /* write: at multiples of write_size, in multiples of it, each place once. */

@@ -10,7 +10,7 @@ numbers by value, and results of one element through pointers (null: not wanted)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lilliput.codegen.c import Text, identifier, number
@@ -84,8 +84,9 @@ def give(text: Text, argument: Argument, place: str) -> None:
         text.add(f"*{argument.name} = *(const {argument.type} *)(const void *)({place});")
 
 
-def halt(text: Text, stop: Stop, place: str, prefix: str) -> None:
-    """Returns from the entry where an element at `place` is not within the bounds."""
+def halt(text: Text, stop: Stop, place: str, prefix: str, before: Sequence[str]) -> None:
+    """Returns from the entry where an element at `place` is not within the bounds; `before`:
+    what has to be done then, such as to wait for copies that would go on."""
     dtype, size = stop.value.type.dtype, stop.value.type.size
     low, high = stop.low, stop.high
     if not dtype.is_float:
@@ -98,7 +99,7 @@ def halt(text: Text, stop: Stop, place: str, prefix: str) -> None:
         text.block(f"for (int32_t i = 0; i < {size}; ++i)"),
         text.block(f"if (!{test}({element}, {number(low)}, {number(high)}))"),
     ):
-        text.add(f"return {prefix.upper()}_{code};")
+        text.add(*before, f"return {prefix.upper()}_{code};")
 
 
 def explain(prefix: str, entry: Entry) -> Iterator[str]:

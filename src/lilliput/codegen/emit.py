@@ -99,6 +99,7 @@ class _Emitter:
         self.next_step = 0
         self.row_tables: dict[tuple[int, ...], str] = {}
         self.sources: dict[str, Source] = {}
+        self.copies = any(isinstance(s, Copy) for e in program.entries for s in leaf_steps(e))
 
     def files(self) -> dict[str, str]:
         entries = Text()
@@ -202,7 +203,7 @@ class _Emitter:
         weak = "__attribute__((weak))"
         with text.function(f"{weak} void {self.prefix}_on_step(uint32_t step)"):
             text.add("(void)step;")
-        if not any(isinstance(s, Copy) for e in self.program.entries for s in leaf_steps(e)):
+        if not self.copies:
             return
         arguments = "void *target, const void *source, uint32_t bytes"
         with text.function(f"{weak} void {self.prefix}_copy_start({arguments})"):
@@ -314,7 +315,8 @@ class _Emitter:
             text.add(f"{self.prefix}_copy_wait();")
         elif isinstance(step, Stop):
             text.add(comment(f"step {self.next_step}: {step.value} within bounds, or the end"))
-            halt(text, step, self.address(step.view), self.prefix)
+            before = [f"{self.prefix}_copy_wait();"] if self.copies else []
+            halt(text, step, self.address(step.view), self.prefix, before)
         else:
             assert isinstance(step, Advance)
             with text.block(""):
