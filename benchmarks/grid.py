@@ -24,6 +24,7 @@ from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ops import all_ops
 from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, TransposeConv
 from lilliput.ops.blocks import Blocks
+from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.detection import Detection
 from lilliput.ops.frame import MirrorPad, Pad, ResizeNearest
 from lilliput.ops.index import OneHot, Scatter
@@ -37,7 +38,6 @@ from lilliput.ops.search import Arg, Cumsum, TopK
 from lilliput.ops.shape import Broadcast, Transpose
 from lilliput.ops.softmax import Softmax
 from lilliput.ops.time_filter import TimeFilter
-from lilliput.ops.conv_grads import ConvBack, ConvGrad
 
 Shape = tuple[int, ...]
 Grown = tuple[Attrs, tuple[Shape, ...]]

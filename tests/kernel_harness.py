@@ -133,13 +133,13 @@ int main(int argc, char **argv)
     void *held[OPERANDS + 1];
     for (int32_t i = 0; i < operands; ++i) {
         held[i] = blob(f, v);
-        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3], v[4]};
+        in[i] = (ll_in){held[i], v[0], v[1], v[2], v[3], v[4], 0};
         PIXEL[i] = v[1];
     }
     int32_t size = word(f);
     fseek(f, -4, SEEK_CUR);
     held[operands] = blob(f, v);
-    ll_out out = {held[operands], v[0], v[1], v[2], v[3], v[4]};
+    ll_out out = {held[operands], v[0], v[1], v[2], v[3], v[4], 0};
     void *scratch = malloc((size_t)bytes);
     for (int32_t i = 0; i < regions; ++i) {
         ll_region r = {word(f), 0, 0, 0, 0, 0};

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.learner import learner
 from tests.test_programs import (
     STREAM,
     inverted_residual,
@@ -30,8 +31,9 @@ FAR = PlanOptions(homes={"y": "far", "w2": "store"}, blocks={"w2": 4})
         (trainable(), CORE, PlanOptions(), True),
         (stream_with_memory(), CORE, PlanOptions(), False),
         (two_layers(), two_memories(), FAR, False),
+        (learner(), CORE, PlanOptions(), False),
     ],
-    ids=["streamed", "trainable", "remembers", "staged"],
+    ids=["streamed", "trainable", "remembers", "staged", "learner"],
 )
 def test_the_emitted_c_is_the_reviewed_one(
     module: Module,

@@ -21,6 +21,7 @@ from lilliput.ir import Builder, Module, Param, Quant, State, Value, verify
 from lilliput.ir.interp import Session
 from lilliput.ir.types import Array, f32, s8
 from lilliput.ops.conv import Conv2d, Linear, conv2d, linear
+from lilliput.ops.conv_grads import ConvGrad, conv2d_grad_w
 from lilliput.ops.elementwise import add, mul, sub
 from lilliput.ops.frame import ResizeNearest, resize_nearest
 from lilliput.ops.recurrent import Push, push
@@ -38,7 +39,6 @@ from lilliput.ops.shape import (
     transpose,
 )
 from lilliput.ops.softmax import Softmax, softmax
-from lilliput.ops.conv_grads import ConvGrad, conv2d_grad_w
 from lilliput.ops.training import softmax_cross_entropy
 from lilliput.ops.unary import tanh
 from lilliput.passes.canonicalize import Canonicalize

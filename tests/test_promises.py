@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from tests.learner import learner
 from tests.test_programs import (
     STREAM,
     inverted_residual,
@@ -36,7 +37,7 @@ def symbols_of(target: Path) -> list[Any]:
         return list(elf.get_section_by_name(".symtab").iter_symbols())
 
 
-@pytest.mark.parametrize("build", [inverted_residual, trainable, stream_with_memory])
+@pytest.mark.parametrize("build", [inverted_residual, trainable, stream_with_memory, learner])
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "rv32imc"])
 def test_nothing_is_needed_from_a_library_but_memcpy_and_memset(
     build: object, core: str, tmp_path: Path

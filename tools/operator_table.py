@@ -25,9 +25,11 @@ the bit, is in [numerics.md](numerics.md); how to add one in
   kernels, in `src/lilliput/codegen/csrc/kernels`; `moves` ends as a view, or as copies of elements.
 - *types, held against*: element types of the first operand (f32 = float32, s8 = int8 and so on),
   and whose reference kernel the tests compare each with, at 0 LSB for integers.
+- *gradient*: which operands have one, counted from 0, or that none passes; `-` where nobody has
+  written it, so that training through it is refused ([training.md](training.md)).
 
-| operator | meaning | attributes | C | types, held against |
-|---|---|---|---|---|
+| operator | meaning | attributes | C | types, held against | gradient |
+|---|---|---|---|---|---|
 """
 
 TFLITE = """
@@ -53,7 +55,7 @@ def render() -> str:
 
 def row(op: Op) -> str:
     attributes = ", ".join(attribute(f) for f in fields(op.attrs))
-    cells = (f"`{op.name}`", op.doc, attributes, code(op), oracles(op))
+    cells = (f"`{op.name}`", op.doc, attributes, code(op), oracles(op), gradient(op))
     return "| " + " | ".join(cell(c) for c in cells) + " |\n"
 
 
@@ -71,6 +73,14 @@ def oracles(op: Op) -> str:
     for dtype in op.dtypes:
         named.setdefault(op.held_against(dtype), []).append(dtype.value)
     return "; ".join(f"{' '.join(types)}: {oracle}" for oracle, types in named.items())
+
+
+def gradient(op: Op) -> str:
+    """`yes`, `of 0 and 2`, `none passes`, or nothing where nobody has written rules."""
+    if not op.grads or all(op.grads):
+        return "yes" if op.grads else ""
+    numbers = [str(i) for i, rule in enumerate(op.grads) if rule is not None]
+    return f"of {' and '.join(numbers)}" if numbers else "none passes"
 
 
 def code(op: Op) -> str:

@@ -37,6 +37,12 @@ BOUNDS = {
     "ONNX Runtime": Bound(2e-6, 5e-5),
     # float32 modules: products in blocks, batch norm in the weights, functions of their own.
     "PyTorch": Bound(2e-6, 2e-5),
+    # the same of gradients, which pass twice as many sums.
+    "PyTorch gradients": Bound(2e-6, 5e-5),
+    # differences of float32 functions by steps of about a thousandth of their range.
+    "differences": Bound(1e-6, 3e-3),
+    # gradients of integers, whose scales are multiplied in at other places than those of floats.
+    "gradients of integers": Bound(1e-30, 2e-6),
     # int8 weights with float activations: LiteRT quantises the activations of every layer to
     # eight bits on the fly, we multiply by the dequantised weights.
     "LiteRT": Bound(0.01, 0.05),

@@ -28,6 +28,7 @@ from lilliput.cli.program import demo, run
 from lilliput.cli.quantize import quantize
 from lilliput.cli.report import report
 from lilliput.cli.shrink import shrink
+from lilliput.cli.train import train
 from lilliput.errors import LilliputError, Problem
 
 OK, FAILED, MISTYPED, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
@@ -60,6 +61,7 @@ COMMANDS = (
     bench,
     report,
     quantize,
+    train,
     shrink,
     run,
     flash,

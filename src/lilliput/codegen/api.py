@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lilliput.codegen import arguments, keep
 from lilliput.codegen.c import Text, comment
 from lilliput.codegen.names import leaf_steps, port_function
 from lilliput.codegen.rows import declare, explain, prototype, restart_function, sources
@@ -37,6 +38,7 @@ def write_header(program: Program, prefix: str, about: Sequence[str] = ()) -> st
         )
     constants = sum(b.nbytes for b in program.buffers.values() if b.kind is Kind.CONST)
     text.add(f"#define {upper}_CONST_BYTES {constants}", "")
+    keep.declare_status(text, program, prefix)
     for entry in program.entries:
         _entry(text, program, prefix, entry)
     if program.states:
@@ -45,6 +47,7 @@ def write_header(program: Program, prefix: str, about: Sequence[str] = ()) -> st
             f"void {prefix}_reset(void);",
             "",
         )
+    keep.declare(text, program, prefix)
     text.add(
         comment("Called after each step; define your own to feed a watchdog or count cycles."),
         f"void {prefix}_on_step(uint32_t step);",
@@ -87,6 +90,8 @@ def _entry(text: Text, program: Program, prefix: str, entry: Entry) -> None:
             if view is None:
                 declare(text, pulled[value.name])
     text.extend(comment(line) for line in explain(entry))
+    if entry.guarded:
+        text.extend(comment(line) for line in arguments.explain(prefix, entry))
     text.add(f"{prototype(prefix, program, entry)};")
     if entry.push:
         text.add(

@@ -16,8 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 
+import numpy as np
+
 from lilliput import __version__
+from lilliput.codegen import keep
 from lilliput.codegen.api import write_header
+from lilliput.codegen.arguments import arguments, give, halt, take
 from lilliput.codegen.c import Text, comment, identifier, number, table
 from lilliput.codegen.instances import (
     Instances,
@@ -51,6 +55,7 @@ from lilliput.plan.program import (
     Pull,
     Range,
     Step,
+    Stop,
     Timed,
     View,
     Wait,
@@ -92,6 +97,7 @@ class _Emitter:
         self.symbols = _symbols(self.prefix, program)
         self.instances = Instances()
         self.next_step = 0
+        self.row_tables: dict[tuple[int, ...], str] = {}
         self.sources: dict[str, Source] = {}
 
     def files(self) -> dict[str, str]:
@@ -104,7 +110,8 @@ class _Emitter:
             f"{self.prefix}_data.h": self.data(),
         }
         sources = sorted({s.source for s in self.instances.signatures_in_order()})
-        headers = ("arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h", "update.h")
+        headers = ["arithmetic.h", "elementwise.h", "fixed_point.h", "float.h", "fold.h", "ll.h"]
+        headers += ["update.h", *([keep.HEADER] if self.program.saved else [])]
         for path in sorted((*headers, *_isa_headers(self.options.isa))):
             files[f"{SUPPORT}/{path}"] = _resource(path)
         for source in sources:
@@ -126,6 +133,7 @@ class _Emitter:
             f'#include "{self.prefix}_data.h"',
             "",
         )
+        keep.include(text, self.program, self.prefix, SUPPORT)
         self.arenas(text)
         for signature in self.instances.signatures_in_order():
             write_signature(text, signature, SUPPORT)
@@ -133,8 +141,14 @@ class _Emitter:
             steps = ", ".join(map(str, self.instances.steps[n]))
             text.add(comment(f"{instance.signature.kernel} of steps {steps}"))
             write_instance(text, self.prefix, n, instance)
+        for rows, name in self.row_tables.items():
+            text.add(comment("where rows begin in a pool of line buffers"))
+            with text.block(f"static const uint16_t {name}[{len(rows)}] =", "};"):
+                text.extend(table(np.array(rows, np.uint16)))
         self.hooks(text)
         self.reset(text)
+        places = {s.name: self.address(s.view) for s in self.program.states}
+        keep.define(text, self.program, self.prefix, places)
         text.lines += entries.lines
         return str(text)
 
@@ -216,6 +230,8 @@ class _Emitter:
         self.sources = sources(self.prefix, self.program, entry)
         if entry.push:
             self.pushed(text, entry)
+        elif entry.guarded:
+            self.refusing(text, entry)
         else:
             with text.function(prototype(self.prefix, self.program, entry)):
                 self.steps(text, entry.steps)
@@ -235,6 +251,17 @@ class _Emitter:
                 self.loop(text, step, "0", str(step.count))
             else:
                 self.step(text, step)
+
+    def refusing(self, text: Text, entry: Entry) -> None:
+        """An entry that may end early: it answers how it ended."""
+        given = arguments(entry).values()
+        with text.function(prototype(self.prefix, self.program, entry)):
+            for argument in (a for a in given if not a.result):
+                take(text, argument, self.address(argument.view))
+            self.steps(text, entry.steps)
+            for argument in (a for a in given if a.result):
+                give(text, argument, self.address(argument.view))
+            text.add(f"return {self.prefix.upper()}_OK;")
 
     def pushed(self, text: Text, entry: Entry) -> None:
         """What one row allows: up to the iteration in which the next one is needed."""
@@ -285,6 +312,9 @@ class _Emitter:
             self.copy(text, step, looped=looped)
         elif isinstance(step, Wait):
             text.add(f"{self.prefix}_copy_wait();")
+        elif isinstance(step, Stop):
+            text.add(comment(f"step {self.next_step}: {step.value} within bounds, or the end"))
+            halt(text, step, self.address(step.view), self.prefix)
         else:
             assert isinstance(step, Advance)
             with text.block(""):
@@ -313,7 +343,7 @@ class _Emitter:
             static = "" if moving else "static const "
             into, made = strides(call)
             views = [self.view(*pair) for pair in zip(call.inputs, into, strict=True)]
-            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0}"]
+            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0, 0}"]
             self.array(text, f"{static}ll_in in[{len(views)}]", views)
             outputs = [self.view(*pair) for pair in zip(results, made, strict=True)]
             self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
@@ -330,8 +360,15 @@ class _Emitter:
             text.add(
                 f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
             )
-            scratch = self.address(call.scratch) if call.scratch else "0"
+            scratch = self.scratch(call.scratch) if call.scratch else "0"
             text.add(f"{self.prefix}_{kernel}{n}(&p, in, out, &r, {scratch});")
+
+    def scratch(self, view: View) -> str:
+        """Where execution k of a call has its scratch."""
+        where = self.address(view)
+        if view.places is None:
+            return where
+        return f"{where} + {self.row_table(view)}[k] * {view.unit}"
 
     def array(self, text: Text, head: str, items: Sequence[str]) -> None:
         with text.block(f"{head} =", "};"):
@@ -361,13 +398,14 @@ class _Emitter:
         if view.counter:
             turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
             first = f"{turned} + {view.shift}" if view.shift else turned
-        return strides.c(self.address(view), first)
+        return strides.c(self.address(view), first, self.row_table(view))
 
     def pull(self, text: Text, step: Pull, *, looped: bool) -> None:
         what = f"rows of {step.value.name}: {step.value.type} -> {self.where(step.view)}"
         text.add(comment(f"step {self.next_step}: {what}"))
         address = self.address(step.view)
-        pull(text, step, self.sources[step.value.name], address, "k" if looped else "0")
+        source, table = self.sources[step.value.name], self.row_table(step.view)
+        pull(text, step, source, address, "k" if looped else "0", table)
 
     def copy(self, text: Text, copy: Copy, *, looped: bool) -> None:
         source, target = copy.source, copy.target
@@ -403,6 +441,13 @@ class _Emitter:
             )
 
     # places
+
+    def row_table(self, view: View) -> str:
+        """The name of the table that says where the rows of a view begin."""
+        if view.places is None:
+            return "0"
+        rows = tuple(place // view.unit for place in view.places)
+        return self.row_tables.setdefault(rows, f"{self.prefix}_rows{len(self.row_tables)}")
 
     def buffer(self, name: str) -> str:
         buffer = self.program.buffers[name]

@@ -10,13 +10,14 @@ harness, whose functions hand their rows over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lilliput.codegen.arguments import arguments
 from lilliput.codegen.c import Text, comment, identifier
-from lilliput.codegen.names import entry_function, leaf_steps, step_ids
+from lilliput.codegen.names import entry_function, leaf_steps, port_function, step_ids
 from lilliput.codegen.rows import Source, sources
 from lilliput.ir.types import Array
 from lilliput.plan.lifetimes import lifetimes
@@ -99,8 +100,10 @@ def harness(program: Program) -> Harness:
         ]
         handed += [(mine[name], source) for name, source in given.items()]
         function = entry_function(prefix, program, entry)
-        if given:
-            function = _serve(servers, number, function, [(mine[n], s) for n, s in given.items()])
+        if given or entry.guarded:
+            held = [(mine[n], source) for n, source in given.items()]
+            call = f"{function}({_arguments(prefix, program, entry, mine)})"
+            function = _serve(servers, number, entry, call, held)
         runs.append(function)
         inputs, outputs = add(places), add([_span(program, v) for _, v in entry.outputs])
         entries.append(f"{{{function}, {inputs}, {outputs}}},")
@@ -144,20 +147,21 @@ def harness(program: Program) -> Harness:
     return Harness(str(text), defines, tuple(points), hook, tuple(runs), callbacks)
 
 
-def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, Source]]) -> str:
+def _serve(
+    text: Text, number: int, entry: Entry, call: str, given: Sequence[tuple[str, Source]]
+) -> str:
     """Writes a function without parameters that runs an entry on what the harness holds of its
     inputs; its name."""
     run = f"ll_run{number}"
     text.add(f"void {run}(void);")
-    if given[0][1].push:
+    if entry.push:
         ((name, source),) = given
         text.add(f"static _Alignas(8) uint8_t {name}[{source.value.type.nbytes}];")
-        row = f"(const {source.c_type} *)(const void *)({name} + y * {source.row_bytes})"
         with (
             text.function(f"LL_NOINLINE void {run}(void)"),
             text.block(f"for (int32_t y = 0; y < {source.rows}; ++y)"),
         ):
-            text.add(f"ll_require({function}({row}) == (y == {source.rows - 1}));")
+            text.add(f"ll_require({call} == (y == {source.rows - 1}));")
         return run
     for name, source in given:
         head = f"LL_NOINLINE void {name}_rows{source.signature}"
@@ -170,10 +174,27 @@ def _serve(text: Text, number: int, function: str, given: Sequence[tuple[str, So
             text.add("ll_hand_over((ll_source *)ctx, first, count, rows);")
     with text.function(f"LL_NOINLINE void {run}(void)"):
         text.extend(f"{name}_source.next = 0;" for name, _ in given)
-        arguments = ", ".join(f"{name}_rows, &{name}_source" for name, _ in given)
-        text.add(f"{function}({arguments});")
-        text.extend(f"ll_require({name}_source.next == {source.rows});" for name, source in given)
+        text.add(f"(void){call};" if entry.guarded else f"{call};")
+        for name, source in given:
+            refused = f" || {name}_source.next == 0" if entry.guarded else ""
+            text.add(f"ll_require({name}_source.next == {source.rows}{refused});")
     return run
+
+
+def _arguments(prefix: str, program: Program, entry: Entry, held: Mapping[str, str]) -> str:
+    """What an entry is called with whose inputs lie where they belong, or are `held` to be handed
+    over: in the order of `rows.prototype`."""
+    pulled, given = sources(prefix, program, entry), arguments(entry) if entry.guarded else {}
+    found: list[str] = []
+    for k, (value, _) in enumerate(entry.inputs):
+        if value.name in pulled:
+            name, source = held[value.name], pulled[value.name]
+            row = f"(const {source.c_type} *)(const void *)({name} + y * {source.row_bytes})"
+            found.append(row if entry.push else f"{name}_rows, &{name}_source")
+        elif value.name in given:
+            port = port_function(prefix, program, entry, "input", k)
+            found.append(f"*{port}()" if given[value.name].by_value else "0")
+    return ", ".join([*found, *("0" for a in given.values() if a.result)])
 
 
 def _table(text: Text, head: str, rows: Sequence[str]) -> None:

@@ -86,19 +86,22 @@ class Instances:
 @dataclass(frozen=True)
 class Strides:
     """What a view is in C but for its address: `ll_in` without the base.  `first` is None where
-    it is known at run time only."""
+    it is known at run time only; `table`: a table says where rows begin, in units of `row`."""
 
     row: int
     pixel: int
     ring: int | None
     first: int | None
     plane: int
+    table: bool = False
 
-    def c(self, base: str, first: str) -> str:
-        """The C value of the view at `base`; `first` is used where it is not known here."""
+    def c(self, base: str, first: str, rows: str) -> str:
+        """The C value of the view at `base`; `first` is used where it is not known here, and the
+        table `rows` where there is one."""
         ring = "LL_WHOLE" if self.ring is None else str(self.ring)
         known = first if self.first is None else str(self.first)
-        return f"{{{base}, {self.row}, {self.pixel}, {ring}, {known}, {self.plane}}}"
+        table = rows if self.table else "0"
+        return f"{{{base}, {self.row}, {self.pixel}, {ring}, {known}, {self.plane}, {table}}}"
 
 
 def strides(call: Call) -> tuple[list[Strides], list[Strides]]:
@@ -122,7 +125,9 @@ def strides(call: Call) -> tuple[list[Strides], list[Strides]]:
 
 def _strides(view: View, row: int, pixel: int) -> Strides:
     moves = view.counter is not None or view.block is not None
-    return Strides(row, pixel, view.ring, None if moves else view.shift, view.channel)
+    first, tabled = None if moves else view.shift, view.places is not None
+    row = view.unit if tabled else row
+    return Strides(row, pixel, view.ring, first, view.channel, tabled)
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,13 @@ def known(call: Call, *, looped: bool) -> Known:
         low, high = reach.at(0)
         bounds += [f"r->{axis}0", f"r->{axis}1"] if moves else [str(low), str(high)]
     return Known(
-        tuple(v.c(f"in[{i}].base", f"in[{i}].first") for i, v in enumerate(inputs)),
-        tuple(v.c(f"out[{i}].base", f"out[{i}].first") for i, v in enumerate(outputs)),
+        tuple(
+            v.c(f"in[{i}].base", f"in[{i}].first", f"in[{i}].rows") for i, v in enumerate(inputs)
+        ),
+        tuple(
+            v.c(f"out[{i}].base", f"out[{i}].first", f"out[{i}].rows")
+            for i, v in enumerate(outputs)
+        ),
         f"{{{', '.join(bounds)}}}",
     )
 
@@ -222,7 +232,7 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
     with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
         text.add(f"ll_{kernel}_params q = *p;")
         text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
-        inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0}",)
+        inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0, 0}",)
         given = (("from", "ll_in", inputs), ("to", "ll_out", instance.known.outputs))
         for name, type, views in given:
             with text.block(f"const {type} {name}[{len(views)}] =", "};"):

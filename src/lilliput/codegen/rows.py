@@ -12,8 +12,10 @@ had to stop; all that it keeps in between is the number of rows so far.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lilliput.codegen.arguments import arguments
 from lilliput.codegen.c import Text, comment
 from lilliput.codegen.names import entry_function, port_function
 from lilliput.ir.graph import Value
@@ -73,15 +75,31 @@ def prototype(prefix: str, program: Program, entry: Entry) -> str:
     name, given = entry_function(prefix, program, entry), sources(prefix, program, entry).values()
     if entry.push:
         return "".join(f"int {name}(const {s.c_type} *row)" for s in given)
+    if entry.guarded:
+        parameters = ", ".join(_parameters(prefix, program, entry))
+        return f"{prefix}_status {name}({parameters or 'void'})"
     parameters = ", ".join(f"{s.type} {s.function}, void *{s.context}" for s in given)
     return f"void {name}({parameters or 'void'})"
 
 
-def call(prefix: str, program: Program, entry: Entry, *arguments: str) -> str:
-    """A call of the entry's function: `arguments` are those of `prototype`, or null pointers."""
+def _parameters(prefix: str, program: Program, entry: Entry) -> Iterator[str]:
+    """Those of an entry that may refuse a call: inputs in the module's order, then results."""
+    pulled, given = sources(prefix, program, entry), arguments(entry)
+    for value, view in entry.inputs:
+        if view is None:
+            s = pulled[value.name]
+            yield f"{s.type} {s.function}, void *{s.context}"
+        else:
+            yield given[value.name].declaration
+    yield from (a.declaration for a in given.values() if a.result)
+
+
+def call(prefix: str, program: Program, entry: Entry, *given: str) -> str:
+    """A call of the entry's function: `given` are those of `prototype`, or null pointers."""
     count = sum(1 if s.push else 2 for s in sources(prefix, program, entry).values())
-    given = ", ".join(arguments or ["0"] * count)
-    return f"{entry_function(prefix, program, entry)}({given})"
+    count += len(arguments(entry)) if entry.guarded else 0
+    listed = ", ".join(given or ["0"] * count)
+    return f"{entry_function(prefix, program, entry)}({listed})"
 
 
 def restart_function(prefix: str, program: Program, entry: Entry) -> str:
@@ -129,14 +147,19 @@ def iterations(loop: Loop, source: Source, pushed: str) -> tuple[str, str]:
     return f"{pushed} == 0 ? 0 : {due}", f"{pushed} < {source.rows} ? {due} : {loop.count}"
 
 
-def pull(text: Text, step: Pull, source: Source, address: str, k: str) -> None:
-    """Execution `k` of a step: rows are asked for, or the row that was brought is kept."""
+def pull(text: Text, step: Pull, source: Source, address: str, k: str, table: str) -> None:
+    """Execution `k` of a step: rows are asked for, or the row that was brought is kept.
+
+    table : where rows begin, of a view with places
+    """
     view, rows = step.view, step.rows
     first = k if rows == 1 or k == "0" else f"{k} * {rows}"
     slot = first if view.shift == 0 else f"({first} + {view.shift})"
     slot = slot if view.ring is None else f"{slot} % {view.ring}"
     place = f"({source.c_type} *)(void *)({address})"
-    if slot != "0":
+    if view.places is not None:
+        place = f"({source.c_type} *)(void *)({address} + {table}[{first}] * {view.unit})"
+    elif slot != "0":
         place += f" + {slot} * {view.row // view.dtype.itemsize}"
     if source.push:
         text.add(f"__builtin_memcpy({place}, row, {source.row_bytes}u);")

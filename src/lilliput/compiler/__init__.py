@@ -10,6 +10,7 @@ every stage.
     profile   Model -> Profile          instructions, estimated cycles       profiling
     counted   Compiled -> Compiled      the same, in its summary             profiling
     quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
+    learner   Model, scheme -> Learner   compiled with a training step        training
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
@@ -51,6 +52,14 @@ from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
 from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quantize
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
+from lilliput.compiler.training import (
+    Learner,
+    Optimiser,
+    UpdateScheme,
+    described,
+    learner,
+    train_layers,
+)
 
 __all__ = [
     "PASSES",
@@ -64,8 +73,10 @@ __all__ = [
     "HotBlock",
     "HotInstruction",
     "Inspection",
+    "Learner",
     "Log",
     "Model",
+    "Optimiser",
     "Options",
     "OverTime",
     "Profile",
@@ -73,15 +84,18 @@ __all__ = [
     "Quantization",
     "Quantized",
     "SmallerFile",
+    "UpdateScheme",
     "check",
     "compile",
     "counted",
+    "described",
     "emit_options",
     "file_of",
     "from_module",
     "from_torch",
     "inspect",
     "inspection_text",
+    "learner",
     "load",
     "manifest",
     "output_files",
@@ -98,6 +112,7 @@ __all__ = [
     "require_free_file",
     "run",
     "shrink_file",
+    "train_layers",
     "write",
     "write_file",
 ]

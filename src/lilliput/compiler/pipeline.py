@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lilliput.codegen import keep
 from lilliput.codegen.c import identifier
 from lilliput.codegen.emit import EmitOptions, emit
 from lilliput.codegen.names import entry_function
@@ -298,6 +299,8 @@ def _link(
     functions = [entry_function(prefix, program, e) for e in program.entries]
     calls = [f"{prefix}_reset()"] if program.states else []
     calls += [call(prefix, program, e) for e in program.entries]
+    keeping = keep.functions(program, prefix)
+    calls += [f"{name}(0)" for name in keeping]
     main = f'#include "{prefix}.h"\n\nint main(void)\n{{\n'
     main += "".join(f"    {text};\n" for text in calls) + "    return 0;\n}\n"
     with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
@@ -308,10 +311,9 @@ def _link(
         )
         constants = sum(c.data.nbytes for c in program.consts.values())
         arenas = sum(program.arenas.values())
-        stack = max(
-            stack_bound(image, name, () if any(e.pulled()) and not e.push else None)
-            for name, e in zip(functions, program.entries, strict=True)
-        )
+        asks = (any(e.pulled()) and not e.push for e in program.entries)
+        behind = dict(zip(functions, asks, strict=True)) | dict.fromkeys(keeping, True)
+        stack = max(stack_bound(image, n, () if asking else None) for n, asking in behind.items())
         refuse_foreign_instructions(image, device)
         static = max(image.ram_static_bytes - arenas, 0)
         code = image.flash_bytes - constants

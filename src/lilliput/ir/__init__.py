@@ -6,7 +6,7 @@ It knows no operator by name and imports nothing of the rest of the package but 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.interp import Run, Session, evaluate
-from lilliput.ir.module import Module, Param, State
+from lilliput.ir.module import Guard, Module, Param, State, finite
 from lilliput.ir.op import Attrs, Cost, NoAttrs, Op
 from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ir.verify import verify, verify_graph
@@ -18,6 +18,7 @@ __all__ = [
     "Cost",
     "DType",
     "Graph",
+    "Guard",
     "Module",
     "NoAttrs",
     "Node",
@@ -30,6 +31,7 @@ __all__ = [
     "TensorType",
     "Value",
     "evaluate",
+    "finite",
     "verify",
     "verify_graph",
 ]

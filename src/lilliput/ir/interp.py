@@ -34,11 +34,16 @@ def evaluate(graph: Graph, given: Mapping[str, Array]) -> dict[str, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One call: what the caller gets, what is left in the states, and everything between."""
+    """One call: what the caller gets, what is left in the states, and everything between.
+
+    refused : the input or output whose guard did not hold, "" where all did; then the states are
+        what they were, and of the outputs only a guarded one that was computed is there
+    """
 
     outputs: dict[str, Array]
     states: dict[str, Array]
     values: dict[str, Array]
+    refused: str = ""
 
 
 class Session:
@@ -58,7 +63,8 @@ class Session:
     ) -> Run:
         """Runs `entry` once; `keep=False` leaves the states as they were.
 
-        Raises UsageError when an input is missing, unknown, or of another shape or dtype.
+        Where a guard does not hold, every state stays as it was.  Raises UsageError when an input
+        is missing, unknown, or of another shape or dtype.
         """
         entry = entry or self.module.entry
         graph = self.module.graphs[entry]
@@ -71,13 +77,25 @@ class Session:
                     "parameter has no data: it can be planned, not run", where=value.name
                 )
             given[value.name] = data
+        refused = self._refused(entry, inputs)
+        if refused:  # operators need not have a meaning for what is out of range
+            return Run({}, dict(self.states), given, refused)
         values = evaluate(graph, given)
+        refused = self._refused(entry, values)
+        if refused:
+            return Run({refused: values[refused]}, dict(self.states), values, refused)
         after = dict(self.states)
         after.update({n: values[v.name] for n, v in self.module.updates(entry).items()})
         if keep:
             self.states = after
         outputs = {v.name: values[v.name] for v in self.module.outputs(entry)}
         return Run(outputs, after, values)
+
+    def _refused(self, entry: str, values: Mapping[str, Array]) -> str:
+        """The first guarded value of those that are known whose guard does not hold."""
+        guards = self.module.guards.get(entry, ())
+        known = (g for g in guards if g.name in values)
+        return next((g.name for g in known if not g.holds(values[g.name])), "")
 
     def _check_inputs(self, inputs: Mapping[str, Array], entry: str) -> None:
         wanted = {v.name: v.type for v in self.module.inputs(entry)}

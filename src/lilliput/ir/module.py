@@ -5,6 +5,9 @@ constant.  A state lives across calls: its value comes into a graph as one of th
 inputs (`value`), and the value that an entry leaves behind is one of that graph's outputs
 (`updates[entry]`).  TFLite variables, LSTM state, rings over time, trainable weights,
 optimiser moments and random generators are all states.
+
+An entry may have guards: conditions on what it is given and on what it computes, without which
+it leaves every state as it was.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import numpy as np
 
 from lilliput.ir.graph import Graph, Value
 from lilliput.ir.types import Array
@@ -31,25 +36,50 @@ class Param:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """`value` enters every graph that reads it; `updates[entry]` is what the entry leaves."""
+    """`value` enters every graph that reads it; `updates[entry]` is what the entry leaves.
+
+    saved : part of what a firmware keeps in flash; settable : one element that a firmware may set
+    """
 
     value: Value
     init: Array
     updates: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+    saved: bool = False
+    settable: bool = False
 
     @property
     def name(self) -> str:
         return self.value.name
 
 
+@dataclass(frozen=True)
+class Guard:
+    """An entry updates its states only if every element of `name`, one of its inputs or outputs,
+    lies in [low, high]: NaN never does.  What else a refused call returns is undefined."""
+
+    name: str
+    low: float
+    high: float
+
+    def holds(self, array: Array) -> bool:
+        return bool(np.all((array >= self.low) & (array <= self.high)))
+
+
+def finite(name: str) -> Guard:
+    """That a float32 value is neither infinite nor NaN."""
+    most = float(np.finfo(np.float32).max)
+    return Guard(name, -most, most)
+
+
 @dataclass(frozen=True, eq=False)
 class Module:
-    """`params` and `states` are keyed by value name, `graphs` by entry name."""
+    """`params` and `states` are keyed by value name, `graphs` and `guards` by entry name."""
 
     graphs: Mapping[str, Graph]
     params: Mapping[str, Param]
     states: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
     name: str = "model"
+    guards: Mapping[str, tuple[Guard, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def inputs(self, entry: str) -> tuple[Value, ...]:
         """What the caller provides: the graph's inputs that are not states."""

@@ -277,6 +277,8 @@ class Op:
     oracle : whose kernel it equals, by the dtype of its first operand or for all of them:
         "TFLM NAME", "LiteRT NAME", or the page that defines it
     view : the result is the operand's bytes in the same order under another shape
+    grads : one rule for each operand (more where an operator takes any number of them), None
+        where no gradient passes; empty where nobody has written them, which autodiff reports
     bounds : what the result can hold; not needed by element-wise operators of one int8 or int16
         operand, whose meaning is a table; others without one give anything
     contraction : the axis that a weighted sum sums over, None where there is none
@@ -286,6 +288,8 @@ class Op:
     slide : of operators for which an element depends on what its region rules name, Windows too,
         and not on where it is; None where that does not hold or `narrow` is enough.  Element-wise
         operators need none
+    limits : (least, most) that a result of integers can hold whatever the operands are, where that
+        is less than its type can
     constants : computes what the meaning takes from the types of a whole node, output
         included, and raises TypeMismatch where nothing follows (scales too far apart); the
         verifier calls it.  Not needed where `scalar` writes these constants.
@@ -310,6 +314,7 @@ class Op:
     contraction: Callable[[Node], Contraction | None] = lambda node: None
     narrow: Callable[[Node], Narrow | None] = lambda node: None
     slide: Slide | None = None
+    limits: Callable[[Node], tuple[int, int] | None] = lambda node: None
 
     def held_against(self, dtype: DType) -> str:
         """Whose kernel it equals for a first operand of this type; "" where nothing is said."""

@@ -3,13 +3,14 @@
     lilliput 1
     module "model"
     param %w : s8[16,3,3,3] q(0.1, 0)
-    state %h : f32[4]
+    state %h : f32[4] saved
     entry infer
       input %x : s8[1,8,8,3] q(0.5, -3)
       use %w
       %y = conv2d(%x, %w) {stride=(1, 1)} : s8[1,6,6,16] q(0.1, -3) @"model/conv"
       return %y
       update %h = %g
+      guard %y (-100, 100)
 
 One node a line; names that are not plain words are quoted as in JSON; every attribute is
 written, floats so that they read back exactly.  A file is a safetensors container with the
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from enum import Enum
 from typing import cast, get_type_hints
 
@@ -29,7 +30,7 @@ from lilliput.errors import FormatError, GraphError, ModelError
 from lilliput.ir.container import pack, unpack
 from lilliput.ir.fields import Literal, fits, resolve
 from lilliput.ir.graph import Graph, Node, Value
-from lilliput.ir.module import Module, Param, State
+from lilliput.ir.module import Guard, Module, Param, State
 from lilliput.ir.op import Attrs, Op
 from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ir.verify import check_node, verify
@@ -48,6 +49,8 @@ _TOKEN = re.compile(
     r"|(?P<mark>[()\[\]{},:=@])"
 )
 MAX_DEPTH = 8
+_MARKS = ("saved", "settable")
+"""What may stand behind a state's type."""
 
 # Files ------------------------------------------------------------------------------------
 
@@ -71,7 +74,7 @@ def load(data: bytes, ops: Callable[[str], Op]) -> Module:
 def print_module(module: Module) -> str:
     lines = [f"lilliput {VERSION}", f"module {json.dumps(module.name)}"]
     lines += [f"param {_typed(p.value)}" for p in module.params.values()]
-    lines += [f"state {_typed(s.value)}" for s in module.states.values()]
+    lines += [f"state {_typed(s.value)}{_marks(s)}" for s in module.states.values()]
     for entry, graph in module.graphs.items():
         lines.append(f"entry {_word(entry)}")
         lines += [f"  {line}" for line in _graph_lines(module, entry, graph)]
@@ -85,7 +88,13 @@ def _graph_lines(module: Module, entry: str, graph: Graph) -> list[str]:
     lines += [print_node(n) for n in graph.nodes]
     lines.append(f"return {_names(module.outputs(entry))}".rstrip())
     updates = module.updates(entry)
-    return lines + [f"update %{_word(name)} = {_name(v)}" for name, v in updates.items()]
+    lines += [f"update %{_word(name)} = {_name(v)}" for name, v in updates.items()]
+    guards = module.guards.get(entry, ())
+    return lines + [f"guard %{_word(g.name)} {_literal((g.low, g.high))}" for g in guards]
+
+
+def _marks(state: State) -> str:
+    return "".join(f" {mark}" for mark in _MARKS if getattr(state, mark))
 
 
 def print_node(node: Node) -> str:
@@ -163,7 +172,9 @@ class _Parser:
         self.row = 0
         self.column = 0
         self.params: dict[str, Param] = {}
-        self.states: dict[str, tuple[Value, Array, dict[str, Value]]] = {}
+        self.states: dict[str, State] = {}
+        self.updates: dict[str, dict[str, Value]] = {}
+        self.guards: dict[str, tuple[Guard, ...]] = {}
 
     # Tokens ---------------------------------------------------------------------------
 
@@ -342,8 +353,8 @@ class _Parser:
             raise self.error("unexpected text", "param, state or entry", self.peek())
         if not graphs:
             raise self.error("the module has no entry")
-        states = {n: State(v, init, updates) for n, (v, init, updates) in self.states.items()}
-        return Module(graphs, self.params, states, name)
+        states = {n: replace(s, updates=self.updates[n]) for n, s in self.states.items()}
+        return Module(graphs, self.params, states, name, self.guards)
 
     def declaration(self, state: bool) -> None:
         value = self.typed()
@@ -355,7 +366,9 @@ class _Parser:
         elif data is None:
             raise self.error("state has no data", "a tensor of this name", value.name)
         else:
-            self.states[value.name] = value, data, {}
+            saved, settable = (self.accept(mark) for mark in _MARKS)
+            self.states[value.name] = State(value, data, saved=saved, settable=settable)
+            self.updates[value.name] = {}
         self.end()
 
     def graph(self, entry: str) -> Graph:
@@ -381,6 +394,9 @@ class _Parser:
         while self.accept("update"):
             outputs.append(self.update(entry, scope))
             self.end()
+        while self.accept("guard"):
+            self.guards[entry] = (*self.guards.get(entry, ()), self.guard(scope))
+            self.end()
         return Graph(tuple(inputs), tuple(params), tuple(nodes), tuple(outputs))
 
     def define(self, value: Value, scope: dict[str, Value]) -> Value:
@@ -400,8 +416,16 @@ class _Parser:
             raise self.error("no such state", found=state)
         self.take("=")
         value = self.known(self.name(), scope)
-        self.states[state][2][entry] = value
+        self.updates[state][entry] = value
         return value
+
+    def guard(self, scope: dict[str, Value]) -> Guard:
+        name = self.known(self.name(), scope).name
+        bounds = self.literal()
+        if not fits(bounds, tuple[float, float]):
+            raise self.error("not the bounds of a guard", "(low, high)", str(bounds))
+        low, high = cast("tuple[float, float]", bounds)
+        return Guard(name, low, high)
 
     def node(self, scope: dict[str, Value]) -> Node:
         names = self.names()

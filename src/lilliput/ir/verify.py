@@ -5,6 +5,7 @@ every node's output types are what its operator infers (shape and dtype), and gi
 constants that its meaning needs; scales along an axis are an operand's too
 quantisation has positive scales, as many as its axis is long, zero points in range
 params and states have data of their type; every state update has the state's type
+guards are on inputs and outputs of their entry; what can be set has one element
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 from lilliput.errors import GraphError, Problem, TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
-from lilliput.ir.types import TensorType
+from lilliput.ir.types import DType, TensorType
 
 MAX_ELEMENTS = 2**31 - 1
+GUARDED = (DType.F32, DType.S8, DType.U8, DType.S16, DType.S32)
+"""Types of what a guard may be of."""
 
 
 def check_node(node: Node) -> None:
@@ -92,6 +95,7 @@ def verify(module: Module) -> None:
     for entry, graph in module.graphs.items():
         problems += _graph_problems(graph)
         problems += _binding_problems(module, entry, graph)
+    problems += _guard_problems(module)
     problems += _data_problems(module)
     if problems:
         raise GraphError(problems)
@@ -186,6 +190,27 @@ def _binding_problems(module: Module, entry: str, graph: Graph) -> Iterator[Prob
         old = module.states[name].value
         if (new.type.shape, new.type.dtype) != (old.type.shape, old.type.dtype):
             yield Problem("state changes its type", f"{where}, {name}", str(old), str(new))
+
+
+def _guard_problems(module: Module) -> Iterator[Problem]:
+    for entry, guards in module.guards.items():
+        known = entry in module.graphs
+        ports = (*module.inputs(entry), *module.outputs(entry)) if known else ()
+        by_name = {v.name: v for v in ports}
+        for guard in guards:
+            where = f"entry {entry!r}, guard of {guard.name}"
+            if guard.name not in by_name:
+                yield Problem("guard of no input or output", where, ", ".join(by_name), guard.name)
+            elif by_name[guard.name].type.dtype not in GUARDED:
+                yield Problem(
+                    "guard of what is not compared", where, found=str(by_name[guard.name].type)
+                )
+            if not guard.low <= guard.high:
+                found = f"{guard.low} to {guard.high}"
+                yield Problem("guard that nothing passes", where, found=found)
+    for state in module.states.values():
+        if state.settable and state.value.type.size != 1:
+            yield Problem("only a state of one element is set", state.name, "1", str(state.value))
 
 
 def _data_problems(module: Module) -> Iterator[Problem]:

@@ -16,8 +16,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Bounds, NoAttrs, Op, Sample, Scalar
 from lilliput.ir.range import Range
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
-from lilliput.ops import element_rules
-from lilliput.ops import floatpair
+from lilliput.ops import element_rules, floatpair
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import c_type, check
 from lilliput.ops.elementwise import (

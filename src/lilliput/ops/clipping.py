@@ -115,8 +115,8 @@ def _clip_params(node: Node) -> Mapping[str, int]:
 clip_bits = register(
     Op(
         name="clip_bits",
-        doc="bit c % 8 of y[..., c // 8] = low < x[..., c] < high, 0 behind the last channel; x s8 or "
-        "s16 (..., C) -> y u8 (..., ceil(C / 8))",
+        doc="bit c % 8 of y[..., c // 8] = low < x[..., c] < high, 0 behind the last channel; "
+        "x s8 or s16 (..., C) -> y u8 (..., ceil(C / 8))",
         attrs=Between,
         infer=_clip_infer,
         ref=_clip_ref,

@@ -18,8 +18,10 @@ from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Wor
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Spread, Whole, Window, whole
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
 from lilliput.ops.common import c_type, check
-from lilliput.ops.conv import windows
 from lilliput.ops.registry import register
+
+TILE = 4
+"""Elements along each side of what is computed at once (csrc/update.h)."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,55 @@ def _extent(size: int, i: int, kernel: int, a: ConvGrad | ConvBack) -> int:
 
 
 def _grad_w_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
-    """Each element from zero over the pixels of dy, row major; taps in padding add dy * 0."""
+    """Each element from zero over the pixels of dy, row major, whose tap lies inside the map."""
     a = _attrs(node)
     x, dy = _centred(operands[0], node.inputs[0].type), operands[1]
-    x = np.pad(x, ((0, 0), a.pad[:2], a.pad[2:], (0, 0)))
     dw = np.zeros(node.output.type.shape, np.float32)
     o, i = dw.shape[0] // a.groups, dw.shape[3]
-    gradients = dy.reshape(-1, a.groups, o, 1)
-    for (row, column), window in windows(x, a.kernel, a.stride, a.dilation, dy.shape[1:3]):
+    for (row, column), (rows, columns), (from_rows, from_columns) in _grad_w_meetings(node):
+        pixels = x[:, rows, columns].reshape(-1, a.groups, 1, i)
+        gradients = dy[:, from_rows, from_columns].reshape(-1, a.groups, o, 1)
         acc = np.zeros((a.groups, o, i), np.float32)
-        for pixel, gradient in zip(window.reshape(-1, a.groups, 1, i), gradients, strict=True):
+        for pixel, gradient in zip(pixels, gradients, strict=True):
             acc = acc + gradient * pixel
         dw[:, row, column] = acc.reshape(-1, i)
     return (dw,)
+
+
+Meeting = tuple[tuple[int, int], Sequence[slice], Sequence[slice]]
+"""A tap; the rows and columns of what the convolution reads; those of its result."""
+
+
+def _grad_w_meetings(node: Node) -> Iterator[Meeting]:
+    a, (x, dy) = _attrs(node), (v.type.shape for v in node.inputs)
+    return _meetings(a, a.kernel, x[1:3], dy[1:3])
+
+
+def _meetings(
+    a: ConvGrad | ConvBack, kernel: Sequence[int], size: Sequence[int], out: Sequence[int]
+) -> Iterator[Meeting]:
+    """Where each tap meets the map, row major; nothing of a tap that never does."""
+    for k in range(kernel[0]):
+        for j in range(kernel[1]):
+            rows, from_rows = _meeting(a, 0, k, size[0], out[0])
+            columns, from_columns = _meeting(a, 1, j, size[1], out[1])
+            if from_rows.start < from_rows.stop and from_columns.start < from_columns.stop:
+                yield (k, j), (rows, columns), (from_rows, from_columns)
+
+
+def _meeting(a: ConvGrad | ConvBack, i: int, tap: int, size: int, out: int) -> tuple[slice, slice]:
+    """(places in what is read, places in the result) of one axis that meet in a tap."""
+    offset = tap * a.dilation[i] - a.pad[2 * i]
+    low = max(0, -(offset // a.stride[i]))
+    high = max(low, min(out, (size - 1 - offset) // a.stride[i] + 1))
+    first = low * a.stride[i] + offset
+    return slice(first, first + (high - low) * a.stride[i], a.stride[i]), slice(low, high)
+
+
+def _pairs(meetings: Iterator[Meeting]) -> int:
+    """Pairs of a pixel of an image's result and a tap inside the map."""
+    spans = (result for _, _, result in meetings)
+    return sum((r.stop - r.start) * (c.stop - c.start) for r, c in spans)
 
 
 def _grad_w_regions(node: Node) -> tuple[OperandRule, ...]:
@@ -148,8 +186,8 @@ def _grad_w_params(node: Node) -> Mapping[str, int]:
 
 
 def _grad_w_macs(node: Node) -> int:
-    dy = node.inputs[1].type.shape
-    return node.output.type.size * dy[0] * dy[1] * dy[2]
+    dy, dw = node.inputs[1].type.shape, node.output.type.shape
+    return dy[0] * _pairs(_grad_w_meetings(node)) * dw[0] * dw[3]
 
 
 def _grad_w_work(node: Node) -> Work:
@@ -158,12 +196,20 @@ def _grad_w_work(node: Node) -> Work:
     return Work(macs, node.output.type.size, macs // node.output.type.shape[3])
 
 
-def _pointwise(node: Node) -> str | None:
+def _tiled(node: Node) -> str | None:
     a = _attrs(node)
     if a.carried:
         return "sums are carried"
-    plain = a.kernel == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
-    return None if plain else "only 1x1 convolutions of stride 1"
+    if a.groups > 1:
+        return "more than one group"
+    channels = (node.inputs[0].type.shape[3], node.inputs[1].type.shape[3])
+    return None if min(channels) >= TILE else f"fewer than {TILE} channels"
+
+
+def _scattered(node: Node) -> int:
+    """Kernel row by kernel row of all output channels."""
+    rows, pixels, _ = node.output.type.frame
+    return rows * pixels if _attrs(node).kernel != (1, 1) else TILE - 1
 
 
 GRAD_W_CARRIED = Kernel(
@@ -194,12 +240,13 @@ GRAD_W_ROWS = Kernel(
 GRAD_W_TILES = Kernel(
     name="conv2d_grad_w_tiles",
     source="conv2d_grad_w_tiles.c",
-    accepts=_pointwise,
+    accepts=_tiled,
     types=lambda node: {"LL_X": c_type(node.inputs[0].type.dtype), "LL_ACC": "float"},
     params=_grad_w_params,
-    specialise=("zero_point",),
+    specialise=("kh", "kw", "zero_point", "stride_h", "stride_w", "pad_left", "dilation_w"),
     operands=_given,
     finish=_plain,
+    ahead=_scattered,
     work=_grad_w_work,
 )
 
@@ -232,9 +279,7 @@ conv2d_grad_w = register(
             ),
             Sample((f32(2, 7, 5, 2), f32(2, 3, 2, 3)), ConvGrad((3, 2), (2, 2), carried=True)),
             Sample((_X8, f32(1, 5, 6, 9)), ConvGrad((1, 1), carried=True)),
-            Sample(
-                (_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)
-            ),
+            Sample((_X8, f32(1, 5, 6, 3)), ConvGrad((3, 3), pad=_SAME, groups=3, carried=True)),
         ),
         dtypes=(DType.F32, DType.S8),
         oracle="docs/numerics.md",
@@ -265,24 +310,9 @@ def _grad_x_infer(a: ConvBack, types: Sequence[TensorType]) -> tuple[TensorType,
     return (f32(dy.shape[0], *a.size, w.shape[3] * a.groups),)
 
 
-def _meeting(tap: int, i: int, extent: int, a: ConvBack) -> tuple[slice, slice]:
-    """(places of dx, places of dy) of one axis that meet in a tap; `extent` of dy."""
-    offset = tap * a.dilation[i] - a.pad[2 * i]
-    low = max(0, -(offset // a.stride[i]))
-    high = max(low, min(extent, (a.size[i] - 1 - offset) // a.stride[i] + 1))
-    first = low * a.stride[i] + offset
-    return slice(first, first + (high - low) * a.stride[i], a.stride[i]), slice(low, high)
-
-
-def _meetings(node: Node) -> Iterator[tuple[tuple[int, int], Sequence[slice], Sequence[slice]]]:
-    """(tap, rows and columns of dx, of dy) of every tap that any element takes, row major."""
+def _grad_x_meetings(node: Node) -> Iterator[Meeting]:
     a, dy, w = _back(node), node.inputs[0].type.shape, node.inputs[1].type.shape
-    for k in range(w[1]):
-        for j in range(w[2]):
-            rows, from_rows = _meeting(k, 0, dy[1], a)
-            columns, from_columns = _meeting(j, 1, dy[2], a)
-            if from_rows.start < from_rows.stop and from_columns.start < from_columns.stop:
-                yield (k, j), (rows, columns), (from_rows, from_columns)
+    return _meetings(a, w[1:3], a.size, dy[1:3])
 
 
 def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
@@ -293,7 +323,7 @@ def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     dx = np.zeros((*node.output.type.shape[:3], groups, i), np.float32)
     dy = dy.reshape(*dy.shape[:3], groups, o, 1)
     w = w.reshape(groups, o, *w.shape[1:])
-    for (k, j), (rows, columns), (from_rows, from_columns) in _meetings(node):
+    for (k, j), (rows, columns), (from_rows, from_columns) in _grad_x_meetings(node):
         acc = dx[:, rows, columns]
         seen = dy[:, from_rows, from_columns]
         for n in range(o):
@@ -326,11 +356,7 @@ def _product(node: Node) -> str | None:
 
 def _grad_x_macs(node: Node) -> int:
     dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
-    pairs = sum(
-        (rows.stop - rows.start) * (columns.stop - columns.start)
-        for _, _, (rows, columns) in _meetings(node)
-    )
-    return dy[0] * pairs * dy[3] * w[3]
+    return dy[0] * _pairs(_grad_x_meetings(node)) * dy[3] * w[3]
 
 
 def _grad_x_params(node: Node) -> Mapping[str, int]:
@@ -360,8 +386,16 @@ def _grad_x_work(node: Node) -> Work:
     return Work(macs, node.output.type.size, macs // share)
 
 
+def _strided(node: Node) -> int:
+    """Pixels that are a stride apart are made together."""
+    return min((TILE - 1) * _back(node).stride[1], node.output.type.shape[2] - 1)
+
+
 def _grad_x_kernel(
-    name: str, accepts: Callable[[Node], str | None], specialise: tuple[str, ...]
+    name: str,
+    accepts: Callable[[Node], str | None],
+    specialise: tuple[str, ...],
+    ahead: Callable[[Node], int] = lambda _: 0,
 ) -> Kernel:
     return Kernel(
         name=name,
@@ -372,13 +406,18 @@ def _grad_x_kernel(
         specialise=specialise,
         operands=_given,
         finish=_plain,
+        ahead=ahead,
         work=_grad_x_work,
     )
 
 
 _TAPS = ("kh", "kw", "stride_h", "stride_w")
-GRAD_X_TILES = _grad_x_kernel("conv2d_grad_x_tiles", _product, ("in_c", "group_out"))
-GRAD_X_DEPTHWISE = _grad_x_kernel("conv2d_grad_x_depthwise", _depthwise, _TAPS)
+GRAD_X_TILES = _grad_x_kernel(
+    "conv2d_grad_x_tiles", _product, ("in_c", "group_out"), lambda _: TILE - 1
+)
+GRAD_X_DEPTHWISE = _grad_x_kernel(
+    "conv2d_grad_x_depthwise", _depthwise, (*_TAPS, "in_w", "pad_left"), _strided
+)
 GRAD_X = _grad_x_kernel("conv2d_grad_x", lambda _: None, (*_TAPS, "dilation_h", "dilation_w"))
 
 
@@ -408,6 +447,16 @@ conv2d_grad_x = register(
                 (f32(1, 3, 3, 5), f32(5, 5, 5, 1)),
                 ConvBack((6, 6), (2, 2), pad=(2, 1, 2, 1), groups=5),
             ),
+            Sample(
+                (f32(1, 5, 11, 2), f32(2, 3, 5, 1)),
+                ConvBack((5, 11), pad=(1, 1, 2, 2), groups=2),
+            ),
+            Sample(
+                (f32(1, 3, 8, 3), _w8(3, 3, 3, 1)),
+                ConvBack((6, 15), (2, 2), pad=(0, 1, 1, 1), groups=3),
+                params=(1,),
+            ),
+            Sample((f32(1, 4, 3, 2), f32(2, 2, 2, 1)), ConvBack((5, 14), (1, 5), groups=2)),
             Sample((f32(1, 3, 3, 4), f32(4, 2, 2, 1)), ConvBack((6, 6), dilation=(3, 3), groups=4)),
             Sample((f32(1, 4, 4, 4), f32(4, 1, 1, 3)), ConvBack((4, 4), groups=2)),
             Sample((f32(1, 2, 2, 3), f32(3, 1, 1, 2)), ConvBack((4, 4), (2, 2))),

@@ -113,9 +113,14 @@ def folded_bias(b: Builder, node: Node, times: int = 1) -> Value:
     x, acc = node.inputs[0].type, acc_type(node)
     if acc.is_float:
         return node.inputs[2] if len(node.inputs) > 2 else zeros(b, node, acc)
-    w_zero = node.inputs[1].type.zero_point
-    attrs = FoldBias(x.zero_point, acc is DType.S64, w_zero, times=times)
-    return b.add(fold_bias, node.inputs[1:3], attrs, name=f"{node.output.name}/bias")
+    w, *bias = node.inputs[1:3]
+    wide, name = acc is DType.S64, f"{node.output.name}/bias"
+    attrs = FoldBias(x.zero_point, wide, w.type.zero_point, times=times)
+    if bias and w.name in b.params and bias[0].name not in b.params:
+        # of a bias that is trained: the sums of the constant weights are made at compile time
+        sums = b.add(fold_bias, (w,), replace(attrs, times=1), name=f"{name}/sums")
+        return b.add(fold_bias, (sums, *bias), FoldBias(-1, wide, times=times), name=name)
+    return b.add(fold_bias, (w, *bias), attrs, name=name)
 
 
 def zeros(b: Builder, node: Node, dtype: DType) -> Value:

@@ -14,9 +14,12 @@ from typing import Any
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Grad
+from lilliput.ir.types import DType
 from lilliput.ops.gradient import (
     add,
+    broadcast_to,
     call,
+    column,
     constant,
     div,
     mul,
@@ -76,6 +79,22 @@ def _logistic(b: Builder, node: Node) -> Value:
 
 def _tanh(b: Builder, node: Node) -> Value:
     return sub(b, constant(b, 1.0), call(b, "square", _y(b, node)))
+
+
+def _log(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """dy / x where x is positive, else 0."""
+    x = _x(b, node)
+    return _where_positive(b, x, div(b, dys[0], x))
+
+
+def _sqrt(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """dy / 2y where y is positive, else 0: finite at 0, where norms and deviations start."""
+    y = _y(b, node)
+    return _where_positive(b, y, div(b, scaled(b, dys[0], 0.5), y))
+
+
+def _where_positive(b: Builder, v: Value, dx: Value) -> Value:
+    return zero_unless(b, call(b, "greater", v, constant(b, 0.0)), dx)
 
 
 def _rsqrt(b: Builder, node: Node) -> Value:
@@ -141,8 +160,8 @@ SLOPES: Mapping[str, Grad | None] = {
     "tanh": _times(_tanh),
     "hard_swish": _times(_hard_swish),
     "exp": _times(_y),
-    "log": lambda b, node, dys: div(b, dys[0], _x(b, node)),
-    "sqrt": lambda b, node, dys: div(b, scaled(b, dys[0], 0.5), _y(b, node)),
+    "log": _log,
+    "sqrt": _sqrt,
     "rsqrt": _times(_rsqrt),
     "square": _times(lambda b, node: scaled(b, _x(b, node), 2.0)),
     "abs": _times(lambda b, node: call(b, "sign", _x(b, node))),
@@ -214,10 +233,23 @@ def _chosen(i: int, op: str) -> Grad:
 
 
 def _power(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """p x^(p-1); towards the exponent no gradient passes."""
+    """p x^(p-1)."""
     x, p = (real(b, v) for v in node.inputs)
     slope = mul(b, p, call(b, "pow", x, shifted(b, p, -1.0)))
     return sum_to(b, mul(b, dys[0], slope), operand(node, 0))
+
+
+def _exponent(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """y log(x) where x is positive, else 0."""
+    x = real(b, node.inputs[0])
+    slope = mul(b, _y(b, node), call(b, "log", x))
+    return sum_to(b, mul(b, dys[0], _where_positive(b, x, slope)), operand(node, 1))
+
+
+def _modulus(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """-floor(a / b)."""
+    times = call(b, "floor_div", *(real(b, v) for v in node.inputs))
+    return sum_to(b, neg(b, mul(b, dys[0], times)), operand(node, 1))
 
 
 PAIRS: Mapping[str, tuple[Grad | None, ...]] = {
@@ -228,9 +260,10 @@ PAIRS: Mapping[str, tuple[Grad | None, ...]] = {
     "squared_difference": (_difference(1.0), _difference(-1.0)),
     "maximum": (_chosen(0, "greater"), _chosen(1, "greater")),
     "minimum": (_chosen(0, "less"), _chosen(1, "less")),
-    "pow": (_power, None),
+    "pow": (_power, _exponent),
     "floor_div": (None, None),
-    "floor_mod": (unbroadcast(0), None),
+    "floor_mod": (unbroadcast(0), _modulus),
+    "add_n": tuple(unbroadcast(i) for i in range(8)),
 }
 
 
@@ -256,6 +289,15 @@ def _prelu_alpha(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     x = real(b, node.inputs[0])
     below = call(b, "less", x, constant(b, 0.0))
     return sum_to(b, zero_unless(b, below, mul(b, dys[0], x)), operand(node, 1))
+
+
+def converted(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """Of a cast, which takes the stored number without its scale; none passes where it cuts off
+    a fraction or tells zero from all else."""
+    x, y = node.inputs[0].type, node.output.type
+    if y.dtype is DType.BOOL or (x.dtype.is_float and not y.dtype.is_float):
+        return broadcast_to(b, constant(b, 0.0), x.shape)
+    return dys[0] if x.quant is None else mul(b, dys[0], constant(b, 1 / column(x)))
 
 
 PRELU: tuple[Grad | None, ...] = (_prelu_x, _prelu_alpha)

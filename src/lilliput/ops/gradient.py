@@ -31,11 +31,21 @@ def real(b: Builder, v: Value) -> Value:
     """
     if v.type.dtype.is_float:
         return v
+    v = unpacked(b, v)
     if v.type.quant is None:
         return call(b, "cast", v, dtype=DType.F32)
     if v.type.quant.is_per_tensor:
         return call(b, "dequantize", v)
     return mul(b, call(b, "cast", v, dtype=DType.F32), constant(b, column(v.type)))
+
+
+def unpacked(b: Builder, v: Value) -> Value:
+    """v itself, or a constant of four bits as one of eight."""
+    if v.type.dtype is not DType.S4 or v.name not in b.params:
+        return v
+    data = b.params[v.name].data
+    assert data is not None
+    return b.param(f"{v.name}/s8", data.astype(np.int8), v.type.quant)
 
 
 def column(type: TensorType) -> Array:
@@ -48,8 +58,8 @@ def column(type: TensorType) -> Array:
     return np.array(quant.scale, np.float32).reshape(shape)
 
 
-def constant(b: Builder, data: Array | float, shape: Sequence[int] = (1,)) -> Value:
-    """A float32 constant; a number has `shape`, which broadcasts to anything if (1,)."""
+def constant(b: Builder, data: Array | float, shape: Sequence[int] = ()) -> Value:
+    """A float32 constant; a number has `shape`: without axes it broadcasts to anything."""
     array = np.asarray(data, np.float32)
     return b.param("d.constant", np.full(shape, array) if array.ndim == 0 else array)
 
@@ -89,7 +99,9 @@ def reshape(b: Builder, x: Value, shape: Sequence[int]) -> Value:
 
 
 def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
-    return x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    return (
+        x if tuple(perm) == tuple(range(len(perm))) else call(b, "transpose", x, perm=tuple(perm))
+    )
 
 
 def broadcast_to(b: Builder, x: Value, shape: Sequence[int]) -> Value:

@@ -18,6 +18,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample, Work
 from lilliput.ir.region import Pointwise, Whole, pointwise, whole
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import placed
 from lilliput.ops.common import ACTIVATIONS, c_type, check
 from lilliput.ops.move import DTYPES, moved, moved_work, oracles
@@ -136,6 +137,7 @@ gather = register(
         "indices (B,K) -> y (B,O,K,C)",
         infer=_gather_infer,
         ref=_gather_ref,
+        grads=(shape_rules.gathered, None),
         regions=lambda _: ((Pointwise(0), Pointwise(1), Whole(), Pointwise(3)), whole(2)),
         bounds=placed,
         cost=moved,
@@ -161,6 +163,7 @@ gather_nd = register(
         "indices (K,D) -> y (K,C); D up to 5",
         infer=_gather_nd_infer,
         ref=_gather_nd_ref,
+        grads=(shape_rules.gathered_nd, None),
         regions=lambda node: (
             (*whole(len(node.inputs[0].type.shape) - 1), Pointwise(1)),
             (Pointwise(0), Whole()),

@@ -19,19 +19,18 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
-from lilliput.ops import shape_rules
-from lilliput.ops import floatmath
+from lilliput.ops import floatmath, shape_rules
 from lilliput.ops.common import c_type, check, slides
 from lilliput.ops.elementwise import check_quantised
 from lilliput.ops.fixed_exp import inverse_sqrt, log_q26
 from lilliput.ops.numeric import Ints, quantize_multiplier, requant, shr_round, wrap32
 from lilliput.ops.registry import register
+from lilliput.ops.shape_rules import LEAST_NORM
 from lilliput.ops.softmax import MAX_CHANNELS_S8, exp_reach, exp_table, softmax_work
 
 DTYPES = (DType.F32, DType.S8)
 LOG_QUANT = Quant.per_tensor(1 / 16, 127)
 UNIT_QUANT = Quant.per_tensor(1 / 128, 0)
-LEAST_NORM = 1e-6
 MAX_SQUARES = (2**31 - 1) // 255**2
 """Channels whose squares fit a 32-bit sum."""
 

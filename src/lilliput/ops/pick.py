@@ -20,6 +20,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Kernel, Narrow, Op, Operand, Sample, Work
 from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Scale, Shift, Whole, Window
 from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, check
 from lilliput.ops.move import DTYPES, element_types, moved, moved_work, one, oracles
@@ -190,6 +191,7 @@ def picked(
             attrs=attrs,
             infer=infer,
             ref=ref,
+            grads=(shape_rules.by_maps(maps),),
             regions=picked_regions(maps),
             bounds=increasing,
             narrow=narrow,

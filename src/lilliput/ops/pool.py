@@ -43,7 +43,7 @@ def _spans(node: Node) -> bool:
     return a.kernel == node.inputs[0].type.shape[1:3] and not any(a.pad)
 
 
-def _infer(a: Pool, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+def pooled_type(a: Pool, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 1, "wrong number of operands", "x", len(types))
     x = types[0]
     check(len(x.shape) == 4, "operand is not of rank 4", "(N,H,W,C)", x.shape)
@@ -61,7 +61,7 @@ def _infer(a: Pool, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     return (x.with_shape(x.shape[0], oh, ow, x.shape[3]),)
 
 
-def _taps(a: Pool, x: Array, fill: int | float, out: tuple[int, ...]) -> list[Array]:
+def taps(a: Pool, x: Array, fill: int | float, out: tuple[int, ...]) -> list[Array]:
     """The map as each tap sees it, row major, with `fill` where a tap lies outside."""
     wide = ((0, 0), a.pad[:2], a.pad[2:], (0, 0))
     x = np.pad(x, wide, constant_values=fill)
@@ -77,8 +77,8 @@ def _avg_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     a, (x,), y = _attrs(node), operands, node.output.type
     acc = np.zeros(y.shape, np.float32 if y.dtype.is_float else np.int64)
     count = np.zeros(y.shape, acc.dtype)
-    inside = _taps(a, np.ones_like(x), 0, y.shape)
-    for tap, one in zip(_taps(a, x, 0, y.shape), inside, strict=True):
+    inside = taps(a, np.ones_like(x), 0, y.shape)
+    for tap, one in zip(taps(a, x, 0, y.shape), inside, strict=True):
         acc = acc + tap
         count = count + one
     if y.dtype.is_float:
@@ -91,7 +91,7 @@ def _max_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     a, (x,), y = _attrs(node), operands, node.output.type
     lowest = -np.inf if y.dtype.is_float else y.dtype.bounds[0]
     best = np.full(y.shape, lowest, y.dtype.numpy)
-    for tap in _taps(a, x, lowest, y.shape):
+    for tap in taps(a, x, lowest, y.shape):
         best = np.where(tap > best, tap, best)
     return (best,)
 
@@ -262,7 +262,7 @@ avg_pool2d = register(
         doc="y[n,p,q,c] = mean of x[n, p*s+i-pad, q*s+j-pad, c] over the taps inside the map; "
         "x (N,H,W,C) -> y (N,OH,OW,C)",
         attrs=Pool,
-        infer=_infer,
+        infer=pooled_type,
         ref=_avg_ref,
         grads=(product_rules.average,),
         regions=_avg_regions,
@@ -283,8 +283,9 @@ max_pool2d = register(
         doc="y[n,p,q,c] = max of x[n, p*s+i-pad, q*s+j-pad, c] over the taps inside the map; "
         "x (N,H,W,C) -> y (N,OH,OW,C)",
         attrs=Pool,
-        infer=_infer,
+        infer=pooled_type,
         ref=_max_ref,
+        grads=(product_rules.largest,),
         regions=_regions,
         bounds=increasing,
         narrow=narrows,

@@ -1,4 +1,4 @@
-"""Gradient rules of convolutions, matrix products and average pools."""
+"""Gradient rules of convolutions, matrix products and pools."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from lilliput.ops.gradient import (
     real,
     reshape,
     scaled,
+    shifted,
     sum_to,
     transpose,
+    unpacked,
 )
 
 # conv2d -----------------------------------------------------------------------------------
@@ -36,13 +38,18 @@ def _by_weight_scale(b: Builder, dy: Value, w: Value) -> Value:
     """dy (..., O) times the scale of the weights of each output channel."""
     if w.type.quant is None:
         return dy
-    scales = column(w.type).reshape(-1)
-    return scaled(b, dy, float(scales[0])) if len(scales) == 1 else mul(b, dy, constant(b, scales))
+    return mul(b, dy, constant(b, column(w.type).reshape(-1)))
 
 
 def _readable(b: Builder, w: Value) -> Value:
-    """Weights as the gradient reads them: float32, or int8 whose scale is applied around."""
-    return w if w.type.dtype in (DType.F32, DType.S8) else call(b, "cast", w, dtype=DType.F32)
+    """Weights as the gradient reads them, whose scale is applied around: int8 of zero point 0, or
+    float32."""
+    w = unpacked(b, w)
+    zero = w.type.zero_point if w.type.quant is not None else 0
+    if w.type.dtype.is_float or (w.type.dtype is DType.S8 and zero == 0):
+        return w
+    numbers = call(b, "cast", w, dtype=DType.F32)
+    return shifted(b, numbers, -zero) if zero else numbers
 
 
 def _activations(b: Builder, x: Value) -> tuple[Value, float]:
@@ -75,12 +82,10 @@ def bias(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
     return sum_to(b, dys[0], operand(node, 2))
 
 
-def start(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
-    """Of the initial accumulators: those of integers are counted in scale(x) * scale(w)."""
-    if node.inputs[3].type.dtype.is_float:
-        return dys[0]
-    x = node.inputs[0].type
-    return scaled(b, _by_weight_scale(b, dys[0], node.inputs[1]), x.scale)
+def start(_b: Builder, _: Node, dys: Sequence[Value]) -> Value:
+    """Of the initial accumulators.  The real number of an integer accumulator is that of a bias:
+    so many times scale(x) * scale(w), of a raw result too."""
+    return dys[0]
 
 
 CONV = (conv_x, conv_w, bias, start)
@@ -200,3 +205,13 @@ def _counts(node: Node) -> Any:
         first = np.arange(out) * a.stride[i] - a.pad[2 * i]
         inside.append(np.minimum(first + a.kernel[i], extent) - np.maximum(first, 0))
     return (inside[0][:, None] * inside[1]).reshape(1, oh, ow, 1).astype(np.float64)
+
+
+# largest-tap pool -------------------------------------------------------------------------
+
+
+def largest(b: Builder, node: Node, dys: Sequence[Value]) -> Value:
+    """The first of the largest taps of a window gets its gradient, as PyTorch has it."""
+    a: Any = node.attrs
+    given = (node.inputs[0], node.output, dys[0])
+    return call(b, "max_pool2d_grad", *given, kernel=a.kernel, stride=a.stride, pad=a.pad)

@@ -17,6 +17,7 @@ from lilliput.ir.op import Attrs, Op, Sample, Scalar
 from lilliput.ir.region import pointwise
 from lilliput.ir.types import Array, DType, TensorType, s8
 from lilliput.ops.common import check
+from lilliput.ops.gradient import passes
 from lilliput.ops.move import one
 from lilliput.ops.numeric import saturate
 from lilliput.ops.registry import register
@@ -65,6 +66,7 @@ rescale = register(
         attrs=Rescale,
         infer=_infer,
         ref=_ref,
+        grads=(passes,),
         regions=lambda node: (pointwise(len(node.output.type.shape)),),
         scalar=Scalar(lambda node, args: f"{{table}}[{args[0]} + 128]", _tables),
         samples=(

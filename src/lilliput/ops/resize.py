@@ -129,6 +129,22 @@ def _ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return ((np.sign(acc) * rounded).astype(dtype.numpy),)
 
 
+def _matrices(node: Node) -> tuple[Array | None, ...]:
+    """For each axis what its places take of the operand's, (out, in); None where nothing changes.
+
+    Exact mixes, of integers too: that theirs are rounded counts as the identity.
+    """
+    a, x = _attrs(node), node.inputs[0].type.shape
+    made: list[Array | None] = [None] * 4
+    for axis, out in ((1, a.height), (2, a.width)):
+        low, high, weight = mix(x[axis], out, a, real=True)
+        places = np.arange(x[axis])
+        matrix = (1 - weight)[:, None] * (low[:, None] == places)
+        matrix += weight[:, None] * (high[:, None] == places)
+        made[axis] = None if np.array_equal(matrix, np.eye(x[axis])) else matrix
+    return tuple(made)
+
+
 def _bounds(node: Node, operands: Sequence[Range]) -> Range | None:
     """Weights of integers are not negative; floats are rounded after every step."""
     return None if _real(node) else increasing(node, operands)
@@ -196,7 +212,7 @@ resize_bilinear = register(
         attrs=ResizeBilinear,
         infer=_infer,
         ref=_ref,
-        grads=(shape_rules.resized,),
+        grads=(shape_rules.by_matrices(_matrices),),
         regions=_regions,
         bounds=_bounds,
         narrow=lambda _: _narrow,

@@ -125,6 +125,7 @@ reverse_sequence = register(
         attrs=ReverseSequence,
         infer=_sequence_infer,
         ref=_sequence_ref,
+        grads=(shape_rules.turned_some, None),
         regions=_sequence_regions,
         cost=moved,
         kernels=(

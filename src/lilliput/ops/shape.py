@@ -92,9 +92,15 @@ def _operand(_: Builder, node: Node) -> tuple[Operand, ...]:
 def _reshape_infer(a: Reshape, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     x = one(types)
     check(math.prod(a.shape) == x.size, "number of elements", x.size, a.shape)
-    kept = x.quant is None or x.quant.is_per_tensor or a.shape == x.shape
-    check(kept, "quantisation", "per tensor", "per axis")
+    check(_keeps_scales(x, a.shape), "quantisation", "per tensor", "per axis")
     return (x.with_shape(*a.shape),)
+
+
+def _keeps_scales(x: TensorType, shape: tuple[int, ...]) -> bool:
+    """Whether each element keeps its scale: of several, as long as the first axis stays."""
+    if x.quant is None or x.quant.is_per_tensor or shape == x.shape:
+        return True
+    return x.quant.axis == 0 and shape[:1] == x.shape[:1]
 
 
 def _reshape_narrow(_node: Node, _: Sequence[Indices], result: Indices) -> Attrs:

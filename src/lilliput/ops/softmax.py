@@ -20,8 +20,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16
-from lilliput.ops import shape_rules
-from lilliput.ops import floatmath
+from lilliput.ops import floatmath, shape_rules
 from lilliput.ops.common import ACTIVATIONS, c_type, check, check_activations, slides
 from lilliput.ops.fixed_exp import exp_negative, lookup_513, reciprocal_q31, table_513
 from lilliput.ops.floatmath import F32

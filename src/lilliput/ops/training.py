@@ -6,21 +6,17 @@ Python and on the device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Cost, Kernel, NoAttrs, Op, Operand, Sample, Work
-from lilliput.ir.region import OperandRule, Pointwise, Reduce, Whole, Window, pointwise
+from lilliput.ir.op import Cost, Kernel, NoAttrs, Op, Operand, Sample, Work
+from lilliput.ir.region import Whole, pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32
 from lilliput.ops import floatmath, shape_rules
 from lilliput.ops.common import check
-from lilliput.ops.conv import windows
 from lilliput.ops.registry import register
-
 
 # cross-entropy ----------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 A row has the function on float32, in NumPy and in C, equal bit for bit.  That alone gives it
 int8 (a table of 256 bytes) and int16 (through float); `rules` are the integer types that it
-treats otherwise, as TFLite's kernels do.  To add a function, add a row to `ROWS`; nothing
-else knows them by name.
+treats otherwise, as TFLite's kernels do.  To add a function, add a row to `ROWS` and its slope to
+`element_rules.SLOPES`; nothing else knows them by name.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from lilliput.ops.registry import register
 LARGEST = 127
 FAR = np.float32(2.0**22)
 """Steps of int8 weights beyond this are cut: they saturate anyway."""
-FAR_S32 = np.float32(2.0**31 - 128)
-"""The largest float32 below 2^31."""
+LIMIT = 1 << 29
+"""int32 biases stay within +-LIMIT: kernels may double a sum that begins with one."""
 
 
 # sgd --------------------------------------------------------------------------------------
@@ -55,14 +55,21 @@ def nearest(v: Array) -> Ints:
     return n.astype(np.int64) + (rest >= 0.5) - (rest <= -0.5)
 
 
-def _sgd_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+def _sgd_ref(_: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     w, step = operands
     if w.dtype == np.int8:
         moved = np.clip(w.astype(np.float32) - step, -FAR, FAR).astype(np.float32)
         kept = np.where(np.isnan(step), w.astype(np.int64), nearest(moved))
         return (np.clip(kept, -LARGEST, LARGEST).astype(np.int8),)
-    moved = w.astype(np.int64) - nearest(np.clip(step, -FAR_S32, FAR_S32).astype(np.float32))
-    return (np.clip(moved, -(2**31), 2**31 - 1).astype(np.int32),)
+    far = np.float32(2 * LIMIT)
+    by = nearest(np.clip(step, -far, far).astype(np.float32))
+    moved = np.clip(w.astype(np.int64), -LIMIT, LIMIT) - by
+    return (np.clip(moved, -LIMIT, LIMIT).astype(np.int32),)
+
+
+def _sgd_limits(node: Node) -> tuple[int, int]:
+    most = LARGEST if node.output.type.dtype is DType.S8 else LIMIT
+    return -most, most
 
 
 def _sgd_c(node: Node, args: Sequence[str]) -> str:
@@ -77,12 +84,13 @@ def _w(*shape: int) -> TensorType:
 sgd = register(
     Op(
         name="sgd",
-        doc="w' = round(w - step), ties away from zero, saturated (int8 within -127 .. 127); step "
-        "f32 broadcasts to w; where it is NaN w stays",
+        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32); "
+        "step f32 broadcasts to w; where it is NaN w stays",
         infer=_sgd_infer,
         ref=_sgd_ref,
         regions=broadcast_regions,
         scalar=Scalar(_sgd_c),
+        limits=_sgd_limits,
         samples=(
             Sample((_w(5, 1, 1, 7), f32(5, 1, 1, 7)), low=-9.0, high=9.0),
             Sample((_w(4, 9), f32(4, 1)), low=-300.0, high=300.0),
@@ -114,7 +122,7 @@ def _hash(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return h ^ (h >> np.uint32(16))
 
 
-def _dither_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+def _dither_ref(_: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     w, seed, step = operands
     step = np.ascontiguousarray(np.broadcast_to(step, w.shape), np.float32)
     with np.errstate(over="ignore"):
@@ -207,8 +215,8 @@ sgd_rest = register(
 sgd_carry = register(
     Op(
         name="sgd_carry",
-        doc="w' = w + floor((r - round(256 step) + 128) / 256), saturated, of which r is found from "
-        "the new rest that `sgd_rest` leaves; operands w, new rest, step",
+        doc="w' = w + floor((r - round(256 step) + 128) / 256), saturated, of which r is found "
+        "from the new rest that `sgd_rest` leaves; operands w, new rest, step",
         infer=_carry_infer,
         ref=_carry_ref,
         regions=broadcast_regions,

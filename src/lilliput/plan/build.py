@@ -19,9 +19,11 @@ import numpy as np
 
 from lilliput.devices.device import Device
 from lilliput.errors import PlanError
+from lilliput.ir.identity import identity
 from lilliput.ir.module import Module, Param
 from lilliput.plan.check import check
 from lilliput.plan.front import Point
+from lilliput.plan.guard import guarded_first
 from lilliput.plan.maker import Maker
 from lilliput.plan.memories import best_of_memories, further
 from lilliput.plan.objective import (
@@ -59,7 +61,7 @@ def plan_on_front(
 
 def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Maker, Program]:
     missing = tuple(p.name for p in module.params.values() if p.data is None)
-    whole = _with_stand_ins(module)
+    whole = guarded_first(_with_stand_ins(module))
     _check_pull(module, options)
     maker, ordered = Maker(whole, device, options), whole
     if not options.streams:  # a group is a run of neighbours in the order that its author saw
@@ -77,7 +79,7 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Make
     if options.extra_macs > 0 and not options.streams:  # groups name values of the graph as it is
         maker, program = _with_less(maker, program, best)
     check(program, {m.name: m.direct for m in device.memories})
-    return maker, replace(program, missing=missing)
+    return maker, replace(program, missing=missing, identity=identity(module))
 
 
 def _with_less(
@@ -132,6 +134,15 @@ def _check_pull(module: Module, options: PlanOptions) -> None:
                 expected="one input that comes row by row",
                 found=", ".join(pulled),
                 hint="let the network ask for them: --input callback",
+            )
+        guards = module.guards.get(entry, ())
+        late = [g.name for g in guards if g.name in pulled or (options.push and pulled)]
+        if late:
+            raise PlanError(
+                "an entry whose rows are pushed, or come after its guard, cannot refuse a call",
+                where=f"entry {entry!r}",
+                found=", ".join(late),
+                hint="let the input lie in memory",
             )
 
 

@@ -11,7 +11,7 @@ kernel works:
 
 A ring that is one row too short, an input overwritten too early, a copy not waited for, a
 state updated before its last reader, a constant in a memory that cannot be read: each
-shows as a byte that carries the wrong name.
+shows as a byte that carries the wrong name.  No state is written while a guard may end the call.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from lilliput.plan.program import (
     Program,
     Pull,
     Step,
+    Stop,
     View,
     Wait,
 )
@@ -126,6 +127,7 @@ class _Shadow:
         self.where = ""
         self.pending: list[tuple[str, npt.NDArray[np.int64], Tags]] = []
         self.asked: dict[str, int] = {}
+        self.stops = 0
         for state in program.states:
             if state.counter and state.view.ring:
                 self.counters[state.counter] = counter % state.view.ring
@@ -137,6 +139,7 @@ class _Shadow:
         for value, view in entry.placed():
             self.where = f"input {value.name}"
             self.tag_box(view)
+        self.stops = sum(isinstance(step, Stop) for step in entry.steps)
         for index, step in enumerate(entry.steps):
             self.where = f"entry {entry.name}, step {index}"
             self.step(step)
@@ -170,6 +173,8 @@ class _Shadow:
             self.advance(step)
         elif isinstance(step, Wait):
             self.wait()
+        elif isinstance(step, Stop):
+            self.stop(step)
         elif isinstance(step, Copy):
             self.copy(step, k)
         elif isinstance(step, Pull):
@@ -188,22 +193,36 @@ class _Shadow:
         base = (buffer.offset or 0) + view.start
         first = self.counters.get(view.counter, 0) if view.counter else 0
         tag = self.tag(view.root)
+        places = view.places
+        start = view.start if places is None else 0  # a place in a pool says nothing of the value
         for row in range(*y):
             slot = row if view.ring is None else (row + view.shift + first) % view.ring
+            at = base + (slot * view.row if places is None else places[row])
             for inner, count in _runs(view, x, c):
-                logical = view.start + (row + view.shift) * view.row + inner
-                yield _Piece(base + slot * view.row + inner, tag + logical, count)
+                logical = start + (row + view.shift) * view.row + inner
+                yield _Piece(at + inner, tag + logical, count)
 
     def tag_box(self, view: View) -> None:
         self.write(view, (0, view.rows), (0, view.pixels), (0, view.channels))
 
     def write(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
+        self.allowed(view)
         memory = self.arena(view)
         for piece in self.rows(view, y, x, c):
             target = memory[piece.address : piece.address + piece.count]
             if target.size != piece.count or np.any(target == PENDING):
                 raise CertificateError("writes where a copy is under way", where=self.where)
             target[:] = np.arange(piece.tag, piece.tag + piece.count)
+
+    def allowed(self, view: View) -> None:
+        """That no state is written which a guard may find has to stay."""
+        if self.stops and self.program.buffers[view.buffer].kind is Kind.STATE:
+            raise CertificateError(
+                "a state is written while the call may still be refused",
+                where=self.where,
+                expected="guards first",
+                found=view.buffer,
+            )
 
     def read(self, view: View, y: Interval, x: Interval, c: Interval) -> None:
         """Checks that the box holds what the view says."""
@@ -248,6 +267,14 @@ class _Shadow:
         for piece in self.rows(view, last, (0, view.pixels), (0, view.channels)):
             memory[piece.address : piece.address + piece.count] = NOTHING
 
+    def stop(self, step: Stop) -> None:
+        view = step.view
+        if not view.is_dense:
+            raise CertificateError("a guarded value is no block", where=self.where)
+        self.reachable(view)
+        self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+        self.stops -= 1
+
     def pull(self, step: Pull, k: int) -> None:
         """The caller writes the rows as one block: the first one first, none twice."""
         view, name = step.view, step.value.name
@@ -259,7 +286,8 @@ class _Shadow:
                 expected=f"row {self.asked.get(name, 0)}",
                 found=f"row {low}",
             )
-        if not replace(view, ring=None).is_dense or (view.ring or step.rows) % step.rows:
+        ring = view.ring or step.rows if view.places is None else 1
+        if not replace(view, ring=None).is_dense or ring % step.rows:
             raise CertificateError("rows of an input are no block", where=f"input {name}")
         self.reachable(view)
         self.write(view, (low, high), (0, view.pixels), (0, view.channels))
@@ -278,6 +306,7 @@ class _Shadow:
         rows = (0, step.source.rows) if step.rows is None else step.rows.at(k)
         channels = (0, step.source.channels)
         self.read(step.source, rows, x, channels)
+        self.allowed(step.target)
         target = self.slice(step.target, k)
         memory = self.arena(target)
         for piece in self.rows(target, rows, x, channels):
@@ -311,9 +340,9 @@ class _Shadow:
         whole = reduces or call.kernel.overlap == "none"
         pieces = [(y, c)] if whole else _pieces(call, y, c)
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
-        self.epilogue(call, own)
+        self.epilogue(call, own, y)
         if call.scratch is not None:
-            self.scratch(call, y)
+            self.scratch(call, call.scratch, y, k)
         for rows, channels in pieces:
             for i, view in enumerate(call.inputs):
                 self.operand(call, i, self.slice(view, k), rows, x, channels)
@@ -333,14 +362,18 @@ class _Shadow:
                 "a kernel works in a memory that it cannot reach", where=self.where, found=memory
             )
 
-    def epilogue(self, call: Call, own: int) -> None:
+    def epilogue(self, call: Call, own: int, y: Interval) -> None:
         """What the epilogue reads is there until it has been read: element by element in the order
         of the output, or as far behind it as the kernel may be ahead.  An element that is smaller
-        than what is stored must be behind at the end, too; one that is read again must be apart."""
+        than what is stored must be behind at the end, too; one that is read again must be apart,
+        and so must rows that have places of their own."""
         out, ahead = call.output, call.kernel.ahead(call.node)
         element = call.kernel.overlap == "element"
         for view in call.inputs[0 if element else own :]:
             distance = self.address(view) - self.address(out)
+            if view.places is not None or out.places is not None:
+                self.apart(view, out, y)
+                continue
             apart = not -_reach(view) < distance < _reach(out) or _between(view, out, distance)
             in_place = distance == 0 and _strides(view) == _strides(out)
             last = distance + _last(view) - _last(out)
@@ -356,6 +389,23 @@ class _Shadow:
                     found=f"{distance} B",
                 )
 
+    def apart(self, view: View, out: View, y: Interval) -> None:
+        """The rows of an execution that an epilogue reads, and those that it stores."""
+        spans = [
+            (self.address(v) + (v.places[row] if v.places else row * v.row), _width(v), v)
+            for v in (view, out)
+            for row in range(*(y if v.rows > 1 else (0, 1)))
+        ]
+        for at, nbytes, one in spans:
+            for start, length, other in spans:
+                met = at < start + length and start < at + nbytes
+                if one is not other and met and self.same_memory(one, other):
+                    raise CertificateError(
+                        "an output runs over what its epilogue has not read",
+                        where=self.where,
+                        found=f"{view.root} at {at} and {start}",
+                    )
+
     def address(self, view: View) -> int:
         return (self.program.buffers[view.buffer].offset or 0) + view.start
 
@@ -363,10 +413,10 @@ class _Shadow:
         one, other = (self.program.buffers[v.buffer] for v in (a, b))
         return one.memory == other.memory and Kind.CONST not in (one.kind, other.kind)
 
-    def scratch(self, call: Call, y: Interval) -> None:
+    def scratch(self, call: Call, view: View, y: Interval, k: int) -> None:
         """Accumulators carried across pieces must still be there; the rest is just written."""
-        view = call.scratch
-        assert view is not None
+        if view.places is not None:
+            view = replace(view, start=view.start + view.places[k], places=None)
         if y[0] > 0 and call.kernel.carry(call.node):
             self.read(view, (0, 1), (0, 1), (0, view.channels))
         self.tag_box(view)
@@ -396,11 +446,17 @@ def _reach(view: View) -> int:
     return _last(view) + view.dtype.itemsize
 
 
+def _width(view: View) -> int:
+    """Bytes from the first element of a row to behind its last."""
+    pixels, channels = view.pixels - 1, view.channels - 1
+    return pixels * view.pixel + channels * view.channel + view.dtype.itemsize
+
+
 def _last(view: View) -> int:
     """Bytes from the first element of a view to its last."""
     rows = view.rows if view.ring is None else view.ring
-    last = (rows - 1) * view.row + (view.pixels - 1) * view.pixel
-    return last + (view.channels - 1) * view.channel
+    last = (rows - 1) * view.row if view.places is None else max(view.places)
+    return last + (view.pixels - 1) * view.pixel + (view.channels - 1) * view.channel
 
 
 def _between(view: View, out: View, distance: int) -> bool:
@@ -416,8 +472,8 @@ def _span(view: View) -> int:
     return (view.channels - 1) * view.channel + view.dtype.itemsize
 
 
-def _strides(view: View) -> tuple[int | None, ...]:
-    return view.row, view.pixel, view.channel, view.ring
+def _strides(view: View) -> tuple[object, ...]:
+    return view.row, view.pixel, view.channel, view.ring, view.places
 
 
 def _runs(view: View, x: Interval, c: Interval) -> Iterator[tuple[int, int]]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 
 from lilliput.devices.device import cores
 from lilliput.errors import Problem
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Param
 from lilliput.ir.op import EITHER, Kernel, Layout
-from lilliput.ir.types import DType
+from lilliput.ir.types import Array, DType
 from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict
@@ -59,6 +60,9 @@ class Movement:
         return self.node.inputs
 
 
+NOTHING: Mapping[str, Array] = MappingProxyType({})
+
+
 @dataclass(frozen=True, eq=False)
 class Drafts:
     """`items` in schedule order; `lost`: output of a draft -> kernels that do not take it."""
@@ -75,10 +79,12 @@ def draft(
     core: str,
     sliced: frozenset[str],
     prices: Prices,
+    sizes: Mapping[str, Array] = NOTHING,
 ) -> Drafts:
     """params : constants; keep : values that must exist in memory in any case; sliced : constants
-    that come in slices of output channels; prices : of memory, in cycles a byte."""
-    drafter = Drafter(graph, params, keep, core, sliced, prices)
+    that come in slices of output channels; prices : of memory, in cycles a byte; sizes : of states
+    that are known to stay small, the largest magnitudes."""
+    drafter = Drafter(graph, params, keep, core, sliced, prices, sizes)
     for node in graph.nodes:
         drafter.add(node)
     return Drafts(tuple(drafter.items), drafter.lost, tuple(drafter.problems))
@@ -95,7 +101,9 @@ class Drafter:
         core: str,
         sliced: frozenset[str],
         prices: Prices,
+        sizes: Mapping[str, Array] = NOTHING,
     ):
+        self.sizes = sizes
         self.params, self.core, self.sliced, self.prices = params, core, sliced, prices
         self.features = cores()[core].features
         self.kept = keep | {v.name for v in graph.outputs}
@@ -179,7 +187,8 @@ class Drafter:
         if refused or kernel.proof is None:
             return refused
         known = ((v.name, self.params.get(v.name)) for v in node.inputs)
-        data = {name: p.data for name, p in known if p is not None and p.data is not None}
+        data = {v.name: self.sizes[v.name] for v in node.inputs if v.name in self.sizes}
+        data |= {name: p.data for name, p in known if p is not None and p.data is not None}
         return kernel.proof(node, data)
 
     def _unpackable(self, node: Node, kernel: Kernel) -> str | None:

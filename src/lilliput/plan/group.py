@@ -19,7 +19,7 @@ for every row that it takes in and keeps its accumulators between executions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -80,6 +80,44 @@ class Timetable:
     slots: tuple[Slot, ...]
     rings: Mapping[str, int]
     iterations: int
+
+
+@dataclass
+class Kept:
+    """Rows of a line buffer that are alive while each member of a group executes.
+
+    Most are in an iteration in which all of them do: before the maker's place those that its last
+    execution left, then `made` more, and after a reader's place those less that only it needed.
+
+    maker : place of who makes them, `made` at once
+    readers : (place, rows, freed) of who needs so many rows, and of which it is the last time that
+        it needs so many
+    """
+
+    maker: int
+    made: int
+    readers: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+
+    @property
+    def rest(self) -> int:
+        """After all of them."""
+        return max(0, *(rows - freed for _, rows, freed in self.readers))
+
+    @property
+    def least(self) -> int:
+        """At any time, whoever else will read them."""
+        most = max(rows for _, rows, _ in self.readers)
+        return min(self.rest, max(most - self.made, 0))
+
+    def pieces(self) -> Iterator[tuple[int, int, int]]:
+        """(first place, place behind the last, rows), up to the last reader."""
+        most = max(rows for _, rows, _ in self.readers)
+        yield 0, self.maker, max(most - self.made, 0)
+        start = self.maker
+        for place in sorted({place for place, *_ in self.readers}):
+            left = (rows - freed * (at < start) for at, rows, freed in self.readers)
+            yield start, place + 1, max(0, *left)
+            start = place + 1
 
 
 Rate = int | Fraction
@@ -147,6 +185,7 @@ class Rhythm:
     rings : root made inside -> rows that what reads it so far needs
     makers, readers : root -> members; of readers those that read what was made inside
     outside : roots that were read and not made inside
+    kept : root read inside -> when how many of its rows are alive
     """
 
     rates: dict[int, Rate] = field(default_factory=dict[int, "Rate"])
@@ -156,6 +195,7 @@ class Rhythm:
     readers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     rings: dict[str, int] = field(default_factory=dict[str, int])
     outside: set[str] = field(default_factory=set[str])
+    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
     def add(self, member: Member) -> None:
         """Raises PlanError where the member cannot stream with the others."""
@@ -182,6 +222,8 @@ class Rhythm:
             rows = min(rows, self.members[i].rows)
             self.rings[read.root] = max(self.rings.get(read.root, 0), rows)
             self.readers.setdefault(read.root, []).append(j)
+            kept = self.kept.setdefault(read.root, Kept(i, self.members[i].quantum))
+            kept.readers.append((j, rows, int(stride(read.rule) * member.quantum)))
         self.outside.update(r.root for r in member.reads if r.root not in self.makers)
         self.makers.setdefault(member.writes, []).append(j)
         self.rates[j] = rate
@@ -261,6 +303,14 @@ def first_unfinished(writer: Slot, reader: Slot, k: int, order: int) -> int:
     since = writer.period * k + writer.phase - reader.phase
     begun = since // reader.period + 1 if order > 0 else -(-since // reader.period)
     return max(begun, 0)
+
+
+def unmade(head: Slot, writer: Slot, quantum: int, rows: int) -> int:
+    """Of the rows of a writer that makes `quantum` at once those that are still to come when the
+    first member of its loop is done: line buffers only shrink from then on, and can lie there."""
+    end = head.phase + head.period * (head.count - 1)
+    done = max((end - 1 - writer.phase) // writer.period + 1, 0)
+    return max(rows - done * quantum, 0)
 
 
 def _inside(members: Sequence[Member], j: int) -> list[tuple[Read, int]]:

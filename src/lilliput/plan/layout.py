@@ -9,6 +9,7 @@ Every value has a root, the value whose buffer it lives in, and a box of that ro
                       goes to two places) a copy does it
     state update      the new value is written over the old one when nobody reads the old
                       one afterwards; else it is copied there at the end of the entry
+    guarded value     watched where it is made: what writes a state in place does so after it
     ring over time    an update that shifts a state by k rows and appends k turns a ring
                       instead of moving it
 
@@ -17,10 +18,11 @@ The result is a list of tasks (movement nodes are gone) and a place for every va
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lilliput.ir.graph import Node, Value
+from lilliput.ir.module import Guard
 from lilliput.plan.draft import Movement
 from lilliput.plan.frames import Box, Move, moves, whole_box
 from lilliput.plan.select import Item, Task, copy_task
@@ -58,7 +60,16 @@ class Ask:
     value: Value
 
 
-Action = Job | Turn | Ask
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """The entry ends here unless `guard` holds of `value`, which is an input if `given`."""
+
+    guard: Guard
+    value: Value
+    given: bool
+
+
+Action = Job | Turn | Ask | Watch
 
 
 @dataclass
@@ -103,11 +114,13 @@ def lay_out(
     states: Mapping[str, Value],
     turning: frozenset[str],
     pulled: Sequence[Value] = (),
+    guards: Sequence[Watch] = (),
 ) -> Storage:
     """external : graph inputs, states and parameters; updates : state name -> its new value;
     turning : states that another entry keeps as rings; pulled : inputs that the caller is asked
-    for, just before their first reader."""
-    work = _Work(items, external, outputs, updates, states, turning)
+    for, just before their first reader; guards : on inputs and outputs."""
+    work = _Work(items, external, outputs, updates, states, turning, guards)
+    work.layout.actions += [g for g in guards if g.given]
     for item in items:
         work.item(item)
     work.finish_states()
@@ -125,7 +138,9 @@ class _Work:
         updates: Mapping[str, Value],
         states: Mapping[str, Value],
         turning: frozenset[str],
+        guards: Sequence[Watch],
     ):
+        self.guards = guards
         self.layout = Storage(turning=set(turning))
         self.items, self.external, self.outputs = items, external, outputs
         self.updates, self.states = updates, states
@@ -137,10 +152,13 @@ class _Work:
             for v in i.node.inputs
         }
         last_read = self._last_reads()
+        watched = {g.guard.name for g in guards}
+        made = [i for i, item in enumerate(items) if _gives(item, watched)]
+        guarded = max(made, default=-1)
         self.turns: dict[str, tuple[str, int]] = {}
         for index, item in enumerate(items):
             turn = self._turn_of(item.node) if isinstance(item, Movement) else None
-            if turn is not None and last_read[turn[0]] <= index:
+            if turn is not None and last_read[turn[0]] <= index and guarded < index:
                 self.turns[item.output.name] = turn
                 self.layout.turning.add(turn[0])
         # concat results take their operands in before those are made: decide it first
@@ -190,6 +208,10 @@ class _Work:
                 self.layout.parents[value.name] = Place(node.output.name, move.target)
 
     def item(self, item: Item) -> None:
+        self._act(item)
+        self.layout.actions += [g for g in self.guards if _gives(item, {g.guard.name})]
+
+    def _act(self, item: Item) -> None:
         if isinstance(item, Task):
             self.layout.actions.append(Job(item))
             return
@@ -275,7 +297,8 @@ class _Work:
         self.layout.actions.insert(at, Ask(value))
 
     def _merge(self, state: str, new: Value) -> bool:
-        """Gives `new` the storage of `state` if no read of the old value comes later."""
+        """Gives `new` the storage of `state` if no read of the old value comes later, and no
+        guard that may still refuse the call."""
         makers = [i for i, a in enumerate(self.layout.actions) if _makes(a, new)]
         if (
             len(makers) != 1
@@ -284,6 +307,8 @@ class _Work:
         ):
             return False
         at = makers[0]
+        if any(isinstance(a, Watch) for a in self.layout.actions[at:]):
+            return False
         if any(i > at or (i == at and not self._in_place(i, state)) for i in self._readers(state)):
             return False
         self.layout.parents[new.name] = Place(state, whole_box(new.type))
@@ -305,6 +330,11 @@ class _Work:
         operands = (o.value for o in action.task.operands)
         beside = all(self.layout.place(v).root != root for v in operands)
         return beside or action.task.kernel.overlap == "element"
+
+
+def _gives(item: Item, names: Collection[str]) -> bool:
+    made = item.makes() if isinstance(item, Task) else (item.output,)
+    return any(v.name in names for v in made)
 
 
 def _makes(action: Action, value: Value) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd, inf
 
-from lilliput.plan.group import Slot, first_unfinished
+from lilliput.plan.group import Kept, Slot, first_unfinished, unmade
 from lilliput.plan.layers import Layer, Link, Net
 
 
@@ -250,7 +250,9 @@ class _Loop:
 
     rates, phases : of each part, in iterations
     rings : map made inside -> rows of its line buffer so far
+    kept : map made inside -> when how many of its rows are alive
     even : map made inside -> whether those who read it execute when it is made
+    resting : bytes of line buffers in rows that are alive after every part
     closed, opened : bytes of maps that nobody reads after the loop, and of those that somebody does
     lines : bytes of line buffers, which longer loops have, too
     need : bytes of each part beside those
@@ -262,8 +264,9 @@ class _Loop:
         self.rates: list[int] = []
         self.phases: list[int] = []
         self.rings: dict[int, int] = {}
+        self.kept: dict[int, Kept] = {}
         self.even: dict[int, bool] = {}
-        self.closed = self.opened = self.lines = self.most = self.carry = 0
+        self.closed = self.opened = self.lines = self.most = self.carry = self.resting = 0
         self.need: list[int] = []
         self.outside: dict[int, list[tuple[int, Link]]] = {}
         self.dead: list[int] = []
@@ -320,17 +323,32 @@ class _Loop:
         return 1 if round(mine / first) == 1 else 0
 
     def _ring(self, m: int, i: int, link: Link, slot: tuple[int, int, int]) -> None:
-        maker, map = self.net.layers[self.start + i], self.net.maps[m]
+        maker = self.net.layers[self.start + i]
         ahead = (slot[0] - self.phases[i]) // self.rates[i]
         rows = min(ahead + link.behind + maker.quantum, maker.rows)
         before = self.rings.get(m, 0)
         mine = self.phases[i], self.rates[i] * maker.quantum, maker.count
-        held = 0 if self.even.get(m, True) else before * map.row
-        rows = max(rows, before)
-        self.rings[m] = rows
-        self.even[m] = even = self.even.get(m, True) and rows <= maker.quantum and slot == mine
-        if not even:
-            self.lines += rows * map.row - held
+        held = self._least(m)
+        reader = self.net.layers[self.stop]
+        kept = self.kept.setdefault(m, Kept(i, maker.quantum))
+        kept.readers.append((self.stop - self.start, rows, link.stride * reader.quantum))
+        self.rings[m] = rows = max(rows, before)
+        self.even[m] = self.even.get(m, True) and rows <= maker.quantum and slot == mine
+        self.lines += self._least(m) - held
+
+    def _least(self, m: int) -> int:
+        """Bytes of a map's line buffer that are alive at any time."""
+        map = self.net.maps[m]
+        if self.even.get(m, True):
+            return 0
+        return map.row * (self.rings[m] if map.planar else self.kept[m].least)
+
+    def _held(self, m: int) -> int:
+        """Bytes of a map's line buffer that are alive after every part."""
+        map = self.net.maps[m]
+        if map.planar:
+            return 0 if self.even[m] else map.row * self.rings[m]
+        return map.row * self.kept[m].rest
 
     def _close(self, j: int) -> None:
         """Takes a part in whose slot and rings are known."""
@@ -351,13 +369,17 @@ class _Loop:
             self.open.remove(m)
             self.opened -= net.nbytes[m]
             rows = self.rings.get(m)
-            nbytes = net.nbytes[m] if rows is None else rows * map.row
-            if self.even.get(m):
-                for k in range(i, j + 1):
-                    self.need[k] += nbytes
-                self.most = max(self.most, *self.need[i : j + 1])
-            else:
-                self.closed += nbytes
+            if rows is None:
+                self.closed += net.nbytes[m]
+                continue
+            held = self._held(m)
+            self.closed += held
+            self.resting += 0 if map.planar else held
+            pieces = self.kept[m].pieces() if not map.planar else [(i, j + 1, rows)]
+            for first, end, alive in pieces:
+                for k in range(first, end):
+                    self.need[k] += alive * map.row - held
+            self.most = max(self.need)
         self.most = max(self.most, self.need[j])
 
     def found(self, limit: float) -> Found | None:
@@ -365,10 +387,12 @@ class _Loop:
         net = self.net
         base = net.alive[self.start] + self.closed + self.opened + self.carry + self.most
         out = [m for m in self.open if not net.maps[m].planar]
-        if base - min(sum(net.nbytes[m] for m in self.dead), self.opened) > limit:
+        shared = min(sum(net.nbytes[m] for m in self.dead), self.opened)
+        if base - shared - min(self.resting, self.opened) > limit:
             return None
         slide: tuple[int, int, int] | None = None
         free = list(self.dead)
+        tail = 0
         for o in out:
             best: tuple[int, int, int] | None = None
             for inp in free:
@@ -382,7 +406,23 @@ class _Loop:
                 base -= best[2]
                 if slide is None or best[2] > slide[2]:
                     slide = best
+            else:
+                tail = max(tail, self._tail(o))
+        base -= min(tail, self.resting)
         return Found(self.start, self.stop, base, slide, net.left(self.open, self.stop))
+
+    def _slot(self, j: int) -> Slot:
+        layer = self.net.layers[self.start + j]
+        return Slot(self.rates[j] * layer.quantum, self.phases[j], layer.count)
+
+    def _tail(self, out: int) -> int:
+        """Bytes of an output that are still to be made when the first part is done."""
+        net, map = self.net, self.net.maps[out]
+        w = map.first - self.start
+        writer = net.layers[self.start + w]
+        if writer.reduces:
+            return 0
+        return map.row * unmade(self._slot(0), self._slot(w), writer.quantum, map.rows)
 
     def _distance(self, out: int, inp: int) -> int | None:
         """Bytes by which what is written may be ahead of what is still to be read."""
@@ -395,8 +435,8 @@ class _Loop:
                 return None
             reader = net.layers[self.start + r]
             lead = Lead(
-                Slot(self.rates[w] * writer.quantum, self.phases[w], writer.count),
-                Slot(self.rates[r] * reader.quantum, self.phases[r], reader.count),
+                self._slot(w),
+                self._slot(r),
                 w - r,
                 writer.quantum,
                 reader.quantum * link.stride,

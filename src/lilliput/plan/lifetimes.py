@@ -20,6 +20,7 @@ from lilliput.plan.program import (
     Loop,
     Pull,
     Step,
+    Stop,
     View,
 )
 
@@ -31,6 +32,8 @@ def reads_of(step: Step) -> Iterator[View]:
             yield from step.store.tables
     elif isinstance(step, Copy):
         yield step.source
+    elif isinstance(step, Stop):
+        yield step.view
     elif isinstance(step, Loop):
         for timed in step.body:
             yield from reads_of(timed.step)

@@ -9,6 +9,7 @@ from math import inf
 from lilliput.devices.device import Device
 from lilliput.ir.module import Module
 from lilliput.plan.front import Point, front
+from lilliput.plan.guard import guarded_first
 from lilliput.plan.lifetimes import lifetimes
 from lilliput.plan.memories import Moved, with_spilled
 from lilliput.plan.objective import (
@@ -31,7 +32,7 @@ class Maker:
     """Plans one order of the operators at any prices."""
 
     def __init__(self, module: Module, device: Device, options: PlanOptions):
-        self.module, self.device, self.options = module, device, options
+        self.module, self.device, self.options = guarded_first(module), device, options
         self.memo = Memo()
         self.budget = options.budget or Budget.of(device)
         self.spilled: dict[int, Maker] = {}

@@ -91,7 +91,8 @@ taken for the sake of a few bytes."""
 SCRATCH: Final = 1e6
 """What a byte of scratch costs that a value may not have."""
 CODE_ROOM: Final = 16 * 1024
-"""Bytes of flash that are left to code, when constants are planned."""
+CODE_CALL: Final = 360
+"""Bytes of flash that are left to code, when constants are planned: at least, and for each call."""
 STACK_ROOM: Final = 1024
 """Bytes of RAM that are left to the stack."""
 
@@ -113,7 +114,8 @@ def best_plan(
     """
     search, room = _Search(make, device, more), budget.ram - STACK_ROOM
     if optimize is Optimize.RAM:
-        prices, program = Prices(), search.least_ram(Prices())
+        prices = search.flash_within(budget.flash)
+        program = search.least_ram(prices)
     else:
         size = optimize is Optimize.SIZE
         prices = search.least_flash() if size else search.flash_within(budget.flash)
@@ -157,7 +159,8 @@ class _Search:
         """Constants in the device's flash, and room for code."""
         buffers, name = program.buffers, self.device.flash.name
         mine = (c for n, c in program.consts.items() if buffers[n].memory == name)
-        return CODE_ROOM + sum(c.data.nbytes for c in mine)
+        code = max(CODE_ROOM, CODE_CALL * len(list(_calls_of(program))))
+        return code + sum(c.data.nbytes for c in mine)
 
     def ram(self, program: Program) -> int:
         return _ram(program, self.device)

@@ -30,6 +30,7 @@ from typing import Final
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.plan.frames import is_movement
+from lilliput.plan.guard import waiting
 
 LIMIT: Final = 10_000
 """Sets of executed operators that are gone on from, for one graph."""
@@ -78,7 +79,7 @@ def reorder(module: Module) -> Module:
     where no order needs less than that of the graph."""
     graphs = dict(module.graphs)
     for name, graph in module.graphs.items():
-        work = work_of(graph, frozenset(module.states))
+        work = work_of(graph, frozenset(module.states), *waiting(module, name))
         order = best_order(work)
         if order.tasks != tuple(range(len(graph.nodes))):
             graphs[name] = replace(graph, nodes=tuple(graph.nodes[i] for i in order.tasks))
@@ -103,12 +104,22 @@ def best_order(work: Work, limit: int = LIMIT, width: int = WIDTH) -> Order:
     return Order(order, search.peak(order), min(bound, search.peak(order)))
 
 
+_NONE: Final[frozenset[int]] = frozenset()
+
 # From a graph to its tasks ----------------------------------------------------------------
 
 
-def work_of(graph: Graph, states: frozenset[str] = frozenset()) -> Work:
+def work_of(
+    graph: Graph,
+    states: frozenset[str] = frozenset(),
+    guarded: frozenset[int] = frozenset(),
+    late: frozenset[int] = frozenset(),
+) -> Work:
     """One task for each node; the storages are those that `plan.layout` is going to make, as far
-    as they can be foreseen: views take none, operands of a concat lie in its result."""
+    as they can be foreseen: views take none, operands of a concat lie in its result.
+
+    late : tasks that come after all of `guarded`
+    """
     roots = _roots(graph)
     free = {v.name for v in graph.params} | states
     indices: dict[str, int] = {}
@@ -126,12 +137,13 @@ def work_of(graph: Graph, states: frozenset[str] = frozenset()) -> Work:
     maker = {v.name: i for i, node in enumerate(graph.nodes) for v in node.outputs}
     tasks = tuple(
         Task(
-            frozenset(maker[v.name] for v in node.inputs if v.name in maker),
+            frozenset(maker[v.name] for v in node.inputs if v.name in maker)
+            | (guarded if i in late else _NONE),
             storages(node.inputs),
             storages(node.outputs),
             node.output.name not in roots and _overlaps(node),
         )
-        for node in graph.nodes
+        for i, node in enumerate(graph.nodes)
     )
     return Work(tasks, tuple(sizes), storages(graph.inputs), storages(graph.outputs))
 

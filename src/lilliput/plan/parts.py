@@ -181,9 +181,7 @@ class Parts:
             if root in states and (root in turned or not (late or isinstance(rule.y, Whole))):
                 return True
         roots = {self.layout.place(v).root for v in task.makes()}
-        return not roots.isdisjoint(states) and not any(
-            isinstance(r.y, Reduce) for r in task.rules
-        )
+        return not roots.isdisjoint(states) and not any(isinstance(r.y, Reduce) for r in task.rules)
 
     def _near(self, job: Job) -> Iterator[tuple[str, int]]:
         """(input, distance) for the inputs over which one call may write its output."""

@@ -9,14 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+import numpy as np
+
 from lilliput.devices.device import Device
+from lilliput.errors import PlanError
 from lilliput.ir.module import Module
 from lilliput.ir.op import PLAIN, Layout
+from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import whole_box
-from lilliput.plan.layout import Job, Storage, lay_out
+from lilliput.plan.layout import Job, Storage, Watch, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.objective import (
     STACK_ROOM,
@@ -90,7 +94,9 @@ class Planner:
         for _ in range(AGAIN):
             key = name, prices.selecting()
             if key not in self.memo.selections:
-                chosen = select(graph, self.module.params, keep, core, sliced, prices)
+                chosen = select(
+                    graph, self.module.params, keep, core, sliced, prices, _sizes(self.module)
+                )
                 self.memo.selections[key] = chosen
             self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
@@ -127,7 +133,14 @@ class Planner:
             {s.name: s.value for s in module.states.values()},
             self.turning,
             [v for v in module.inputs(name) if v.name in self.options.pull],
+            self._guards(name),
         )
+
+    def _guards(self, name: str) -> list[Watch]:
+        given = {v.name: v for v in self.module.inputs(name)}
+        ports = {v.name: v for v in self.module.outputs(name)} | given
+        guards = self.module.guards.get(name, ())
+        return [Watch(g, ports[g.name], g.name in given) for g in guards]
 
     def entry(self, name: str) -> Entry:
         """Storage, steps, copies between memories, lifetimes."""
@@ -164,7 +177,8 @@ class Planner:
         if self.prices.memories:  # any two may come to lie in one memory
             buffers = {n: replace(b, memory="") for n, b in buffers.items()}
         blocks = lifetimes(entry, buffers)
-        self.spans[entry.name] = (blocks, distances(entry, buffers, blocks))
+        near = {**distances(entry, buffers, blocks), **self.pool.behind}
+        self.spans[entry.name] = (blocks, near)
 
     def _cut(self, name: str, layout: Storage) -> Cut | None:
         """Which tasks stream together, for the RAM that there is; None where that is said, or
@@ -302,6 +316,13 @@ class Planner:
         state = self.module.states[name]
         box = whole_box(state.value.type)
         turns = name in self.turning
+        if turns and state.saved:
+            raise PlanError(
+                "a ring over time is not saved",
+                where=name,
+                expected="trained tensors, and what trains them",
+                hint="leave it out of the saved states: a stream begins anew at power-on",
+            )
         counter = (
             self.pool.buffer(f"{name}/first", 4, Kind.STATE, self.pool.buffers[name].memory)
             if turns
@@ -311,4 +332,19 @@ class Planner:
         const = None
         if any(state.init.tobytes()):  # what is all zero needs no copy of itself
             const = self.pool.constant(f"{name}/init", state.init, PLAIN)
-        return StateSlot(name, view, state.init, const, counter)
+        return StateSlot(name, view, state.init, const, counter, state.saved, state.settable)
+
+
+def _sizes(module: Module) -> dict[str, Array]:
+    """The largest magnitudes of integer states that every entry keeps within limits."""
+    makers = {v.name: n for g in module.graphs.values() for n in g.nodes for v in n.outputs}
+    found: dict[str, Array] = {}
+    for state in module.states.values():
+        limits = [
+            makers[v.name].op.limits(makers[v.name]) if v.name in makers else None
+            for v in state.updates.values()
+        ]
+        if limits and state.value.type.dtype is DType.S32 and all(limits):
+            most = max(max(abs(low), abs(high)) for low, high in filter(None, limits))
+            found[state.name] = np.maximum(np.abs(state.init.astype(np.int64)), most)
+    return found

@@ -3,7 +3,7 @@
     Program  = memories, buffers, consts, entries
     Buffer   = bytes at an offset of a named memory
     View     = a value, or part of one, as it lies in a buffer
-    Step     = Call | Pull | Copy | Wait | Advance | Loop(count, body of Timed steps)
+    Step     = Call | Pull | Copy | Wait | Advance | Stop | Loop(count, body of Timed steps)
 
 Every decision has been made here; writing C from it is mechanical.  A program is a
 certificate: `plan.check` verifies it without knowing how it was found.
@@ -11,6 +11,7 @@ certificate: `plan.check` verifies it without knowing how it was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -62,7 +63,9 @@ class View:
     (counter + shift + y) % ring.  `start`, `row` and `pixel` are bytes; `ring` is None when
     every row has its own place, and only then `start` may reach into later rows.  `block` is
     set on parameters that are brought in slices of so many output channels: execution k
-    finds slice k in slot k % slots.
+    finds slice k in slot k % slots.  `places` is where each row begins, in bytes from `start`,
+    in line buffers that share their bytes; no more than `ring` rows are held at once.
+    Of scratch it is where that of each execution begins.
     """
 
     buffer: str
@@ -80,6 +83,12 @@ class View:
     block: int | None = None
     slots: int = 1
     plane: int | None = None
+    places: tuple[int, ...] | None = None
+
+    @property
+    def unit(self) -> int:
+        """Bytes that all of `places` are multiples of: a table of small numbers says them."""
+        return math.gcd(*(self.places or ())) or 1
 
     @property
     def channel(self) -> int:
@@ -240,6 +249,20 @@ class Advance:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Ends the entry here unless every element lies in [low, high]; no state has been written.
+
+    given : the value is an input, else it has been computed
+    """
+
+    value: Value
+    view: View
+    low: float
+    high: float
+    given: bool
+
+
+@dataclass(frozen=True)
 class Timed:
     """Within a loop: execution k happens at iteration period*k + phase, 0 <= k < count."""
 
@@ -261,7 +284,7 @@ class Loop:
     body: tuple[Timed, ...]
 
 
-Leaf = Call | Pull | Copy | Wait | Advance
+Leaf = Call | Pull | Copy | Wait | Advance | Stop
 Step = Leaf | Loop
 
 
@@ -288,6 +311,11 @@ class Entry:
         """The inputs that steps ask for."""
         yield from (value for value, view in self.inputs if view is None)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether a call may be refused."""
+        return any(isinstance(step, Stop) for step in self.steps)
+
     def calls(self) -> Iterator[Call]:
         """Every kernel call once, in order, loops entered."""
         for step in self.steps:
@@ -299,13 +327,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class StateSlot:
-    """A state's place and its value at power-on; `counter` turns the ring it is kept in."""
+    """A state's place and its value at power-on; `counter` turns the ring it is kept in.
+
+    saved, settable : as of `State`
+    """
 
     name: str
     view: View
     init: Array
     const: str | None
     counter: str | None = None
+    saved: bool = False
+    settable: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,6 +363,7 @@ class Program:
     extra : what is computed again for them
     ram : the default RAM, whose arena needs no section
     spread : where buffers were given to several RAMs
+    identity : what a checkpoint of the saved states belongs to: see `ir.identity`
     """
 
     name: str
@@ -344,6 +378,12 @@ class Program:
     extra: tuple[Extra, ...] = ()
     ram: str = ""
     spread: Spread | None = None
+    identity: int = 0
+
+    @property
+    def saved(self) -> tuple[StateSlot, ...]:
+        """The states that a checkpoint holds, in its order."""
+        return tuple(s for s in self.states if s.saved)
 
     def lower_bound(self, memory: str) -> int:
         """Bytes that no placement does with less than, of all entries; an arena is whole words."""

@@ -25,6 +25,7 @@ from lilliput.plan.group import (
     first_unfinished,
     stride,
     timetable,
+    unmade,
 )
 
 LOOP_CYCLES: Final = 30.0
@@ -392,9 +393,11 @@ class _Loop:
 
     def _lines(self) -> int:
         """Bytes that this loop and every longer one needs for line buffers."""
-        rings = self.rhythm.rings
-        lasting = (n for n in self.made if n in rings and not self.passing[n])
-        return sum(rings[n] * self.maps[n].row for n in lasting)
+        rings, kept = self.rhythm.rings, self.rhythm.kept
+        mine = [n for n in self.made if n in rings and not self.passing[n]]
+        planar = sum(rings[n] * self.maps[n].row for n in mine if self.maps[n].planar)
+        rows = (n for n in mine if not self.maps[n].planar)
+        return planar + sum(kept[n].least * self.maps[n].row for n in rows)
 
     def run(self) -> Run:
         if self.known.shape is None:
@@ -417,26 +420,48 @@ class _Loop:
     def _shape(self) -> _Shape:
         rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
         parts = self.schedule.parts[self.start : stop]
-        held = 0
+        held = resting = 0
         beside = [0] * len(parts)
         for name in self.made:
             map = self.maps[name]
-            nbytes = map.row * (rings.get(name, map.rows) if map.last < stop else map.rows)
-            if map.last < stop and self.passing.get(name):
+            if map.last >= stop or name not in rings:
+                held += map.nbytes
+            elif not map.planar:
+                kept = rhythm.kept[name]
+                rest = kept.rest
+                resting += rest * map.row
+                for first, end, rows in kept.pieces():
+                    for i in range(first, end) if rows != rest else ():
+                        beside[i] += (rows - rest) * map.row
+            elif self.passing[name]:
                 for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
-                    beside[i] += nbytes
+                    beside[i] += rings[name] * map.row
             else:
-                held += nbytes
+                held += rings[name] * map.row
         slots = rhythm.slots()
         slides = self._slides(slots)
-        gain = sum(slide.gain for slide in slides)
+        gain = sum(slide.gain for slide in slides) + min(self._tail(slots, slides), resting)
         calls = sum((s.count - 1) * p.call for s, p in zip(slots, parts, strict=True))
         calls += rhythm.iterations(slots) * len(parts) * DUE
         calls += sum(s.count for s in slots) * LOOP_CYCLES
         most = max(slides, key=lambda slide: slide.gain, default=None)
         left = self.schedule.left(self.start, stop)
         carry = sum(p.carry for p in parts)
-        return _Shape(held - gain + carry, tuple(beside), calls, most, left)
+        return _Shape(held + resting - gain + carry, tuple(beside), calls, most, left)
+
+    def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
+        """Bytes of the largest output in rows, of those that run over nothing, that are still to be
+        made when the first part is done."""
+        members, slid = self.rhythm.members, {slide.out for slide in slides}
+        found = 0
+        for w, member in enumerate(members):
+            map = self.maps.get(member.writes)
+            if map is None or map.planar or map.last < self.stop or member.writes in slid:
+                continue
+            if not any(isinstance(x.rule, Reduce) for x in member.reads):
+                rows = unmade(slots[0], slots[w], member.quantum, map.rows)
+                found = max(found, rows * map.row)
+        return found
 
     def _slides(self, slots: Sequence[Slot]) -> list[Slide]:
         """Outputs that run over inputs which die in the loop, one over one."""

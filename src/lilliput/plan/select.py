@@ -20,12 +20,12 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Param
 from lilliput.ir.op import Finish, Kernel, Layout, NoAttrs, Operand
 from lilliput.ir.rewrite import fold
-from lilliput.ir.types import DType
+from lilliput.ir.types import Array, DType
 from lilliput.ops.common import c_type
 from lilliput.ops.shape import COPY, copy
 from lilliput.plan.choose import Choice, Draft, choose
 from lilliput.plan.cost import predict
-from lilliput.plan.draft import MAP, Movement, draft, planar_values
+from lilliput.plan.draft import MAP, NOTHING, Movement, draft, planar_values
 from lilliput.plan.frames import ALL, frame_rule, pointwise_rule
 from lilliput.plan.objective import Prices
 from lilliput.plan.program import FrameRule
@@ -91,6 +91,7 @@ def select(
     core: str,
     sliced: frozenset[str] = frozenset(),
     prices: Prices = FREE,
+    sizes: Mapping[str, Array] = NOTHING,
 ) -> Selection:
     """Tasks for `graph` in schedule order.
 
@@ -98,9 +99,10 @@ def select(
     keep : values that must exist in memory although only one task reads them
     sliced : parameters that come in slices of output channels
     prices : what memory costs beside cycles
+    sizes : the largest magnitudes of states that are known to stay small
     Raises UnsupportedError listing every node that no kernel accepts.
     """
-    drafts = draft(graph, params, keep, core, sliced, prices)
+    drafts = draft(graph, params, keep, core, sliced, prices, sizes)
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
     computing = [d for d in drafts.items if isinstance(d, Draft)]

@@ -26,6 +26,7 @@ from lilliput.plan.program import (
     Pull,
     Range,
     Step,
+    Stop,
     Timed,
     View,
     Wait,
@@ -54,9 +55,10 @@ def stage(
         elif isinstance(step, Call):
             steps += stager.call(step)
         else:
-            what = (
-                "an input by callback lies" if isinstance(step, Pull) else "a streaming loop works"
-            )
+            what = "a streaming loop works"
+            if isinstance(step, Pull | Stop):
+                lies = "an input by callback" if isinstance(step, Pull) else "a guarded value"
+                what = f"{lies} lies"
             raise PlanError(
                 f"{what} in a memory that kernels cannot reach",
                 where=f"entry {entry.name}",

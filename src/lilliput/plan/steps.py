@@ -6,17 +6,19 @@ get copies; the tasks of a streaming group become one loop, timed by `group`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lilliput.errors import PlanError
 from lilliput.ir.graph import Value
 from lilliput.ir.module import Module, Param
 from lilliput.ir.op import PLAIN, Layout, Packing
+from lilliput.ir.region import Reduce
 from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
-from lilliput.plan.group import Timetable, timetable
-from lilliput.plan.layout import Ask, Job, Storage, Turn, compose
+from lilliput.plan.group import Member, Timetable, timetable
+from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
+from lilliput.plan.lines import Line, Lines, lines
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -28,6 +30,7 @@ from lilliput.plan.program import (
     Range,
     Region,
     Step,
+    Stop,
     Store,
     Timed,
     View,
@@ -40,11 +43,11 @@ from lilliput.plan.views import make_view, planar_view
 
 @dataclass(frozen=True)
 class _Group:
-    """Actions that become one loop; `quanta`: rows that each makes in one execution."""
+    """Actions that become one loop, as `streaming` says."""
 
     members: Sequence[int]
     actions: tuple[Job | Ask, ...]
-    quanta: tuple[int, ...]
+    streaming: tuple[Member, ...]
     table: Timetable
 
 
@@ -68,6 +71,8 @@ class StepWriter:
         self.params: Mapping[str, Param] = selection.params
         self.layouts = selection.layouts
         self.rings: dict[str, int] = {}
+        self.lines: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.scratch: dict[str, tuple[str, tuple[int, ...]]] = {}
         graph = module.graphs[entry]
         self.values = {v.name: v for v in graph.values()}
         for job in self._jobs():
@@ -85,6 +90,10 @@ class StepWriter:
             if isinstance(action, Turn):
                 ring = self._rows(action.state)
                 steps.append(Advance(f"{action.state}/first", ring, action.rows))
+            elif isinstance(action, Watch):
+                guard, value = action.guard, action.value
+                view = self.view(value)
+                steps.append(Stop(value, view, guard.low, guard.high, action.given))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
             elif any(index in g.members for g in groups.values()):
@@ -105,7 +114,7 @@ class StepWriter:
         loops = (run for run in self.runs if run.rows)
         found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
         makers = {
-            _made(a).name: i for i, a in enumerate(self.layout.actions) if not isinstance(a, Turn)
+            _made(a).name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job | Ask)
         }
         for names in self.streams:
             if not any(n in makers for n in names):
@@ -126,14 +135,14 @@ class StepWriter:
                 raise PlanError(
                     "a streaming group is not a run of neighbouring tasks",
                     where=", ".join(names),
-                    found=", ".join(strange) or "a ring that turns",
+                    found=", ".join(strange) or "a ring that turns, or a guard",
                     hint="include the tasks in between",
                 )
             found[members[0]] = self._group(members)
         return found
 
     def _group(self, members: Sequence[int], rows: int = 1) -> _Group:
-        actions = [a for i in members if not isinstance(a := self.layout.actions[i], Turn)]
+        actions = [a for i in members if isinstance(a := self.layout.actions[i], Job | Ask)]
         outside = {
             self.layout.place(v).root
             for i, a in enumerate(self.layout.actions)
@@ -145,11 +154,13 @@ class StepWriter:
         outside |= {v.name for v in graph.inputs} - {_made(a).name for a in actions}
         streaming = [member(a, self.layout, self.params).in_blocks(rows) for a in actions]
         table = timetable(streaming, frozenset(outside))
-        return _Group(members, tuple(actions), tuple(m.quantum for m in streaming), table)
+        return _Group(members, tuple(actions), tuple(streaming), table)
 
     def _loop(self, group: _Group) -> Loop:
+        self._share(group)
         body: list[Timed] = []
-        for action, q, slot in zip(group.actions, group.quanta, group.table.slots, strict=True):
+        quanta = (m.quantum for m in group.streaming)
+        for action, q, slot in zip(group.actions, quanta, group.table.slots, strict=True):
             if isinstance(action, Ask):
                 step = replace(self._pull(action), rows=q)
             else:
@@ -158,6 +169,65 @@ class StepWriter:
                 step = replace(call, region=replace(call.region, y=y))
             body.append(Timed(step, slot.period, slot.phase, slot.count))
         return Loop(group.table.iterations, tuple(body))
+
+    def _share(self, group: _Group) -> None:
+        """Line buffers and scratch of a loop in one pool, where that takes less than buffers of
+        their own."""
+        rings, roots = group.table.rings, tuple(self._lines(group, group.table.rings))
+        planes = any(self.layouts.get(r) is Layout.PLANES for r in rings)
+        jobs = [a.task if isinstance(a, Job) else None for a in group.actions]
+        scratch = tuple(
+            0 if planes or not t or t.kernel.carry(t.node) else t.kernel.scratch(t.node)
+            for t in jobs
+        )
+        if not roots:
+            return
+        out = None if self._slides(group) else self._made_in_rows(group)
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out)
+        if pool is None or pool.nbytes - _over(pool, out) >= _apart(group, roots, scratch):
+            return
+        name = f"{self.name}/{_made(group.actions[0]).name}/lines"
+        self.pool.buffer(name, pool.nbytes, Kind.ARENA, itemsize=8)
+        if pool.behind is not None and out is not None:
+            self.pool.behind[f"{self.name}/{out[0]}", name] = pool.behind
+        self.lines |= {root: (name, places) for root, places in pool.places.items()}
+        self.scratch |= {
+            t.output.name: (name, at)
+            for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
+            if t and nbytes
+        }
+
+    def _slides(self, group: _Group) -> bool:
+        """Whether what a loop makes can run over an input that dies in it."""
+        roots = {x.root for m in group.streaming for x in m.reads} - group.table.rings.keys()
+        later = (a for a in self.layout.actions[group.members[-1] + 1 :] if isinstance(a, Job))
+        needed = {self.layout.place(v).root for a in later for v in a.task.reads()}
+        return bool(roots - needed - self.module.states.keys() - self.params.keys())
+
+    def _made_in_rows(self, group: _Group) -> Line | None:
+        """The largest map that a loop makes row by row and leaves."""
+        reduced = {
+            m.writes for m in group.streaming if any(isinstance(x.rule, Reduce) for x in m.reads)
+        }
+        read = {x.root for m in group.streaming for x in m.reads}
+        left = [m.writes for m in group.streaming if m.writes not in group.table.rings]
+        names = [n for n in left if left.count(n) == 1 and n not in reduced | read]
+        found = list(self._lines(group, names))
+        return max(found, key=lambda line: line[1] * line[2], default=None)
+
+    def _lines(self, group: _Group, names: Iterable[str]) -> Iterator[Line]:
+        """Those of the default RAM that lie in rows, as whoever reads or writes them sees them."""
+        for root in names:
+            type = self.values[root].type if root in self.values else None
+            if type is None or root in self.pool.homes or root in self.module.states:
+                continue
+            rows, pixels, channels = type.frame
+            whole = rows, pixels * channels, 0
+            lies = [m.lie for m in group.streaming if m.writes == root]
+            lies += [x.lie for m in group.streaming for x in m.reads if x.root == root]
+            planar = self.layouts.get(root) is Layout.PLANES
+            if rows > 1 and not planar and all(lie == whole for lie in lies):
+                yield root, rows, pixels * channels * type.dtype.itemsize
 
     def _pull(self, ask: Ask) -> Pull:
         view = self.view(ask.value)
@@ -231,8 +301,10 @@ class StepWriter:
         if not nbytes:
             return None
         name = f"{self.name}/{task.output.name}/scratch"
-        self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
-        return View(name, name, DType.U8, 1, 1, nbytes, nbytes, nbytes)
+        buffer, places = self.scratch.get(task.output.name, (name, None))
+        if places is None:
+            self.pool.buffer(name, nbytes, Kind.ARENA, itemsize=8)
+        return View(buffer, name, DType.U8, 1, 1, nbytes, nbytes, nbytes, places=places)
 
     def _packed(self, value: Value, packing: Packing) -> View:
         param = self.params[value.name]
@@ -252,6 +324,8 @@ class StepWriter:
             buffer = self.pool.constant(place.root, data, PLAIN)
         elif place.root in self.module.states:
             buffer = place.root
+        elif place.root in self.lines:
+            buffer, _ = self.lines[place.root]
         else:
             buffer = self._arena_buffer(place.root, value)
         at = place.box
@@ -261,11 +335,19 @@ class StepWriter:
             rows, pixels, channels = frame
             at = Box(rows, pixels, channels, pixels * channels, channels, at.start)
         turning = place.root in self.layout.turning
+        if place.root in self.lines:
+            return self._shared(value, place.root, at)
         ring = self.rings.get(place.root) or (self._rows(place.root) if turning else None)
         if self.layouts.get(place.root) is Layout.PLANES:
             return planar_view(buffer, value, ring)
         counter = f"{place.root}/first" if turning else None
         return make_view(buffer, value, at, root=place.root, ring=ring, counter=counter)
+
+    def _shared(self, value: Value, root: str, box: Box) -> View:
+        """Of a value whose rows have places of their own."""
+        buffer, places = self.lines[root]
+        view = make_view(buffer, value, box, root=root, ring=self.rings[root])
+        return replace(view, places=places)
 
     def _arena_buffer(self, root: str, value: Value) -> str:
         key = f"{self.name}/{root}"
@@ -277,6 +359,31 @@ class StepWriter:
             home = self.pool.homes.get(root)
             self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
         return key
+
+
+def _over(pool: Lines, out: Line | None) -> int:
+    """Bytes that a pool shares with what its loop makes."""
+    return 0 if pool.behind is None or out is None else max(out[1] * out[2] - pool.behind, 0)
+
+
+def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
+    """Bytes of the line buffers of a loop, each by itself, and of the scratch beside them."""
+    rings, beside = group.table.rings, list(scratch)
+    held = 0
+    for root, _, row in roots:
+        at = [i for i, m in enumerate(group.streaming) if _touches(m, root)]
+        times = {group.table.slots[i] for i in at}
+        maker = group.streaming[at[0]]
+        if len(times) == 1 and rings[root] <= maker.quantum:
+            for i in range(at[0], at[-1] + 1):
+                beside[i] += rings[root] * row
+        else:
+            held += rings[root] * row
+    return held + max(beside)
+
+
+def _touches(member: Member, root: str) -> bool:
+    return member.writes == root or any(read.root == root for read in member.reads)
 
 
 def _made(action: Job | Ask) -> Value:

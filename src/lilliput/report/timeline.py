@@ -14,7 +14,7 @@ from dataclasses import replace
 from lilliput.plan import arena
 from lilliput.plan.lifetimes import leaves, lifetimes, spans
 from lilliput.plan.overlap import distances
-from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Pull, Step
+from lilliput.plan.program import Call, Copy, Entry, Kind, Loop, Program, Pull, Step, Stop
 from lilliput.report.summary import Column, Life, Peak, Timeline
 from lilliput.report.words import middle
 
@@ -149,6 +149,8 @@ def describe(step: Step) -> str:
         return calls[0].node.describe()
     if isinstance(step, Pull):
         return f"rows of {step.value.name}"
+    if isinstance(step, Stop):
+        return f"guard of {step.value.name}"
     return f"copy of {step.source.root}" if isinstance(step, Copy) else type(step).__name__.lower()
 
 

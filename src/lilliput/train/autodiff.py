@@ -18,7 +18,8 @@ import numpy as np
 from lilliput.errors import GraphError, Problem
 from lilliput.ir import Builder, Node, Value
 from lilliput.ir.types import Array, DType
-from lilliput.ops import registry
+from lilliput.ops.clipping import Between, inside
+from lilliput.ops.elementwise import add
 
 _SATURATES = (DType.S8, DType.S16)
 """Element types of activations, of which the ends of the range stand for all that lies beyond."""
@@ -41,7 +42,7 @@ def gradients(
         asked = [i for i, v in enumerate(node.inputs) if v.name in path]
         if not asked or not any(v.name in found for v in node.outputs):
             continue
-        exact = _moves(node)
+        exact = _moves(node) or clamps(node) is not None  # a clamp's own mask is stricter
         dys = [_entering(b, v, found.get(v.name), exact or v.name in covered) for v in node.outputs]
         for i in asked:
             dx = _operand(b, node, i, dys)
@@ -161,9 +162,8 @@ def _entering(b: Builder, value: Value, dy: Value | None, exact: bool) -> Value:
 
 def _inside(b: Builder, dy: Value, y: Value, low: int, high: int) -> Value:
     """dy where low < y < high, else 0."""
-    op = registry.get("inside")
-    return b.add(op, (dy, y), op.attrs(low, high), name=f"d.{y.name}")
+    return b.add(inside, (dy, y), Between(low, high), name=f"d.{y.name}")
 
 
 def _sum(b: Builder, one: Value, other: Value) -> Value:
-    return b.add(registry.get("add"), (one, other), name=one.name)
+    return b.add(add, (one, other), name=one.name)

@@ -14,7 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.errors import GraphError, UnsupportedError
-from lilliput.ir import Builder, DType, Graph, Module, Node, Param, State, TensorType, Value, verify
+from lilliput.ir import (
+    Builder,
+    DType,
+    Graph,
+    Guard,
+    Module,
+    Node,
+    Param,
+    State,
+    TensorType,
+    Value,
+    finite,
+    verify,
+)
 from lilliput.ir.rewrite import drop_dead
 from lilliput.ir.types import Array
 from lilliput.ops import registry
@@ -24,7 +37,7 @@ from lilliput.train import losses
 from lilliput.train.autodiff import gradients
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
-from lilliput.train.optimisers import Optimiser, Tensor, Updates
+from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
@@ -79,7 +92,10 @@ def trainable(
     params = {**whole.params, **split.params}
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
     used = {p.name for g in graphs.values() for p in g.params}
-    made = Module(graphs, {n: p for n, p in params.items() if n in used}, states, module.name)
+    kept = {n: p for n, p in params.items() if n in used}
+    loss, logits = graphs[ENTRY].outputs[:2]
+    label = Guard("label", 0, logits.type.shape[-1] - 1)
+    made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
     verify(made)
     return Training(made, scheme, optimiser, split.trained())
 
@@ -127,7 +143,7 @@ class _Split:
     def __init__(self, module: Module, chosen: Sequence[_Choice]):
         self.module, self.chosen = module, chosen
         self.params = dict(module.params)
-        self.names = {v.name for v in module.graphs[module.entry].values()}
+        self.names = set(module.params)
         self.states: dict[str, State] = {}
         self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
         self.parts: dict[str, tuple[Value, Value]] = {}
@@ -155,13 +171,21 @@ class _Split:
         self.parts[w.name] = (trained, frozen)
         if layer.depthwise:
             self.depthwise.add(w.name)
+            self._unscale(layer.bias)
+
+    def _unscale(self, bias: Value | None) -> None:
+        """A bias that is cut in two is plain numbers: its scales follow from the weights'."""
+        if bias is not None:
+            value = replace(bias, type=TensorType(bias.type.shape, bias.type.dtype))
+            self.params[bias.name] = Param(value, self._data(bias))
 
     def _bias(self, choice: _Choice) -> None:
         layer, bias = choice.layer, choice.layer.bias
         assert bias is not None
         x = layer.node.inputs[0].type
         steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
-        self._state(choice, bias, self._data(bias), steps, decays=False)
+        value = self.params[bias.name].value
+        self._state(choice, value, self._data(bias), steps, decays=False)
 
     def _state(
         self,
@@ -299,8 +323,26 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss", logits.name: f"{ENTRY}/logits"})
+    loss, logits = (_renamed(v, n) for v, n in ((loss, "loss"), (logits, f"{ENTRY}/logits")))
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
     return _hoisted(graph, computed, updates), updates
+
+
+def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
+    """The nodes with some values under other names."""
+
+    def value(v: Value) -> Value:
+        return _renamed(v, names[v.name]) if v.name in names else v
+
+    return [
+        replace(n, inputs=tuple(map(value, n.inputs)), outputs=tuple(map(value, n.outputs)))
+        for n in nodes
+    ]
+
+
+def _renamed(value: Value, name: str) -> Value:
+    return replace(value, name=name)
 
 
 def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
@@ -319,9 +361,15 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
+    """With what a step leaves in them; trained tensors and what belongs to them are saved."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
-        name: replace(s, updates={ENTRY: updates.left[name]} if name in updates.left else {})
+        name: replace(
+            s,
+            updates={ENTRY: updates.left[name]} if name in updates.left else {},
+            saved=name in updates.owner,
+            settable=name == RATE,
+        )
         for name, s in declared.items()
     }
 

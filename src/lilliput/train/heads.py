@@ -42,12 +42,12 @@ def with_head(module: Module, classes: int | None = None, seed: int = 0) -> Modu
     layer = _last(module, graph, end)
     features = layer.node.inputs[0]
     head = _drawn(classes, features.type.size, seed) if classes else _own(module, layer)
-    b = Builder(dict(module.params), {v.name for g in module.graphs.values() for v in g.values()})
+    before = graph.nodes[: graph.nodes.index(layer.node)]
+    b = Builder(dict(module.params), {v.name for n in before for v in (*n.inputs, *n.outputs)})
     x = reshape(b, real(b, features), (1, features.type.size))
     w, bias = b.param("head/weight", head.w), b.param("head/bias", head.b)
     out = b.add(registry.get("linear"), (x, w, bias), name="logits", origin=layer.name)
     made = b.graph((out,))
-    before = graph.nodes[: graph.nodes.index(layer.node)]
     params = (*graph.params, *made.params)
     whole = drop_dead(Graph(graph.inputs, params, (*before, *made.nodes), (out,)))
     kept = {p.name: b.params[p.name] for p in whole.params}
@@ -79,14 +79,17 @@ def _drawn(classes: int, features: int, seed: int) -> Head:
 
 def _own(module: Module, layer: Layer) -> Head:
     w = _real(module.params[layer.weight.name])
-    count = w.shape[0]
+    count = int(w.shape[0])
     if layer.bias is None:
-        return Head(w.reshape(count, -1), np.zeros(count, np.float32))
+        none: Array = np.zeros(count, np.float32)
+        return Head(w.reshape(count, -1), none)
     data = module.params[layer.bias.name].data
     assert data is not None
     x, quant = layer.node.inputs[0].type, layer.weight.type.quant
-    scale = x.scale * np.array(quant.scale) if quant is not None else 1.0
-    return Head(w.reshape(count, -1), (data * scale).astype(np.float32))
+    if quant is not None:
+        data = data * (np.array(quant.scale) * x.scale)
+    real: Array = data.astype(np.float32)
+    return Head(w.reshape(count, -1), real)
 
 
 def _real(param: Param) -> Array:

@@ -12,17 +12,19 @@ every optimiser, by one of three rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lilliput.errors import UsageError
-from lilliput.ir import Attrs, Builder, DType, TensorType, Value
+from lilliput.ir import Builder, DType, TensorType, Value
 from lilliput.ir.types import Array
 from lilliput.ops import registry
+from lilliput.ops.gradient import call
 
 RULES = ("nearest", "dither", "residual")
+RATE = "learning_rate"
+"""The state that a firmware may set."""
 KINDS = ("sgd", "adam", "lion")
 _SHARED = ("seed", "beta1", "beta2")
 """States of all tensors."""
@@ -89,7 +91,7 @@ class Updates:
         self.b, self.of = b, optimiser
         self.left: dict[str, Value] = {}
         self.owner: dict[str, str] = {}
-        self.rate = self._state("learning_rate", np.full(1, optimiser.rate, np.float32))
+        self.rate = self._state(RATE, np.full(1, optimiser.rate, np.float32))
         self._shared: dict[str, Value] = {}
 
     def update(self, tensor: Tensor, gradient: Value) -> None:
@@ -157,7 +159,7 @@ class Updates:
         )
         step = self._op("mul", self._op("mul", towards, inverse), self.rate)
         rule = self.of.rule if state.type.dtype is DType.S8 else "nearest"
-        self.left |= _RULES[rule](self, state, step)
+        self.left |= getattr(self, f"_{rule}")(state, step)
 
     def _nearest(self, w: Value, step: Value) -> dict[str, Value]:
         return {w.name: self._typed("sgd", w, step)}
@@ -193,22 +195,11 @@ class Updates:
     def _real(self, tensor: Tensor) -> Value:
         if tensor.steps is None:
             return tensor.state
-        number = self._op("cast", tensor.state, attrs=_to_float())
+        number = call(self.b, "cast", tensor.state, dtype=DType.F32)
         return self._op("mul", number, self.b.param("steps", tensor.steps.astype(np.float32)))
 
-    def _op(self, name: str, *inputs: Value, attrs: Attrs | None = None) -> Value:
-        return self.b.add(registry.get(name), inputs, attrs, name=f"train/{name}")
+    def _op(self, name: str, *inputs: Value) -> Value:
+        return self.b.add(registry.get(name), inputs, name=f"train/{name}")
 
     def _typed(self, name: str, w: Value, *rest: Value) -> Value:
         return self.b.add(registry.get(name), (w, *rest), type=w.type, name=f"{w.name}/new")
-
-
-_RULES: Mapping[str, Callable[[Updates, Value, Value], dict[str, Value]]] = {
-    "nearest": Updates._nearest,
-    "dither": Updates._dither,
-    "residual": Updates._residual,
-}
-
-
-def _to_float() -> Attrs:
-    return registry.get("cast").attrs(DType.F32)

@@ -24,6 +24,26 @@ LL_INLINE uint32_t ll_bits_of(float value) {
     return u.bits;
 }
 
+/* An integer that orders as the float does; NaN lies beyond both infinities.  Integers because a
+ * firmware may be compiled as if there were no NaN. */
+LL_INLINE int32_t ll_order_of(float value) {
+    const uint32_t bits = ll_bits_of(value), size = bits & 0x7FFFFFFFU;
+    return (bits >> 31) != 0U ? -(int32_t)size : (int32_t)size;
+}
+
+LL_INLINE int ll_is_within_f32(float v, float low, float high) {
+    const int32_t at = ll_order_of(v);
+    return at >= ll_order_of(low) && at <= ll_order_of(high);
+}
+
+LL_INLINE int ll_is_finite(float v) {
+    return (ll_bits_of(v) & 0x7F800000U) != 0x7F800000U;
+}
+
+LL_INLINE float ll_finite_or(float v, float other) {
+    return ll_is_finite(v) ? v : other;
+}
+
 /* Comparisons that let NaN pass, as `std::min` and `std::max` with the bound second. */
 LL_INLINE float ll_max_f32(float v, float low) {
     return v < low ? low : v;

@@ -5,8 +5,9 @@
  * A kernel computes a box of its output: rows [y0, y1), pixels [x0, x1), channels [c0, c1).
  * The whole layer is the special case of one box.  Operands are views: a base address, the
  * bytes between rows, between pixels and between channels, and the number of rows that the
- * buffer holds; row y of the map lies in slot (first + y) % ring.  In the layout "rows" the
- * channels of a pixel are neighbours; in "planes" the pixels of a channel's row are.
+ * buffer holds; row y of the map lies in slot (first + y) % ring, or where a table says, in line
+ * buffers that share their bytes.  In the layout "rows" the channels of a pixel are neighbours; in
+ * "planes" the pixels of a channel's row are.
  *
  * What a kernel stores goes through its epilogue: an inline function from the accumulator
  * to the element, which may read other operands at the same place (residuals, per-channel
@@ -43,12 +44,13 @@
 
 typedef struct {
     const void *base;
-    int32_t row;   /* bytes between rows, 0 to repeat one row */
+    int32_t row;   /* bytes between rows, 0 to repeat one row; the unit of `rows` */
     int32_t pixel; /* bytes between pixels, 0 to repeat one pixel */
     int32_t ring;  /* rows held, LL_WHOLE when all are */
     int32_t first; /* slot of row 0, for rings that turn between calls; of weights that are
                       brought in slices: the first output channel that is here */
     int32_t plane; /* bytes between channels; the element's size in the layout "rows" */
+    const uint16_t *rows; /* where each row begins; null where the ring says it */
 } ll_in;
 
 typedef struct {
@@ -58,6 +60,7 @@ typedef struct {
     int32_t ring;
     int32_t first;
     int32_t plane;
+    const uint16_t *rows;
 } ll_out;
 
 typedef struct {
@@ -69,11 +72,11 @@ LL_INLINE int32_t ll_slot(int32_t y, int32_t ring, int32_t first) {
 }
 
 LL_INLINE const uint8_t *ll_in_row(const ll_in *v, int32_t y) {
-    return (const uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
+    return (const uint8_t *)v->base + (v->rows ? v->rows[y] : ll_slot(y, v->ring, v->first)) * v->row;
 }
 
 LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
-    return (uint8_t *)v->base + ll_slot(y, v->ring, v->first) * v->row;
+    return (uint8_t *)v->base + (v->rows ? v->rows[y] : ll_slot(y, v->ring, v->first)) * v->row;
 }
 
 /* Where an epilogue is: the current row of each of its operands, the pixel, the channel. */
@@ -110,6 +113,10 @@ LL_INLINE int32_t ll_min(int32_t a, int32_t b) {
 
 LL_INLINE int32_t ll_max(int32_t a, int32_t b) {
     return a > b ? a : b;
+}
+
+LL_INLINE int ll_is_within(int32_t v, int32_t low, int32_t high) {
+    return v >= low && v <= high;
 }
 
 LL_INLINE int32_t ll_clamp(int32_t v, int32_t low, int32_t high) {

@@ -4,9 +4,8 @@
  * then the epilogue's operands
  *
  * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Each element
- * is summed over the pixels of dy, row major; taps outside the map add a product with zero, so
- * that the order of summation is the same everywhere.  Pixels are taken four at a time: a sum is
- * loaded and stored once for them.
+ * is summed over the pixels of dy, row major, whose tap lies inside the map.  Pixels are taken four
+ * at a time: a sum is loaded and stored once for them.
  */
 #ifndef LL_CONV2D_GRAD_W_PARAMS
 #define LL_CONV2D_GRAD_W_PARAMS
@@ -20,7 +19,6 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
                                       const ll_out *out, const ll_region *r, void *scratch,
                                       const ll_in *operands, int32_t count,
                                       LL_R (*store)(const ll_at *, LL_ACC)) {
-    const LL_X outside[1] = {(LL_X)p->zero_point};
     float *sums = (float *)scratch;
     const int32_t size = p->out_c * p->kh * p->kw * p->group_in;
     ll_at at;
@@ -33,23 +31,23 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
         }
         for (int32_t i = 0; i < p->kh; ++i) {
             const int32_t iy = top + i * p->dilation_h;
-            const int32_t inside_y = iy >= 0 && iy < p->in_h;
-            const uint8_t *x_row = inside_y ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
+            if (iy < 0 || iy >= p->in_h) {
+                continue;
+            }
+            const uint8_t *x_row = ll_in_row(&in[0], image * p->in_h + iy);
             for (int32_t j = 0; j < p->kw; ++j) {
                 for (int32_t x = 0; x < p->out_w; x += 4) {
                     const int32_t left = ll_min(4, p->out_w - x);
                     const LL_X *v[4];
                     const float *dy[4];
-                    int32_t step[4]; /* 0 repeats the zero outside */
                     for (int32_t k = 0; k < left; ++k) {
                         const int32_t ix = (x + k) * p->stride_w + j * p->dilation_w - p->pad_left;
-                        const int32_t inside = x_row && ix >= 0 && ix < p->in_w;
-                        v[k] = inside ? (const LL_X *)(const void *)(x_row + ix * in[0].pixel)
-                                      : outside;
-                        step[k] = inside;
+                        const int32_t inside = ix >= 0 && ix < p->in_w;
+                        v[k] =
+                            inside ? (const LL_X *)(const void *)(x_row + ix * in[0].pixel) : 0;
                         dy[k] = (const float *)(const void *)(dy_row + (x + k) * in[1].pixel);
                     }
-                    const int32_t whole = left == 4 && step[0] && step[1] && step[2] && step[3];
+                    const int32_t whole = left == 4 && v[0] && v[1] && v[2] && v[3];
                     for (int32_t o = 0; o < p->out_c; ++o) {
                         float *dw = sums + ((o * p->kh + i) * p->kw + j) * p->group_in;
                         const int32_t first = o / p->group_out * p->group_in;
@@ -67,9 +65,8 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
                         }
                         for (int32_t k = 0; k < left; ++k) {
                             const float d = dy[k][o];
-                            for (int32_t c = 0; c < p->group_in; ++c) {
-                                const LL_X q = v[k][step[k] ? first + c : 0];
-                                dw[c] += d * (float)(q - (LL_X)p->zero_point);
+                            for (int32_t c = 0; v[k] && c < p->group_in; ++c) {
+                                dw[c] += d * (float)(v[k][first + c] - (LL_X)p->zero_point);
                             }
                         }
                     }

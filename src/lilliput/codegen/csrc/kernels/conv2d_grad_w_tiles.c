@@ -1,9 +1,11 @@
-/* Gradient of the weights of a 1x1 convolution: 2 output by 4 input channels at a time.
+/* Gradient of a convolution's weights in one group: 4 output by 4 input channels at a time.
  *
  * in[0]  x (N*H, W, I)      in[1]  dy (N*OH, OW, O)
  * then the epilogue's operands
  *
- * The region's rows are output channels.  Each element is summed over the pixels, row major.
+ * The region's rows are (output channel, kernel row).  Each element is summed over the pixels of
+ * dy, row major, whose tap lies inside the map.  The last tile begins early enough to be whole, and
+ * stores what has not been stored.
  */
 #ifndef LL_CONV2D_GRAD_W_TILES_PARAMS
 #define LL_CONV2D_GRAD_W_TILES_PARAMS
@@ -13,69 +15,123 @@ typedef struct {
 } ll_conv2d_grad_w_tiles_params;
 #endif
 
-#define LL_TILE_X(k) ((float)(v[k] - (LL_X)p->zero_point))
+#define LL_CENTRED(k) ((float)(v[k] - (LL_X)p->zero_point))
+
+/* Pixels of a row of dy whose tap j lies inside the map, and where in x the first one does. */
+typedef struct {
+    int32_t from, to, x;
+} LL_NAME(reach);
+
+LL_INLINE LL_NAME(reach) LL_NAME(columns)(const ll_conv2d_grad_w_tiles_params *p, int32_t j) {
+    const int32_t at = j * p->dilation_w - p->pad_left;
+    const int32_t from = at < 0 ? (p->stride_w - 1 - at) / p->stride_w : 0;
+    const int32_t last = p->in_w - 1 - at;
+    const int32_t to = last < 0 ? 0 : ll_min(p->out_w, last / p->stride_w + 1);
+    const LL_NAME(reach) found = {from, to, from * p->stride_w + at};
+    return found;
+}
+
+/* The row of x that tap i of a row of dy reads; -1 outside the map. */
+LL_INLINE int32_t LL_NAME(row_of)(const ll_conv2d_grad_w_tiles_params *p, int32_t row, int32_t i) {
+    const int32_t image = row / p->out_h;
+    const int32_t y = (row - image * p->out_h) * p->stride_h - p->pad_top + i * p->dilation_h;
+    return y < 0 || y >= p->in_h ? -1 : image * p->in_h + y;
+}
+
+/* dy from channel o on, x from channel c on. */
+LL_INLINE void LL_NAME(grad_w_tile)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
+                                    int32_t i, LL_NAME(reach) across, int32_t o, int32_t c,
+                                    float (*sums)[LL_SIDE]) {
+    const int32_t next = p->stride_w * in[0].pixel;
+    LL_SQUARE_ZERO
+    for (int32_t row = 0; row < p->rows; ++row) {
+        const int32_t y = LL_NAME(row_of)(p, row, i);
+        if (y < 0) {
+            continue;
+        }
+        const uint8_t *dy_pixel = ll_in_row(&in[1], row) + across.from * in[1].pixel + o * 4;
+        const uint8_t *x_pixel =
+            ll_in_row(&in[0], y) + across.x * in[0].pixel + c * (int32_t)sizeof(LL_X);
+        for (int32_t x = across.from; x < across.to; ++x) {
+            const LL_X *v = (const LL_X *)(const void *)x_pixel;
+            const float *dy = (const float *)(const void *)dy_pixel;
+            const float t0 = LL_CENTRED(0), t1 = LL_CENTRED(1);
+            const float t2 = LL_CENTRED(2), t3 = LL_CENTRED(3);
+            LL_SQUARE_ROW(0, dy[0])
+            LL_SQUARE_ROW(1, dy[1])
+            LL_SQUARE_ROW(2, dy[2])
+            LL_SQUARE_ROW(3, dy[3])
+            dy_pixel += in[1].pixel;
+            x_pixel += next;
+        }
+    }
+    LL_SQUARE_KEEP(sums)
+}
+
+/* A tile that the tensor has not so many channels for. */
+LL_INLINE void LL_NAME(grad_w_part)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
+                                    int32_t i, LL_NAME(reach) across, int32_t o, int32_t c,
+                                    int32_t wide, float *sums) {
+    for (int32_t k = 0; k < wide; ++k) {
+        float acc = 0.0f;
+        for (int32_t row = 0; row < p->rows; ++row) {
+            const int32_t y = LL_NAME(row_of)(p, row, i);
+            if (y < 0) {
+                continue;
+            }
+            const uint8_t *dy_pixel = ll_in_row(&in[1], row) + across.from * in[1].pixel;
+            const uint8_t *x_pixel = ll_in_row(&in[0], y) + across.x * in[0].pixel;
+            for (int32_t x = across.from; x < across.to; ++x) {
+                const LL_X *v = (const LL_X *)(const void *)x_pixel;
+                acc += ((const float *)(const void *)dy_pixel)[o] * LL_CENTRED(c + k);
+                dy_pixel += in[1].pixel;
+                x_pixel += p->stride_w * in[0].pixel;
+            }
+        }
+        sums[k] = acc;
+    }
+}
 
 LL_INLINE void LL_NAME(conv2d_grad_w_tiles)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
                                             const ll_out *out, const ll_region *r, void *scratch,
                                             const ll_in *operands, int32_t count,
                                             LL_R (*store)(const ll_at *, LL_ACC)) {
-    ll_at at;
+    const int32_t wide = ll_min(LL_SIDE, r->c1 - r->c0);
+    ll_at at[LL_SIDE];
     (void)scratch;
-    for (int32_t y = r->y0; y < r->y1; y += 2) {
-        const int32_t pair = y + 1 < r->y1;
-        for (int32_t c = r->c0; c < r->c1; c += 4) {
-            const int32_t left = ll_min(4, r->c1 - c);
-            float sums[2][4] = {{0.0f}};
-            for (int32_t row = 0; row < p->rows; ++row) {
-                const uint8_t *dy_row = ll_in_row(&in[1], row) + y * 4;
-                const uint8_t *x_row = ll_in_row(&in[0], row);
-                if (left == 4 && pair) {
-                    float a0 = sums[0][0], a1 = sums[0][1], a2 = sums[0][2], a3 = sums[0][3];
-                    float b0 = sums[1][0], b1 = sums[1][1], b2 = sums[1][2], b3 = sums[1][3];
-                    const uint8_t *pixel = x_row + c * (int32_t)sizeof(LL_X);
-                    for (int32_t x = 0; x < p->out_w; ++x) {
-                        const LL_X *v = (const LL_X *)(const void *)pixel;
-                        const float *dy = (const float *)(const void *)dy_row;
-                        const float x0 = LL_TILE_X(0), x1 = LL_TILE_X(1);
-                        const float x2 = LL_TILE_X(2), x3 = LL_TILE_X(3);
-                        a0 += dy[0] * x0;
-                        a1 += dy[0] * x1;
-                        a2 += dy[0] * x2;
-                        a3 += dy[0] * x3;
-                        b0 += dy[1] * x0;
-                        b1 += dy[1] * x1;
-                        b2 += dy[1] * x2;
-                        b3 += dy[1] * x3;
-                        dy_row += in[1].pixel;
-                        pixel += in[0].pixel;
-                    }
-                    sums[0][0] = a0, sums[0][1] = a1, sums[0][2] = a2, sums[0][3] = a3;
-                    sums[1][0] = b0, sums[1][1] = b1, sums[1][2] = b2, sums[1][3] = b3;
-                } else {
-                    for (int32_t x = 0; x < p->out_w; ++x) {
-                        const uint8_t *pixel = x_row + x * in[0].pixel;
-                        const LL_X *v = (const LL_X *)(const void *)pixel + c;
-                        const uint8_t *at_pixel = dy_row + x * in[1].pixel;
-                        const float *dy = (const float *)(const void *)at_pixel;
-                        for (int32_t k = 0; k < left; ++k) {
-                            sums[0][k] += dy[0] * LL_TILE_X(k);
-                            if (pair) {
-                                sums[1][k] += dy[1] * LL_TILE_X(k);
-                            }
+    for (int32_t i = 0; i < p->kh; ++i) {
+        const int32_t first = (r->y0 - i + p->kh - 1) / p->kh;
+        const int32_t end = (r->y1 - i + p->kh - 1) / p->kh;
+        const int32_t high = ll_min(LL_SIDE, end - first);
+        for (int32_t y = first; y < end; y += LL_SIDE) {
+            const int32_t o = ll_min(y, end - high);
+            for (int32_t n = y - o; n < high; ++n) {
+                ll_at_row(&at[n], operands, count, (o + n) * p->kh + i);
+            }
+            for (int32_t j = r->x0; j < r->x1; ++j) {
+                const LL_NAME(reach) across = LL_NAME(columns)(p, j);
+                for (int32_t d = r->c0; d < r->c1; d += LL_SIDE) {
+                    const int32_t c = ll_min(d, r->c1 - wide);
+                    float sums[LL_SIDE][LL_SIDE];
+                    if (high == LL_SIDE && wide == LL_SIDE) {
+                        LL_NAME(grad_w_tile)(p, in, i, across, o, c, sums);
+                    } else {
+                        for (int32_t n = y - o; n < high; ++n) {
+                            LL_NAME(grad_w_part)(p, in, i, across, o + n, c, wide, sums[n]);
                         }
                     }
-                }
-            }
-            at.x = 0;
-            for (int32_t o = 0; o <= pair; ++o) {
-                uint8_t *out_row = ll_out_row(out, y + o);
-                ll_at_row(&at, operands, count, y + o);
-                for (int32_t k = 0; k < left; ++k) {
-                    at.c = c + k;
-                    *LL_ELEMENT(LL_Y, out_row, 0, c + k, out) = (LL_Y)store(&at, sums[o][k]);
+                    for (int32_t n = y - o; n < high; ++n) {
+                        uint8_t *out_row = ll_out_row(out, (o + n) * p->kh + i);
+                        at[n].x = j;
+                        for (int32_t k = d - c; k < wide; ++k) {
+                            at[n].c = c + k;
+                            *LL_ELEMENT(LL_Y, out_row, j, c + k, out) =
+                                (LL_Y)store(&at[n], sums[n][k]);
+                        }
+                    }
                 }
             }
         }
     }
 }
-#undef LL_TILE_X
+#undef LL_CENTRED

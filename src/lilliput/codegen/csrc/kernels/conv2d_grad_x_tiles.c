@@ -1,9 +1,10 @@
-/* Gradient of what a 1x1 convolution reads: 2 pixels by 4 input channels at a time.
+/* Gradient of what a 1x1 convolution reads: 4 pixels by 4 input channels at a time.
  *
  * in[0]  dy (N*H, W, O)      in[1]  weights (O, 1, 1, I)
  * then the epilogue's operands
  *
- * Sums go over the output channels.  A weight is converted once for two pixels.
+ * Sums go over the output channels.  A weight is converted once for four pixels.  The last tile
+ * begins early enough to be whole, and stores what has not been stored.
  */
 #ifndef LL_CONV2D_GRAD_X_TILES_PARAMS
 #define LL_CONV2D_GRAD_X_TILES_PARAMS
@@ -13,57 +14,69 @@ typedef struct {
 } ll_conv2d_grad_x_tiles_params;
 #endif
 
+/* Four pixels from `pixel` on, which are `next` bytes apart; weights from channel c on. */
+LL_INLINE void LL_NAME(grad_x_tile)(const ll_conv2d_grad_x_tiles_params *p, const uint8_t *pixel,
+                                    int32_t next, const LL_W *w, float (*sums)[LL_SIDE]) {
+    const float *d0 = (const float *)(const void *)pixel;
+    const float *d1 = (const float *)(const void *)(pixel + next);
+    const float *d2 = (const float *)(const void *)(pixel + 2 * next);
+    const float *d3 = (const float *)(const void *)(pixel + 3 * next);
+    LL_SQUARE_ZERO
+    for (int32_t o = 0; o < p->in_c; ++o, w += p->group_out) {
+        const float t0 = (float)w[0], t1 = (float)w[1], t2 = (float)w[2], t3 = (float)w[3];
+        LL_SQUARE_ROW(0, d0[o])
+        LL_SQUARE_ROW(1, d1[o])
+        LL_SQUARE_ROW(2, d2[o])
+        LL_SQUARE_ROW(3, d3[o])
+    }
+    LL_SQUARE_KEEP(sums)
+}
+
+/* A tile that the map has not so many pixels or channels for. */
+LL_INLINE void LL_NAME(grad_x_part)(const ll_conv2d_grad_x_tiles_params *p, const uint8_t *pixel,
+                                    int32_t next, const LL_W *w, int32_t high, int32_t wide,
+                                    float (*sums)[LL_SIDE]) {
+    for (int32_t i = 0; i < high; ++i, pixel += next) {
+        const float *dy = (const float *)(const void *)pixel;
+        for (int32_t k = 0; k < wide; ++k) {
+            float acc = 0.0f;
+            for (int32_t o = 0; o < p->in_c; ++o) {
+                acc += dy[o] * (float)w[o * p->group_out + k];
+            }
+            sums[i][k] = acc;
+        }
+    }
+}
+
 LL_INLINE void LL_NAME(conv2d_grad_x_tiles)(const ll_conv2d_grad_x_tiles_params *p, const ll_in *in,
                                             const ll_out *out, const ll_region *r, void *scratch,
                                             const ll_in *operands, int32_t count,
                                             LL_R (*store)(const ll_at *, LL_ACC)) {
     const LL_W *weights = (const LL_W *)in[1].base;
+    const int32_t high = ll_min(LL_SIDE, r->x1 - r->x0), wide = ll_min(LL_SIDE, r->c1 - r->c0);
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         const uint8_t *dy_row = ll_in_row(&in[0], y);
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
-        for (int32_t x = r->x0; x < r->x1; x += 2) {
-            const int32_t pair = x + 1 < r->x1;
+        for (int32_t e = r->x0; e < r->x1; e += LL_SIDE) {
+            const int32_t x = ll_min(e, r->x1 - high);
             const uint8_t *pixel = dy_row + x * in[0].pixel;
-            const float *d0 = (const float *)(const void *)pixel;
-            const float *d1 = (const float *)(const void *)(pixel + (pair ? in[0].pixel : 0));
-            for (int32_t c = r->c0; c < r->c1; c += 4) {
-                const int32_t left = ll_min(4, r->c1 - c);
-                float sums[2][4] = {{0.0f}};
-                const LL_W *w = weights + c;
-                if (left == 4) {
-                    float a0 = 0.0f, a1 = 0.0f, a2 = 0.0f, a3 = 0.0f;
-                    float b0 = 0.0f, b1 = 0.0f, b2 = 0.0f, b3 = 0.0f;
-                    for (int32_t o = 0; o < p->in_c; ++o, w += p->group_out) {
-                        const float w0 = (float)w[0], w1 = (float)w[1];
-                        const float w2 = (float)w[2], w3 = (float)w[3];
-                        a0 += d0[o] * w0;
-                        a1 += d0[o] * w1;
-                        a2 += d0[o] * w2;
-                        a3 += d0[o] * w3;
-                        b0 += d1[o] * w0;
-                        b1 += d1[o] * w1;
-                        b2 += d1[o] * w2;
-                        b3 += d1[o] * w3;
-                    }
-                    sums[0][0] = a0, sums[0][1] = a1, sums[0][2] = a2, sums[0][3] = a3;
-                    sums[1][0] = b0, sums[1][1] = b1, sums[1][2] = b2, sums[1][3] = b3;
+            for (int32_t d = r->c0; d < r->c1; d += LL_SIDE) {
+                const int32_t c = ll_min(d, r->c1 - wide);
+                float sums[LL_SIDE][LL_SIDE];
+                if (high == LL_SIDE && wide == LL_SIDE) {
+                    LL_NAME(grad_x_tile)(p, pixel, in[0].pixel, weights + c, sums);
                 } else {
-                    for (int32_t o = 0; o < p->in_c; ++o, w += p->group_out) {
-                        for (int32_t k = 0; k < left; ++k) {
-                            sums[0][k] += d0[o] * (float)w[k];
-                            sums[1][k] += d1[o] * (float)w[k];
-                        }
-                    }
+                    LL_NAME(grad_x_part)(p, pixel, in[0].pixel, weights + c, high, wide, sums);
                 }
-                for (int32_t q = 0; q <= pair; ++q) {
-                    at.x = x + q;
-                    for (int32_t k = 0; k < left; ++k) {
+                for (int32_t i = e - x; i < high; ++i) {
+                    at.x = x + i;
+                    for (int32_t k = d - c; k < wide; ++k) {
                         at.c = c + k;
-                        *LL_ELEMENT(LL_Y, out_row, x + q, c + k, out) =
-                            (LL_Y)store(&at, sums[q][k]);
+                        *LL_ELEMENT(LL_Y, out_row, x + i, c + k, out) =
+                            (LL_Y)store(&at, sums[i][k]);
                     }
                 }
             }

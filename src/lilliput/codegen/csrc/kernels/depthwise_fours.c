@@ -80,7 +80,7 @@ LL_INLINE void LL_NAME(depthwise_fours)(const ll_depthwise_fours_params *p, cons
     const int8_t *zeros = (const int8_t *)in[3].base;
     const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
-    const ll_in any = {0, 0, 0, LL_WHOLE, 0, 0}; /* taps are looked up, wherever they lie */
+    const ll_in any = {0, 0, 0, LL_WHOLE, 0, 0, 0}; /* taps are looked up, wherever they lie */
     const int32_t merged = ll_merged(r, &any, out, operands, count);
     int32_t *const sums = (int32_t *)scratch;
     const uint8_t *rows[LL_ROWS];

@@ -1,0 +1,128 @@
+"""Training steps of the published int8 networks: `python -m benchmarks.steps [--only NAME]`.
+
+One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
+STM32F746 (the picture included), instructions counted on its emulated core, cycles estimated.
+`steps.json` holds what was found; what is not measured this time stays as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lilliput.compiler import Options, from_module, learner, load, profile
+from lilliput.devices.device import load as board
+from lilliput.errors import LilliputError
+from lilliput.plan.objective import Optimize
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "steps.json"
+DEVICE = "stm32f746"
+CLASSES = 10
+PUBLISHED = {
+    "mcunet-49kb": 134,
+    "mcunet-99kb": 160,
+    "mcunet-148kb": 173,
+    "mbv2-99kb": 141,
+    "proxyless-98kb": 135,
+}
+"""Scheme -> kB of RAM that were measured of it (Lin et al. 2022, Figure 9), where they were."""
+FILES = {"mcunet": "mcunet-5fps.pkl", "mbv2": "mbv2-w0.35.pkl", "proxyless": "proxyless-w0.3.pkl"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """ram, flash : bytes of the image; instructions : of one step, counted"""
+
+    scheme: str
+    optimize: str
+    ram: int
+    states: int
+    flash: int
+    instructions: int
+    estimated_cycles: float
+    macs: int
+    exact: bool
+
+
+def measured(folder: Path, name: str, optimize: str) -> Step:
+    """One step of the network that a scheme is for; raises LilliputError where none is made."""
+    file = FILES[name.partition("-")[0]]
+    options = Options(optimize=Optimize(optimize), shrink=False)
+    model, device = load(folder / "tiny_training" / file), board(DEVICE)
+    found = learner(model, device, f"published:{name}", classes=CLASSES, options=options)
+    counted = profile(
+        from_module(found.training.module), device, options=options, entry="train_step"
+    )
+    summary = found.compiled.summary
+    assert summary.ram_bytes.total is not None
+    assert summary.flash_bytes.total is not None
+    return Step(
+        name,
+        optimize,
+        summary.ram_bytes.total,
+        summary.ram_bytes.states,
+        summary.flash_bytes.total,
+        counted.instructions,
+        counted.estimated_cycles or 0.0,
+        counted.macs,
+        counted.exact,
+    )
+
+
+def table(steps: list[Step]) -> str:
+    """Markdown; RAM that was published beside it, where it was."""
+    lines = [
+        "| scheme | plan | RAM, B | published, kB | states, B | flash, B | instr., M | cycles, M |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {s.scheme} | {s.optimize} | {s.ram:,} | {PUBLISHED.get(s.scheme, '-')} "
+        f"| {s.states:,} | {s.flash:,} | {s.instructions / 1e6:.1f} "
+        f"| {s.estimated_cycles / 1e6:.1f} |"
+        for s in steps
+    ]
+    return "\n".join(lines)
+
+
+def known() -> list[Step]:
+    """What was measured before."""
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    return [Step(**row) for row in rows]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
+    parser.add_argument("--only", action="append", help="measure this scheme (repeatable)")
+    parser.add_argument("--optimize", action="append", choices=["speed", "ram"])
+    chosen = parser.parse_args()
+    shared = os.environ.get("LILLIPUT_SHARED")
+    if shared is None:
+        print("note: the networks are found by LILLIPUT_SHARED, which is not set", file=sys.stderr)
+        return 0
+    found = {(s.scheme, s.optimize): s for s in known()}
+    wrong = 0
+    for name in chosen.only or PUBLISHED:
+        for optimize in chosen.optimize or ["ram"]:
+            print(f"measuring {name}, {optimize}", file=sys.stderr)
+            try:
+                step = measured(Path(shared) / "models", name, optimize)
+            except LilliputError as error:
+                print(f"{name}, {optimize}: {error}", file=sys.stderr)
+                wrong += 1
+                continue
+            wrong += not step.exact
+            found[name, optimize] = step
+            rows = [asdict(found[key]) for key in sorted(found)]
+            RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    print(table([found[key] for key in sorted(found)]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

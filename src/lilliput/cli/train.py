@@ -1,0 +1,102 @@
+"""train: firmware that learns on the device.
+
+Thin over `lilliput.compiler.training`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lilliput.cli import common
+
+if TYPE_CHECKING:
+    from lilliput.compiler import Options
+
+EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme biases=6 -o firmware"
+
+
+@click.command(epilog=common.example(EXAMPLE))
+@common.network
+@common.device
+@click.option(
+    "--scheme",
+    default="head",
+    show_default=True,
+    metavar="SCHEME",
+    help="What is trained: head, biases[=N], last=N, full, LAYER[:SHARE], joined by commas; "
+    "published:NAME; or JSON.",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Classes of a new head; the network's own head is trained where not given.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", "adam", "lion"]),
+    default="sgd",
+    show_default=True,
+    help="How a gradient becomes a step.",
+)
+@click.option("--rate", default=0.01, show_default=True, help="Learning rate at power-on.")
+@click.option("--momentum", default=0.0, show_default=True, help="Of SGD.")
+@click.option("--weight-decay", default=0.0, show_default=True, help="Of weights, not of biases.")
+@click.option(
+    "--rule",
+    type=click.Choice(["nearest", "dither", "residual"]),
+    default="nearest",
+    show_default=True,
+    help="How an int8 weight takes a step that is no whole number.",
+)
+@click.option("-o", "out", metavar="DIR", help="The folder to write; needed without --plan-only.")
+@click.option("--plan-only", is_flag=True, help="Stop after the plan and what it needs.")
+@common.planning("auto")
+@click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
+@common.json
+def train(
+    network: common.Network,
+    device: str,
+    scheme: str,
+    classes: int | None,
+    optimizer: str,
+    rate: float,
+    momentum: float,
+    weight_decay: float,
+    rule: str,
+    out: str | None,
+    plan_only: bool,
+    options: Options,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Writes C that goes on learning on the device."""
+    from lilliput import compiler as pipeline
+    from lilliput import devices, report
+    from lilliput.errors import UsageError
+
+    board = devices.load(device)
+    if out is None and not plan_only:
+        raise UsageError(
+            "nowhere to write to", expected="-o DIR", hint="or --plan-only for the plan alone"
+        )
+    if out is not None:
+        pipeline.require_free(Path(out), force=force)
+    optimiser = pipeline.Optimiser(optimizer, rate, momentum, weight_decay, rule)
+    found = pipeline.learner(
+        network.load(shrink=False),
+        board,
+        scheme,
+        optimiser,
+        classes=classes,
+        options=options,
+        log=common.log,
+    )
+    text = f"{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
+    if out is not None and not plan_only:
+        pipeline.write(found.compiled, out, force=force)
+        text += f"\n{'written to':<16}{out}"
+    common.show(as_json, found.to_json(), text)

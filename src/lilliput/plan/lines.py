@@ -1,0 +1,203 @@
+"""Line buffers that share their bytes: the rows of a loop in one pool.
+
+One idea: a ring of three rows holds three of them only while its reader works.  Before, the third
+one has not been made; afterwards the first one is dead.  As the layers of a loop work one after the
+other, what one has just given up is room for what the next one makes.  So each row gets a place of
+its own, from when it is made until it has been read for the last time:
+
+    iteration    layer 1 makes row t    layer 2 makes row t-1    layer 3 makes row t-2   ...
+    places              t                   that of row t-2 of        that of row t-3 of
+                                            layer 1, dead now         layer 2, dead now
+
+So has the scratch of each execution.  What is needed for longer than an iteration is placed first,
+in the order in which it is made, each as low as there is room; then what passes through, on top of
+that; a few other orders are tried.  Where all are of one size, nothing does with less than this
+takes; where they are not, gaps can be left.  A table says where each row begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.ir.region import needs
+from lilliput.plan.group import Member, Slot
+
+TABLE: Final = 1 << 16
+"""What a table can say, in units that all places are multiples of."""
+ALIGN: Final = 8
+"""Of scratch, in bytes."""
+
+Ints = npt.NDArray[np.int64]
+
+Line = tuple[str, int, int]
+"""A root that is kept in rows: its name, its rows, and the bytes of one."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of
+    each member.
+
+    behind : how far the pool has to start behind the map that the loop makes; None where the two
+        may not meet
+    """
+
+    nbytes: int
+    places: Mapping[str, tuple[int, ...]]
+    scratch: tuple[tuple[int, ...], ...]
+    behind: int | None = None
+
+
+@lru_cache(maxsize=256)
+def lines(
+    members: tuple[Member, ...],
+    slots: tuple[Slot, ...],
+    roots: tuple[Line, ...],
+    scratch: tuple[int, ...],
+    out: Line | None,
+) -> Lines | None:
+    """The pool of a loop; None where a table could not say where rows are.
+
+    roots : what is made inside and dies inside; scratch : bytes of each member
+    out : a map that the loop makes row by row: while its last rows are still to come, their bytes
+        are free
+    """
+    work = _Work(members, slots, roots, scratch)
+    best = work.placed(None, 0)
+    if out is not None:
+        made = work.written(out)
+        first = int(made[work.last[0]])  # once the head is done, line buffers only shrink
+        over = work.placed(made, first)
+        if over.end < best.end + out[1] * out[2]:
+            best = over
+    return work.lines(best)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where rows are, in bytes from the start of the loop's output where they may lie over it."""
+
+    at: Ints
+    end: int
+    over: bool
+
+
+class _Work:
+    """The rows of a loop, one after the other: when each is made, and read for the last time.
+
+    Times are iteration * members + place in the loop's body.
+    last : when each member executes for the last time
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        slots: Sequence[Slot],
+        roots: Sequence[Line],
+        scratch: Sequence[int],
+    ):
+        self.members, self.slots, self.count = members, slots, len(members)
+        self.roots = [name for name, *_ in roots]
+        lives = [(*_lives(members, slots, *line[:2]), line[2]) for line in roots]
+        for j, nbytes in enumerate(scratch):
+            works = np.array(
+                [self._time(j, k) for k in range(slots[j].count if nbytes else 0)], int
+            )
+            lives.append((works, works, -(-nbytes // ALIGN) * ALIGN))
+        self.ends = np.cumsum([len(born) for born, *_ in lives])[:-1]
+        self.born = np.concatenate([born for born, *_ in lives])
+        self.died = np.concatenate([died for _, died, _ in lives])
+        self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
+        self.grain = np.concatenate([np.full(len(born), _grain(n)) for born, _, n in lives])
+        self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
+
+    def _time(self, place: int, k: int) -> int:
+        slot = self.slots[place]
+        return (slot.phase + slot.period * k) * self.count + place
+
+    def written(self, out: Line) -> Ints:
+        """Bytes of a map that are there, by time."""
+        name, rows, nbytes = out
+        made = np.zeros(max(self.last) + 1, np.int64)
+        for j, (member, slot) in enumerate(zip(self.members, self.slots, strict=True)):
+            for k in range(slot.count if member.writes == name else 0):
+                made[self._time(j, k)] = min((k + 1) * member.quantum, rows) * nbytes
+        return np.maximum.accumulate(made)
+
+    def placed(self, made: Ints | None, first: int) -> _Placed:
+        """The best of a few orders; none lower than `first`, or over what is `made` by then."""
+        floor, whole = np.zeros_like(self.born), 0
+        if made is not None:
+            floor, whole = np.maximum(made[self.died], first), int(made[-1])
+        passing = self.died - self.born < self.count
+        best: _Placed | None = None
+        for keys in (
+            (self.born, passing),
+            (self.born, -self.sizes, passing),
+            (self.born, -self.sizes),
+        ):
+            order = np.lexsort(keys)
+            at = _place(order, self.born, self.died, self.sizes, self.grain, floor)
+            end = max(int((at + self.sizes).max()), whole)
+            if best is None or end < best.end:
+                best = _Placed(at, end, made is not None)
+        assert best is not None
+        return best
+
+    def lines(self, placed: _Placed) -> Lines | None:
+        base = int(placed.at.min()) // ALIGN * ALIGN
+        at = placed.at - base
+        unit = int(np.gcd.reduce(at)) or 1
+        if int(at.max()) // unit >= TABLE:
+            return None
+        parts = [tuple(int(x) for x in part) for part in np.split(at, self.ends)]
+        count = len(self.roots)
+        places = dict(zip(self.roots, parts[:count], strict=True))
+        behind = base if placed.over else None
+        return Lines(placed.end - base, places, tuple(parts[count:]), behind)
+
+
+def _lives(
+    members: Sequence[Member], slots: Sequence[Slot], root: str, rows: int
+) -> tuple[Ints, Ints]:
+    """When the rows of a root are made, and when they are read for the last time."""
+    born = np.full(rows, np.iinfo(np.int64).max)
+    died = np.zeros(rows, np.int64)
+    for j, (member, slot) in enumerate(zip(members, slots, strict=True)):
+        rules = [read.rule for read in member.reads if read.root == root]
+        for k in range(slot.count):
+            now = (slot.phase + slot.period * k) * len(members) + j
+            piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
+            made = slice(*piece) if member.writes == root else slice(0)
+            born[made] = np.minimum(born[made], now)
+            for read in (made, *(slice(*needs(rule, piece, rows)) for rule in rules)):
+                died[read] = np.maximum(died[read], now)
+    return born, died
+
+
+def _grain(nbytes: int) -> int:
+    """What rows of so many bytes are aligned to: as much as they were in a ring, up to a point."""
+    return min(nbytes & -nbytes, ALIGN)
+
+
+def _place(
+    order: npt.NDArray[np.intp], born: Ints, died: Ints, sizes: Ints, grain: Ints, floor: Ints
+) -> Ints:
+    """Each row, in `order`, as low as it has room beside those placed before it."""
+    at = np.full(len(born), -1)
+    for i in order:
+        meets = (at >= 0) & (born <= died[i]) & (born[i] <= died)
+        low, high = at[meets], at[meets] + sizes[meets]
+        found = -(-int(floor[i]) // int(grain[i])) * int(grain[i])
+        for k in np.argsort(low, kind="stable"):
+            if low[k] >= found + sizes[i]:
+                break
+            found = max(found, -(-int(high[k]) // int(grain[i])) * int(grain[i]))
+        at[i] = found
+    return at
