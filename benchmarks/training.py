@@ -156,12 +156,12 @@ def _examples(simulator: Simulator, setting: Setting) -> tuple[Examples, Example
     )
 
 
-def measure(setting: Setting) -> dict[str, Any]:
-    """Accuracy after the last step, the curve, seconds of a step."""
+def measure(setting: Setting, every: int) -> dict[str, Any]:
+    """Accuracy after the last step, the curve, a point `every` so many steps, seconds of a step."""
     prepare = Masters().prepare if setting.rule == REAL else fast.prepare
     simulator = Simulator(_training(setting), prepare)
     learn, test = _examples(simulator, setting)
-    plan = Plan(epochs=setting.epochs, rate=setting.rate, seed=setting.seed)
+    plan = Plan(epochs=setting.epochs, rate=setting.rate, seed=setting.seed, every=every)
     start = time.perf_counter()
     try:
         curve = simulator.fit(learn, test, plan, lambda p: print(f"    {p}", flush=True))
@@ -202,14 +202,14 @@ def key(row: Mapping[str, Any]) -> Setting:
     return Setting(**{name: row[name] for name in Setting.__dataclass_fields__})
 
 
-def run(wanted: Sequence[Setting], path: Path) -> None:
+def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
     """Measures what is not in `path` yet, and writes it after each."""
     rows = read(path)
     done = {key(row) for row in rows}
     missing = [s for s in wanted if s not in done]
     for i, setting in enumerate(missing):
         print(f"{i + 1}/{len(missing)} {setting}", flush=True)
-        rows.append(measure(setting))
+        rows.append(measure(setting, every))
         lines = ",\n".join(json.dumps(row) for row in rows)
         path.write_text(f"[\n{lines}\n]\n", "utf-8")
 
@@ -246,11 +246,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learn", type=int, default=500, help="pictures to learn from")
     parser.add_argument("--test", type=int, default=500, help="pictures to test with")
+    parser.add_argument("--every", type=int, default=0, help="steps between tests; 0: an epoch")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
     args = parser.parse_args(argv)
     if not args.table:
-        run(settings(args), args.results)
+        run(settings(args), args.results, args.every)
     print(table(read(args.results)))
     return 0
 

@@ -199,6 +199,18 @@ def _sum(node: Node) -> Run | None:
     return lambda operands: (np.sum(operands[0], axes, keepdims=keep),)
 
 
+def _linear(node: Node) -> Run | None:
+    """Floats x (...,I), w (O,I), maybe a bias (O)."""
+    if node.output.type.dtype is not DType.F32 or len(node.inputs) > 3:
+        return None
+
+    def run(operands: Sequence[Array]) -> tuple[Array]:
+        product = operands[0] @ operands[1].T
+        return (product + operands[2] if len(operands) > 2 else product,)
+
+    return run
+
+
 def _plain(function: Any) -> Callable[[Node], Run | None]:
     """Element-wise floats."""
 
@@ -211,6 +223,7 @@ def _plain(function: Any) -> Callable[[Node], Run | None]:
 
 
 _FAST: Mapping[str, Callable[[Node], Run | None]] = {
+    "linear": _linear,
     "sum": _sum,
     "add": _plain(np.add),
     "sub": _plain(np.subtract),
