@@ -378,7 +378,11 @@ class _Shadow:
             in_place = distance == 0 and _strides(view) == _strides(out)
             last = distance + _last(view) - _last(out)
             behind = min(distance, last) >= ahead * out.pixel and out.plane is None
-            orderly = _strides(view) == _strides(out) or (ahead == 0 and out.plane is None)
+            # both ends behind: all of it where both go through their bytes without a gap
+            dense = view.is_dense and out.is_dense
+            orderly = _strides(view) == _strides(out) or (
+                (ahead == 0 or dense) and out.plane is None
+            )
             once = view.extents == out.extents
             over = once and (in_place or (behind and orderly))
             if self.same_memory(view, out) and not (apart or over):
