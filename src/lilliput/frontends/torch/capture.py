@@ -93,7 +93,7 @@ def _check_module(torch: Any, module: Any) -> None:
         kind = type(module).__name__
         expected = "torch.nn.Module or torch.export.ExportedProgram"
         raise UsageError("not a PyTorch module", expected=expected, found=kind)
-    training = [name or "the module" for name, m in module.named_modules() if _learns(torch, m)]
+    training = [name or "the module" for name, m in _parts(torch, module) if m.training]
     if training:
         raise UsageError(
             "module is in training mode: dropout and batch norm would do something else",
@@ -113,11 +113,14 @@ def _check_module(torch: Any, module: Any) -> None:
     _check_held(torch, held)
 
 
-def _learns(torch: Any, module: Any) -> bool:
-    """Whether a module would do something else after eval().  A graph, as torch.export and PT2E
-    make them, has that written into its operators."""
-    made = type(module).__module__.startswith(("torch.export", "torch._export"))
-    return module.training and not made and not isinstance(module, torch.fx.GraphModule)
+def _parts(torch: Any, module: Any) -> list[tuple[str, Any]]:
+    """The modules that would do something else after eval().  A graph, as torch.export and PT2E
+    make them, has that written into its operators, and only calls what it has left whole."""
+    if not isinstance(module, torch.fx.GraphModule):
+        return list(module.named_modules())
+    called = [str(n.target) for n in module.graph.nodes if n.op == "call_module"]
+    found = [(name, module.get_submodule(name)) for name in called]
+    return [(n, m) for n, m in found if not type(m).__module__.startswith("torch.export")]
 
 
 def _check_program(torch: Any, program: Any, example: Any) -> None:

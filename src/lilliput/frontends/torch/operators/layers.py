@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lilliput.errors import UnsupportedError
 from lilliput.frontends import channels
 from lilliput.frontends.channels import Pads
 from lilliput.frontends.normalising import group_norm, layer_norm
@@ -151,14 +152,23 @@ def _adaptive(n: int, *, largest: bool = False) -> Build:
 
 def _batch_norm(call: Call) -> Value:
     if call.flag("training"):
-        raise call.refuse(
-            "batch norm in training mode", hint="export in evaluation mode: module.eval()"
-        )
+        raise _learning(call)
     x = call.value("input")
     moved, spread = call.data("running_mean"), call.data("running_var")
     scale = call.data("weight") if call.has("weight") else np.ones_like(moved)
     bias = call.data("bias") if call.has("bias") else np.zeros_like(moved)
     return channels.batch_norm(call.place, x, scale, bias, moved, spread, call.number("eps", 1e-5))
+
+
+def _learning(call: Call) -> UnsupportedError:
+    return call.refuse(
+        "batch norm in training mode", hint="export in evaluation mode: module.eval()"
+    )
+
+
+def _functional_batch_norm(call: Call) -> Value:
+    """What torch.export makes of a batch norm that learns."""
+    raise _learning(call)
 
 
 def _layer_norm(call: Call) -> Value:
@@ -214,6 +224,7 @@ def _check_scales(call: Call, size: Sequence[int], out: Sequence[int], mode: str
 
 READ: dict[str, Build] = {
     "_adaptive_avg_pool2d.default": _adaptive(2),
+    "_native_batch_norm_legit_functional.default": _functional_batch_norm,
     "_native_batch_norm_legit_no_training.default": lambda call: [_batch_norm(call)],
     "adaptive_avg_pool1d.default": _adaptive(1),
     "adaptive_avg_pool2d.default": _adaptive(2),
