@@ -199,6 +199,24 @@ def test_operator(name: str) -> None:
     same(model(steps, shapes, ["y"], constants, opset=opset, kinds=kinds), inputs)
 
 
+def recurrent(frames: int, reset: int) -> tuple[Any, dict[str, Array]]:
+    """A GRU in both directions from an initial state, and all that it gives."""
+    constants = {"w": given((2, 9, 4)) / 2, "r": given((2, 9, 3), 1) / 2, "b": given((2, 18), 2)}
+    options = {"hidden_size": 3, "direction": "bidirectional", "linear_before_reset": reset}
+    operands = ["x", "w", "r", "b", "", "h"]
+    shapes = {"x": (frames, 1, 4), "h": (2, 1, 3)}
+    file = model([("GRU", operands, ["y", "last"], options)], shapes, ["y", "last"], constants)
+    return file, {n: given(s, 3 + k) for k, (n, s) in enumerate(shapes.items())}
+
+
+def test_a_gru_that_is_reset_behind_its_product_is_one_operator() -> None:
+    file, inputs = recurrent(300, 1)
+    same(file, inputs)
+    nodes = frontend.read(file.SerializeToString()).graphs["infer"].nodes
+    assert [n.op.name for n in nodes].count("gru") == 2
+    assert "logistic" not in {n.op.name for n in nodes}
+
+
 def test_several_results() -> None:
     file = model([("Split", ["x", "n"], ["a", "b"], {"axis": 1})], {"x": (2, 5)}, ["a", "b"],
                  {"n": ints(2, 3)})  # fmt: skip
@@ -423,6 +441,13 @@ def test_unsupported_operators_are_listed_at_once() -> None:
         ("NonZero", ["b"], ["c"], {}),
     ]
     refused(model(steps, {"x": (2, 2)}, ["a", "c"]), "Det", "NonZero", "Det_0", "NonZero_2")
+
+
+def test_forms_of_a_gru() -> None:
+    refused(recurrent(300, 0)[0], "GRU of many frames", "256", "linear_before_reset=1")
+    file = recurrent(3, 1)[0]
+    file.graph.node[0].attribute.append(onnx.helper.make_attribute("clip", 1.0))
+    refused(file, "GRU that is clipped")
 
 
 def test_dynamic_shapes() -> None:

@@ -194,13 +194,23 @@ def load(path: str | Path, *, io: str = "int8", channels_last: bool = False) -> 
     return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
 
 
-def from_torch(module: object, example: object, *, name: str = "model", batch: int = 1) -> Model:
+def from_torch(
+    module: object,
+    example: object = None,
+    *,
+    name: str = "model",
+    batch: int = 1,
+    io: str = "int8",
+) -> Model:
     """A PyTorch module, captured by `torch.export` as it runs on `example`: a tensor, a tuple of
     arguments, or a dict of them by name.  `batch` samples are what a call takes, along axis 0.
 
+    A `torch.export.ExportedProgram` is taken as it is, without an example.  What PT2E quantised
+    becomes integer operators; `io="float"` keeps float inputs and outputs.
+
     Raises MissingTool without torch, UsageError, or UnsupportedError with every operator and line.
     """
-    return from_module(read_torch(module, example, name=name, batch=batch))
+    return from_module(read_torch(module, example, name=name, batch=batch, io=io))
 
 
 def from_module(module: Module, *, channels_last: bool = False) -> Model:

@@ -62,6 +62,11 @@ FORMATS = (
         lambda file: onnx.read(file.data, name=file.name, io=file.io, folder=file.path.parent),
     ),
     Format(
+        "PyTorch program (.pt2)",
+        torch.matches,
+        lambda file: torch.read_file(file.data, name=file.name, io=file.io),
+    ),
+    Format(
         "checkpoint of MCUNet or tiny-training (.pth, .pkl)",
         is_pickle,
         lambda file: read_checkpoint(file.data, file.path),
@@ -74,9 +79,16 @@ FORMATS = (
 )
 
 
-def read_torch(module: object, example: object, *, name: str = "model", batch: int = 1) -> Module:
-    """The module that a PyTorch module is; see `torch.reader`."""
-    return torch.read(module, example, name=name, batch=batch)
+def read_torch(
+    module: object,
+    example: object = None,
+    *,
+    name: str = "model",
+    batch: int = 1,
+    io: str = "int8",
+) -> Module:
+    """The module that a PyTorch module or program is; see `torch.reader`."""
+    return torch.read(module, example, name=name, batch=batch, io=io)
 
 
 def load_model(path: str | Path, *, io: str = "int8") -> Module:

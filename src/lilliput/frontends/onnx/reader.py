@@ -10,7 +10,6 @@ integers themselves, and an output that is only dequantised too.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from lilliput.errors import (
     UnsupportedError,
     UsageError,
 )
+from lilliput.frontends.ends import named
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.folding import evaluated
 from lilliput.frontends.onnx.library import (
@@ -35,11 +35,10 @@ from lilliput.frontends.onnx.library import (
 )
 from lilliput.frontends.onnx.operators import READ
 from lilliput.frontends.onnx.tensors import Budget, Tensor, array, input_type
-from lilliput.frontends.onnx.uses import Uses
+from lilliput.frontends.onnx.uses import uses_of
 from lilliput.ir import Builder, DType, Module, Quant, TensorType, Value, verify
 from lilliput.ir.build import fresh_name
 from lilliput.ops.quantize import dequantize
-from lilliput.ops.shape import copy
 
 IO = ("int8", "float")
 OLDEST = 7
@@ -108,7 +107,7 @@ class _Reader:
         self._check()
         for proto in self.graph.initializer:
             self._guard(lambda proto=proto: self._constant(proto))
-        self.uses = Uses(self.graph, self.tensors)
+        self.uses = uses_of(self.graph, self.tensors)
         for info in self.graph.input:
             if info.name not in self.tensors:
                 self._guard(lambda info=info: self._input(info, io))
@@ -271,31 +270,6 @@ class _Reader:
         order = (FormatError, UnsupportedError, type(self.errors[0]))
         cls = next(c for c in order if any(isinstance(e, c) for e in self.errors))
         raise cls(_capped([p for e in self.errors for p in e.problems]))
-
-
-def named(builder: Builder, outputs: list[Value], names: list[str]) -> list[Value]:
-    """The outputs under these names: what makes them is renamed; inputs, parameters and what is
-    given twice are copied."""
-    makers = {v.name: k for k, n in enumerate(builder.nodes) for v in n.outputs}
-    taken = {v.name for n in builder.nodes for v in (*n.inputs, *n.outputs)}
-    new: dict[str, Value] = {}
-    found: list[Value] = []
-    for value, name in zip(outputs, names, strict=True):
-        if value.name != name and name in taken:
-            name = builder.fresh(name)
-        if value.name not in makers or value.name in new or value in found:
-            found.append(builder.add(copy, (value,), type=value.type, name=name, origin=name))
-            continue
-        new[value.name] = replace(value, name=name)
-        found.append(new[value.name])
-
-    def seen(values: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(new.get(v.name, v) for v in values)
-
-    builder.nodes[:] = [
-        replace(n, inputs=seen(n.inputs), outputs=seen(n.outputs)) for n in builder.nodes
-    ]
-    return found
 
 
 class _Unavailable(Exception):

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from lilliput.errors import FormatError, UnsupportedError
+from lilliput.frontends.integers import Stored
 from lilliput.frontends.onnx.library import TensorProto, ValueInfoProto, numpy_helper, onnx
 from lilliput.ir import Array, DType, Quant, TensorType, Value
 from lilliput.ir.verify import MAX_ELEMENTS
 
-SHIFT = 128
-"""uint8 with a scale is int8 less this."""
 MAX_RANK = 8
 _KINDS = {
     "float16": np.float32,
@@ -28,14 +27,6 @@ _KINDS = {
     "uint64": np.int64,
 }
 """Types that are others here, with the same values or the nearest."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """Constant integers that stand for reals: int8, int16 or int32, uint8 already shifted."""
-
-    data: Array
-    quant: Quant
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,29 +177,6 @@ def input_type(
     if len(shape) > MAX_RANK:
         raise UnsupportedError("rank of an input", where=where, expected=MAX_RANK, found=len(shape))
     return tuple(shape), dtype
-
-
-def shifted(data: Array) -> Array:
-    """uint8 as int8, less 128; others as they are."""
-    if data.dtype != np.uint8:
-        return data
-    return (data.astype(np.int16) - SHIFT).astype(np.int8)
-
-
-def quantised(
-    scale: Array, zero: Array | None, axis: int, rank: int, unsigned: bool, where: str
-) -> Quant:
-    """The quantisation that operands `scale` and `zero_point` mean; raises FormatError."""
-    scales = np.asarray(scale, np.float32).reshape(-1)
-    zeros = np.zeros(scales.shape, np.int64) if zero is None else zero.reshape(-1).astype(np.int64)
-    sound = np.isfinite(scales).all() and (scales > 0).all() and scales.size == zeros.size
-    if not sound or scales.size < 1:
-        found = f"{scales[:4].tolist()}, {zeros[:4].tolist()}"
-        raise FormatError("scale and zero point", where=where, expected="finite, > 0", found=found)
-    zeros = zeros - SHIFT if unsigned else zeros
-    if scales.size == 1:
-        return Quant.per_tensor(float(scales[0]), int(zeros[0]))
-    return Quant(tuple(map(float, scales)), tuple(map(int, zeros)), axis % rank if rank else 0)
 
 
 def type_of(data: Array, quant: Quant | None = None) -> TensorType:

@@ -1,11 +1,22 @@
-"""PyTorch modules: `read` captures one through `torch.export`.
+"""PyTorch modules and programs: `read` captures a module through `torch.export`, `read_file`
+reads what `torch.export.save` wrote.
 
-capture    module, example -> Traced        the only file that talks to torch
+capture    module or program, example -> Traced
+archive    a file (.pt2) -> program             these two alone talk to torch
 program    Traced: steps of ATen operators, as plain data
-reader     Traced -> Module                 a table name -> builder, errors all at once
+scales     what quantize and dequantize of a PT2E program say
+uses       who reads a tensor, and as which integers
+reader     Traced -> Module                     a table name -> builder, errors all at once
 operators  the builders, by family
 """
 
+from lilliput.frontends.torch.archive import load, matches
 from lilliput.frontends.torch.reader import read
+from lilliput.ir import Module
 
-__all__ = ["read"]
+__all__ = ["matches", "read", "read_file"]
+
+
+def read_file(data: bytes, *, name: str = "model", io: str = "int8") -> Module:
+    """The module that a file of `torch.export.save` holds; see `reader.read` and `archive.load`."""
+    return read(load(data, name), name=name, io=io)

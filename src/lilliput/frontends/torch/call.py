@@ -1,19 +1,25 @@
-"""One step of a captured module, as the builders see it: arguments by name, and `emit`."""
+"""One step of a captured module, as the builders see it: arguments by name, and `emit`.
+
+A float tensor behind a dequantize keeps the integers that it was made of.  Who can work on them
+asks for them (`integers`, or all operands `as_integers`); who cannot takes the floats, and only
+then they are made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
 from lilliput.errors import UnsupportedError
 from lilliput.frontends.channels import Place
-from lilliput.frontends.torch.program import Argument, Ref, Spec, Step
-from lilliput.ir import Array, Attrs, Builder, DType, Op, Param, TensorType, Value
+from lilliput.frontends.integers import reals
+from lilliput.frontends.torch.program import Argument, Held, Ref, Spec, Step
+from lilliput.ir import Array, Attrs, Builder, DType, Op, Param, Quant, TensorType, Value
 from lilliput.ir.rewrite import is_cheap
-from lilliput.ops.quantize import To, cast
+from lilliput.ops.quantize import To, cast, dequantize
 from lilliput.ops.shape import Reshape, reshape
 
 DTYPES = {
@@ -22,6 +28,8 @@ DTYPES = {
     "int64": DType.S64,
     "bool": DType.BOOL,
     "uint8": DType.U8,
+    "int8": DType.S8,
+    "int16": DType.S16,
 }
 
 
@@ -59,14 +67,52 @@ class Folding(Builder):
         return made
 
 
+class Tensors:
+    """What earlier steps have made.
+
+    values : tensors as they are in the program (uint8 with a scale is int8); None where a step
+        failed, and of reals that nobody has asked for yet
+    integers : those that stand for the reals of a tensor, computed or constant
+    """
+
+    def __init__(self, builder: Builder, constants: Mapping[str, Held]):
+        self.builder, self.constants = builder, constants
+        self.values: dict[Ref, Value | None] = {}
+        self.integers: dict[Ref, Value] = {}
+
+    def of(self, ref: Ref) -> Value | None:
+        """The tensor as a value, reals as floats; None where an earlier step failed."""
+        whole = self.integers.get(ref)
+        if self.values.get(ref) is None and whole is not None:
+            self.values[ref] = self._reals(whole)
+        return self.values.get(ref)
+
+    def held(self, ref: Ref) -> Array | None:
+        """What a constant holds, in whatever type the program has it."""
+        found, value = self.constants.get(ref.name), self.values.get(ref)
+        if found is not None:
+            return found.data
+        param = self.builder.params.get(value.name) if value is not None else None
+        return param.data if param else None
+
+    def _reals(self, x: Value) -> Value:
+        name, param = f"{x.name}/float", self.builder.params.get(x.name)
+        if param is None or param.data is None or x.type.quant is None:
+            return self.builder.add(dequantize, (x,), name=name, origin=x.name)
+        return self.builder.param(name, reals(param.data, x.type.quant))
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """`values` are what earlier steps have made; None where they failed."""
+    """`target` is the int8 that the result is wanted as, None where somebody wants the reals;
+    `as_integers`: operands that integers stand for are read as those."""
 
     builder: Builder
-    values: Mapping[Ref, Value | None]
+    tensors: Tensors
     step: Step
     name: str
+    target: Quant | None = None
+    as_integers: bool = False
 
     # Arguments ------------------------------------------------------------------------
 
@@ -79,7 +125,8 @@ class Call:
     def _of(self, ref: Argument, name: str) -> Value:
         if not isinstance(ref, Ref):
             raise self.refuse(f"argument {name}", expected="a tensor", found=ref)
-        value = self.values.get(ref)
+        value = self.tensors.integers.get(ref) if self.as_integers else None
+        value = value or self.tensors.of(ref)
         if value is None:
             raise Unavailable
         return value
@@ -94,6 +141,16 @@ class Call:
         """A list of tensors."""
         found = self.get(name)
         return [self._of(a, name) for a in found] if isinstance(found, tuple) else []
+
+    def integers(self, name: str) -> Value | None:
+        """The integers that stand for a tensor; None where there are none."""
+        found = self.get(name)
+        return self.tensors.integers.get(found) if isinstance(found, Ref) else None
+
+    @property
+    def whole(self) -> Call:
+        """This call on integers."""
+        return replace(self, as_integers=True)
 
     def operand(self, name: str, dtype: DType) -> Value:
         """A tensor or a number, as elements of `dtype`."""
@@ -149,6 +206,11 @@ class Call:
         """Axes from the front, ascending; all where none is named."""
         return tuple(sorted({k % rank for k in self.ints(name)})) or tuple(range(rank))
 
+    @property
+    def where(self) -> str:
+        """How errors name the step."""
+        return describe(self.step)
+
     # Results --------------------------------------------------------------------------
 
     @property
@@ -169,7 +231,10 @@ class Call:
             raise self.refuse("element type", expected=known, found=spec.dtype)
         if 0 in spec.shape:
             raise self.refuse("a tensor without elements", found=spec.shape)
-        return TensorType(spec.shape, DTYPES[spec.dtype])
+        dtype = DTYPES[spec.dtype]
+        if self.as_integers and dtype is DType.F32:
+            dtype = DType.S8
+        return TensorType(spec.shape, dtype)
 
     @property
     def place(self) -> Place:
@@ -213,8 +278,7 @@ class Call:
         self, what: str, *, found: object = "", expected: object = "", hint: str = ""
     ) -> UnsupportedError:
         """The error, to be raised, for a form of the operator that is not supported."""
-        where = describe(self.step)
-        return UnsupportedError(what, where=where, found=found, expected=expected, hint=hint)
+        return UnsupportedError(what, where=self.where, found=found, expected=expected, hint=hint)
 
 
 def describe(step: Step) -> str:
@@ -226,3 +290,5 @@ def describe(step: Step) -> str:
 
 Made: TypeAlias = "Value | Sequence[Value]"
 Build: TypeAlias = Callable[[Call], Made]
+Integer: TypeAlias = Callable[[Call], "Made | None"]
+"""A builder on integers; None where it has no rule for these, and floats are computed."""

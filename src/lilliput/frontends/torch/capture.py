@@ -41,18 +41,24 @@ ASSIGNED = r"(?!.*\._flat_weights).*must be registered as buffer"
 
 
 def capture(module: Any, example: Any, kept: Collection[str], batch: int = 1) -> Traced:
-    """What `module` computes for inputs like `example`.
+    """What `module` computes for inputs like `example`; a program that torch.export made has its
+    shapes already, and no example.
 
     kept : names of operators that are not taken apart
     Raises UsageError for a module or an example of another kind, UnsupportedError for what
     cannot be captured.
     """
     torch = need("torch", "torch", "PyTorch modules")
-    _check_module(torch, module)
-    args, kwargs = _arguments(torch, example)
-    with _quiet(), torch.no_grad():
+    given: tuple[Any, Any] = ((), {})
+    ready = isinstance(module, torch.export.ExportedProgram)
+    if ready:
+        _check_program(torch, module, example)
+    else:
+        _check_module(torch, module)
+        given = _arguments(torch, example)
+    with quiet(), torch.no_grad():
         try:
-            program = torch.export.export(module, args, kwargs)
+            program = module if ready else torch.export.export(module, *given)
             table = torch.export.default_decompositions()
             for op in [op for op in table if _operator(op) in kept]:
                 table.pop(op)
@@ -65,7 +71,7 @@ def capture(module: Any, example: Any, kept: Collection[str], batch: int = 1) ->
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without what torch warns of and logs: its errors say it, and ours in the user's words."""
     logger = logging.getLogger("torch")
     level = logger.level
@@ -85,8 +91,9 @@ def _quiet() -> Generator[None]:
 def _check_module(torch: Any, module: Any) -> None:
     if not isinstance(module, torch.nn.Module):
         kind = type(module).__name__
-        raise UsageError("not a PyTorch module", expected="torch.nn.Module", found=kind)
-    training = [name or "the module" for name, m in module.named_modules() if m.training]
+        expected = "torch.nn.Module or torch.export.ExportedProgram"
+        raise UsageError("not a PyTorch module", expected=expected, found=kind)
+    training = [name or "the module" for name, m in _parts(torch, module) if m.training]
     if training:
         raise UsageError(
             "module is in training mode: dropout and batch norm would do something else",
@@ -94,9 +101,6 @@ def _check_module(torch: Any, module: Any) -> None:
             hint="call module.eval() first",
         )
     held = [*module.named_parameters(), *module.named_buffers()]
-    away = [f"{name} on {t.device}" for name, t in held if t.device.type != "cpu"]
-    if away:
-        raise UsageError("module is on another device", found=_few(away), hint="module.cpu()")
     other = [
         f"{name} {_dtype(t)}"
         for name, t in held
@@ -106,6 +110,40 @@ def _check_module(torch: Any, module: Any) -> None:
         raise UnsupportedError(
             "parameters of this type", expected="float32", found=_few(other), hint="module.float()"
         )
+    _check_held(torch, held)
+
+
+def _parts(torch: Any, module: Any) -> list[tuple[str, Any]]:
+    """The modules that would do something else after eval().  A graph, as torch.export and PT2E
+    make them, has that written into its operators, and only calls what it has left whole."""
+    if not isinstance(module, torch.fx.GraphModule):
+        return list(module.named_modules())
+    called = [str(n.target) for n in module.graph.nodes if n.op == "call_module"]
+    found = [(name, module.get_submodule(name)) for name in called]
+    return [(n, m) for n, m in found if not type(m).__module__.startswith("torch.export")]
+
+
+def _check_program(torch: Any, program: Any, example: Any) -> None:
+    if example is not None:
+        raise UsageError("a program has its shapes already", expected="no example")
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder"]
+    shapes = {n.name: getattr(n.meta.get("val"), "shape", ()) for n in nodes}
+    open = [n for n, s in shapes.items() if not all(isinstance(d, int) for d in s)]
+    if open:
+        raise UnsupportedError(
+            "the program has inputs of a dynamic shape",
+            found=_few(open),
+            hint="export it without dynamic_shapes, for one sample",
+        )
+    _check_held(torch, [*program.state_dict.items(), *program.constants.items()])
+
+
+def _check_held(torch: Any, held: Sequence[tuple[str, Any]]) -> None:
+    """Raises UsageError or UnsupportedError for parameters and buffers that cannot be read."""
+    held = [(name, t) for name, t in held if isinstance(t, torch.Tensor)]
+    away = [f"{name} on {t.device}" for name, t in held if t.device.type != "cpu"]
+    if away:
+        raise UsageError("module is on another device", found=_few(away), hint="module.cpu()")
     broken = [n for n, t in held if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if broken:
         raise UsageError("parameters hold NaN or infinity", found=_few(broken))

@@ -7,27 +7,22 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from lilliput.frontends import integers
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.tensors import Tensor, numpy_type
-from lilliput.ir import Attrs, DType, Op, Quant, TensorType, Value
-from lilliput.ir.build import infer
+from lilliput.ir import Attrs, DType, Op, Value
 from lilliput.ops.arithmetic import div, floor_mod, power
 from lilliput.ops.compare import comparisons, maximum, minimum, select
-from lilliput.ops.elementwise import Binary, Clamp, add, broadcast_shape, clamp, mul, sub
+from lilliput.ops.elementwise import Clamp, add, broadcast_shape, clamp, mul, sub
 from lilliput.ops.logical import logical_and, logical_not, logical_or
-from lilliput.ops.numeric import Rounding
 from lilliput.ops.prelu import prelu
-from lilliput.ops.quantize import To, cast, requantize
+from lilliput.ops.quantize import To, cast
 from lilliput.ops.shape import Broadcast, broadcast
 from lilliput.ops.unary import UNARY, Gelu, Slope
 
 Build = Callable[[Call], Tensor | list[Tensor]]
 LARGEST = 3.4e38
 LOGISTIC, TANH, EXP, LOG, RELU = (UNARY[n] for n in ("logistic", "tanh", "exp", "log", "relu"))
-
-
-def int8(shape: tuple[int, ...], quant: Quant) -> TensorType:
-    return TensorType(shape, DType.S8, quant)
 
 
 def constant(call: Call, value: float, suffix: str) -> Value:
@@ -45,9 +40,8 @@ def _pair(op: Op, quantised: bool = False) -> Build:
         if quantised and call.target is not None:
             a, b = call.integers(0), call.integers(1)
             if a is not None and b is not None:
-                type = int8(broadcast_shape((a.type.shape, b.type.shape)), call.target)
-                attrs = Binary(Rounding.EVEN)
-                return Tensor(call.output, integers=call.emit(op, (a, b), attrs, type))
+                y = integers.pair(call.place, op, a, b, call.target)
+                return Tensor(call.output, integers=y)
         return call.result(call.emit(op, (call.value(0), call.value(1))))
 
     return build
@@ -100,8 +94,8 @@ def _prelu(call: Call) -> Tensor:
 # One operand ------------------------------------------------------------------------------
 
 Attributes = Callable[[Call], Attrs]
-ANY_SCALE = frozenset(("hard_swish", "gelu", "elu", "leaky_relu"))
-"""Functions whose int8 rule takes any scale of the result, as ONNX Runtime's tables do."""
+INTEGER = integers.ANY_SCALE | {"logistic", "tanh"}
+"""Functions that have an int8 rule."""
 
 
 def _unary(name: str, attrs: Attributes | None = None) -> Build:
@@ -110,54 +104,22 @@ def _unary(name: str, attrs: Attributes | None = None) -> Build:
     def build(call: Call) -> Tensor:
         a = attrs(call) if attrs else None
         x, target = call.tensor(0).integers, call.target
-        if x is not None and target is not None and name in ANY_SCALE:
-            y = call.emit(op, (x,), a, int8(x.type.shape, target))
-            return Tensor(call.output, integers=y)
+        if x is not None and target is not None and name in INTEGER:
+            y = integers.curve(call.place, op, x, target, a)
+            if y is not None:
+                return Tensor(call.output, integers=y)
         return call.result(call.emit(op, (call.value(0),), a))
 
     return build
 
 
-def _probability(name: str) -> Build:
-    """logistic and tanh, whose int8 has one scale; another one is made through floats."""
-    op = UNARY[name]
-
-    def build(call: Call) -> Tensor:
-        x, target = call.tensor(0).integers, call.target
-        if x is not None and target is not None:
-            (found,) = infer(op, op.attrs(), (x.type,), call.where)
-            if found.quant is not None and near(found.quant, target):
-                return Tensor(call.output, integers=call.emit(op, (x,), type=found))
-        return call.result(call.emit(op, (call.value(0),)))
-
-    return build
-
-
-def near(a: Quant, b: Quant) -> bool:
-    """Scales that differ by rounding only."""
-    close = math.isclose(a.scale[0], b.scale[0], rel_tol=1e-3)
-    return a.is_per_tensor and b.is_per_tensor and close and a.zero_point == b.zero_point
-
-
 def cut(call: Call, low: float, high: float) -> Tensor:
-    """min(max(x, low), high): of integers exactly, where the bounds are such integers or the
-    result is quantised as they are."""
+    """min(max(x, low), high)."""
     x = call.tensor(0).integers
-    if x is not None and x.type.quant is not None:
-        quant, (least, most) = x.type.quant, x.type.dtype.bounds
-        scale, zero = np.float32(quant.scale[0]), quant.zero_point[0]
-        exact = all(b == 0 or math.isinf(b) for b in (low, high))
-        if exact or call.target == quant:
-
-            def stored(real: float) -> float:
-                if math.isinf(real):
-                    return least if real < 0 else most
-                return float(np.clip(np.rint(np.float32(real) / scale) + zero, least, most))
-
-            attrs = Clamp(stored(low), stored(high))
-            if (attrs.low, attrs.high) == (least, most):
-                return Tensor(call.output, integers=x)
-            return Tensor(call.output, integers=call.emit(clamp, (x,), attrs))
+    if x is not None:
+        y = integers.cut(call.place, x, low, high, call.target)
+        if y is not None:
+            return Tensor(call.output, integers=y)
     return call.result(call.emit(clamp, (call.value(0),), Clamp(low, high)))
 
 
@@ -281,13 +243,6 @@ def _expand(call: Call) -> Tensor:
     return call.like(call.emit(broadcast, (call.moved(0),), Broadcast(shape)), 0)
 
 
-def requantized(call: Call, x: Value, quant: Quant, suffix: str) -> Value:
-    """int8 of another scale."""
-    if x.type.quant == quant:
-        return x
-    return call.place.between(requantize, (x,), None, suffix, int8(x.type.shape, quant))
-
-
 READ: Mapping[str, Build] = {
     "Abs": _unary("abs"),
     "Add": _pair(add, quantised=True),
@@ -329,7 +284,7 @@ READ: Mapping[str, Build] = {
     "Relu": _relu,
     "Round": _unary("round"),
     "Selu": _selu,
-    "Sigmoid": _probability("logistic"),
+    "Sigmoid": _unary("logistic"),
     "Sign": _unary("sign"),
     "Sin": _unary("sin"),
     "Softplus": _softplus,
@@ -338,7 +293,7 @@ READ: Mapping[str, Build] = {
     "Sub": _pair(sub, quantised=True),
     "Sum": _chain(add),
     "Swish": _swish,
-    "Tanh": _probability("tanh"),
+    "Tanh": _unary("tanh"),
     "Where": _where,
     "Xor": _pair(comparisons["not_equal"]),
 }

@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from lilliput.errors import FormatError
+from lilliput.frontends import integers
+from lilliput.frontends.integers import Stored, summable
 from lilliput.frontends.onnx.call import Call
-from lilliput.frontends.onnx.operators.elementwise import int8
-from lilliput.frontends.onnx.operators.windows import bias_of, quantised_layer
-from lilliput.frontends.onnx.tensors import Stored, Tensor
+from lilliput.frontends.onnx.operators.windows import bias_of
+from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.ir import Array, Quant, Value
-from lilliput.ops.accumulate import Linear
 from lilliput.ops.conv import linear
 from lilliput.ops.elementwise import add, mul
 from lilliput.ops.matmul import MatMul, matmul
-from lilliput.ops.numeric import Rounding
 from lilliput.ops.shape import Reshape, Transpose, reshape, transpose
 
 Build = Callable[[Call], Tensor | list[Tensor]]
@@ -50,7 +49,7 @@ def _gemm(call: Call) -> Tensor:
     x = call.tensor(0).integers
     if x is not None and (alpha, beta, flip_a) == (1.0, 1.0, False) and _has_row(call, 2):
         w = _weights(call, 1, flip_b)
-        if quantised_layer(call, x, w):
+        if summable(x, w, call.target):
             return _integers(call, x, w, 2)
     p, a = call.place, call.value(0)
     if flip_a:
@@ -88,17 +87,15 @@ def _integers(call: Call, x: Value, w: Value | None, bias_at: int) -> Tensor:
     """A product in int8 that is rounded as ONNX Runtime does."""
     assert w is not None
     assert call.target is not None
-    bias = bias_of(call, bias_at, x, w)
-    operands = (x, w) if bias is None else (x, w, bias)
-    type = int8((*x.type.shape[:-1], w.type.shape[0]), call.target)
-    return Tensor(call.output, integers=call.emit(linear, operands, Linear(Rounding.EVEN), type))
+    y = integers.product(call.place, x, w, bias_of(call, bias_at, x, w), call.target)
+    return Tensor(call.output, integers=y)
 
 
 def _matmul(call: Call) -> Tensor:
     x = call.tensor(0).integers
     if x is not None and len(x.type.shape) >= 2:
         w = _weights(call, 1, transposed=False)
-        if quantised_layer(call, x, w):
+        if summable(x, w, call.target):
             return _integers(call, x, w, len(call.inputs))
     return call.result(product(call, call.value(0), call.value(1), call.data(1)))
 

@@ -12,13 +12,21 @@ from dataclasses import replace
 import numpy as np
 
 from lilliput.errors import FormatError
+from lilliput.frontends.integers import (
+    Stored,
+    int8,
+    quantised,
+    reals,
+    requantized,
+    seen_as,
+    shifted,
+    spread,
+)
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.operators import elementwise, products, reduce, shape, windows
-from lilliput.frontends.onnx.operators.elementwise import int8, requantized
-from lilliput.frontends.onnx.tensors import Stored, Tensor, numpy_type, quantised, shifted
-from lilliput.ir import Array, DType, Quant, TensorType, Value
+from lilliput.frontends.onnx.tensors import Tensor, numpy_type
+from lilliput.ir import Array, DType, Quant, TensorType
 from lilliput.ops.quantize import To, quantize
-from lilliput.ops.shape import Reshape, reshape
 
 Build = Callable[[Call], Tensor | list[Tensor]]
 
@@ -27,14 +35,6 @@ def _quant(call: Call, scale: int, zero: int, axis: int, rank: int, dtype: np.dt
     zeros = call.constant(zero, "zero point") if call.has(zero) else None
     scales = call.constant(scale, "scale")
     return quantised(scales, zeros, axis, rank, dtype == np.uint8, call.where)
-
-
-def seen_as(call: Call, x: Value, quant: Quant, name: str) -> Value:
-    """Integers with another meaning: the same bytes."""
-    if x.type.quant == quant:
-        return x
-    type = TensorType(x.type.shape, x.type.dtype, quant)
-    return call.place.between(reshape, (x,), Reshape(x.type.shape), f"{name}/seen", type)
 
 
 # QuantizeLinear and DequantizeLinear ------------------------------------------------------
@@ -66,14 +66,14 @@ def _quantize(call: Call) -> Tensor:
     wide = DType.S16 if dtype == np.int16 else DType.S8
     x = call.tensor(0).integers
     if x is not None and x.type.dtype is wide is DType.S8:
-        return Tensor(call.output, value=requantized(call, x, quant, "requantized"))
+        return Tensor(call.output, value=requantized(call.place, x, quant, "requantized"))
     type = TensorType(call.shape(0), wide, quant)
     return call.result(call.emit(quantize, (call.value(0),), To(wide), type))
 
 
 def _constant(call: Call, data: Array, quant: Quant, dtype: np.dtype) -> Tensor:
     """Constant reals as integers of the file: ties to even, saturated."""
-    scale, zero = _spread(quant, data.ndim)
+    scale, zero = spread(quant, data.ndim)
     stored = np.rint(data / scale.astype(np.float32)) + zero
     whole = np.int8 if dtype == np.uint8 else dtype
     bounds = np.iinfo(whole)
@@ -83,15 +83,6 @@ def _constant(call: Call, data: Array, quant: Quant, dtype: np.dtype) -> Tensor:
     return call.known(signed)
 
 
-def _spread(quant: Quant, rank: int) -> tuple[Array, Array]:
-    """Scales and zero points that broadcast to an array."""
-    shape = [1] * rank
-    if quant.axis is not None:
-        shape[quant.axis] = -1
-    scale, zero = np.array(quant.scale, np.float64), np.array(quant.zero_point, np.int64)
-    return scale.reshape(shape), zero.reshape(shape)
-
-
 def known(call: Call, name: str, data: Array, quant: Quant) -> Tensor:
     """Constant integers of the file as the reals that they stand for, and as integers."""
     if quant.axis is not None and data.shape[quant.axis] != len(quant.scale):
@@ -99,9 +90,7 @@ def known(call: Call, name: str, data: Array, quant: Quant) -> Tensor:
             "scales of a constant", where=call.where, expected=data.shape, found=len(quant.scale)
         )
     whole = shifted(data)
-    scale, zero = _spread(quant, data.ndim)
-    reals = (whole.astype(np.int64) - zero).astype(np.float32) * scale.astype(np.float32)
-    return Tensor(name, data=reals, stored=Stored(whole, quant))
+    return Tensor(name, data=reals(whole, quant), stored=Stored(whole, quant))
 
 
 def _dequantize(call: Call) -> Tensor:
@@ -117,7 +106,7 @@ def _dequantize(call: Call) -> Tensor:
         return known(call, call.output, t.data, quant)
     if not quant.is_per_tensor:
         raise call.refuse("activations quantised per channel", expected="one scale")
-    return Tensor(call.output, integers=seen_as(call, call.value(0), quant, "x"))
+    return Tensor(call.output, integers=seen_as(call.place, call.value(0), quant, "x"))
 
 
 # Operators on integers --------------------------------------------------------------------
@@ -137,7 +126,7 @@ def _operand(call: Call, x: int, scale: int, zero: int, axis: int) -> Tensor:
     value = call.value(x)
     if value.type.dtype is not DType.S8:
         raise call.refuse("integers that nobody gives a scale", found=str(value.type))
-    return Tensor(t.name, integers=seen_as(call, value, quant, t.name))
+    return Tensor(t.name, integers=seen_as(call.place, value, quant, t.name))
 
 
 def _bias(call: Call, k: int, x: Tensor, w: Tensor) -> Tensor | None:
@@ -161,7 +150,7 @@ def _as_integers(call: Call, made: Tensor | list[Tensor], quant: Quant) -> Tenso
         assert made.value is not None
         type = int8(made.value.type.shape, quant)
         value = call.place.between(quantize, (made.value,), To(), "int8", type)
-    return Tensor(call.output, value=requantized(call, value, quant, "requantized"))
+    return Tensor(call.output, value=requantized(call.place, value, quant, "requantized"))
 
 
 def _weighted(build: Build, at: tuple[int, int, int], axis: int) -> Build:

@@ -1,7 +1,8 @@
 """LSTM and GRU over a sequence (T,N,I), one or both directions.
 
-ONNX has the gates of LSTM in the order i, o, f, c, the IR i, f, c, o.  GRU has no operator: its
-frames are unrolled.
+ONNX has the gates of LSTM in the order i, o, f, c, the IR i, f, c, o; those of GRU as z, r, h, the
+IR r, z, n.  A GRU that resets the state before its product (linear_before_reset=0) has no
+operator: its frames are unrolled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.ir import Array, Value
 from lilliput.ops.conv import linear
 from lilliput.ops.elementwise import add, mul, sub
+from lilliput.ops.gru import gru
 from lilliput.ops.lstm import LSTM, lstm
 from lilliput.ops.reverse import reverse
 from lilliput.ops.shape import (
@@ -33,7 +35,7 @@ from lilliput.ops.unary import UNARY
 Build = Callable[[Call], Tensor | list[Tensor]]
 LOGISTIC, TANH = UNARY["logistic"], UNARY["tanh"]
 MAX_FRAMES = 256
-"""Of a GRU, whose frames are unrolled."""
+"""Of a GRU whose frames are unrolled."""
 
 
 def _checked(call: Call, activations: list[str]) -> tuple[int, int]:
@@ -143,61 +145,77 @@ def _lstm(call: Call) -> list[Tensor]:
             name=f"{p.name}/lstm",
             origin=p.origin,
         )
-        n, t, h = y.type.shape
-        last = p.between(slice_, (y,), Slice((0, t - 1, 0), (n, 1, h)), "last")
         shown.append(y)
-        hidden.append(p.between(reshape, (last,), Reshape((n, h)), "hidden"))
+        hidden.append(_last(p, y))
         cells.append(c)
     return _results(call, shown, [hidden, cells])
 
 
 def _gru(call: Call) -> list[Tensor]:
     count, units = _checked(call, ["sigmoid", "tanh"])
-    if call.shape(0)[0] > MAX_FRAMES:
-        raise call.refuse("GRU of many frames", expected=MAX_FRAMES, found=call.shape(0)[0])
+    if call.attr("clip", 0.0):
+        raise call.refuse("GRU that is clipped", expected="no clip", found=call.attr("clip", 0.0))
+    direction = _whole_gru if call.attr("linear_before_reset", 0) else _unrolled_gru
     w, r, bias = _weights(call, 3)
     shown, hidden = list[Value](), list[Value]()
     for d in range(count):
-        y, h = _gru_direction(call, d, units, w[d], r[d], bias[d])
+        y, h = direction(call, d, units, w[d], r[d], bias[d])
         shown.append(y)
         hidden.append(h)
     return _results(call, shown, [hidden])
 
 
-def _gru_direction(
+def _whole_gru(
     call: Call, d: int, units: int, w: Array, r: Array, bias: Array
 ) -> tuple[Value, Value]:
-    """(N,T,H) and the last (N,H).  z, r, n are the gates:
+    """(N,T,H) and the last (N,H), where the reset comes behind the recurrent product."""
+    p, order = call.place.inner(f"gru{d}"), (1, 0, 2)
+    data = {"w": w, "r": r, "bias": bias[: 3 * units], "rbias": bias[3 * units :]}
+    constants = [
+        p.constant(np.ascontiguousarray(_gates(a, units, order)), name) for name, a in data.items()
+    ]
+    y = p.between(gru, (_sequence(call, d), *constants, _start(call, 5, d, units)))
+    return y, _last(p, y)
+
+
+def _last(p: Place, y: Value) -> Value:
+    """(N,T,H) -> (N,H) of the last frame."""
+    n, t, h = y.type.shape
+    last = p.between(slice_, (y,), Slice((0, t - 1, 0), (n, 1, h)), "last")
+    return p.between(reshape, (last,), Reshape((n, h)), "hidden")
+
+
+def _unrolled_gru(
+    call: Call, d: int, units: int, w: Array, r: Array, bias: Array
+) -> tuple[Value, Value]:
+    """(N,T,H) and the last (N,H), where the state is reset in front of its product.  z, r, n are
+    the gates:
 
     h' = (1 - z) * n + z * h = n + z * (h - n)
     """
     p, x = call.place.inner(f"gru{d}"), _sequence(call, d)
-    after = bool(call.attr("linear_before_reset", 0))
     n, frames, _ = x.type.shape
-    wb, rb = bias[: 3 * units], bias[3 * units :]
-    both = wb + np.concatenate([rb[: 2 * units], np.zeros(units, np.float32)])
-    if not after:
-        both[2 * units :] += rb[2 * units :]
+    if frames > MAX_FRAMES:
+        raise call.refuse(
+            "GRU of many frames",
+            expected=MAX_FRAMES,
+            found=frames,
+            hint="linear_before_reset=1, as PyTorch exports it, takes any number",
+        )
+    both = bias[: 3 * units] + bias[3 * units :]
     sums = p.between(linear, (x, p.constant(w, "w"), p.constant(both, "bias")), suffix="products")
-    last = np.concatenate([np.zeros(2 * units, np.float32), rb[2 * units :]])
     own = p.constant(np.ascontiguousarray(r[2 * units :]), "r/new")
-    if after:
-        recurrent = [p.constant(r, "r"), p.constant(last, "r/bias")]
-    else:
-        recurrent = [p.constant(np.ascontiguousarray(r[: 2 * units]), "r/gates")]
+    gates = p.constant(np.ascontiguousarray(r[: 2 * units]), "r/gates")
     h, steps = _start(call, 5, d, units), list[Value]()
     for t in range(frames):
         q = p.inner(f"frame{t}")
         row = q.between(slice_, (sums,), Slice((0, t, 0), (n, 1, 3 * units)), "row")
         given = q.between(reshape, (row,), Reshape((n, 3 * units)), "given")
         gx = [_part(q, given, k, units, "x") for k in range(3)]
-        told = q.between(linear, (h, *recurrent), suffix="h")
-        gh = [_part(q, told, k, units, "h") for k in range(3 if after else 2)]
+        told = q.between(linear, (h, gates), suffix="h")
+        gh = [_part(q, told, k, units, "h") for k in range(2)]
         z, reset = (q.between(LOGISTIC, (q.between(add, (gx[k], gh[k])),)) for k in range(2))
-        if after:
-            inner = q.between(mul, (reset, gh[2]), suffix="reset")
-        else:
-            inner = q.between(linear, (q.between(mul, (reset, h), suffix="reset"), own))
+        inner = q.between(linear, (q.between(mul, (reset, h), suffix="reset"), own))
         new = q.between(TANH, (q.between(add, (gx[2], inner)),))
         kept = q.between(mul, (z, q.between(sub, (h, new))), suffix="kept")
         h = q.between(add, (new, kept), suffix="state")

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from lilliput.frontends.integers import fixed_type, mean_of
 from lilliput.frontends.onnx.call import Call
-from lilliput.frontends.onnx.operators.elementwise import int8, near
 from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.ir import DType, Op, TensorType, Value
-from lilliput.ir.build import infer
 from lilliput.ops.normalise import log_softmax
 from lilliput.ops.reduce import Reduction, mean, reduce_max, reduce_min, reduce_prod, sum_
 from lilliput.ops.search import Arg, Cumsum, arg_max, arg_min, cumsum
@@ -43,9 +42,7 @@ def _reduce(op: Op, before: str = "", after: str = "") -> Build:
             return Tensor(call.output, value=call.value(0))
         x, target = call.tensor(0).integers, call.target
         if op is mean and x is not None and target is not None:
-            (found,) = infer(op, attrs, (x.type,), call.where)
-            y = call.emit(op, (x,), attrs, int8(found.shape, target))
-            return Tensor(call.output, integers=y)
+            return Tensor(call.output, integers=mean_of(call.place, x, attrs, target))
         if op in (reduce_max, reduce_min) and x is not None:
             return Tensor(call.output, integers=call.emit(op, (x,), attrs))
         value = call.value(0)
@@ -68,8 +65,8 @@ def _softmax(op: Op) -> Build:
         axis = call.axis(call.attr("axis", -1 if call.opset >= 13 else 1), len(shape))
         x, target = call.tensor(0).integers, call.target
         if x is not None and target is not None and op is softmax:
-            (found,) = infer(op, op.attrs(), (x.type,), call.where)
-            if found.quant is not None and near(found.quant, target):
+            found = fixed_type(call.place, op, x, target)
+            if found is not None:
                 return Tensor(call.output, integers=along(call, op, x, axis, found))
         return call.result(along(call, op, call.value(0), axis, None))
 

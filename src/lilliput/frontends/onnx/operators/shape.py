@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lilliput.errors import FormatError
+from lilliput.frontends.integers import element, joined
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.library import onnx
-from lilliput.frontends.onnx.operators.elementwise import requantized
 from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.frontends.resizing import picked
 from lilliput.ir import Value
@@ -89,13 +89,12 @@ def _transpose(call: Call) -> Tensor:
 def _concat(call: Call) -> Tensor:
     rank = len(call.shape(0))
     axis, target = call.axis(call.attr("axis", 0), rank), call.target
-    integers = [call.integers(k) for k in range(len(call.inputs))]
-    whole = [v for v in integers if v is not None]
-    alike = len({v.type.quant for v in whole}) == 1
-    if len(whole) == len(integers) and (alike or target is not None):
-        if not alike and target is not None:
-            whole = [requantized(call, v, target, f"part{k}") for k, v in enumerate(whole)]
-        return Tensor(call.output, integers=call.emit(concat, whole, Concat(axis)))
+    parts = [call.integers(k) for k in range(len(call.inputs))]
+    whole = [v for v in parts if v is not None]
+    if len(whole) == len(parts):
+        y = joined(call.place, whole, axis, target)
+        if y is not None:
+            return Tensor(call.output, integers=y)
     values = [call.value(k) for k in range(len(call.inputs))]
     return call.result(call.emit(concat, values, Concat(axis)))
 
@@ -178,8 +177,7 @@ def _pad(call: Call) -> Tensor:
     if call.has(2):
         value = call.constant(2, "value of a margin").reshape(-1)[0].item()
     if x.type.quant is not None and call.tensor(0).integers is not None:
-        low, high = x.type.dtype.bounds
-        value = float(np.clip(np.rint(value / x.type.scale) + x.type.zero_point, low, high))
+        value = element(x.type, value)
     return call.like(call.emit(pad, (x,), Pad(tuple(before), tuple(after), value)), 0)
 
 

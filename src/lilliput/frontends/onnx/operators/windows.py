@@ -9,15 +9,14 @@ import numpy as np
 
 from lilliput.errors import FormatError
 from lilliput.frontends import channels
+from lilliput.frontends.integers import averaged, bias_steps, int8, mean_of, summable
 from lilliput.frontends.normalising import group_norm, layer_norm
 from lilliput.frontends.onnx.call import Call
-from lilliput.frontends.onnx.operators.elementwise import int8
 from lilliput.frontends.onnx.tensors import Tensor
 from lilliput.frontends.resizing import resize
-from lilliput.ir import DType, Quant, TensorType, Value
+from lilliput.ir import Value
 from lilliput.ops.blocks import Blocks, depth_to_space, space_to_depth
 from lilliput.ops.numeric import Rounding
-from lilliput.ops.quantize import Requantize, requantize
 from lilliput.ops.reduce import Reduction, mean, reduce_max
 from lilliput.ops.shape import Reshape, Transpose, reshape, transpose
 
@@ -63,32 +62,12 @@ def _pads(
 
 
 def bias_of(call: Call, k: int, x: Value, w: Value) -> Value | None:
-    """Operand `k` as a bias in steps of the product of two scales: int32; None if there is none.
-
-    What is stored so already is taken as it is, as ONNX Runtime does.
-    """
+    """Operand `k` as a bias in steps of the product of two scales: int32; None if there is none."""
     if not call.has(k):
         return None
     t = call.tensor(k)
-    assert w.type.quant is not None
-    steps = np.float32(x.type.scale) * np.array(w.type.quant.scale, np.float32)
-    if t.stored is not None and t.stored.data.dtype == np.int32:
-        scales = np.array(t.stored.quant.scale, np.float64)
-        if np.allclose(scales, steps, rtol=1e-3, atol=0.0):
-            return call.builder.param(f"{call.scope.rename(t.name)}/stored", t.stored.data)
-    real = call.constant(k, "bias").astype(np.float64)
-    whole = np.rint(real / steps.astype(np.float64))
-    data = np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32)
-    return call.builder.param(f"{call.scope.rename(t.name)}/stored", data)
-
-
-def quantised_layer(call: Call, x: Value | None, w: Value | None) -> bool:
-    """Whether a weighted sum can be taken in int8."""
-    if x is None or w is None or w.type.quant is None or call.target is None:
-        return False
-    zeros = w.type.quant.zero_point
-    symmetric = len(zeros) == 1 or not any(zeros)
-    return x.type.dtype is w.type.dtype is DType.S8 and symmetric
+    steps = bias_steps(x, w, call.constant(k, "bias"), t.stored)
+    return call.builder.param(f"{call.scope.rename(t.name)}/stored", steps)
 
 
 def _conv(call: Call) -> Tensor:
@@ -101,7 +80,7 @@ def _conv(call: Call) -> Tensor:
     pads = _pads(call, kernel, stride, dilation)
     groups = call.attr("group", 1)
     weights = call.integers(1) if w.stored is not None and x is not None else None
-    if quantised_layer(call, x, weights):
+    if summable(x, weights, call.target):
         assert x is not None
         assert weights is not None
         assert call.target is not None
@@ -182,29 +161,14 @@ def _avg_pool(call: Call) -> Tensor:
         return call.result(pool(call.value(0)))
     if kernel == x.type.shape[2:] and not any(map(any, pads)):
         return _global_avg(call)
-    return Tensor(call.output, integers=averaged(call, x, target, pool))
-
-
-def averaged(call: Call, x: Value, target: Quant, pool: Callable[[Value], Value]) -> Value:
-    """An average of int8 as int8 of another scale, in finer steps of int16 where they differ."""
-    if x.type.quant == target:
-        return pool(x)
-    fine = TensorType(
-        x.type.shape, DType.S16, Quant.per_tensor(max(x.type.scale, target.scale[0]) / 64)
-    )
-    wide = call.place.between(requantize, (x,), Requantize(DType.S16), "fine", fine)
-    mean_of = pool(wide)
-    return call.place.inner("int8").last(
-        requantize, (mean_of,), Requantize(DType.S8), int8(mean_of.type.shape, target)
-    )
+    return Tensor(call.output, integers=averaged(call.place, x, target, pool))
 
 
 def _global_avg(call: Call) -> Tensor:
     axes = tuple(range(2, len(call.shape(0))))
     x, target = call.tensor(0).integers, call.target
     if x is not None and target is not None:
-        shape = (*call.shape(0)[:2], *(1,) * len(axes))
-        y = call.emit(mean, (x,), Reduction(axes), int8(shape, target))
+        y = mean_of(call.place, x, Reduction(axes), target)
         return Tensor(call.output, integers=y)
     return call.result(call.emit(mean, (call.value(0),), Reduction(axes)))
 

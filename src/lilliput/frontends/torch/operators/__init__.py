@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lilliput.frontends.torch.call import Build
+from lilliput.frontends.torch.call import Build, Integer
 from lilliput.frontends.torch.operators import (
     elementwise,
     index,
     layers,
     products,
+    quantised,
     recurrent,
     reduce,
     shape,
@@ -24,10 +25,14 @@ READ: Mapping[str, Build] = (
     | index.READ
     | layers.READ
     | products.READ
+    | quantised.READ
     | recurrent.READ
     | reduce.READ
     | shape.READ
 )
+
+INTEGER: Mapping[str, Integer] = quantised.INTEGER
+"""Builders that are asked first where an operand is known as integers."""
 
 IGNORED = frozenset(
     ("_assert_tensor_metadata.default", "_assert_scalar.default", "_assert_async.msg")

@@ -45,7 +45,7 @@ def _index(call: Call) -> Value:
     if len(axes) != 1:
         raise call.refuse("indices of several axes", expected="one axis", found=len(axes))
     (ref,) = (a for a in given if isinstance(a, Ref))
-    index = call.values.get(ref)
+    index = call.tensors.of(ref)
     if index is None or index.type.dtype is DType.BOOL:
         raise call.refuse(
             "elements chosen by bools: how many depends on the data", hint="torch.where"

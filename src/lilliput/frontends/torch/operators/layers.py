@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lilliput.errors import UnsupportedError
 from lilliput.frontends import channels
 from lilliput.frontends.channels import Pads
 from lilliput.frontends.normalising import group_norm, layer_norm
 from lilliput.frontends.resizing import resize
 from lilliput.frontends.torch.call import Build, Call
-from lilliput.ir import Value
+from lilliput.ir import TensorType, Value
+from lilliput.ops.numeric import Rounding
 from lilliput.ops.reduce import Reduction, mean, reduce_max
 
 # Convolutions -----------------------------------------------------------------------------
 
 
-def _input(call: Call, name: str, spatial: int) -> Value:
+def batched(call: Call, name: str, spatial: int) -> Value:
     """(N,C,*S): a map without a batch gets one."""
     x = call.value(name)
     shape = x.type.shape
     return call.shaped(x, (1, *shape), "batch") if len(shape) == spatial + 1 else x
 
 
-def _whole(call: Call, y: Value) -> Value:
+def unbatched(call: Call, y: Value) -> Value:
     """Without the batch that the result does not have."""
     return call.shaped(y, call.out.shape, "sample")
 
@@ -38,18 +40,34 @@ def _string_pads(call: Call, w: Value, dilation: Sequence[int]) -> Pads:
     return [(t // 2, t - t // 2) for t in totals]
 
 
-def _conv(call: Call) -> Value:
+def conv(
+    call: Call,
+    bias: Value | None,
+    type: TensorType | None = None,
+    rounding: Rounding = Rounding.DOUBLE,
+) -> Value:
+    """A convolution of the call's operands; `type` and `rounding` of the result as in
+    `channels.conv`."""
     w = call.value("weight")
     n = len(w.type.shape) - 2
     dilation = call.pair("dilation", n)
     text = isinstance(call.get("padding"), str)
     pads = _string_pads(call, w, dilation) if text else _even(call.pair("padding", n, 0))
-    x, stride = _input(call, "input", n), call.pair("stride", n)
-    groups, bias = call.integer("groups"), call.optional("bias")
     y = channels.conv(
-        call.place, x, w, bias, stride=stride, pads=pads, dilation=dilation, groups=groups
-    )
-    return _whole(call, y)
+        call.place, batched(call, "input", n), w, bias,
+        stride=call.pair("stride", n), pads=pads, dilation=dilation,
+        groups=call.integer("groups"), type=type, rounding=rounding,
+    )  # fmt: skip
+    return unbatched(call, y)
+
+
+def _conv(call: Call) -> Value:
+    return conv(call, call.optional("bias"))
+
+
+def _convolution(call: Call) -> Value:
+    """What programs have whose operators were taken apart."""
+    return _conv_transpose(call) if call.flag("transposed") else _conv(call)
 
 
 def _even(pads: Sequence[int]) -> Pads:
@@ -61,7 +79,7 @@ def _conv_transpose(call: Call) -> Value:
     n = len(w.type.shape) - 2
     y = channels.conv_transpose(
         call.place,
-        _input(call, "input", n),
+        batched(call, "input", n),
         w,
         call.optional("bias"),
         stride=call.pair("stride", n),
@@ -70,7 +88,7 @@ def _conv_transpose(call: Call) -> Value:
         extra=call.pair("output_padding", n, 0),
         groups=call.integer("groups"),
     )
-    return _whole(call, y)
+    return unbatched(call, y)
 
 
 # Pools ------------------------------------------------------------------------------------
@@ -83,43 +101,48 @@ def _max_pool(n: int) -> Build:
             raise call.refuse("dilated pool", found=call.pair("dilation", n))
         y = channels.max_pool(
             call.place,
-            _input(call, "self", n),
+            batched(call, "self", n),
             kernel=kernel,
             stride=call.pair("stride", n) if call.ints("stride") else kernel,
             pads=_even(call.pair("padding", n, 0)),
             ceil=call.flag("ceil_mode"),
         )
-        return _whole(call, y)
+        return unbatched(call, y)
 
     return build
 
 
-def _avg_pool(n: int) -> Build:
-    def build(call: Call) -> Value:
-        kernel = call.pair("kernel_size", n)
-        if call.get("divisor_override") is not None:
-            raise call.refuse("divisor of a mean", found=call.get("divisor_override"))
-        y = channels.avg_pool(
+def averaging(call: Call, n: int) -> Callable[[Value], Value]:
+    """The windows of an average, as a function of the map (N,C,*S)."""
+    kernel = call.pair("kernel_size", n)
+    if call.get("divisor_override") is not None:
+        raise call.refuse("divisor of a mean", found=call.get("divisor_override"))
+
+    def pool(x: Value) -> Value:
+        return channels.avg_pool(
             call.place,
-            _input(call, "self", n),
+            x,
             kernel=kernel,
             stride=call.pair("stride", n) if call.ints("stride") else kernel,
             pads=_even(call.pair("padding", n, 0)),
             ceil=call.flag("ceil_mode"),
             include_pad=call.flag("count_include_pad"),
         )
-        return _whole(call, y)
 
-    return build
+    return pool
+
+
+def _avg_pool(n: int) -> Build:
+    return lambda call: unbatched(call, averaging(call, n)(batched(call, "self", n)))
 
 
 def _adaptive(n: int, *, largest: bool = False) -> Build:
     def build(call: Call) -> Value:
-        x, size = _input(call, "self", n), call.out.shape[-n:]
+        x, size = batched(call, "self", n), call.out.shape[-n:]
         if set(size) == {1}:
             over = Reduction(tuple(range(2, 2 + n)))
-            return _whole(call, call.emit(reduce_max if largest else mean, (x,), over))
-        return _whole(call, channels.adaptive_pool(call.place, x, size, largest=largest))
+            return unbatched(call, call.emit(reduce_max if largest else mean, (x,), over))
+        return unbatched(call, channels.adaptive_pool(call.place, x, size, largest=largest))
 
     return build
 
@@ -128,11 +151,24 @@ def _adaptive(n: int, *, largest: bool = False) -> Build:
 
 
 def _batch_norm(call: Call) -> Value:
+    if call.flag("training"):
+        raise _learning(call)
     x = call.value("input")
     moved, spread = call.data("running_mean"), call.data("running_var")
     scale = call.data("weight") if call.has("weight") else np.ones_like(moved)
     bias = call.data("bias") if call.has("bias") else np.zeros_like(moved)
     return channels.batch_norm(call.place, x, scale, bias, moved, spread, call.number("eps", 1e-5))
+
+
+def _learning(call: Call) -> UnsupportedError:
+    return call.refuse(
+        "batch norm in training mode", hint="export in evaluation mode: module.eval()"
+    )
+
+
+def _functional_batch_norm(call: Call) -> Value:
+    """What torch.export makes of a batch norm that learns."""
+    raise _learning(call)
 
 
 def _layer_norm(call: Call) -> Value:
@@ -188,6 +224,7 @@ def _check_scales(call: Call, size: Sequence[int], out: Sequence[int], mode: str
 
 READ: dict[str, Build] = {
     "_adaptive_avg_pool2d.default": _adaptive(2),
+    "_native_batch_norm_legit_functional.default": _functional_batch_norm,
     "_native_batch_norm_legit_no_training.default": lambda call: [_batch_norm(call)],
     "adaptive_avg_pool1d.default": _adaptive(1),
     "adaptive_avg_pool2d.default": _adaptive(2),
@@ -198,6 +235,7 @@ READ: dict[str, Build] = {
     "conv1d.padding": _conv,
     "conv2d.default": _conv,
     "conv2d.padding": _conv,
+    "convolution.default": _convolution,
     "conv_transpose1d.default": _conv_transpose,
     "conv_transpose2d.input": _conv_transpose,
     "group_norm.default": _group_norm,
@@ -205,6 +243,7 @@ READ: dict[str, Build] = {
     "layer_norm.default": _layer_norm,
     "max_pool1d.default": _max_pool(1),
     "max_pool2d.default": _max_pool(2),
+    "max_pool2d_with_indices.default": _max_pool(2),
     "upsample_bilinear2d.vec": _resize("linear"),
     "upsample_linear1d.vec": _resize("linear"),
     "upsample_nearest1d.vec": _resize("nearest"),

@@ -22,7 +22,7 @@ from lilliput.ops.unary import UNARY
 X = "self"
 
 
-def _axes(call: Call, rank: int) -> tuple[int, ...]:
+def axes_of(call: Call, rank: int) -> tuple[int, ...]:
     name = "dim" if "dim" in call.step.arguments else ""
     return call.axes(name, rank) if name else tuple(range(rank))
 
@@ -36,7 +36,9 @@ def _reduction(op: Op, *, truth: bool = False) -> Build:
         if not x.type.shape:
             return x
         x = call.cast(x, call.out.dtype)
-        return call.emit(op, (x,), Reduction(_axes(call, len(x.type.shape)), call.flag("keepdim")))
+        return call.emit(
+            op, (x,), Reduction(axes_of(call, len(x.type.shape)), call.flag("keepdim"))
+        )
 
     return build
 
@@ -58,18 +60,18 @@ def _variance(call: Call, x: Value, axes: Sequence[int], *, keep: bool) -> Value
 
 def _var(call: Call) -> Value:
     x = call.value(X)
-    return _variance(call, x, _axes(call, len(x.type.shape)), keep=call.flag("keepdim"))
+    return _variance(call, x, axes_of(call, len(x.type.shape)), keep=call.flag("keepdim"))
 
 
 def _var_mean(call: Call) -> Sequence[Value]:
     x = call.value(X)
-    axes, keep = _axes(call, len(x.type.shape)), call.flag("keepdim")
+    axes, keep = axes_of(call, len(x.type.shape)), call.flag("keepdim")
     return _variance(call, x, axes, keep=keep), call.between(mean, (x,), Reduction(axes, keep))
 
 
 def _norm(call: Call) -> Value:
     x, order = call.value(X), call.number("ord", 2.0)
-    over = Reduction(_axes(call, len(x.type.shape)), call.flag("keepdim"))
+    over = Reduction(axes_of(call, len(x.type.shape)), call.flag("keepdim"))
     if order == 2:
         square = call.between(UNARY["square"], (x,))
         return call.emit(UNARY["sqrt"], (call.between(sum_, (square,), over),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lilliput.frontends.channels import Place
+from lilliput.frontends.integers import element
 from lilliput.frontends.torch.call import Build, Call
 from lilliput.ir import DType, Value
 from lilliput.ops.frame import MirrorPad, Pad, mirror_pad, pad
@@ -176,7 +177,9 @@ def _pad(call: Call) -> Value:
         return x
     if x.type.dtype is DType.BOOL:
         raise call.refuse("margin of bools")
-    return call.emit(pad, (x,), Pad(*outside, call.number("value")))
+    value = call.number("value")
+    value = element(x.type, value) if x.type.quant is not None else value
+    return call.emit(pad, (x,), Pad(*outside, value))
 
 
 def _reflect(call: Call) -> Value:
