@@ -56,6 +56,7 @@ EXAMPLE = "lilliput quantize model.tflite --data calibration.npz -o small.tflite
     help="How ranges follow from the data.",
 )
 @click.option("--equalize", is_flag=True, help="Bring ranges of channels nearer to one another.")
+@click.option("--absorb-bias", is_flag=True, help="Give high biases to the layer behind.")
 @click.option("--bias-correction", is_flag=True, help="Make up in biases for what layers miss.")
 @click.option("--adaptive-rounding", is_flag=True, help="Round weights for the least output error.")
 @click.option("--symmetric-heads", is_flag=True, help="Give int8 outputs the zero point 0.")
@@ -76,6 +77,7 @@ def quantize(
     activations: str,
     ranges: str,
     equalize: bool,
+    absorb_bias: bool,
     bias_correction: bool,
     adaptive_rounding: bool,
     symmetric_heads: bool,
@@ -98,6 +100,7 @@ def quantize(
         activations,
         ranges,
         equalize,
+        absorb_bias,
         bias_correction,
         adaptive_rounding,
         symmetric_heads,
@@ -125,12 +128,12 @@ def quantize(
 
 def _named(name: str | None, data: str, option: str) -> Array | None:
     """An array of the data's .npz, or of an .npy file."""
-    from lilliput.quant.data import load_arrays
+    from lilliput.data import ALONE, load_arrays
 
     if name is None:
         return None
     if Path(name).suffix == ".npy":
-        return load_arrays(Path(name))[""]
+        return load_arrays(Path(name))[ALONE]
     arrays = load_arrays(Path(data)) if Path(data).suffix == ".npz" else {}
     if name not in arrays:
         raise UsageError(

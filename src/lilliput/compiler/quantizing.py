@@ -19,6 +19,7 @@ from lilliput.frontends.tflite import write as write_tflite
 from lilliput.ir import text
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array, DType
+from lilliput.quant.absorb import absorb
 from lilliput.quant.batch import outputs, walk
 from lilliput.quant.calibrate import Observed, calibrate, observe
 from lilliput.quant.convert import Converted, convert
@@ -29,6 +30,7 @@ from lilliput.quant.explain import explain
 from lilliput.quant.outcome import Outcome
 from lilliput.quant.predictions import Predictions, compare
 from lilliput.quant.prepare import prepare
+from lilliput.quant.reform import for_scheme
 from lilliput.quant.scheme import Encodings, Scheme
 from lilliput.quant.simulate import simulate, stored_inputs
 
@@ -43,7 +45,7 @@ class Quantization:
 
     activations : "int8" or "int16"
     ranges : "minmax", "percentile", "mse" or "kl"
-    equalize, bias_correction, adaptive_rounding : see `lilliput.quant`
+    equalize, absorb_bias, bias_correction, adaptive_rounding : see `lilliput.quant`
     symmetric_heads : outputs with zero point 0
     allow_float : leave what has no integer form in floats; allow_dead : take activations that are
         0 on all data
@@ -53,6 +55,7 @@ class Quantization:
     activations: str = "int8"
     ranges: str = "minmax"
     equalize: bool = False
+    absorb_bias: bool = False
     bias_correction: bool = False
     adaptive_rounding: bool = False
     symmetric_heads: bool = False
@@ -105,18 +108,15 @@ def quantize(
     options = options or Quantization()
     module = model.module if isinstance(model, Model) else model
     scheme = options.scheme
-    network = prepare(module)
+    network = for_scheme(prepare(module), scheme)
     inputs = network.inputs(network.entry)
     data = samples(calibration, inputs)
     held = data if test is None else samples(test, inputs, least=1)
     truth, named = _labels(labels, held.count), _groups(groups, held.count)
     log(f"{data.count} samples through the float network")
     observed = _observed(network, data, options)
-    pairs, blocked = 0, ()
-    if options.equalize:
-        found = equalise(network, observed.extremes)
-        network, pairs, blocked = found.module, found.pairs, found.blocked
-        observed = observe(network, data.inputs)
+    repaired = _repaired(network, data, observed, options)
+    network, observed = repaired.network, repaired.observed
     encodings = calibrate(network, data.inputs, observed, scheme, options.ranges)
     convert(network, encodings, allow_float=options.allow_float)  # refuses before it learns
     if options.adaptive_rounding or options.bias_correction:
@@ -138,26 +138,28 @@ def quantize(
     explanation = None
     if options.explain:
         log("explaining, layer by layer")
-        explanation = explain(
-            network, encodings, observed, data.inputs, blocked=blocked, done=_done(options)
-        )
+        explanation = explain(network, encodings, observed, data.inputs, done=_done(options))
     outcome = Outcome(
-        module.name,
-        options.activations,
-        options.ranges,
-        data.count,
-        _bytes(module),
-        _bytes(made.module),
-        compared,
-        checked,
-        pairs,
-        options.bias_correction,
-        options.adaptive_rounding,
-        tuple(f"{p.where}: {p.what}" for p in converted.floats),
-        (*data.warnings, *(f"{p.where}: {p.what}" for p in observed.never)),
-        "" if evaluated is None else ("test data" if test is not None else "calibration data"),
-        evaluated,
-        explanation,
+        model=module.name,
+        activations=options.activations,
+        ranges=options.ranges,
+        samples=data.count,
+        float_bytes=_bytes(module),
+        integer_bytes=_bytes(made.module),
+        compared=compared,
+        checked=checked,
+        equalised=repaired.pairs,
+        reformed=repaired.reformed,
+        absorbed=repaired.absorbed,
+        bias_corrected=options.bias_correction,
+        adaptively_rounded=options.adaptive_rounding,
+        floats=tuple(f"{p.where}: {p.what}" for p in converted.floats),
+        warnings=(*data.warnings, *(f"{p.where}: {p.what}" for p in observed.never)),
+        evaluated_on=""
+        if evaluated is None
+        else ("test data" if test is not None else "calibration data"),
+        evaluated=evaluated,
+        explanation=explanation,
     )
     return Quantized(made, outcome, encodings)
 
@@ -166,6 +168,33 @@ def _observed(network: Module, data: Samples, options: Quantization) -> Observed
     found = observe(network, data.inputs)
     if found.never and not options.allow_dead:
         raise UsageError(found.never)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Repaired:
+    """The float network before its integers are chosen, what it does, and what was changed."""
+
+    network: Module
+    observed: Observed
+    pairs: int = 0
+    reformed: tuple[str, ...] = ()
+    absorbed: int = 0
+
+
+def _repaired(
+    network: Module, data: Samples, observed: Observed, options: Quantization
+) -> _Repaired:
+    found = _Repaired(network, observed)
+    if options.equalize:
+        equal = equalise(found.network, found.observed.extremes)
+        again = observe(equal.module, data.inputs)
+        found = _Repaired(equal.module, again, equal.pairs, equal.reformed)
+    if options.absorb_bias:
+        absorbed = absorb(found.network, found.observed.extremes)
+        again = observe(absorbed.module, data.inputs)
+        count = absorbed.channels
+        found = replace(found, network=absorbed.module, observed=again, absorbed=count)
     return found
 
 
@@ -183,7 +212,11 @@ def _bytes(module: Module) -> int:
 
 
 def _done(options: Quantization) -> list[str]:
-    steps = {"equalize": options.equalize, "rounding": options.adaptive_rounding}
+    steps = {
+        "equalize": options.equalize,
+        "absorb": options.absorb_bias,
+        "rounding": options.adaptive_rounding,
+    }
     return [name for name, taken in steps.items() if taken]
 
 

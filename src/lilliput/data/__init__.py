@@ -14,13 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from lilliput.data.arrays import read_arrays
-from lilliput.data.folders import read_folder
+from lilliput.data.arrays import ALONE, load_arrays, read_arrays
+from lilliput.data.folders import examples, read_folder
 from lilliput.data.sets import DataSet, Reading, Split
 from lilliput.data.tables import read_table
 from lilliput.errors import DataError
 
-__all__ = ["DataSet", "Reading", "Split", "read"]
+__all__ = ["ALONE", "DataSet", "Reading", "Split", "examples", "load_arrays", "read"]
 
 _READERS: Final = {".npz": read_arrays, ".npy": read_arrays, ".csv": read_table}
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lilliput.data.sets import Array, DataSet, Reading, Split
 from lilliput.errors import DataError
 
+ALONE = ""
+"""The name of an array that has none: that of an .npy file."""
+
 
 def read_arrays(path: Path, reading: Reading) -> DataSet:
     """Raises DataError where the file holds something else, or lengths differ."""
-    held = _load(path)
+    held = load_arrays(path)
+    if ALONE in held:
+        held["x"] = held.pop(ALONE)
     classes = tuple(str(c) for c in held.pop("classes", np.array([], str)))
     stems = [n.removeprefix("x_") for n in held if n.startswith("x_")]
     if stems:
@@ -34,14 +40,23 @@ def read_arrays(path: Path, reading: Reading) -> DataSet:
     return DataSet(splits, classes)
 
 
-def _load(path: Path) -> dict[str, Array]:
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Arrays of an .npz by name, or of an .npy under ALONE; nothing in them is executed.
+
+    Raises DataError."""
     try:
-        found = np.load(path, allow_pickle=False)
-        return {"x": found} if isinstance(found, np.ndarray) else {n: found[n] for n in found}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        hint = "save plain arrays of numbers, without objects"
+        with path.open("rb") as file:
+            found: Any = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return {ALONE: found}
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
         raise DataError(
-            "arrays cannot be read", where=str(path), found=str(e)[:120], hint=hint
+            "arrays cannot be read",
+            where=str(path),
+            expected="an .npz or .npy file",
+            found=str(e)[:120] or type(e).__name__,
+            hint="save plain arrays of numbers, without objects",
         ) from None
 
 

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from lilliput.data.sets import Array, DataSet, Example, Reading, gather
+from lilliput.data.arrays import ALONE, load_arrays
+from lilliput.data.sets import Array, DataSet, Example, Reading, check, gather
 from lilliput.data.tables import numbers
 from lilliput.errors import DataError, Problem
 from lilliput.optional import need
@@ -22,13 +23,27 @@ SPLIT_NAMES: Final = frozenset({"train", "val", "valid", "validation", "test", "
 
 def read_folder(root: Path, reading: Reading) -> DataSet:
     """Files whose kind is not known are an error, hidden ones are passed over."""
-    examples, problems = list[Example](), list[Problem]()
+    return gather(*_found(root, reading))
+
+
+def examples(root: Path, reading: Reading) -> list[Example]:
+    """All examples in the order of their files' names, without regard to splits and classes.
+
+    Raises DataError naming every file that cannot be used, and for examples of several shapes.
+    """
+    found, problems = _found(root, reading)
+    check(found, problems)
+    return found
+
+
+def _found(root: Path, reading: Reading) -> tuple[list[Example], list[Problem]]:
+    found, problems = list[Example](), list[Problem]()
     for path in _files(root):
         try:
-            examples += _examples(root, path, reading)
+            found += _examples(root, path, reading)
         except DataError as e:
             problems += e.problems
-    return gather(examples, problems)
+    return found, problems
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -127,10 +142,7 @@ def _recording(path: Path, reading: Reading) -> list[Array]:
 
 
 def _array(path: Path, reading: Reading) -> list[Array]:
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as e:
-        raise DataError("not an array", where=str(path), found=str(e)[:120]) from None
+    x = load_arrays(path)[ALONE]
     return reading.windows(x) if reading.window else [x]
 
 

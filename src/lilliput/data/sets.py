@@ -126,7 +126,25 @@ class Example:
 
 def gather(examples: Iterable[Example], problems: Sequence[Problem]) -> DataSet:
     """The data set of these examples; raises DataError for `problems` and for unequal shapes."""
-    found, wrong = list(examples), list(problems)
+    found = list(examples)
+    check(found, problems)
+    classes = tuple(sorted({e.label for e in found if e.label is not None}))
+    index = {name: k for k, name in enumerate(classes)}
+    splits = dict[str, Split]()
+    for name in dict.fromkeys(e.split for e in found):
+        mine = [e for e in found if e.split == name]
+        y = [index[e.label] for e in mine if e.label is not None]
+        splits[name] = Split(
+            np.stack([e.x for e in mine]),
+            np.array(y, np.int64) if len(y) == len(mine) else None,
+            np.array([e.group for e in mine]),
+        )
+    return DataSet(splits, classes)
+
+
+def check(found: Sequence[Example], problems: Sequence[Problem]) -> None:
+    """Raises DataError for `problems`, unequal shapes, none at all, and more than memory holds."""
+    wrong = list(problems)
     shapes = {e.x.shape: e for e in reversed(found)}
     if len(shapes) > 1:
         first = found[0].x.shape
@@ -147,18 +165,6 @@ def gather(examples: Iterable[Example], problems: Sequence[Problem]) -> DataSet:
         wrong.append(Problem("no examples"))
     if wrong:
         raise DataError(few(wrong))
-    classes = tuple(sorted({e.label for e in found if e.label is not None}))
-    index = {name: k for k, name in enumerate(classes)}
-    splits = dict[str, Split]()
-    for name in dict.fromkeys(e.split for e in found):
-        mine = [e for e in found if e.split == name]
-        y = [index[e.label] for e in mine if e.label is not None]
-        splits[name] = Split(
-            np.stack([e.x for e in mine]),
-            np.array(y, np.int64) if len(y) == len(mine) else None,
-            np.array([e.group for e in mine]),
-        )
-    return DataSet(splits, classes)
 
 
 def few(problems: Sequence[Problem]) -> list[Problem]:

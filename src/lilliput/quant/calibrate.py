@@ -30,7 +30,7 @@ class Ties:
         graph = module.graphs[module.entry]
         self._parent = {v.name: v.name for v in graph.values() if v.type.dtype.is_float}
         self.fixed: dict[str, Quant] = {}
-        self.unseen = set(forms.fused(graph))
+        self.unseen = set(forms.fused(graph)) | forms.bounded(graph, module.params)
         for node in graph.nodes:
             quant = forms.fixed_quant(node, scheme)
             if quant is not None:

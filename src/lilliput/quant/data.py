@@ -14,16 +14,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from lilliput.data import ALONE, Reading, examples, load_arrays
 from lilliput.errors import Problem, UsageError
 from lilliput.ir.graph import Value
 from lilliput.ir.types import Array
-from lilliput.optional import need
 from lilliput.quant.batch import leading
 
 FEW = 32
 """Fewer samples are warned about."""
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"})
-MAX_FILES = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +37,7 @@ def samples(given: object, inputs: Sequence[Value], *, least: int = 2) -> Sample
     """Checked samples of an array, a mapping from input names, a path, or an iterable of arrays,
     tensors, tuples (the first items are inputs) or mappings.
 
-    Raises UsageError with everything that is wrong.
+    Raises UsageError with everything that is wrong, DataError for files that cannot be read.
     """
     found = _arrays(given, inputs)
     problems: list[Problem] = []
@@ -146,58 +144,18 @@ def _file(path: Path, inputs: Sequence[Value]) -> dict[str, Array]:
     if path.is_dir():
         return _folder(path, inputs)
     found = load_arrays(path)
-    return {inputs[0].name: found[""]} if "" in found else _named(found, inputs)
-
-
-def load_arrays(path: Path) -> dict[str, Array]:
-    """Arrays of an .npz by name, or of an .npy under ""; nothing in them is executed."""
-    try:
-        with path.open("rb") as file:
-            loaded: Any = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"": loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError) as e:
-        raise UsageError(
-            "cannot read the data",
-            where=str(path),
-            expected=".npy, .npz, or a folder of .npy files or pictures",
-            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
-        ) from None
+    return {inputs[0].name: found[ALONE]} if ALONE in found else _named(found, inputs)
 
 
 def _folder(path: Path, inputs: Sequence[Value]) -> dict[str, Array]:
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES | {".npy"})
-    if not files or len(files) > MAX_FILES:
-        raise UsageError(
-            "the folder holds no data" if not files else "the folder holds too many files",
-            where=str(path),
-            expected=f"1 to {MAX_FILES} .npy files or pictures",
-            found=str(len(files)),
-        )
+    """Every example of a folder in the order of its names, whatever split or class it is in."""
     if len(inputs) > 1:
         raise UsageError("a folder is data of one input", hint="use an .npz with named arrays")
     shape = inputs[0].type.shape
-    rows = [
-        _picture(p, shape) if p.suffix.lower() in PICTURES else load_arrays(p)[""] for p in files
-    ]
+    picture = len(shape) == 4 and shape[3] in (1, 3)
+    reading = Reading(size=shape[1:3], channels=shape[3]) if picture else Reading()
+    rows = [e.x.astype(np.float32) for e in examples(path, reading)]
     return _stacked(rows, inputs)
-
-
-def _picture(path: Path, shape: tuple[int, ...]) -> Array:
-    """A picture in the size and channels of an input (1, H, W, C): float32 in 0..255."""
-    image = need("PIL.Image", "data", "pictures")
-    if len(shape) != 4 or shape[3] not in (1, 3):
-        raise UsageError(
-            "pictures for an input that is none", expected="(1,H,W,1 or 3)", found=shape
-        )
-    try:
-        with image.open(path) as opened:
-            mode = "L" if shape[3] == 1 else "RGB"
-            sized = opened.convert(mode).resize((shape[2], shape[1]))
-            return np.asarray(sized, np.float32).reshape(1, *shape[1:])
-    except (OSError, ValueError) as e:
-        raise UsageError("cannot read the picture", where=str(path), found=str(e)) from None
 
 
 # Checks -----------------------------------------------------------------------------------

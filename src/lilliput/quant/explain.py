@@ -1,10 +1,6 @@
 """Where the accuracy went: float beside integer, layer by layer, and what would help.
 
-    SQNR         10 log10 of the float signal over the difference, in dB; 6 dB are one bit
-    saturated    share of elements at an end of the range that a float beyond it was clipped to
-    used         share of the integers between the least and the largest that occur
-    spread       largest channel range over the middle one: what one scale for all costs the others
-    gain         dB that the outputs win if this layer alone stays in floats
+The figures of a layer are explained in `advice`, which is made of them.
 
 One idea: the simulation of the integers walks beside the float network on the same samples, so
 every number is a difference of two arrays of one name.
@@ -20,11 +16,11 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
+from lilliput.quant.advice import Findings, Layer, advice
 from lilliput.quant.batch import chunks, walk
 from lilliput.quant.calibrate import Observed
 from lilliput.quant.equalise import spread
-from lilliput.quant.forms import SCALED
-from lilliput.quant.prepare import PRODUCTS, is_product
+from lilliput.quant.prepare import is_product
 from lilliput.quant.scheme import Encodings
 from lilliput.quant.simulate import Simulation, simulate
 
@@ -32,25 +28,6 @@ MOST = 64
 """Samples that layers are compared on: the first of the data."""
 EXACT_DB = 150.0
 """What is said of no difference at all."""
-OWN = SCALED | PRODUCTS | {"clamp"}
-"""Operators whose results have ranges that the data decided."""
-UNEQUAL, CLIPPED, UNUSED, LOW_DB, COSTLY_DB = 8.0, 0.01, 0.35, 12.0, 1.0
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One value of the network; see the module for the figures.  dead : channels that are 0 on
-    all data; gain_db : of products only."""
-
-    name: str
-    operator: str
-    sqnr_db: float
-    saturated: float
-    used: float
-    spread: float
-    dead: int
-    channels: int
-    gain_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +53,11 @@ def explain(
     inputs: Mapping[str, Array],
     *,
     each: bool = True,
-    blocked: Sequence[str] = (),
     done: Sequence[str] = (),
 ) -> Explanation:
     """Compares on the first samples; `each` also leaves every product in floats in turn.
 
-    blocked : what kept layers from being equalised; done : "equalize", "rounding", where these were
+    done : "equalize", "absorb", "rounding", where these were
     """
     graph = module.graphs[module.entry]
     count, part = next(chunks(graph, inputs, MOST))
@@ -101,7 +77,8 @@ def explain(
     if each and out:
         gains = _gains(module, encodings, part, count, out, real[out], base)
         layers = [_with_gain(x, gains) for x in layers]
-    return Explanation(count, base, tuple(layers), _advice(layers, base, observed, blocked, done))
+    seen = Findings(module, observed.extremes, layers, base, observed.samples, frozenset(done))
+    return Explanation(count, base, tuple(layers), advice(seen))
 
 
 def whole_real(whole: Simulation, module: Module, name: str) -> Array:
@@ -161,54 +138,3 @@ def _gains(
 
 def _with_gain(layer: Layer, gains: Mapping[str, float]) -> Layer:
     return replace(layer, gain_db=gains.get(layer.name))
-
-
-# Advice -----------------------------------------------------------------------------------
-
-
-def _advice(
-    layers: Sequence[Layer],
-    base: float,
-    observed: Observed,
-    blocked: Sequence[str],
-    done: Sequence[str],
-) -> tuple[str, ...]:
-    own = [x for x in layers if x.operator in OWN]
-    made: list[str] = []
-    uneven = [x for x in own if x.spread > UNEQUAL and x.channels > 1]
-    if uneven and "equalize" not in done:
-        worst = max(uneven, key=lambda x: x.spread)
-        made.append(
-            f"equalize: channel ranges of {len(uneven)} layers differ, most in {worst.name}, "
-            f"{worst.spread:.0f} times the middle one (--equalize)"
-        )
-    if blocked:
-        made.append(
-            f"a clamp that is no rectifier keeps {len(blocked)} layers from equalisation "
-            f"({blocked[0]}): train with relu instead of relu6"
-        )
-    clipped = [x for x in own if x.saturated > CLIPPED]
-    if clipped:
-        worst = max(clipped, key=lambda x: x.saturated)
-        made.append(
-            f"clipping: {worst.saturated:.1%} of {worst.name} lie beyond its range: more data, "
-            "or --ranges minmax"
-        )
-    unused = [x for x in own if x.used < UNUSED and x.spread <= UNEQUAL]
-    if unused:
-        worst = min(unused, key=lambda x: x.used)
-        made.append(
-            f"range: {worst.name} uses {worst.used:.0%} of its integers: rare values widen it "
-            "(--ranges mse or percentile)"
-        )
-    if observed.samples < MOST:
-        made.append(f"data: ranges come from {observed.samples} samples; give some hundreds")
-    costly = base < LOW_DB or any((x.gain_db or 0) > COSTLY_DB for x in layers)
-    if costly and "rounding" not in done:
-        made.append(
-            "rounding: --adaptive-rounding and --bias-correction move weights and biases "
-            "towards the float network"
-        )
-    if base < LOW_DB:
-        made.append(f"int16: the outputs keep {base:.1f} dB; --activations int16 gives 48 dB more")
-    return tuple(made)

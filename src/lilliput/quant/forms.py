@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
+from lilliput.ir.module import Param
 from lilliput.ir.op import Attrs
 from lilliput.ir.types import DType, Quant, TensorType
 from lilliput.ops.elementwise import Clamp, stored_bounds
@@ -122,6 +123,27 @@ def fused(graph: Graph) -> dict[str, Node]:
         if node.op.name in SCALED or node.op.name in ("conv2d", "linear", "transpose_conv"):
             found[y.name] = readers[0]
     return found
+
+
+def bounded(graph: Graph, params: Mapping[str, Param]) -> frozenset[str]:
+    """Values that need not be covered by the range they share, for what lies beyond it does not
+    come through: constants c >= 0 of a minimum, c <= 0 of a maximum, and what it alone limits.
+
+    The range covers all results, and saturating x and c at its end gives their minimum all the
+    same."""
+    users, kept = graph.consumers(), {v.name for v in graph.outputs}
+    found: set[str] = set()
+    for node in graph.nodes:
+        side = {"minimum": 1, "maximum": -1}.get(node.op.name)
+        constants = [v for v in node.inputs if v.name in params and v.type.dtype.is_float]
+        if side is None or len(constants) != 1:
+            continue
+        data = params[constants[0].name].data
+        if data is not None and (side * data >= 0).all():
+            ends = [v for v in node.inputs if len(users[v.name]) == 1 and v.name not in kept]
+            found.update(v.name for v in ends)
+    inputs = {v.name for v in graph.inputs}
+    return frozenset(found - inputs)
 
 
 def integer_attrs(node: Node, y: TensorType) -> Attrs:

@@ -13,7 +13,9 @@ class Outcome:
     """float_bytes, integer_bytes : of parameters
     compared : values of the integer network found equal, at 0 LSB, to those of its simulation, on
         `checked` samples
-    equalised : pairs of layers; floats : nodes left in floats, with the reasons
+    equalised : passages between layers; reformed : activations that took another form for it;
+        absorbed : channels that gave a part of their bias away
+    floats : nodes left in floats, with the reasons
     warnings : what is odd, but possible
     evaluated : the answers of both networks on `evaluated_on`
     """
@@ -27,6 +29,8 @@ class Outcome:
     compared: int
     checked: int
     equalised: int = 0
+    reformed: tuple[str, ...] = ()
+    absorbed: int = 0
     bias_corrected: bool = False
     adaptively_rounded: bool = False
     floats: tuple[str, ...] = ()

@@ -36,6 +36,8 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str]]:
     yield "learnt from", f"{found.samples:,} samples"
     yield "parameters", f"{found.float_bytes:,} B became {found.integer_bytes:,} B"
     steps = [f"{found.equalised} pairs of layers equalised"] if found.equalised else []
+    steps += [f"{len(found.reformed)} activations in another form"] if found.reformed else []
+    steps += [f"biases of {found.absorbed} channels absorbed"] if found.absorbed else []
     steps += ["weights rounded for the outputs"] if found.adaptively_rounded else []
     steps += ["biases corrected"] if found.bias_corrected else []
     if steps:
