@@ -114,8 +114,7 @@ def best_plan(
     """
     search, room = _Search(make, device, more), budget.ram - STACK_ROOM
     if optimize is Optimize.RAM:
-        prices = search.flash_within(budget.flash)
-        program = search.least_ram(prices)
+        prices, program = search.least_ram_within(budget.flash)
     else:
         size = optimize is Optimize.SIZE
         prices = search.least_flash() if size else search.flash_within(budget.flash)
@@ -174,6 +173,18 @@ class _Search:
                 break
             prices = Prices(flash=price)
         return prices
+
+    def least_ram_within(self, flash: float) -> tuple[Prices, Program]:
+        """As `least_ram`, at the lowest price of flash at which that keeps to so many bytes."""
+        prices = self.flash_within(flash)
+        program = self.least_ram(prices)
+        for price in FLASH:
+            if self.flash(program) <= flash:
+                break
+            if price > prices.flash:
+                prices = Prices(flash=price)
+                program = self.least_ram(prices)
+        return prices, program
 
     def least_flash(self) -> Prices:
         """Leaves out one kernel after the other, the largest first, while that saves more flash
