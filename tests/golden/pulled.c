@@ -106,16 +106,16 @@ LL_NOINLINE void pulled_conv2d0(const ll_conv2d_params *p, const ll_in *in, cons
     q.in_w = 11;
     q.out_h = 13;
     const ll_in from[7] = {
-        {in[0].base, 33, 3, 3, 0, 1},
-        {in[1].base, 0, 27, LL_WHOLE, 0, 1},
-        {in[2].base, 0, 32, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 9, LL_WHOLE, 0, 1},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[0].base, 1, 3, 3, 0, 1, in[0].rows},
+        {in[1].base, 0, 27, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 0, 32, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 9, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 88, 8, 3, 0, 1},
+        {out[0].base, 8, 8, 3, 0, 1, out[0].rows},
     };
     (void)in;
     (void)r;
@@ -152,16 +152,16 @@ LL_NOINLINE void pulled_conv2d1(const ll_conv2d_params *p, const ll_in *in, cons
     q.in_w = 11;
     q.out_h = 7;
     const ll_in from[7] = {
-        {in[0].base, 88, 8, 3, 0, 1},
-        {in[1].base, 0, 72, LL_WHOLE, 0, 1},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 24, LL_WHOLE, 0, 1},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[0].base, 8, 8, 3, 0, 1, in[0].rows},
+        {in[1].base, 0, 72, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 24, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 36, 6, 3, 0, 1},
+        {out[0].base, 4, 6, 3, 0, 1, out[0].rows},
     };
     (void)in;
     (void)r;
@@ -195,16 +195,16 @@ LL_NOINLINE void pulled_depthwise2(const ll_depthwise_params *p, const ll_in *in
     q.in_w = 6;
     q.out_h = 7;
     const ll_in from[7] = {
-        {in[0].base, 36, 6, 3, 0, 1},
-        {in[1].base, 0, 54, LL_WHOLE, 0, 1},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 6, LL_WHOLE, 0, 1},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[0].base, 4, 6, 3, 0, 1, in[0].rows},
+        {in[1].base, 0, 54, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 6, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 36, 6, 1, 0, 1},
+        {out[0].base, 4, 6, 1, 0, 1, out[0].rows},
     };
     (void)in;
     (void)r;
@@ -229,16 +229,16 @@ LL_NOINLINE void pulled_linear3(const ll_linear_params *p, const ll_in *in, cons
     q.w_next = 6;
     q.w_zero = 0;
     const ll_in from[7] = {
-        {in[0].base, 36, 6, 1, 0, 1},
-        {in[1].base, 0, 6, LL_WHOLE, 0, 1},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 1},
-        {in[6].base, 36, 6, 3, 0, 1},
+        {in[0].base, 4, 6, 1, 0, 1, in[0].rows},
+        {in[1].base, 0, 6, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 1, 0},
+        {in[6].base, 4, 6, 3, 0, 1, in[6].rows},
     };
     const ll_out to[1] = {
-        {out[0].base, 36, 6, LL_WHOLE, 0, 1},
+        {out[0].base, 36, 6, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -247,6 +247,22 @@ LL_NOINLINE void pulled_linear3(const ll_linear_params *p, const ll_in *in, cons
     LL_STEP_END();
 }
 
+/* where rows begin in a pool of line buffers */
+static const uint16_t pulled_rows0[13] = {
+    176, 209, 300, 336, 369, 402, 435, 468, 372, 405, 438, 372, 405,
+};
+/* where rows begin in a pool of line buffers */
+static const uint16_t pulled_rows1[13] = {
+    0, 11, 0, 22, 0, 11, 0, 22, 0, 11, 0, 22, 5,
+};
+/* where rows begin in a pool of line buffers */
+static const uint16_t pulled_rows2[7] = {
+    66, 75, 84, 66, 75, 84, 32,
+};
+/* where rows begin in a pool of line buffers */
+static const uint16_t pulled_rows3[7] = {
+    0, 0, 0, 0, 9, 18, 41,
+};
 __attribute__((weak)) void pulled_on_step(uint32_t step)
 {
     (void)step;
@@ -258,26 +274,26 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
     for (int32_t t = 0; t < 17; ++t) {
         if (t < 13) {
             const int32_t k = t;
-            /* step 0: rows of x: s8[1,13,11,3] -> ram+660 */
-            rows(ctx, k, 1, (int8_t *)(void *)(pulled_arena_ram + 660) + k % 3 * 33);
+            /* step 0: rows of x: s8[1,13,11,3] -> ram+144 */
+            rows(ctx, k, 1, (int8_t *)(void *)(pulled_arena_ram + 144 + pulled_rows0[k] * 1));
             pulled_on_step(0u);
         }
         if (t >= 1 && t - 1 < 13) {
             const int32_t k = t - 1;
             {
-                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+660, pulled_wa, pulled_a_bias, pulled_a_outside, pulled_a_mult, pulled_a_offset, pulled_a_right -> ram+288 */
+                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+144, pulled_wa, pulled_a_bias, pulled_a_outside, pulled_a_mult, pulled_a_offset, pulled_a_right -> ram+144 */
                 static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 660, 33, 3, 3, 0, 1},
-                    {(const uint8_t *)pulled_wa, 0, 27, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_a_bias, 0, 32, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_a_outside, 0, 9, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_a_mult, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_a_offset, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_a_right, 0, 0, LL_WHOLE, 0, 1},
+                    {pulled_arena_ram + 144, 1, 3, 3, 0, 1, pulled_rows0},
+                    {(const uint8_t *)pulled_wa, 0, 27, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_a_bias, 0, 32, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_a_outside, 0, 9, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_a_mult, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_a_offset, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_a_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 288, 88, 8, 3, 0, 1},
+                    {pulled_arena_ram + 144, 8, 8, 3, 0, 1, pulled_rows1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
                 pulled_conv2d0(&p, in, out, &r, 0);
@@ -287,19 +303,19 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 2 && (t - 2) % 2 == 0 && (t - 2) / 2 < 7) {
             const int32_t k = (t - 2) / 2;
             {
-                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+288, pulled_ws, pulled_s_bias, pulled_s_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+552 */
+                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+144, pulled_ws, pulled_s_bias, pulled_s_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+144 */
                 static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 288, 88, 8, 3, 0, 1},
-                    {(const uint8_t *)pulled_ws, 0, 72, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_s_bias, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_outside, 0, 24, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
+                    {pulled_arena_ram + 144, 8, 8, 3, 0, 1, pulled_rows1},
+                    {(const uint8_t *)pulled_ws, 0, 72, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_s_bias, 0, 24, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_outside, 0, 24, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 552, 36, 6, 3, 0, 1},
+                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 pulled_conv2d1(&p, in, out, &r, 0);
@@ -309,19 +325,19 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
             const int32_t k = (t - 4) / 2;
             {
-                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+552, pulled_wd_by_tap, pulled_d_bias, pulled_d_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+0 */
+                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+144, pulled_wd_by_tap, pulled_d_bias, pulled_d_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+144 */
                 static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 552, 36, 6, 3, 0, 1},
-                    {(const uint8_t *)pulled_wd_by_tap, 0, 54, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_d_bias, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_d_outside, 0, 6, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
+                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
+                    {(const uint8_t *)pulled_wd_by_tap, 0, 54, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_d_bias, 0, 24, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_d_outside, 0, 6, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 0, 36, 6, 1, 0, 1},
+                    {pulled_arena_ram + 144, 4, 6, 1, 0, 1, pulled_rows3},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 pulled_depthwise2(&p, in, out, &r, 0);
@@ -331,19 +347,19 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
             const int32_t k = (t - 4) / 2;
             {
-                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+0, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+552 -> ram+36 */
+                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+144, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+144 -> ram+0 */
                 static const ll_linear_params p = {.in_c = 6, .resume = 0, .w_next = 6, .w_zero = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 0, 36, 6, 1, 0, 1},
-                    {(const uint8_t *)pulled_wp, 0, 6, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)pulled_p_bias, 0, 24, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1},
-                    {pulled_arena_ram + 552, 36, 6, 3, 0, 1},
+                    {pulled_arena_ram + 144, 4, 6, 1, 0, 1, pulled_rows3},
+                    {(const uint8_t *)pulled_wp, 0, 6, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)pulled_p_bias, 0, 24, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 36, 36, 6, LL_WHOLE, 0, 1},
+                    {pulled_arena_ram + 0, 36, 6, LL_WHOLE, 0, 1, 0},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 pulled_linear3(&p, in, out, &r, 0);
@@ -355,6 +371,6 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
 
 const int8_t *pulled_output(void)
 {
-    return (const int8_t *)(void *)(pulled_arena_ram + 36);
+    return (const int8_t *)(void *)(pulled_arena_ram + 0);
 }
 

@@ -11,7 +11,7 @@ extern "C" {
 /* Arena in ram: activations, scratch, inputs, outputs and states. */
 /* Define PULLED_ARENA_RAM as the name of an array of yours, or */
 /* PULLED_ARENA_RAM_SECTION as attributes, to place it. */
-#define PULLED_ARENA_RAM_BYTES 760
+#define PULLED_ARENA_RAM_BYTES 648
 #define PULLED_CONST_BYTES 1007
 
 /* input x: s8[1,13,11,3], real = 0.05000000074505806 * (q - 4); row by row */
@@ -24,7 +24,7 @@ extern "C" {
 /* behind the other, PULLED_INPUT_ROW_COUNT elements each; `ctx` is the caller's own. */
 /* Rows are asked for from the first to the last, each once. */
 typedef void (*pulled_rows_fn)(void *ctx, int32_t first, int32_t count, int8_t *rows);
-/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+36 */
+/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+0 */
 const int8_t *pulled_output(void);
 #define PULLED_OUTPUT_COUNT 252
 #define PULLED_OUTPUT_SCALE 0.20000000298023224f

@@ -75,10 +75,10 @@ LL_NOINLINE void remembers_copy0(const ll_copy_params *p, const ll_in *in, const
 {
     ll_copy_params q = *p;
     const ll_in from[1] = {
-        {in[0].base, 6, 6, LL_WHOLE, 0, 1},
+        {in[0].base, 6, 6, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 6, 6, 5, out[0].first, 1},
+        {out[0].base, 6, 6, 5, out[0].first, 1, 0},
     };
     (void)in;
     (void)r;
@@ -113,16 +113,16 @@ LL_NOINLINE void remembers_gemm1(const ll_gemm_params *p, const ll_in *in, const
     q.in_w = 1;
     q.out_h = 1;
     const ll_in from[7] = {
-        {in[0].base, 6, 6, 5, in[0].first, 1},
-        {in[1].base, 240, 240, LL_WHOLE, 0, 1},
-        {in[2].base, 32, 32, LL_WHOLE, 0, 4},
-        {in[3].base, 6, 6, LL_WHOLE, 0, 1},
-        {in[4].base, 32, 32, LL_WHOLE, 0, 4},
-        {in[5].base, 32, 32, LL_WHOLE, 0, 4},
-        {in[6].base, 8, 8, LL_WHOLE, 0, 1},
+        {in[0].base, 6, 6, 5, in[0].first, 1, 0},
+        {in[1].base, 240, 240, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 32, 32, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 6, 6, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 32, 32, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 32, 32, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1},
+        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -159,14 +159,14 @@ LL_NOINLINE void remembers_gemm2(const ll_gemm_params *p, const ll_in *in, const
     q.in_w = 1;
     q.out_h = 1;
     const ll_in from[5] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1},
-        {in[1].base, 64, 64, LL_WHOLE, 0, 1},
-        {in[2].base, 32, 32, LL_WHOLE, 0, 4},
-        {in[3].base, 8, 8, LL_WHOLE, 0, 1},
-        {in[4].base, 8, 8, LL_WHOLE, 0, 1},
+        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+        {in[1].base, 64, 64, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 32, 32, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 8, 8, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1},
+        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -201,16 +201,16 @@ LL_NOINLINE void remembers_gemm3(const ll_gemm_params *p, const ll_in *in, const
     q.in_w = 1;
     q.out_h = 1;
     const ll_in from[7] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1},
-        {in[1].base, 24, 24, LL_WHOLE, 0, 1},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[3].base, 8, 8, LL_WHOLE, 0, 1},
-        {in[4].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[5].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[6].base, 3, 3, LL_WHOLE, 0, 1},
+        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+        {in[1].base, 24, 24, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 8, 8, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 3, 3, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 3, 3, LL_WHOLE, 0, 1},
+        {out[0].base, 3, 3, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -230,10 +230,10 @@ LL_NOINLINE void remembers_copy4(const ll_copy_params *p, const ll_in *in, const
 {
     ll_copy_params q = *p;
     const ll_in from[1] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1},
+        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1},
+        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -266,10 +266,10 @@ void remembers_run(void)
         /* step 1: copy "window/new" (s8[1,1,1,6]) -> s8[1,5,1,6]; kernel copy; ram+44 -> ram+0 */
         static const ll_copy_params p = {.none = 0};
         ll_in in[1] = {
-            {remembers_arena_ram + 44, 6, 6, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 44, 6, 6, LL_WHOLE, 0, 1, 0},
         };
         ll_out out[1] = {
-            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40) + 4, 1},
+            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40) + 4, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 6};
         remembers_copy0(&p, in, out, &r, 0);
@@ -279,16 +279,16 @@ void remembers_run(void)
         /* step 2: conv2d "seen" (s8[1,5,1,6], s8[8,5,1,6], s32[8]) -> s8[1,1,1,8]; kernel gemm_joined; ram+0, remembers_w_joined, remembers_seen_bias, remembers_seen_outside, remembers_seen_mult, remembers_seen_offset, remembers_seen_right -> ram+176 */
         static const ll_gemm_params p = {.in_h = 5, .in_w = 1, .in_c = 6, .out_h = 1, .kh = 5, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 8, .chunk = 8, .patch = 32};
         ll_in in[7] = {
-            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40), 1},
-            {(const uint8_t *)remembers_w_joined, 240, 240, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_seen_bias, 32, 32, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_seen_outside, 6, 6, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_seen_mult, 32, 32, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_seen_offset, 32, 32, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_seen_right, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40), 1, 0},
+            {(const uint8_t *)remembers_w_joined, 240, 240, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_seen_bias, 32, 32, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_seen_outside, 6, 6, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_seen_mult, 32, 32, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_seen_offset, 32, 32, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_seen_right, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         ll_out out[1] = {
-            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 8};
         remembers_gemm1(&p, in, out, &r, remembers_arena_ram + 48);
@@ -298,14 +298,14 @@ void remembers_run(void)
         /* step 3: linear "memory" + add + tanh (s8[1,8], s8[8,8]) -> s8[1,8]; kernel gemm_joined; ram+32, remembers_u_joined, remembers_memory_bias, remembers_memory_outside, ram+176 -> ram+96 */
         static const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 8, .patch = 0};
         static const ll_in in[5] = {
-            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_u_joined, 64, 64, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_memory_bias, 32, 32, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1},
-            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_u_joined, 64, 64, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_memory_bias, 32, 32, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1, 0},
+            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 8};
         remembers_gemm2(&p, in, out, &r, remembers_arena_ram + 48);
@@ -315,16 +315,16 @@ void remembers_run(void)
         /* step 4: linear "out" (s8[1,8], s8[3,8]) -> s8[1,3]; kernel gemm_joined; ram+96, remembers_wo_joined, remembers_out_bias, remembers_memory_outside, remembers_out_mult, remembers_out_offset, remembers_out_right -> ram+44 */
         static const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 4, .patch = 0};
         static const ll_in in[7] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_wo_joined, 24, 24, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_out_bias, 12, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1},
-            {(const uint8_t *)remembers_out_mult, 12, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_out_offset, 12, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)remembers_out_right, 3, 3, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_wo_joined, 24, 24, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_out_bias, 12, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)remembers_out_mult, 12, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_out_offset, 12, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)remembers_out_right, 3, 3, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
-            {remembers_arena_ram + 44, 3, 3, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 44, 3, 3, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         remembers_gemm3(&p, in, out, &r, remembers_arena_ram + 48);
@@ -334,10 +334,10 @@ void remembers_run(void)
         /* step 5: copy "hidden" (s8[1,8]) -> s8[1,8]; kernel copy; ram+96 -> ram+32 */
         static const ll_copy_params p = {.none = 0};
         static const ll_in in[1] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
-            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1},
+            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 8};
         remembers_copy4(&p, in, out, &r, 0);

@@ -86,16 +86,16 @@ LL_NOINLINE void staged_gemm0(const ll_gemm_params *p, const ll_in *in, const ll
     q.in_w = 5;
     q.out_h = 6;
     const ll_in from[7] = {
-        {in[0].base, 20, 4, LL_WHOLE, 0, 1},
-        {in[1].base, 0, 360, LL_WHOLE, 0, 1},
-        {in[2].base, 0, 40, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 12, LL_WHOLE, 0, 1},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1},
+        {in[0].base, 20, 4, LL_WHOLE, 0, 1, 0},
+        {in[1].base, 0, 360, LL_WHOLE, 0, 1, 0},
+        {in[2].base, 0, 40, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 12, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 50, 10, LL_WHOLE, 0, 1},
+        {out[0].base, 50, 10, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -130,16 +130,16 @@ LL_NOINLINE void staged_fours1(const ll_fours_params *p, const ll_in *in, const 
     q.in_w = 1;
     q.out_h = 1;
     const ll_in from[7] = {
-        {in[0].base, 300, 300, LL_WHOLE, 0, 1},
-        {in[1].base, 4200, 300, LL_WHOLE, in[1].first, 1},
-        {in[2].base, 56, 56, LL_WHOLE, 0, 4},
-        {in[3].base, 300, 300, LL_WHOLE, 0, 1},
-        {in[4].base, 56, 56, LL_WHOLE, 0, 4},
-        {in[5].base, 56, 56, LL_WHOLE, 0, 4},
-        {in[6].base, 14, 14, LL_WHOLE, 0, 1},
+        {in[0].base, 300, 300, LL_WHOLE, 0, 1, 0},
+        {in[1].base, 4200, 300, LL_WHOLE, in[1].first, 1, 0},
+        {in[2].base, 56, 56, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 300, 300, LL_WHOLE, 0, 1, 0},
+        {in[4].base, 56, 56, LL_WHOLE, 0, 4, 0},
+        {in[5].base, 56, 56, LL_WHOLE, 0, 4, 0},
+        {in[6].base, 14, 14, LL_WHOLE, 0, 1, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 14, 14, LL_WHOLE, 0, 1},
+        {out[0].base, 14, 14, LL_WHOLE, 0, 1, 0},
     };
     (void)in;
     (void)r;
@@ -169,16 +169,16 @@ void staged_run(void)
         /* step 0: conv2d "y" (s8[1,6,5,4], s8[10,3,3,4], s32[10]) -> s8[1,6,5,10]; kernel gemm_joined; ram+812, staged_w1_joined, staged_y_bias, staged_y_outside, staged_y_mult, staged_y_offset, staged_y_right -> ram+592 */
         static const ll_gemm_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 9, .chunk = 10, .patch = 36};
         static const ll_in in[7] = {
-            {staged_arena_ram + 812, 20, 4, LL_WHOLE, 0, 1},
-            {(const uint8_t *)staged_w1_joined, 0, 360, LL_WHOLE, 0, 1},
-            {(const uint8_t *)staged_y_bias, 0, 40, LL_WHOLE, 0, 4},
-            {(const uint8_t *)staged_y_outside, 0, 12, LL_WHOLE, 0, 1},
-            {(const uint8_t *)staged_y_mult, 0, 0, LL_WHOLE, 0, 4},
-            {(const uint8_t *)staged_y_offset, 0, 0, LL_WHOLE, 0, 4},
-            {(const uint8_t *)staged_y_right, 0, 0, LL_WHOLE, 0, 1},
+            {staged_arena_ram + 812, 20, 4, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)staged_w1_joined, 0, 360, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)staged_y_bias, 0, 40, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)staged_y_outside, 0, 12, LL_WHOLE, 0, 1, 0},
+            {(const uint8_t *)staged_y_mult, 0, 0, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)staged_y_offset, 0, 0, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)staged_y_right, 0, 0, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
-            {staged_arena_ram + 592, 50, 10, LL_WHOLE, 0, 1},
+            {staged_arena_ram + 592, 50, 10, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 10};
         staged_gemm0(&p, in, out, &r, staged_arena_ram + 0);
@@ -212,16 +212,16 @@ void staged_run(void)
                 /* step 7: linear "z" (s8[1,300], s8[14,300], s32[14]) -> s8[1,14]; kernel fours; ram+2756, ram+0, staged_z_bias, staged_z_outside, staged_z_mult, staged_z_offset, staged_z_right -> ram+3056 */
                 static const ll_fours_params p = {.in_h = 1, .in_w = 1, .in_c = 300, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .gather = 0, .lanes = 0, .zero = 0};
                 ll_in in[7] = {
-                    {staged_arena_ram + 2756, 300, 300, LL_WHOLE, 0, 1},
-                    {staged_arena_ram + 0, 4200, 300, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)staged_z_bias, 56, 56, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)staged_z_outside, 300, 300, LL_WHOLE, 0, 1},
-                    {(const uint8_t *)staged_z_mult, 56, 56, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)staged_z_offset, 56, 56, LL_WHOLE, 0, 4},
-                    {(const uint8_t *)staged_z_right, 14, 14, LL_WHOLE, 0, 1},
+                    {staged_arena_ram + 2756, 300, 300, LL_WHOLE, 0, 1, 0},
+                    {staged_arena_ram + 0, 4200, 300, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)staged_z_bias, 56, 56, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)staged_z_outside, 300, 300, LL_WHOLE, 0, 1, 0},
+                    {(const uint8_t *)staged_z_mult, 56, 56, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)staged_z_offset, 56, 56, LL_WHOLE, 0, 4, 0},
+                    {(const uint8_t *)staged_z_right, 14, 14, LL_WHOLE, 0, 1, 0},
                 };
                 ll_out out[1] = {
-                    {staged_arena_ram + 3056, 14, 14, LL_WHOLE, 0, 1},
+                    {staged_arena_ram + 3056, 14, 14, LL_WHOLE, 0, 1, 0},
                 };
                 in[1].base = staged_arena_ram + 0 + k % 2 * 1200;
                 in[1].first = k * 4;

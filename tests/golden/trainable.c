@@ -163,13 +163,13 @@ LL_NOINLINE void trainable_conv2d0(const ll_conv2d_params *p, const ll_in *in, c
     q.in_w = 5;
     q.out_h = 6;
     const ll_in from[4] = {
-        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 0, 108, LL_WHOLE, 0, 4},
-        {in[2].base, 0, 12, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 36, LL_WHOLE, 0, 4},
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 0, 108, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 0, 12, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 36, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 100, 20, LL_WHOLE, 0, 4},
+        {out[0].base, 100, 20, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -207,13 +207,13 @@ LL_NOINLINE void trainable_conv2d1(const ll_conv2d_params *p, const ll_in *in, c
     q.in_w = 5;
     q.out_h = 6;
     const ll_in from[4] = {
-        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 0, 108, LL_WHOLE, 0, 4},
-        {in[2].base, 0, 8, LL_WHOLE, 0, 4},
-        {in[3].base, 0, 36, LL_WHOLE, 0, 4},
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 0, 108, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 0, 8, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 0, 36, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 100, 20, LL_WHOLE, 0, 4},
+        {out[0].base, 100, 20, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -239,10 +239,10 @@ LL_NOINLINE void trainable_reduce2(const ll_reduce_params *p, const ll_in *in, c
     q.in_w = 5;
     q.in_h = 6;
     const ll_in from[1] = {
-        {in[0].base, 100, 20, LL_WHOLE, 0, 4},
+        {in[0].base, 100, 20, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 20, 20, LL_WHOLE, 0, 4},
+        {out[0].base, 20, 20, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -267,12 +267,12 @@ LL_NOINLINE void trainable_linear3(const ll_linear_params *p, const ll_in *in, c
     q.w_next = 5;
     q.w_zero = 0;
     const ll_in from[3] = {
-        {in[0].base, 20, 20, LL_WHOLE, 0, 4},
-        {in[1].base, 80, 20, LL_WHOLE, 0, 4},
-        {in[2].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[0].base, 20, 20, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 80, 20, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -295,10 +295,10 @@ LL_NOINLINE void trainable_softmax_f324(const ll_softmax_f32_params *p, const ll
     q.beta = 1.0f;
     q.logarithm = 0;
     const ll_in from[1] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -318,11 +318,11 @@ LL_NOINLINE void trainable_cross_entropy5(const ll_cross_entropy_params *p, cons
 {
     ll_cross_entropy_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
-        {in[1].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4},
+        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -343,11 +343,11 @@ LL_NOINLINE void trainable_map6(const ll_map_params *p, const ll_in *in, const l
 {
     ll_map_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
-        {in[1].base, 16, 16, LL_WHOLE, 0, 4},
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 16, 16, LL_WHOLE, 0, 4},
+        {out[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -367,10 +367,10 @@ LL_NOINLINE void trainable_transpose7(const ll_transpose_params *p, const ll_in 
 {
     ll_transpose_params q = *p;
     const ll_in from[1] = {
-        {in[0].base, 80, 20, LL_WHOLE, 0, 4},
+        {in[0].base, 80, 20, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 80, 16, LL_WHOLE, 0, 4},
+        {out[0].base, 80, 16, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -395,12 +395,12 @@ LL_NOINLINE void trainable_linear8(const ll_linear_params *p, const ll_in *in, c
     q.w_next = 4;
     q.w_zero = 0;
     const ll_in from[3] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
-        {in[1].base, 80, 16, LL_WHOLE, 0, 4},
-        {in[2].base, 20, 20, LL_WHOLE, 0, 4},
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 80, 16, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 20, 20, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 20, 20, LL_WHOLE, 0, 4},
+        {out[0].base, 20, 20, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -421,11 +421,11 @@ LL_NOINLINE void trainable_map9(const ll_map_params *p, const ll_in *in, const l
 {
     ll_map_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 4},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4},
+        {in[0].base, 8, 8, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 4},
+        {out[0].base, 8, 8, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -445,10 +445,10 @@ LL_NOINLINE void trainable_transpose10(const ll_transpose_params *p, const ll_in
 {
     ll_transpose_params q = *p;
     const ll_in from[1] = {
-        {in[0].base, 0, 8, LL_WHOLE, 0, 4},
+        {in[0].base, 0, 8, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 40, 8, LL_WHOLE, 0, 4},
+        {out[0].base, 40, 8, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -470,11 +470,11 @@ LL_NOINLINE void trainable_conv2d_grad_w11(const ll_conv2d_grad_w_params *p, con
     q.kh = 3;
     q.kw = 3;
     const ll_in from[2] = {
-        {in[0].base, 60, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 40, 8, LL_WHOLE, 0, 4},
+        {in[0].base, 60, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 40, 8, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 36, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -496,12 +496,12 @@ LL_NOINLINE void trainable_map12(const ll_map_params *p, const ll_in *in, const 
 {
     ll_map_params q = *p;
     const ll_in from[3] = {
-        {in[0].base, 36, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 0, 0, LL_WHOLE, 0, 4},
-        {in[2].base, 36, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 36, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 36, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -526,13 +526,13 @@ void trainable_run(void)
         /* step 0: conv2d "frozen" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+816, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+216 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 3};
         trainable_conv2d0(&p, in, out, &r, 0);
@@ -542,13 +542,13 @@ void trainable_run(void)
         /* step 1: conv2d "trained" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+816, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+228 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216 + 12, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
         trainable_conv2d1(&p, in, out, &r, 0);
@@ -558,10 +558,10 @@ void trainable_run(void)
         /* step 2: mean "features" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+216 -> ram+816 */
         static const ll_reduce_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1, .zero = 0, .mult = 0, .shift = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
         trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 840);
@@ -571,12 +571,12 @@ void trainable_run(void)
         /* step 3: linear "logits" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+816, trainable_v, trainable_logits_zeros -> ram+216 */
         static const ll_linear_params p = {.in_c = 5, .resume = 0, .w_next = 5, .w_zero = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 20, 20, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_linear3(&p, in, out, &r, 0);
@@ -586,10 +586,10 @@ void trainable_run(void)
         /* step 4: softmax "probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+216 -> ram+232 */
         static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_softmax_f324(&p, in, out, &r, 0);
@@ -613,13 +613,13 @@ void trainable_train(void)
         /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+576 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 3};
         trainable_conv2d0(&p, in, out, &r, 0);
@@ -629,13 +629,13 @@ void trainable_train(void)
         /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+588 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
         trainable_conv2d1(&p, in, out, &r, 0);
@@ -645,10 +645,10 @@ void trainable_train(void)
         /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+576 -> ram+1192 */
         static const ll_reduce_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1, .zero = 0, .mult = 0, .shift = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
         trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 1216);
@@ -658,12 +658,12 @@ void trainable_train(void)
         /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_zeros -> ram+576 */
         static const ll_linear_params p = {.in_c = 5, .resume = 0, .w_next = 5, .w_zero = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_linear3(&p, in, out, &r, 0);
@@ -673,11 +673,11 @@ void trainable_train(void)
         /* step 9: softmax_cross_entropy "loss" (f32[1,4], f32[1,4]) -> f32[1,1]; kernel cross_entropy; ram+576, ram+1176 -> ram+1248 */
         static const ll_cross_entropy_params p = {.channels = 4};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
         trainable_cross_entropy5(&p, in, out, &r, 0);
@@ -687,10 +687,10 @@ void trainable_train(void)
         /* step 10: softmax "train/probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+576 -> ram+592 */
         static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_softmax_f324(&p, in, out, &r, 0);
@@ -700,11 +700,11 @@ void trainable_train(void)
         /* step 11: sub "d_logits" (f32[1,4], f32[1,4]) -> f32[1,4]; kernel map; ram+592, ram+1176 -> ram+656 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_map6(&p, in, out, &r, 0);
@@ -714,10 +714,10 @@ void trainable_train(void)
         /* step 12: transpose "v_t" (f32[4,5]) -> f32[5,4]; kernel strided; trainable_v -> ram+576 */
         static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 1, .step5 = 5, .extent1 = 1, .extent2 = 1, .extent3 = 1};
         static const ll_in in[1] = {
-            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4},
+            {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 5, 0, 4};
         trainable_transpose7(&p, in, out, &r, 0);
@@ -727,12 +727,12 @@ void trainable_train(void)
         /* step 13: linear "d_features" (f32[1,4], f32[5,4]) -> f32[1,5]; kernel linear; ram+656, ram+576, trainable_d_features_zeros -> ram+672 */
         static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_d_features_zeros, 20, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_d_features_zeros, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 5};
         trainable_linear8(&p, in, out, &r, 0);
@@ -742,11 +742,11 @@ void trainable_train(void)
         /* step 14: mul "d_mean" (f32[1,2], f32[1,1]) -> f32[1,2]; kernel map; ram+684, trainable_share -> ram+816 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 672 + 12, 8, 8, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_share, 4, 4, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 672 + 12, 8, 8, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_share, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 2};
         trainable_map9(&p, in, out, &r, 0);
@@ -756,10 +756,10 @@ void trainable_train(void)
         /* step 15: broadcast "d_map" (f32[1,1,1,2]) -> f32[1,6,5,2]; kernel strided; ram+816 -> ram+576 */
         static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 0, .step5 = 1, .extent1 = 1, .extent2 = 1, .extent3 = 6};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
         trainable_transpose10(&p, in, out, &r, 0);
@@ -769,11 +769,11 @@ void trainable_train(void)
         /* step 16: conv2d_grad_w "dw" (f32[1,6,5,3], f32[1,6,5,2]) -> f32[2,3,3,3]; kernel conv2d_grad_w; ram+216, ram+576 -> ram+816 */
         static const ll_conv2d_grad_w_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .out_w = 5, .out_c = 2, .rows = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
         trainable_conv2d_grad_w11(&p, in, out, &r, trainable_arena_ram + 1032);
@@ -783,12 +783,12 @@ void trainable_train(void)
         /* step 17: mul "step" + sub (f32[2,3,3,3], f32[1,1,1,1]) -> f32[2,3,3,3]; kernel map; ram+816, trainable_rate, ram+0 -> ram+0 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4},
-            {(const uint8_t *)trainable_rate, 0, 0, LL_WHOLE, 0, 4},
-            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)trainable_rate, 0, 0, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4},
+            {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
         trainable_map12(&p, in, out, &r, 0);
