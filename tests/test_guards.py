@@ -20,7 +20,7 @@ from tests.test_programs import (
 from lilliput.codegen.emit import emit
 from lilliput.emu.prove import Call
 from lilliput.emu.toolchain import Toolchain
-from lilliput.errors import CertificateError, GraphError, PlanError
+from lilliput.errors import CertificateError, GraphError, ModelError, PlanError
 from lilliput.ir import Builder, Guard, Module, Session, State, finite, verify
 from lilliput.ir.identity import identity
 from lilliput.ir.text import load as load_module
@@ -204,6 +204,25 @@ def test_guards_and_marks_of_states_are_in_the_file() -> None:
     arrays = {s.name: s.init for s in module.states.values()}
     arrays |= {p.name: p.data for p in module.params.values() if p.data is not None}
     assert print_module(parse_module(text, arrays, get)) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("guard %loss", "unexpected text"),
+        ("guard %loss (1,)", "not the bounds of a guard"),
+        ('guard %loss (0, "a")', "not the bounds of a guard"),
+        ("guard %nothing (0, 1)", "value is not defined before it is read"),
+        ("guard %dw (0, 1)", "guard of no input or output"),
+    ],
+)
+def test_a_damaged_guard_is_refused_where_it_stands(line: str, what: str) -> None:
+    module = learner()
+    text = print_module(module).replace("guard %label (0, 2)", line)
+    arrays = {s.name: s.init for s in module.states.values()}
+    arrays |= {p.name: p.data for p in module.params.values() if p.data is not None}
+    with pytest.raises(ModelError, match=what):
+        parse_module(text, arrays, get)
 
 
 @pytest.mark.parametrize(
