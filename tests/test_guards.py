@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -271,6 +274,35 @@ def test_the_identity_is_of_the_network_and_of_what_is_saved_not_of_its_first_va
     assert len(found) == 5
     nothing = {n: replace(s, saved=False) for n, s in module.states.items()}
     assert identity(replace(module, states=nothing)) == 0
+
+
+FAST = """\
+#include "learner.h"
+int main(void) {
+    const float x[4] = {3e38f, 3e38f, 3e38f, 3e38f};
+    volatile float zero = 0.0f;
+    learner_reset();
+    const learner_status step = learner_train_step(x, 1, 0);
+    const learner_status none = learner_set_learning_rate(zero / zero);
+    const learner_status huge = learner_set_learning_rate(1.0f / zero);
+    const int kept = learner_get_learning_rate() == 0.25f;
+    return step == LEARNER_DIVERGED && none == LEARNER_INVALID && huge == none && kept ? 0 : 1;
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_guards_hold_in_firmware_that_is_compiled_as_if_there_were_no_nan(
+    name: str, tmp_path: Path
+) -> None:
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    for path, text in {**emit(plan(learner(), core())), "main.c": FAST}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    build = [name, "-std=c11", "-O3", "-ffast-math", "main.c", "learner.c", "-o", "firmware"]
+    subprocess.run(build, cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([tmp_path / "firmware"], check=True, timeout=20)
 
 
 def test_the_header_has_only_what_the_module_asks_for() -> None:
