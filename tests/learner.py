@@ -142,10 +142,10 @@ static void ll_reset(void)
 """
 
 
-def sources(driver: str, programs: Sequence[Program]) -> dict[str, str]:
+def sources(driver: str, programs: Sequence[Program], units: Sequence[int]) -> dict[str, str]:
     """The files of `programs` and of tests/flash/<driver>.c, which has a function `driver_run` that
     fills `driver_report`; the first program's arena and the places of its states are in
-    driver.h."""
+    driver.h; units: what the simulated flashes write at once."""
     first = programs[0]
     (arena,) = first.arenas.values()
     parts = ", ".join(
@@ -160,6 +160,7 @@ def sources(driver: str, programs: Sequence[Program]) -> dict[str, str]:
 #define ARENA_BYTES {arena}
 #define PARTS {{{parts}}}
 #define PART_COUNT {len(first.saved)}u
+#define UNITS {{{", ".join(f"{unit}u" for unit in units)}}}
 #define PART_BYTES {saved_bytes(first)}u
 extern uint32_t driver_report[REPORT];
 extern uint8_t driver_arena[64];
@@ -181,18 +182,23 @@ def defines(programs: Sequence[Program]) -> tuple[str, ...]:
 
 
 def drive_host(
-    driver: str, programs: Sequence[Program], host: Toolchain, folder: Path
+    driver: str,
+    programs: Sequence[Program],
+    host: Toolchain,
+    folder: Path,
+    units: Sequence[int] = (8,),
 ) -> list[int]:
     """What the driver reports on this machine, under sanitizers."""
-    program = build_host(host, sources(driver, programs), folder, defines=defines(programs))
+    files = sources(driver, programs, units)
+    program = build_host(host, files, folder, defines=defines(programs))
     return _report(run_host(program, [Command("run", 0, ())], 300)[0].outputs[0])
 
 
 def drive_core(driver: str, programs: Sequence[Program], device: Device, folder: Path) -> list[int]:
     """What the driver reports on an emulated core."""
-    files, toolchain = sources(driver, programs), find(device.core)
+    files, toolchain = sources(driver, programs, (8,)), find(device.core)
     image = build_firmware(toolchain, device, files, folder, defines=defines(programs))
-    return _report(run_emulated(image, device, [Command("run", 0, ())])[0].outputs[0])
+    return _report(run_emulated(image, device, [Command("run", 0, ())], count=False)[0].outputs[0])
 
 
 def _report(data: bytes) -> list[int]:

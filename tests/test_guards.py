@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from tests.test_programs import (
 from lilliput.codegen.emit import emit
 from lilliput.emu.prove import Call
 from lilliput.emu.toolchain import Toolchain
-from lilliput.errors import CertificateError, GraphError, PlanError
+from lilliput.errors import CertificateError, GraphError, ModelError, PlanError
 from lilliput.ir import Builder, Guard, Module, Session, State, finite, verify
 from lilliput.ir.identity import identity
 from lilliput.ir.text import load as load_module
@@ -207,6 +210,25 @@ def test_guards_and_marks_of_states_are_in_the_file() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("guard %loss", "unexpected text"),
+        ("guard %loss (1,)", "not the bounds of a guard"),
+        ('guard %loss (0, "a")', "not the bounds of a guard"),
+        ("guard %nothing (0, 1)", "value is not defined before it is read"),
+        ("guard %dw (0, 1)", "guard of no input or output"),
+    ],
+)
+def test_a_damaged_guard_is_refused_where_it_stands(line: str, what: str) -> None:
+    module = learner()
+    text = print_module(module).replace("guard %label (0, 2)", line)
+    arrays = {s.name: s.init for s in module.states.values()}
+    arrays |= {p.name: p.data for p in module.params.values() if p.data is not None}
+    with pytest.raises(ModelError, match=what):
+        parse_module(text, arrays, get)
+
+
+@pytest.mark.parametrize(
     ("guards", "what"),
     [
         ({"train_step": (finite("w"),)}, "guard of no input or output"),
@@ -252,6 +274,35 @@ def test_the_identity_is_of_the_network_and_of_what_is_saved_not_of_its_first_va
     assert len(found) == 5
     nothing = {n: replace(s, saved=False) for n, s in module.states.items()}
     assert identity(replace(module, states=nothing)) == 0
+
+
+FAST = """\
+#include "learner.h"
+int main(void) {
+    const float x[4] = {3e38f, 3e38f, 3e38f, 3e38f};
+    volatile float zero = 0.0f;
+    learner_reset();
+    const learner_status step = learner_train_step(x, 1, 0);
+    const learner_status none = learner_set_learning_rate(zero / zero);
+    const learner_status huge = learner_set_learning_rate(1.0f / zero);
+    const int kept = learner_get_learning_rate() == 0.25f;
+    return step == LEARNER_DIVERGED && none == LEARNER_INVALID && huge == none && kept ? 0 : 1;
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_guards_hold_in_firmware_that_is_compiled_as_if_there_were_no_nan(
+    name: str, tmp_path: Path
+) -> None:
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    for path, text in {**emit(plan(learner(), core())), "main.c": FAST}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    build = [name, "-std=c11", "-O3", "-ffast-math", "main.c", "learner.c", "-o", "firmware"]
+    subprocess.run(build, cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([tmp_path / "firmware"], check=True, timeout=20)
 
 
 def test_the_header_has_only_what_the_module_asks_for() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli_case import Run, runner
+from tests.learner import learner
 from tests.test_programs import (
     STREAM,
     inverted_residual,
@@ -445,11 +446,15 @@ def test_the_certificate_holds_for_what_is_drawn() -> None:
 # C and CMake ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits", "trainable"])
+@pytest.mark.parametrize("name", ["digits", "trainable", "learner"])
 def test_the_c_of_the_page_compiles_next_to_the_header(name: str, tmp_path: Path) -> None:
     if not shutil.which("gcc"):
         pytest.skip("gcc is not installed")
-    model = compiler.load(DIGITS) if name == "digits" else compiler.from_module(trainable())
+    model = {
+        "digits": lambda: compiler.load(DIGITS),
+        "trainable": lambda: compiler.from_module(trainable()),
+        "learner": lambda: compiler.from_module(learner()),
+    }[name]()
     compiled = compiler.compile(model, load(BOARD), compiler.Options(compiler="none"))
     compiler.write(compiled, tmp_path / "out")
     (tmp_path / "main.c").write_text(example(compiled.summary), encoding="utf-8")
@@ -460,7 +465,7 @@ def test_the_c_of_the_page_compiles_next_to_the_header(name: str, tmp_path: Path
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert html == page(compiled.summary)
     assert example(compiled.summary) in {e.text for e in read(html).all("code")}
-    assert ("_reset();" in example(compiled.summary)) == (name == "trainable")
+    assert ("_reset();" in example(compiled.summary)) == (name != "digits")
 
 
 # Text -------------------------------------------------------------------------------------

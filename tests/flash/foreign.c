@@ -5,13 +5,9 @@
 
 static simulated device;
 
-static void power_off(void) {
-}
-
 void driver_run(void) {
     static uint8_t factory[PART_BYTES];
     flash_wipe(&device, LEARNER_SLOT_BYTES, 32u);
-    device.off = power_off;
     const learner_flash mine = flash_of(&device);
     const other_flash theirs = {flash_read, flash_erase, flash_write,
                                 &device,    device.slot, device.unit};

@@ -12,17 +12,18 @@ typedef struct {
     uint8_t written[2u * FLASH_SLOT_MOST]; /* since the last erasure */
     uint32_t slot, unit;
     int32_t left;         /* bytes until power fails; < 0: it does not */
-    uint8_t torn;         /* bits that the byte in which it fails keeps of what it becomes */
+    uint8_t torn;         /* bits that the byte in which it fails has of what it becomes */
     int32_t reads, fails; /* reads so far; the one that fails, 0: none does */
     uint32_t broken;      /* rules that have been broken */
-    void (*off)(void);    /* power fails: does not return */
+    int dark;             /* power has failed: from then on nothing happens to the flash */
 } simulated;
 
+/* Makes a byte what it becomes, if power lasts. */
 static inline void flash_byte(simulated *f, uint32_t at, uint8_t value) {
     if (f->left == 0) {
         f->bytes[at] = (uint8_t)((f->bytes[at] & (uint8_t)~f->torn) | (value & f->torn));
-        f->written[at] = 1u;
-        f->off();
+        f->dark = 1;
+        return;
     }
     if (f->left > 0) {
         --f->left;
@@ -37,7 +38,7 @@ static inline int flash_read(void *ctx, uint32_t offset, void *data, uint32_t by
         f->broken |= 1u;
         return -1;
     }
-    if (++f->reads == f->fails) {
+    if (f->dark != 0 || ++f->reads == f->fails) {
         return -1;
     }
     for (uint32_t i = 0; i < bytes; ++i) {
@@ -50,13 +51,12 @@ static inline int flash_erase(void *ctx, uint32_t offset, uint32_t bytes) {
     simulated *f = (simulated *)ctx;
     if (bytes != f->slot || (offset != 0u && offset != f->slot)) {
         f->broken |= 2u;
-        return -1;
     }
-    for (uint32_t i = 0; i < bytes; ++i) {
-        flash_byte(f, offset + i, 0xFFu);
+    for (uint32_t i = 0; i < bytes && f->dark == 0; ++i) {
         f->written[offset + i] = 0u;
+        flash_byte(f, offset + i, 0xFFu);
     }
-    return 0;
+    return f->dark == 0 ? 0 : -1;
 }
 
 static inline int flash_write(void *ctx, uint32_t offset, const void *data, uint32_t bytes) {
@@ -65,16 +65,15 @@ static inline int flash_write(void *ctx, uint32_t offset, const void *data, uint
     if (offset % f->unit != 0u || bytes % f->unit != 0u || bytes == 0u ||
         offset / f->slot != (offset + bytes - 1u) / f->slot || offset + bytes > 2u * f->slot) {
         f->broken |= 4u;
-        return -1;
     }
-    for (uint32_t i = 0; i < bytes; ++i) {
+    for (uint32_t i = 0; i < bytes && f->dark == 0; ++i) {
         if (f->written[offset + i] != 0u || f->bytes[offset + i] != 0xFFu) {
             f->broken |= 8u;
         }
-        flash_byte(f, offset + i, (uint8_t)(f->bytes[offset + i] & in[i]));
         f->written[offset + i] = 1u;
+        flash_byte(f, offset + i, (uint8_t)(f->bytes[offset + i] & in[i]));
     }
-    return 0;
+    return f->dark == 0 ? 0 : -1;
 }
 
 #endif

@@ -83,6 +83,7 @@ static inline void flash_wipe(simulated *f, uint32_t slot, uint32_t unit) {
     f->unit = unit;
     f->left = -1;
     f->reads = f->fails = 0;
+    f->dark = 0;
 }
 
 #endif

@@ -10,9 +10,6 @@ static uint32_t states_crc(void) {
     return crc_of(all, PART_BYTES);
 }
 
-static void power_off(void) {
-}
-
 static uint32_t bits_of(float value) {
     union {
         float value;
@@ -39,7 +36,6 @@ void driver_run(void) {
     float loss = 0.0f;
     uint32_t failed = 0u;
     flash_wipe(&device, LEARNER_SLOT_BYTES, 8u);
-    device.off = power_off;
     const learner_flash flash = flash_of(&device);
     scramble();
     learner_reset();

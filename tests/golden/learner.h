@@ -60,7 +60,7 @@ void learner_reset(void);
 float learner_get_learning_rate(void);
 learner_status learner_set_learning_rate(float value);
 
-/* Checkpoints hold w, bias, learning_rate, steps. */
+/* Checkpoints hold 4 tensors: w, bias, learning_rate, steps */
 /* SLOT_BYTES: what each of the two slots needs, whatever the flash writes at once. */
 /* IDENTITY: of the network and of what is saved; other checkpoints are refused. */
 #define LEARNER_SAVED_BYTES 68

@@ -17,6 +17,9 @@ HEADER = "checkpoint.h"
 BLOCK = 256
 """LL_CHECKPOINT_BLOCK of csrc/checkpoint.h: no header, and no padding, takes more."""
 
+NAMED = 4
+"""Saved tensors that the header lists."""
+
 STATUS = (
     ("OK", 0, "done"),
     ("INVALID", -1, "an argument is out of range; nothing has been done"),
@@ -80,8 +83,9 @@ def declare(text: Text, program: Program, prefix: str) -> None:
 
 
 def _about(program: Program) -> Iterator[str]:
-    names = ", ".join(s.name for s in program.saved)
-    yield f"Checkpoints hold {names}."
+    names = [s.name for s in program.saved]
+    more = ", ..." if len(names) > NAMED else ""
+    yield f"Checkpoints hold {len(names)} tensors: {', '.join(names[:NAMED])}{more}"
     yield "SLOT_BYTES: what each of the two slots needs, whatever the flash writes at once."
     yield "IDENTITY: of the network and of what is saved; other checkpoints are refused."
 

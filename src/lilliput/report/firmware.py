@@ -54,6 +54,10 @@ def _entry(entry: EntryPoint) -> Iterator[str]:
         yield "    }"
     if entry.push:
         yield from _pushes(entry, *pulled)
+    elif entry.ok:
+        yield f"    if ({entry.function}({', '.join(_arguments(entry))}) != {entry.ok}) {{"
+        yield "        return; /* refused: every state is as it was */"
+        yield "    }"
     else:
         yield f"    {entry.function}({', '.join(f'fill_{port.function}, 0' for port in pulled)});"
     for port in entry.outputs:
@@ -61,6 +65,17 @@ def _entry(entry: EntryPoint) -> Iterator[str]:
         yield f"    const {port.c_type} *{name} = {port.function}(); /* {_meaning(port)} */"
         yield f"    (void){name}[0]; /* {port.count:,} elements */"
     yield "}"
+
+
+def _arguments(entry: EntryPoint) -> Iterator[str]:
+    """Of an entry that may refuse a call: null for what lies in its place already, and for results
+    that are read there."""
+    for port in entry.inputs:
+        if port.rows:
+            yield f"fill_{port.function}, 0"
+        else:
+            yield f"{port.function.rpartition('_')[2]}[0]" if port.count == 1 else "0"
+    yield from ("0" for port in entry.outputs if port.count == 1)
 
 
 def _filler(port: Port) -> Iterator[str]:

@@ -223,6 +223,7 @@ def _api(program: Program) -> Api:
                 tuple(_ports(program, prefix, entry, "input")),
                 tuple(_ports(program, prefix, entry, "output")),
                 entry.push,
+                f"{prefix.upper()}_OK" if entry.guarded else "",
             )
             for entry in program.entries
         ),

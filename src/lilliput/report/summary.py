@@ -109,13 +109,15 @@ class Port:
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One function of the emitted code; `push`: it is called with each row of its input."""
+    """One function of the emitted code; `push`: it is called with each row of its input; `ok`: what
+    it answers where it may refuse a call and has not."""
 
     name: str
     function: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     push: bool = False
+    ok: str = ""
 
 
 @dataclass(frozen=True)
