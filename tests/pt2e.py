@@ -31,6 +31,8 @@ OPS: Any = torch.ops.quantized_decomposed
 
 DTYPES = {"int8": (-128, 127), "uint8": (0, 255)}
 WEIGHTED = ("conv1d", "conv2d", "linear")
+COMPUTED = ("placeholder", "call_function")
+SUMS = ("add", "mul")
 CUTS = ("relu", "relu_", "hardtanh", "hardtanh_")
 MOVES = ("view", "flatten", "permute", "max_pool2d", "max_pool1d", "reshape", "squeeze")
 MOST = 127
@@ -94,9 +96,10 @@ class _Converter:
         return self.graph
 
     def _node(self, node: Any) -> None:
-        if node.op not in ("placeholder", "call_function") or node.name not in self.ranges:
-            return
         kind, users = _name(node), list(node.users)
+        scalar = node.op == "get_attr" and any(_name(u) in SUMS for u in users)
+        if node.name not in self.ranges or not (scalar or node.op in COMPUTED):
+            return
         if node.op == "call_function" and kind in WEIGHTED:
             self._weights(node)
         users = [u for u in users if u.op == "output" or u.name in self.ranges]
@@ -113,7 +116,7 @@ class _Converter:
         if kind in ("sigmoid", "softmax"):
             return 1 / 256, low
         least, most = (f(0.0, v) for f, v in zip((min, max), self.ranges[node.name], strict=True))
-        scale = (most - least) / (high - low)
+        scale = max((most - least) / (high - low), 1e-6)
         scale = 2.0 ** math.ceil(math.log2(scale)) if self.recipe.exact else scale
         return scale, int(np.clip(low - round(least / scale), low, high))
 
@@ -194,9 +197,10 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def ends_of(program: Any) -> tuple[tuple[float, int], tuple[float, int]]:
-    """(scale, zero point) of the first quantize and of the last dequantize, as int8."""
+    """(scale, zero point) of what quantizes the input and of the last dequantize, as int8."""
     nodes = [n for n in program.graph.nodes if n.op == "call_function"]
-    first = next(n for n in nodes if "quantize_per_tensor" in str(n.target))
+    (given,) = program.graph_signature.user_inputs
+    first = next(n for n in nodes if n.args[0].name == given)
     last = [n for n in nodes if "dequantize_per_tensor" in str(n.target)][-1]
 
     def said(node: Any) -> tuple[float, int]:
@@ -240,6 +244,22 @@ class Block(nn.Module):
         return torch.relu(self.main(x) + self.side(x))
 
 
+class Gated(nn.Module):
+    """MobileNetV3's block: hard-swish, depthwise, squeeze and excite, a scalar that is a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.deep = nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.less, self.more = nn.Conv2d(8, 3, 1), nn.Conv2d(3, 8, 1)
+        self.thin, self.third = nn.Conv2d(8, 4, 1), nn.Buffer(torch.tensor(0.3))
+
+    def forward(self, x: Any) -> Any:
+        y = nn.functional.hardswish(self.deep(nn.functional.hardswish(self.wide(x))))
+        gate = self.more(torch.relu(self.less(y.mean((2, 3), keepdim=True))))
+        y = y * nn.functional.hardsigmoid(gate)
+        return self.thin(y) * self.third
+
+
 class Branches(nn.Module):
     """Concat, product with a gate, average of windows, one dimension behind two."""
 
@@ -272,6 +292,7 @@ NETWORKS: Mapping[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         ),
         (1, 1, 12, 13),
     ),
+    "gated": (Gated, (1, 4, 8, 6)),
     "branches": (Branches, (1, 4, 8, 6)),
 }  # fmt: skip
 RECIPES = {

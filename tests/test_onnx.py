@@ -423,6 +423,27 @@ def test_operators_on_integers() -> None:
         assert np.abs(found.astype(np.int64) + 128 - want).max() <= 1
 
 
+def test_hard_sigmoid_on_integers() -> None:
+    """Every int8, cut off at both ends; a float32 that lies in the middle may fall either way."""
+    constants = {"s": real(0.05), "z": np.array(7, np.int8), "t": real(1 / 255)}
+    constants["u"] = np.array(-128, np.int8)
+    steps: list[Step] = [
+        ("DequantizeLinear", ["x", "s", "z"], ["d"], {}),
+        ("HardSigmoid", ["d"], ["h"], {"alpha": 1 / 6, "beta": 0.5}),
+        ("QuantizeLinear", ["h", "t", "u"], ["y"], {}),
+    ]
+    every = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
+    kinds = {"x": "int8", "y": "int8"}
+    data = model(steps, {"x": every.shape}, ["y"], constants, kinds=kinds).SerializeToString()
+    module = frontend.read(data)
+    assert not {"quantize", "dequantize"} & {n.op.name for n in module.graphs["infer"].nodes}
+    ((want,), (found,)) = ran(data, {"x": every}), ours(data, {"x": every}, "int8")
+    off = np.abs(found.astype(np.int64) - want)
+    assert off.max() <= 1
+    assert np.mean(off != 0) < 0.02
+    assert {-128, 127} <= set(found.reshape(-1).tolist())
+
+
 # Bad files --------------------------------------------------------------------------------
 
 

@@ -66,6 +66,7 @@ CASES = (
     ("separable", "per channel", 0.02),
     ("separable", "weights quantised in the program", 0.02),
     ("residual", "uint8, stored biases", 0.2),
+    ("gated", "per channel", 0.02),
     ("branches", "per channel", 0.15),
     ("branches", "half of the range", 0.15),
 )
@@ -84,7 +85,7 @@ def test_integers_are_pytorchs_within_one_step(name: str, recipe: str, share: fl
     assert np.mean(off != 0) <= share
 
 
-@pytest.mark.parametrize("name", ["perceptron", "block", "separable", "branches"])
+@pytest.mark.parametrize("name", ["perceptron", "block", "separable", "gated", "branches"])
 def test_integers_are_pytorchs_where_no_float_rounds(name: str) -> None:
     program = program_of(name, Recipe(exact=True))
     np.testing.assert_array_equal(differences(program, from_torch(program), samples(name)), 0)

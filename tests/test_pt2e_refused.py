@@ -116,7 +116,11 @@ def test_forms_of_quantisation_that_are_refused() -> None:
         whole = ops.quantize_per_tensor.default(x, 0.0, 0, *ends)
         return ops.dequantize_per_tensor.default(whole, 0.0, 0, *ends)
 
+    def places(x: Any) -> Any:
+        return nn.functional.max_pool2d(x, 2, return_indices=True)[1]
+
     x = drawn((1, 2, 3))
+    refused(Calls(places), drawn((1, 2, 4, 4)), "result 1 of the operator is not supported")
     refused(Calls(measured), x, "measured at run time (quantized_decomposed.choose_qparams", "stat")
     refused(Calls(channels), x, "activations quantised per channel", "expected: one scale")
     refused(Calls(arithmetic), x, "arithmetic on quantised integers", "convert_pt2e without")

@@ -22,7 +22,7 @@ from lilliput.ir import Array, Attrs, DType, Op, Quant, TensorType, Value
 from lilliput.ir.build import infer
 from lilliput.ops.accumulate import Linear
 from lilliput.ops.conv import linear
-from lilliput.ops.elementwise import Binary, Clamp, broadcast_shape, clamp
+from lilliput.ops.elementwise import Binary, Clamp, add, broadcast_shape, clamp
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.quantize import Requantize, requantize
 from lilliput.ops.reduce import Reduction, mean
@@ -158,6 +158,18 @@ def curve(p: Place, op: Op, x: Value, target: Quant, attrs: Attrs | None = None)
         return p.last(op, (x,), attrs, int8(x.type.shape, target))
     found = fixed_type(p, op, x, target)
     return None if found is None else p.last(op, (x,), attrs, found)
+
+
+def hard_sigmoid(p: Place, x: Value, target: Quant, slope: float, offset: float) -> Value | None:
+    """min(max(slope x + offset, 0), 1): a sum with a constant, rounded once, and cut off.  None
+    where slope or offset is not above 0."""
+    quant = x.type.quant
+    if quant is None or not quant.is_per_tensor or min(slope, offset) <= 0:
+        return None
+    scaled = seen_as(p, x, Quant.per_tensor(quant.scale[0] * slope, quant.zero_point[0]), "x")
+    one = p.builder.param(f"{p.name}/offset", np.array([1], np.int8), Quant.per_tensor(offset))
+    line = p.between(add, (scaled, one), Binary(Rounding.EVEN), "line", int8(x.type.shape, target))
+    return cut(p, line, 0.0, 1.0, target)
 
 
 def fixed_type(p: Place, op: Op, x: Value, target: Quant) -> TensorType | None:

@@ -56,6 +56,8 @@ class _Reader:
         self.uses = uses_of(traced)
         self.problems: list[Problem] = []
         self.wanted = {ref: name for name, ref in reversed(traced.outputs)}
+        self.read = {ref for s in traced.steps for ref in refs(s.arguments.values())}
+        self.read.update(self.wanted, (end for _, end in traced.states.values()))
 
     def run(self) -> Module:
         traced, builder = self.traced, self.builder
@@ -164,6 +166,9 @@ class _Reader:
             self._check_scales(call)
             whole = self._whole(call)
             made = whole or self._build(call)
+            unmade = [ref for ref in results[len(made) :] if ref in self.read]
+            if unmade:
+                raise call.refuse(f"result {unmade[0].index} of the operator is not supported")
         except Unavailable:
             return
         except ModelError as e:

@@ -147,6 +147,11 @@ def _clip(call: Call) -> Tensor:
 
 def _hard_sigmoid(call: Call) -> Tensor:
     alpha, beta = call.attr("alpha", 0.2), call.attr("beta", 0.5)
+    whole, target = call.tensor(0).integers, call.target
+    if whole is not None and target is not None:
+        y = integers.hard_sigmoid(call.place, whole, target, alpha, beta)
+        if y is not None:
+            return Tensor(call.output, integers=y)
     p, x = call.place, call.value(0)
     line = p.between(
         add,

@@ -170,6 +170,13 @@ def _curve(op: Op, attrs: Callable[[Call], Attrs] | None = None) -> Integer:
     return build
 
 
+def _hard_sigmoid(call: Call) -> Value | None:
+    x, target = call.integers("self"), call.target
+    if x is None or target is None or not _is_plain(x):
+        return None
+    return integers.hard_sigmoid(call.place, x, target, 1 / 6, 0.5)
+
+
 def _elu(call: Call) -> Made | None:
     plain = all(call.number(name, 1.0) == 1.0 for name in ("alpha", "scale", "input_scale"))
     return _curve(UNARY["elu"])(call) if plain else None
@@ -324,6 +331,7 @@ INTEGER: Mapping[str, Integer] = {
     "convolution.default": _conv,
     "elu.default": _elu,
     "gelu.default": _curve(UNARY["gelu"], lambda c: Gelu(c.get("approximate") == "tanh")),
+    "hardsigmoid.default": _hard_sigmoid,
     "hardswish.default": _curve(UNARY["hard_swish"]),
     "hardtanh.default": _cut("min_val", "max_val"),
     "leaky_relu.default": _curve(
