@@ -96,7 +96,7 @@ def dealt(cases: Sequence[grid.Case]) -> Iterator[Sequence[grid.Case]]:
     rounds: list[list[grid.Case]] = []
     taken: Counter[str] = Counter()
     for case in cases:
-        row = row_name(next(iter(case.op.kernels), MAP), case.node())
+        row = _row(case)
         if taken[row] == len(rounds):
             rounds.append([])
         rounds[taken[row]].append(case)
@@ -104,6 +104,11 @@ def dealt(cases: Sequence[grid.Case]) -> Iterator[Sequence[grid.Case]]:
     for chosen in rounds:
         for at in range(0, len(chosen), ENTRIES):
             yield chosen[at : at + ENTRIES]
+
+
+def _row(case: grid.Case) -> str:
+    """The row that a case is fitted for."""
+    return row_name(next(iter(case.op.kernels), MAP), case.node())
 
 
 def observe(core: Core, toolchain: Toolchain, cases: Sequence[grid.Case]) -> Iterator[Observation]:
@@ -252,14 +257,18 @@ def _with_rows(old: Table, name: str, cases: Sequence[grid.Case]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fit", description=__doc__)
     parser.add_argument("--core", action="append", choices=CORES, help="only these (default all)")
-    parser.add_argument("--kernel", action="append", help="only these; other rows stay as they are")
+    parser.add_argument(
+        "--kernel",
+        action="append",
+        help="only these (map.NAME of an element-wise operator); other rows stay as they are",
+    )
     parser.add_argument("--output", type=Path, default=TARGET)
     chosen = parser.parse_args(arguments)
     if chosen.core and not chosen.kernel and chosen.output == TARGET:
         parser.error("some cores alone would lose the others: give --output another file")
     cases = grid.cases()
     if chosen.kernel:
-        cases = [c for c in cases if any(k.name in chosen.kernel for k in c.op.kernels)]
+        cases = [c for c in cases if _row(c).split("/")[0] in chosen.kernel]
         tables = {name: _with_rows(t, name, cases) for name, t in written(chosen.output).items()}
         chosen.output.write_text(render(tables), encoding="utf-8", newline="\n")
         return 0

@@ -24,7 +24,8 @@ from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ops import all_ops
 from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, TransposeConv
 from lilliput.ops.blocks import Blocks
-from lilliput.ops.conv_grads import ConvGrad
+from lilliput.ops.clipping import Between
+from lilliput.ops.conv_grads import ConvBack, ConvGrad
 from lilliput.ops.detection import Detection
 from lilliput.ops.frame import MirrorPad, Pad, ResizeNearest
 from lilliput.ops.index import OneHot, Scatter
@@ -148,6 +149,46 @@ def _transposed() -> Iterator[Grown]:
         yield attrs, ((1, h, w, i), (o, k, k, i))
 
 
+# height, width, channels in, channels out, kernel, stride, groups
+BACKWARD = (
+    (6, 6, 4, 8, 3, 1, 1),
+    (8, 8, 3, 4, 3, 1, 1),
+    (5, 5, 16, 8, 1, 1, 1),
+    (8, 8, 24, 12, 1, 1, 1),
+    (4, 4, 32, 40, 1, 1, 1),
+    (4, 4, 8, 8, 3, 2, 1),
+    (7, 7, 8, 6, 3, 1, 1),
+    (5, 5, 12, 6, 3, 1, 1),
+    (8, 8, 12, 12, 3, 1, 12),
+    (6, 9, 20, 20, 3, 2, 20),
+    (7, 7, 16, 16, 5, 1, 16),
+    (5, 5, 24, 24, 7, 1, 24),
+)
+
+
+def _weight_gradients() -> Iterator[Grown]:
+    for h, w, i, o, k, stride, groups in BACKWARD:
+        p = k // 2
+        dy = (1, (h - 1) // stride + 1, (w - 1) // stride + 1, o)
+        attrs = ConvGrad((k, k), (stride, stride), (1, 1), (p, p, p, p), groups)
+        yield attrs, ((1, h, w, i), dy)
+        yield replace(attrs, carried=True), ((1, h, w, i), dy)
+
+
+def _gradients() -> Iterator[Grown]:
+    for h, w, i, o, k, stride, groups in BACKWARD:
+        p = k // 2
+        dy = (1, (h - 1) // stride + 1, (w - 1) // stride + 1, o)
+        attrs = ConvBack((h, w), (stride, stride), (1, 1), (p, p, p, p), groups)
+        yield attrs, (dy, (o, k, k, i // groups))
+
+
+def _pool_gradients() -> Iterator[Grown]:
+    for h, w, c, k, s in POOLS:
+        y = (1, (h - k) // s + 1, (w - k) // s + 1, c)
+        yield Pool((k, k), (s, s)), ((1, h, w, c), y, y)
+
+
 def _means() -> Iterator[Grown]:
     for axes in ((1, 2), (2,), (3,)):
         yield from ((Reduction(axes), (shape,)) for shape in FEW_MAPS)
@@ -202,17 +243,15 @@ LARGER: Mapping[str, Sequence[Grown]] = {
     "log_softmax": [*_each(NoAttrs(), ROWS)],
     "l2_normalize": [*_each(NoAttrs(), ROWS)],
     "softmax_cross_entropy": [*_each(NoAttrs(), ROWS, 2)],
-    "conv2d_grad_w": [
-        (ConvGrad((k, k), pad=(k // 2, k // 2, k // 2, k // 2)), ((1, h, h, i), (1, h, h, o)))
-        for h, i, o, k in (
-            (6, 4, 8, 3),
-            (8, 3, 4, 3),
-            (5, 16, 8, 1),
-            (4, 8, 8, 3),
-            (7, 8, 6, 3),
-            (5, 12, 6, 3),
-        )
-    ],
+    "conv2d_grad_w": [*_weight_gradients()],
+    "conv2d_grad_x": [*_gradients()],
+    "max_pool2d_grad": [*_pool_gradients()],
+    "clip_bits": [*_each(Between(-128, 127), FEW_MAPS)],
+    "keep_bits": [(NoAttrs(), (s, (*s[:-1], -(-s[-1] // 8)))) for s in FEW_MAPS],
+    "sgd": [*_each(NoAttrs(), FRAMES, 2)],
+    "sgd_dither": [(NoAttrs(), (s, (1,), s)) for s in FRAMES],
+    "sgd_rest": [*_each(NoAttrs(), FRAMES, 2)],
+    "sgd_carry": [*_each(NoAttrs(), FRAMES, 3)],
     "fold_bias": [
         (FoldBias(-7), (shape, shape[:1]))
         for shape in ((16, 3, 3, 8), (32, 64), (64, 16), (8, 5, 5, 3))

@@ -101,4 +101,19 @@ LL_INLINE int32_t ll_sgd_carry(int32_t w, int32_t rest, float step) {
     sums[2][0] = s20, sums[2][1] = s21, sums[2][2] = s22, sums[2][3] = s23;                        \
     sums[3][0] = s30, sums[3][1] = s31, sums[3][2] = s32, sums[3][3] = s33;
 
+/* Sums that are kept elsewhere between tiles, the rows of a tile `next` apart. */
+#define LL_SQUARE_LOAD(at, next)                                                                   \
+    float s00 = at[0], s01 = at[1], s02 = at[2], s03 = at[3];                                      \
+    float s10 = at[next], s11 = at[next + 1], s12 = at[next + 2], s13 = at[next + 3];              \
+    float s20 = at[2 * next], s21 = at[2 * next + 1], s22 = at[2 * next + 2];                      \
+    float s23 = at[2 * next + 3], s30 = at[3 * next], s31 = at[3 * next + 1];                      \
+    float s32 = at[3 * next + 2], s33 = at[3 * next + 3];
+
+#define LL_SQUARE_STORE(at, next)                                                                  \
+    at[0] = s00, at[1] = s01, at[2] = s02, at[3] = s03;                                            \
+    at[next] = s10, at[next + 1] = s11, at[next + 2] = s12, at[next + 3] = s13;                    \
+    at[2 * next] = s20, at[2 * next + 1] = s21, at[2 * next + 2] = s22;                            \
+    at[2 * next + 3] = s23, at[3 * next] = s30, at[3 * next + 1] = s31;                            \
+    at[3 * next + 2] = s32, at[3 * next + 3] = s33;
+
 #endif

@@ -15,8 +15,8 @@ typedef struct {
 #endif
 
 /* Channel c of x with channel o of dy, at kernel row i; `at` is where pixel 0 has its tap. */
-LL_INLINE float LL_NAME(grad_w)(const ll_conv2d_grad_w_rows_params *p, const ll_in *in, int32_t i,
-                                int32_t at, int32_t o, int32_t c) {
+LL_INLINE float LL_NAME(grad_w_element)(const ll_conv2d_grad_w_rows_params *p, const ll_in *in,
+                                        int32_t i, int32_t at, int32_t o, int32_t c) {
     const int32_t from = at < 0 ? (p->stride_w - 1 - at) / p->stride_w : 0;
     const int32_t last = p->in_w - 1 - at;
     const int32_t to = last < 0 ? 0 : ll_min(p->out_w, last / p->stride_w + 1);
@@ -55,7 +55,7 @@ LL_INLINE void LL_NAME(conv2d_grad_w_rows)(const ll_conv2d_grad_w_rows_params *p
             at.x = j;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 const int32_t left = j * p->dilation_w - p->pad_left;
-                const float acc = LL_NAME(grad_w)(p, in, i, left, o, first + c);
+                const float acc = LL_NAME(grad_w_element)(p, in, i, left, o, first + c);
                 at.c = c;
                 *LL_ELEMENT(LL_Y, out_row, j, c, out) = (LL_Y)store(&at, acc);
             }

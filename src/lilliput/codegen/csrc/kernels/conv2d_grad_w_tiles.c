@@ -20,19 +20,21 @@ typedef struct {
 /* Pixels of a row of dy whose tap j lies inside the map, and where in x the first one does. */
 typedef struct {
     int32_t from, to, x;
-} LL_NAME(reach);
+} LL_NAME(grad_w_span);
 
-LL_INLINE LL_NAME(reach) LL_NAME(columns)(const ll_conv2d_grad_w_tiles_params *p, int32_t j) {
+LL_INLINE LL_NAME(grad_w_span)
+    LL_NAME(grad_w_columns)(const ll_conv2d_grad_w_tiles_params *p, int32_t j) {
     const int32_t at = j * p->dilation_w - p->pad_left;
     const int32_t from = at < 0 ? (p->stride_w - 1 - at) / p->stride_w : 0;
     const int32_t last = p->in_w - 1 - at;
     const int32_t to = last < 0 ? 0 : ll_min(p->out_w, last / p->stride_w + 1);
-    const LL_NAME(reach) found = {from, to, from * p->stride_w + at};
+    const LL_NAME(grad_w_span) found = {from, to, from * p->stride_w + at};
     return found;
 }
 
 /* The row of x that tap i of a row of dy reads; -1 outside the map. */
-LL_INLINE int32_t LL_NAME(row_of)(const ll_conv2d_grad_w_tiles_params *p, int32_t row, int32_t i) {
+LL_INLINE int32_t LL_NAME(grad_w_row)(const ll_conv2d_grad_w_tiles_params *p, int32_t row,
+                                      int32_t i) {
     const int32_t image = row / p->out_h;
     const int32_t y = (row - image * p->out_h) * p->stride_h - p->pad_top + i * p->dilation_h;
     return y < 0 || y >= p->in_h ? -1 : image * p->in_h + y;
@@ -40,12 +42,12 @@ LL_INLINE int32_t LL_NAME(row_of)(const ll_conv2d_grad_w_tiles_params *p, int32_
 
 /* dy from channel o on, x from channel c on. */
 LL_INLINE void LL_NAME(grad_w_tile)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
-                                    int32_t i, LL_NAME(reach) across, int32_t o, int32_t c,
+                                    int32_t i, LL_NAME(grad_w_span) across, int32_t o, int32_t c,
                                     float (*sums)[LL_SIDE]) {
     const int32_t next = p->stride_w * in[0].pixel;
     LL_SQUARE_ZERO
     for (int32_t row = 0; row < p->rows; ++row) {
-        const int32_t y = LL_NAME(row_of)(p, row, i);
+        const int32_t y = LL_NAME(grad_w_row)(p, row, i);
         if (y < 0) {
             continue;
         }
@@ -70,12 +72,12 @@ LL_INLINE void LL_NAME(grad_w_tile)(const ll_conv2d_grad_w_tiles_params *p, cons
 
 /* A tile that the tensor has not so many channels for. */
 LL_INLINE void LL_NAME(grad_w_part)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
-                                    int32_t i, LL_NAME(reach) across, int32_t o, int32_t c,
+                                    int32_t i, LL_NAME(grad_w_span) across, int32_t o, int32_t c,
                                     int32_t wide, float *sums) {
     for (int32_t k = 0; k < wide; ++k) {
         float acc = 0.0f;
         for (int32_t row = 0; row < p->rows; ++row) {
-            const int32_t y = LL_NAME(row_of)(p, row, i);
+            const int32_t y = LL_NAME(grad_w_row)(p, row, i);
             if (y < 0) {
                 continue;
             }
@@ -109,7 +111,7 @@ LL_INLINE void LL_NAME(conv2d_grad_w_tiles)(const ll_conv2d_grad_w_tiles_params 
                 ll_at_row(&at[n], operands, count, (o + n) * p->kh + i);
             }
             for (int32_t j = r->x0; j < r->x1; ++j) {
-                const LL_NAME(reach) across = LL_NAME(columns)(p, j);
+                const LL_NAME(grad_w_span) across = LL_NAME(grad_w_columns)(p, j);
                 for (int32_t d = r->c0; d < r->c1; d += LL_SIDE) {
                     const int32_t c = ll_min(d, r->c1 - wide);
                     float sums[LL_SIDE][LL_SIDE];

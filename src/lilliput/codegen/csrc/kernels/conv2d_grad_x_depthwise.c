@@ -20,10 +20,10 @@ typedef struct {
 typedef struct {
     const uint8_t *row[LL_ROWS];
     int32_t first;
-} LL_NAME(reaching);
+} LL_NAME(rows_back);
 
-LL_INLINE void LL_NAME(reach)(const ll_conv2d_grad_x_depthwise_params *p, const ll_in *dy,
-                              int32_t y, LL_NAME(reaching) * rows) {
+LL_INLINE void LL_NAME(reach_back)(const ll_conv2d_grad_x_depthwise_params *p, const ll_in *dy,
+                                   int32_t y, LL_NAME(rows_back) * rows) {
     const int32_t image = y / p->out_h;
     const int32_t top = y - image * p->out_h + p->pad_top;
     int32_t i = top / p->stride_h;
@@ -34,16 +34,17 @@ LL_INLINE void LL_NAME(reach)(const ll_conv2d_grad_x_depthwise_params *p, const 
 }
 
 /* Pixel n of a row, 0 where there is none. */
-LL_INLINE float LL_NAME(pixel)(const ll_conv2d_grad_x_depthwise_params *p, const uint8_t *row,
-                               int32_t step, int32_t n) {
+LL_INLINE float LL_NAME(pixel_back)(const ll_conv2d_grad_x_depthwise_params *p, const uint8_t *row,
+                                    int32_t step, int32_t n) {
     return (uint32_t)n < (uint32_t)p->in_w ? *(const float *)(const void *)(row + n * step) : 0.0f;
 }
 
 /* Four pixels; the last tap `begin` of the first of them is pixel n of dy.  With `inside` no tap
  * lies outside of dy, else such a tap adds 0 times an integer, which changes no sum. */
-LL_INLINE void LL_NAME(four)(const ll_conv2d_grad_x_depthwise_params *p,
-                             const LL_NAME(reaching) * rows, int32_t step, const LL_W *own,
-                             int32_t c, int32_t begin, int32_t n, int32_t inside, float *sums) {
+LL_INLINE void LL_NAME(four_back)(const ll_conv2d_grad_x_depthwise_params *p,
+                                  const LL_NAME(rows_back) * rows, int32_t step, const LL_W *own,
+                                  int32_t c, int32_t begin, int32_t n, int32_t inside,
+                                  float *sums) {
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
     for (int32_t k = rows->first; k < p->kh; k += p->stride_h) {
         if (!rows->row[k]) {
@@ -60,10 +61,10 @@ LL_INLINE void LL_NAME(four)(const ll_conv2d_grad_x_depthwise_params *p,
             d2 = *(const float *)(const void *)(at + 2 * step);
             d3 = *(const float *)(const void *)(at + 3 * step);
         } else {
-            d0 = LL_NAME(pixel)(p, row, step, n);
-            d1 = LL_NAME(pixel)(p, row, step, n + 1);
-            d2 = LL_NAME(pixel)(p, row, step, n + 2);
-            d3 = LL_NAME(pixel)(p, row, step, n + 3);
+            d0 = LL_NAME(pixel_back)(p, row, step, n);
+            d1 = LL_NAME(pixel_back)(p, row, step, n + 1);
+            d2 = LL_NAME(pixel_back)(p, row, step, n + 2);
+            d3 = LL_NAME(pixel_back)(p, row, step, n + 3);
         }
         for (int32_t j = begin;;) {
             const float f = (float)w[j];
@@ -78,16 +79,16 @@ LL_INLINE void LL_NAME(four)(const ll_conv2d_grad_x_depthwise_params *p,
             d3 = d2, d2 = d1, d1 = d0;
             --m;
             at -= step;
-            d0 = inside ? *(const float *)(const void *)at : LL_NAME(pixel)(p, row, step, m);
+            d0 = inside ? *(const float *)(const void *)at : LL_NAME(pixel_back)(p, row, step, m);
         }
     }
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
 }
 
 /* One pixel, without the taps outside of dy. */
-LL_INLINE float LL_NAME(one)(const ll_conv2d_grad_x_depthwise_params *p,
-                             const LL_NAME(reaching) * rows, int32_t step, const LL_W *own,
-                             int32_t c, int32_t begin, int32_t n) {
+LL_INLINE float LL_NAME(one_back)(const ll_conv2d_grad_x_depthwise_params *p,
+                                  const LL_NAME(rows_back) * rows, int32_t step, const LL_W *own,
+                                  int32_t c, int32_t begin, int32_t n) {
     float acc = 0.0f;
     if (n >= p->in_w) {
         begin += (n - p->in_w + 1) * p->stride_w;
@@ -113,12 +114,12 @@ LL_INLINE void LL_NAME(conv2d_grad_x_depthwise)(const ll_conv2d_grad_x_depthwise
     const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t taps = p->kh * p->kw, step = in[0].pixel, apart = p->stride_w;
     const int32_t ints = sizeof(LL_W) == 1; /* products with a 0 outside change no sum */
-    LL_NAME(reaching) rows = {{0}, 0};
+    LL_NAME(rows_back) rows = {{0}, 0};
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         uint8_t *out_row = ll_out_row(out, y);
-        LL_NAME(reach)(p, &in[0], y, &rows);
+        LL_NAME(reach_back)(p, &in[0], y, &rows);
         ll_at_row(&at, operands, count, y);
         for (int32_t e = 0; e < apart && e < r->x1 - r->x0; ++e) {
             const int32_t pixels = (r->x1 - r->x0 - e + apart - 1) / apart;
@@ -136,11 +137,11 @@ LL_INLINE void LL_NAME(conv2d_grad_x_depthwise)(const ll_conv2d_grad_x_depthwise
                     const LL_W *own = weights + c * taps;
                     float sums[4];
                     if (four && inside) {
-                        LL_NAME(four)(p, &rows, step, own, c, begin, n + i0, 1, sums);
+                        LL_NAME(four_back)(p, &rows, step, own, c, begin, n + i0, 1, sums);
                     } else if (four && ints) {
-                        LL_NAME(four)(p, &rows, step, own, c, begin, n + i0, 0, sums);
+                        LL_NAME(four_back)(p, &rows, step, own, c, begin, n + i0, 0, sums);
                     } else {
-                        sums[0] = LL_NAME(one)(p, &rows, step, own, c, begin, n + i0);
+                        sums[0] = LL_NAME(one_back)(p, &rows, step, own, c, begin, n + i0);
                     }
                     at.c = c;
                     for (int32_t i = done; i < next; ++i) {

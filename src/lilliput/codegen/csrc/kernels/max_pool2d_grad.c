@@ -15,7 +15,7 @@ typedef struct {
 
 /* Whether channel c of no tap in front of (k, j) is v, in the window that begins at pixel `left`
  * of row `top`; `image` is the first row of the image. */
-LL_INLINE int32_t LL_NAME(first_of_window)(const ll_max_pool2d_grad_params *p, const ll_in *in,
+LL_INLINE int32_t LL_NAME(pool_grad_first)(const ll_max_pool2d_grad_params *p, const ll_in *in,
                                            int32_t image, int32_t top, int32_t left, int32_t k,
                                            int32_t j, int32_t c, LL_X v) {
     for (int32_t a = ll_max(0, -top); a <= k; ++a) {
@@ -62,10 +62,9 @@ LL_INLINE void LL_NAME(max_pool2d_grad)(const ll_max_pool2d_grad_params *p, cons
                         }
                         const uint8_t *best = y_row + n * in[1].pixel;
                         if (((const LL_X *)(const void *)best)[c] == v[c] &&
-                            LL_NAME(first_of_window)(p, in, image * p->out_h,
-                                                     i * p->stride_h - p->pad_top,
-                                                     n * p->stride_w - p->pad_left, k, j, c,
-                                                     v[c])) {
+                            LL_NAME(pool_grad_first)(
+                                p, in, image * p->out_h, i * p->stride_h - p->pad_top,
+                                n * p->stride_w - p->pad_left, k, j, c, v[c])) {
                             const uint8_t *dy = ll_in_row(&in[2], row) + n * in[2].pixel;
                             acc += ((const float *)(const void *)dy)[c];
                         }
