@@ -46,7 +46,6 @@ DEEPEST = 42 - 18
 REAL = "real"
 RESULTS = Path(__file__).parent / "training.json"
 CACHE = Path("build/training")
-WORDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,9 @@ class Masters:
     def prepare(self, node: Node) -> Run:
         if node.op.name != "sgd":
             return fast.prepare(node)
-        name, type = node.inputs[0].name, node.inputs[0].type
-        low, high = (-127, 127) if type.dtype.itemsize == 1 else (-WORDS, WORDS - 1)
+        name, limits = node.inputs[0].name, node.op.limits(node)
+        assert limits is not None
+        low, high = limits
 
         def run(operands: Sequence[Array]) -> tuple[Array]:
             w, step = operands

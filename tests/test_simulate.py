@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from lilliput.ir.op import Sample
 from lilliput.ops import registry
 from lilliput.ops.numeric import requant
 from lilliput.train.build import ENTRY, Training, trainable
+from lilliput.train.curves import svg
 from lilliput.train.heads import with_head
 from lilliput.train.layers import layers
 from lilliput.train.optimisers import RULES, Optimiser
@@ -307,8 +310,34 @@ def test_fast_steps_begin_as_the_devices_and_stay_near() -> None:
     learn = exact.learning(x, y)
     states_equal(dict(quick.learning(x, y).features), dict(learn.features))
     losses = [(exact.step(learn, i)[0], quick.step(learn, i)[0]) for i in range(len(x))]
-    assert losses[0][0] == losses[0][1]
+    assert losses[0][0] == pytest.approx(losses[0][1], rel=1e-5)
     np.testing.assert_allclose(*np.array(losses).T, rtol=0.05, atol=0.02)
     for tensor in made.tensors:
         ours, theirs = (s.states[tensor.name].astype(np.float64) for s in (quick, exact))
         assert np.abs(ours - theirs).max() <= 2 or tensor.name.startswith("head"), tensor.name
+
+
+# Pictures -----------------------------------------------------------------------------------
+
+
+def test_curves_are_drawn_within_their_panels() -> None:
+    untested = [Point(10, 2.0, math.nan), Point(20, 1.0, math.nan)]
+    tested = [Point(10, 1.5, 0.25), Point(40, 0.5, 0.75)]
+    root = ElementTree.fromstring(svg({"a < b": untested, "both": tested}))
+    lines = [e for e in root.iter() if e.tag.endswith("polyline")]
+    assert len(lines) == 3  # two losses, one accuracy
+    for line in lines:
+        for place in line.attrib["points"].split():
+            x, y = map(float, place.split(","))
+            assert 0 <= x <= 720
+            assert 22 <= y <= 176
+    ends = [line.attrib["points"].split()[-1] for line in lines]
+    assert ends[0] == "196.0,99.0"  # half of the steps, half of the largest loss
+    texts = "".join(e.text or "" for e in root.iter())
+    assert "a < b: step 20" in texts
+    assert "both: step 40: loss 0.5000, accuracy 75.00 %" in texts
+
+
+def test_no_curve_is_no_picture() -> None:
+    with pytest.raises(UsageError, match="at least one point"):
+        svg({"none": []})

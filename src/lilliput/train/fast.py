@@ -1,13 +1,14 @@
 """The simulation of training with its heavy operators in torch.
 
 Integer products are exact: they are summed as floats of which every partial sum is a whole number
-below 2^24, or 2^53, and scaled by the arithmetic of `ops.numeric`, in doubles.  Gradients are
-float32 sums in another order than the device's.  With n products in a sum, they differ by at most
+below 2^24, or 2^53, and scaled by the arithmetic of `ops.numeric`, in doubles.  Gradients and the
+float head are float32 sums in another order than the device's.  With n products in a sum, they
+differ by at most
 
     2 n u * sum of |products|,    u = 2^-24
 
-as either order is within n u of the true sum (Higham 2002, section 4.2).  So forward values
-agree bit for bit as long as the states do; states agree until a rounding is decided otherwise.
+as either order is within n u of the true sum (Higham 2002, section 4.2).  So integer activations
+agree bit for bit as long as the states do; those agree until a rounding is decided otherwise.
 
     Simulator(training, prepare=fast.prepare)
 """

@@ -99,6 +99,7 @@ class Simulator:
         self._step = Parts(module, ENTRY, prepare)
         self._infer = Parts(module, module.entry, prepare)
         self._left = module.updates(ENTRY)
+        self._guards = module.guards.get(ENTRY, ())
         self._classes = self._infer.outputs[0].type.size
         self.reset()
 
@@ -148,12 +149,16 @@ class Simulator:
     # learning
 
     def step(self, examples: Examples, index: int) -> tuple[float, Array]:
-        """One step on example `index`: its loss and logits (classes)."""
+        """One step on example `index`: its loss and logits (classes).
+
+        Where a guard of the step does not hold, the states stay as they were, as on the device.
+        """
         one = slice(index, index + 1)
         values = {name: data[one] for name, data in examples.features.items()}
         values["label"] = examples.labels[one]
         values = self._step.rest({**self._step.fixed, **self.states, **values})
-        self.states |= {name: values[v.name] for name, v in self._left.items()}
+        if all(g.holds(values[g.name]) for g in self._guards if g.name in values):
+            self.states |= {name: values[v.name] for name, v in self._left.items()}
         self.taken += 1
         loss, logits = (values[v.name] for v in self._step.outputs)
         return float(loss[0]), logits.reshape(-1)
