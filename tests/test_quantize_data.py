@@ -287,18 +287,6 @@ def test_floats_are_refused_or_told() -> None:
     assert "bent" in found.outcome.floats[0]
 
 
-def test_a_float_before_a_clamp_is_one_island() -> None:
-    """Three axes: no other form of hard-swish, and none in 16 bits; the clamp has one."""
-    b = Builder()
-    x = b.input("x", f32(1, 4, 4))
-    y = b.add(clamp, (b.add(UNARY["hard_swish"], (x,), name="bent"),), Clamp(0.0, 1.0))
-    module = b.module((b.add(mean, (y,), Reduction((1,))),))
-    data = np.random.default_rng(0).normal(size=(40, 4, 4))
-    found = lilliput.quantize(module, data, Quantization("int16", allow_float=True))
-    assert len(found.outcome.floats) == 1
-    assert "bent" in found.outcome.floats[0]
-
-
 def test_errors_are_lilliputs(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(LilliputError):

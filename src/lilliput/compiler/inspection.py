@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from lilliput import report
 from lilliput.compiler.pipeline import Model
 from lilliput.devices.device import load as load_device
+from lilliput.ir.islands import float_islands, told
 from lilliput.ir.types import TensorType
 from lilliput.plan.build import plan
 
@@ -37,6 +38,7 @@ class Inspection:
 
     activation_bytes : the arena that one inference needs, inputs and outputs included
     streaming : of a step over time: what it stands for
+    islands : operators that calculate in floats in a network of integers
     shrunk_macs, shrunk_parameter_bytes : what is compiled of them, see docs/shrinking.md
     """
 
@@ -50,6 +52,7 @@ class Inspection:
     shrunk_macs: int
     shrunk_parameter_bytes: int
     streaming: report.Streaming | None = None
+    islands: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -84,6 +87,7 @@ def inspect(model: Model) -> Inspection:
         left.macs,
         left.parameter_bytes,
         report.streaming(model.stream.found) if model.stream else None,
+        told(float_islands(module)),
     )
 
 
@@ -112,6 +116,7 @@ def inspection_text(found: Inspection) -> str:
         ("MACs", f"{found.macs:,}{_left(found.macs, found.shrunk_macs, '')}"),
         ("parameters", f"{found.parameter_bytes:,} B{_left(*sizes, ' B')}"),
         ("activations", f"{found.activation_bytes:,} B"),
+        *(("STAYS FLOAT", name) for name in found.islands),
     ]
     head = ("layer", "operator", "output", "MACs", "parameters")
     table = report.columns(head, rows)

@@ -17,6 +17,7 @@ from lilliput.emu.prove import first_difference
 from lilliput.errors import Mismatch, UnsupportedError, UsageError
 from lilliput.frontends.tflite import write as write_tflite
 from lilliput.ir import text
+from lilliput.ir.islands import float_islands, told
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array, DType
 from lilliput.quant.absorb import absorb
@@ -30,7 +31,6 @@ from lilliput.quant.explain import explain
 from lilliput.quant.outcome import Outcome
 from lilliput.quant.predictions import Predictions, compare
 from lilliput.quant.prepare import prepare
-from lilliput.quant.reform import for_scheme
 from lilliput.quant.scheme import Encodings, Scheme
 from lilliput.quant.simulate import simulate, stored_inputs
 
@@ -108,7 +108,7 @@ def quantize(
     options = options or Quantization()
     module = model.module if isinstance(model, Model) else model
     scheme = options.scheme
-    network = for_scheme(prepare(module), scheme)
+    network = prepare(module)
     inputs = network.inputs(network.entry)
     data = samples(calibration, inputs)
     held = data if test is None else samples(test, inputs, least=1)
@@ -153,7 +153,7 @@ def quantize(
         absorbed=repaired.absorbed,
         bias_corrected=options.bias_correction,
         adaptively_rounded=options.adaptive_rounding,
-        floats=tuple(f"{p.where}: {p.what}" for p in converted.floats),
+        floats=_floats(converted),
         warnings=(
             *data.warnings,
             *_unseen(network, data.labels if test is not None or truth is None else truth),
@@ -209,6 +209,13 @@ def _model(converted: Converted) -> Model:
         return replace(made, tflite=write_tflite(made.module, made.module.entry))
     except UnsupportedError:
         return made
+
+
+def _floats(converted: Converted) -> tuple[str, ...]:
+    """Every float operator of the integer network, with the reason."""
+    reasons = {p.where: p.what for p in converted.floats}
+    names = told(float_islands(converted.module))
+    return tuple(f"{n}: {reasons.get(n, 'calculates in floats')}" for n in names)
 
 
 def _bytes(module: Module) -> int:
