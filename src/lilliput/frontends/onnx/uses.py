@@ -6,7 +6,7 @@ an activation that only cuts off; what a uint8 tensor stands for, by whoever rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,7 +32,14 @@ OPERANDS = {
     "QLinearAveragePool": ((0, 1, 2),),
     "QLinearSoftmax": ((0, 1, 2),),
 }
-"""(tensor, scale, zero point) operands of nodes that read integers."""
+"""(tensor, scale, zero point) operands of nodes that read integers; `operands` has them all."""
+
+
+def operands(node: NodeProto) -> Sequence[tuple[int, int, int]]:
+    """OPERANDS of a node; a concatenation has as many as it has parts."""
+    if node.op_type == "QLinearConcat":
+        return [(k, k + 1, k + 2) for k in range(2, len(node.input) - 2, 3)]
+    return OPERANDS.get(node.op_type, ())
 
 
 class Uses:
@@ -93,7 +100,7 @@ class Uses:
     def stored(self, name: str, depth: int = 0) -> Quant | None:
         """What the integers of a tensor stand for, by the first who reads them as reals."""
         for node in self.readers.get(name, ()) if depth <= DEPTH else ():
-            for x, scale, zero in OPERANDS.get(node.op_type, ()):
+            for x, scale, zero in operands(node):
                 if node.input[x] == name:
                     return self.quant(node, scale, zero)
             if node.op_type in MOVES and node.input[0] == name:
