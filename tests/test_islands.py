@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 import lilliput
 from lilliput import Quantization, devices, report
 from lilliput.compiler import Options, compile, from_module, inspect, inspection_text
 from lilliput.demo_data import digits_model
+from lilliput.errors import UnsupportedError
 from lilliput.ir import Builder, Module
 from lilliput.ir.islands import float_islands, told
 from lilliput.ir.types import f32
@@ -44,3 +48,27 @@ def test_all_integers_and_all_floats_have_none() -> None:
     whole = lilliput.load(digits_model())
     assert not float_islands(whole.module)
     assert not float_islands(from_module(_floats()).module)
+
+
+def test_a_recurrent_layer_stays_a_float_and_is_told() -> None:
+    """LSTM has integers in .tflite files only: their scales of state and gates come with them."""
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed (extra torch)")
+
+    class Spotter(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]  # its base is Any
+            self.cells = torch.nn.LSTM(4, 6, batch_first=True)
+            self.head = torch.nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.cells(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    model = lilliput.from_torch(Spotter().eval(), torch.zeros(1, 5, 4))
+    data = np.random.default_rng(0).normal(size=(40, 5, 4))
+    with pytest.raises(UnsupportedError, match="no integer form"):
+        lilliput.quantize(model, data)
+    made = lilliput.quantize(model, data, Quantization(allow_float=True))
+    assert [n.op.name for n in float_islands(made.model.module)].count("lstm") == 1
+    assert any(text.startswith("lstm") for text in made.outcome.floats)
+    assert made.model.module.outputs("infer")[0].type.dtype.value == "s8"
