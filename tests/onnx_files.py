@@ -18,8 +18,18 @@ runtime: Any = pytest.importorskip("onnxruntime")
 
 Step = tuple[str, Sequence[str], Sequence[str], Mapping[str, Any]]
 MICROSOFT = frozenset(
-    ("QLinearAdd", "QLinearMul", "QGemm", "QLinearAveragePool", "QLinearConcat", "QLinearSigmoid")
-)  # fmt: skip
+    (
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConcat",
+        "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu",
+        "QLinearMul",
+        "QLinearSigmoid",
+        "QLinearSoftmax",
+    )
+)
 
 
 def model(

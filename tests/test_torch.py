@@ -323,7 +323,18 @@ class Many(nn.Module):
         return found
 
 
-@pytest.mark.parametrize("first", range(0, len(CASES), EACH), ids=lambda k: [*CASES][k])
+SLOW_OPERATORS = ("hardtanh", "matmul_broadcast", "gru")
+"""First cases of what costs much and has relatives among the other cases and the networks."""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(k, marks=pytest.mark.slow if [*CASES][k] in SLOW_OPERATORS else ())
+        for k in range(0, len(CASES), EACH)
+    ],
+    ids=lambda k: [*CASES][k],
+)
 def test_operators(first: int) -> None:
     cases = {name: CASES[name] for name in [*CASES][first : first + EACH]}
     check(ready(Many(cases)), *(x for _, given in cases.values() for x in given))
@@ -429,10 +440,13 @@ NETWORKS: dict[str, tuple[Callable[[], Any], Any]] = {
     "gru": (lambda: Spotter(nn.GRU), normal(1, 5, 4)),
     "lstm": (lambda: Spotter(nn.LSTM), normal(1, 5, 4)),
 }
-SLOW = ("mobilenet_v3", "resnet8", "lstm")
+SLOW = ("mobilenet_v3", "resnet8", "lstm", "transformer")
+"""To compile: a network of convolutions and a recurrent one are left."""
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "resnet8" else ()) for n in NETWORKS]
+)
 def test_networks_equal_pytorch(name: str) -> None:
     build, given = NETWORKS[name]
     module = ready(build())

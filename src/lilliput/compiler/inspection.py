@@ -12,15 +12,12 @@ from dataclasses import asdict, dataclass
 from lilliput import report
 from lilliput.compiler.pipeline import Model
 from lilliput.devices.device import load as load_device
-from lilliput.ir import Graph
+from lilliput.ir.islands import float_islands, told
 from lilliput.ir.types import TensorType
-from lilliput.ops.quantize import dequantize, quantize
-from lilliput.ops.shape import reshape, transpose
 from lilliput.plan.build import plan
 
 CORE = "cortex-m4"
 """Any core would do: what can be planned does not depend on it."""
-MOVES = (reshape, transpose)
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class Inspection:
     """Layers and parameters are those of the file.
 
     activation_bytes : the arena that one inference needs, inputs and outputs included
-    in_floats : layers that compute in floats between integers, as no integer rule fits them
     streaming : of a step over time: what it stands for
+    islands : operators that calculate in floats in a network of integers
     shrunk_macs, shrunk_parameter_bytes : what is compiled of them, see docs/shrinking.md
     """
 
@@ -55,7 +52,7 @@ class Inspection:
     shrunk_macs: int
     shrunk_parameter_bytes: int
     streaming: report.Streaming | None = None
-    in_floats: tuple[str, ...] = ()
+    islands: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -90,25 +87,8 @@ def inspect(model: Model) -> Inspection:
         left.macs,
         left.parameter_bytes,
         report.streaming(model.stream.found) if model.stream else None,
-        tuple(name for graph in module.graphs.values() for name in _in_floats(graph)),
+        told(float_islands(module)),
     )
-
-
-def _in_floats(graph: Graph) -> list[str]:
-    """The layers between a dequantize and a quantize, which cost a core without FPU much."""
-    behind = set[str]()
-    for node in graph.nodes:
-        if node.op is dequantize or any(v.name in behind for v in node.inputs):
-            behind.update(v.name for v in node.outputs if v.type.dtype.is_float)
-    before, found = set[str](), list[str]()
-    for node in reversed(graph.nodes):
-        if not (node.op is quantize or any(v.name in before for v in node.outputs)):
-            continue
-        before.update(v.name for v in node.inputs if v.type.dtype.is_float)
-        computes = node.op not in (dequantize, quantize, *MOVES)
-        if computes and any(v.name in behind for v in node.outputs):
-            found.append(f"{node.op.name} {node.origin or node.output.name}")
-    return found[::-1]
 
 
 def _typed(type: TensorType) -> str:
@@ -136,9 +116,8 @@ def inspection_text(found: Inspection) -> str:
         ("MACs", f"{found.macs:,}{_left(found.macs, found.shrunk_macs, '')}"),
         ("parameters", f"{found.parameter_bytes:,} B{_left(*sizes, ' B')}"),
         ("activations", f"{found.activation_bytes:,} B"),
+        *(("STAYS FLOAT", name) for name in found.islands),
     ]
-    if found.in_floats:
-        facts.append(("in floats", ", ".join(found.in_floats)))
     head = ("layer", "operator", "output", "MACs", "parameters")
     table = report.columns(head, rows)
     if found.streaming is not None:

@@ -29,6 +29,7 @@ from lilliput.errors import EmulationError, MissingTool, Problem, UsageError
 from lilliput.frontends import load_model, read_torch
 from lilliput.frontends.onnx import matches as is_onnx
 from lilliput.ir.interp import Run, Session
+from lilliput.ir.islands import float_islands, told
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.ir.verify import verify
@@ -278,6 +279,7 @@ def _origins(model: Model, options: Options) -> dict[str, Any]:
         found["shrinking"] = shrinking(whole.module, whole.shrunk)
     if model.stream:
         found["streaming"] = streaming(model.stream.found)
+    found["islands"] = told(float_islands(module_for(model, options)))
     return found
 
 

@@ -6,7 +6,7 @@ some samples at 0 LSB, and nothing stays a float unless that was allowed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from lilliput.emu.prove import first_difference
 from lilliput.errors import Mismatch, UnsupportedError, UsageError
 from lilliput.frontends.tflite import write as write_tflite
 from lilliput.ir import text
+from lilliput.ir.islands import float_islands, told
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array, DType
 from lilliput.quant.absorb import absorb
-from lilliput.quant.batch import outputs, walk
+from lilliput.quant.batch import evenly, outputs, walk
 from lilliput.quant.calibrate import Observed, calibrate, observe
 from lilliput.quant.convert import Converted, convert
 from lilliput.quant.correct import correct
@@ -30,7 +31,6 @@ from lilliput.quant.explain import explain
 from lilliput.quant.outcome import Outcome
 from lilliput.quant.predictions import Predictions, compare
 from lilliput.quant.prepare import prepare
-from lilliput.quant.reform import for_scheme
 from lilliput.quant.scheme import Encodings, Scheme
 from lilliput.quant.simulate import simulate, stored_inputs
 
@@ -108,7 +108,7 @@ def quantize(
     options = options or Quantization()
     module = model.module if isinstance(model, Model) else model
     scheme = options.scheme
-    network = for_scheme(prepare(module), scheme)
+    network = prepare(module)
     inputs = network.inputs(network.entry)
     data = samples(calibration, inputs)
     held = data if test is None else samples(test, inputs, least=1)
@@ -132,7 +132,7 @@ def quantize(
     converted = convert(network, encodings, allow_float=options.allow_float)
     made = _model(converted)
     log("comparing the integers with their simulation")
-    compared, checked = _check(network, encodings, made.module, data)
+    compared, checked = _check(network, encodings, made.module, data, converted.islands)
     log("comparing answers")
     evaluated = _evaluated(network, encodings, made.module, held, truth, named)
     explanation = None
@@ -153,8 +153,12 @@ def quantize(
         absorbed=repaired.absorbed,
         bias_corrected=options.bias_correction,
         adaptively_rounded=options.adaptive_rounding,
-        floats=tuple(f"{p.where}: {p.what}" for p in converted.floats),
-        warnings=(*data.warnings, *(f"{p.where}: {p.what}" for p in observed.never)),
+        floats=_floats(converted),
+        warnings=(
+            *data.warnings,
+            *_unseen(network, data.labels if test is not None or truth is None else truth),
+            *(f"{p.where}: {p.what}" for p in observed.never),
+        ),
         evaluated_on=""
         if evaluated is None
         else ("test data" if test is not None else "calibration data"),
@@ -207,6 +211,13 @@ def _model(converted: Converted) -> Model:
         return made
 
 
+def _floats(converted: Converted) -> tuple[str, ...]:
+    """Every float operator of the integer network, with the reason."""
+    reasons = {p.where: p.what for p in converted.floats}
+    names = told(float_islands(converted.module))
+    return tuple(f"{n}: {reasons.get(n, 'calculates in floats')}" for n in names)
+
+
 def _bytes(module: Module) -> int:
     return sum(p.value.type.nbytes for p in module.params.values())
 
@@ -223,14 +234,12 @@ def _done(options: Quantization) -> list[str]:
 # Checks -----------------------------------------------------------------------------------
 
 
-def _check(network: Module, encodings: Encodings, made: Module, data: Samples) -> tuple[int, int]:
+def _check(
+    network: Module, encodings: Encodings, made: Module, data: Samples, islands: frozenset[str]
+) -> tuple[int, int]:
     """(values, samples) that are equal; raises Mismatch for the first that is not."""
-    count = min(CHECKED, data.count)
-    part = {
-        v.name: data.inputs[v.name][: count * (v.type.shape or (1,))[0]]
-        for v in network.inputs(network.entry)
-    }
-    meant = simulate(network, encodings, part, count).whole
+    count, part = evenly(network.graphs[network.entry], data.inputs, CHECKED)
+    meant = simulate(network, encodings, part, count, islands=islands).whole
     compared = 0
     stored = stored_inputs(network, encodings, part)
     for step in walk(made.graphs[made.entry], made, stored, count):
@@ -277,6 +286,20 @@ def _evaluated(
             found=f"{labels.min()} to {labels.max()}",
         )
     return compare(scores, whole.reshape(held.count, -1), labels, groups)
+
+
+def _unseen(network: Module, labels: Array | None) -> Iterator[str]:
+    """Classes of the first output that the calibration data have no sample of, if that is known."""
+    shape = network.outputs(network.entry)[0].type.shape
+    if labels is None or len(shape) != 2 or labels.min() < 0 or labels.max() >= shape[1] > 1:
+        return
+    missing = sorted(set(range(shape[1])) - set(labels.tolist()))
+    if missing:
+        told = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+        yield (
+            f"no calibration sample of {len(missing)} classes ({told}): what they alone make large "
+            "is clipped; take an even spread over the data, such as x[:: len(x) // 256]"
+        )
 
 
 def _labels(given: object, count: int) -> Array | None:

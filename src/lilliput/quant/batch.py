@@ -122,6 +122,23 @@ def chunks(
         yield count, part
 
 
+def evenly(
+    graph: Graph, inputs: Mapping[str, Array], most: int = MOST
+) -> tuple[int, dict[str, Array]]:
+    """(count, their part of `inputs`) of at most `most` samples, spread evenly over all: data come
+    sorted by class or by time, and the first of them are then all alike."""
+    first = graph.inputs[0]
+    total = len(inputs[first.name]) // leading(first)
+    count = min(total, next(chunks(graph, inputs, most))[0])
+    at = np.linspace(0, total - 1, count).round().astype(np.int64)
+    part: dict[str, Array] = {}
+    for v in graph.inputs:
+        data = inputs[v.name]
+        rows = data.reshape(total, leading(v), *data.shape[1:])[at]
+        part[v.name] = rows.reshape(count * leading(v), *data.shape[1:])
+    return count, part
+
+
 def leading(value: Value) -> int:
     """Indices of a joined array's first axis that one sample takes."""
     return value.type.shape[0] if value.type.shape else 1

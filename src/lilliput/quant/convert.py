@@ -27,10 +27,12 @@ from lilliput.quant.scheme import Encodings, quantise_weights, stored_constant
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """module : integers; floats : nodes that are floats in it, each with the reason."""
+    """module : integers; floats : nodes that are floats in it, each with the reason; islands : the
+    names of their (first) results."""
 
     module: Module
     floats: tuple[Problem, ...] = ()
+    islands: frozenset[str] = frozenset()
 
 
 def convert(module: Module, encodings: Encodings, *, allow_float: bool = False) -> Converted:
@@ -45,7 +47,8 @@ def convert(module: Module, encodings: Encodings, *, allow_float: bool = False) 
     if made.floats and not allow_float:
         raise UnsupportedError(made.floats)
     outputs = [made.end(v) for v in graph.outputs]
-    return Converted(made.builder.module(outputs, name=module.name), tuple(made.floats))
+    whole = made.builder.module(outputs, name=module.name)
+    return Converted(whole, tuple(made.floats), frozenset(made.islands))
 
 
 class _Converter:
@@ -54,6 +57,7 @@ class _Converter:
         self.dtype = encodings.scheme.activations
         self.builder = Builder()
         self.floats: list[Problem] = []
+        self.islands: list[str] = []
         self._integers: dict[str, Value] = {}
         self._reals: dict[str, Value] = {}
         graph = module.graphs[module.entry]
@@ -207,3 +211,6 @@ class _Converter:
         )
         for v, value in zip(node.outputs, made, strict=True):
             (self._reals if v.type.dtype.is_float else self._integers)[v.name] = value
+        self.islands.append(node.output.name)
+        if node.output.name in self.fused:  # nobody else makes the clamp
+            self._integer(self.fused[node.output.name])

@@ -15,7 +15,7 @@ import numpy as np
 
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
-from lilliput.quant.batch import chunks, walk
+from lilliput.quant.batch import evenly, walk
 from lilliput.quant.calibrate import constants
 from lilliput.quant.prepare import is_product
 from lilliput.quant.rounding import adapt
@@ -23,7 +23,7 @@ from lilliput.quant.scheme import Encodings, Weights
 from lilliput.quant.simulate import Simulation
 
 MOST = 128
-"""Samples that it learns from, at most: the first of the data."""
+"""Samples that it learns from, at most."""
 
 
 def correct(
@@ -37,7 +37,7 @@ def correct(
 ) -> Encodings:
     """`encodings` with better weights and biases of every product."""
     graph = module.graphs[module.entry]
-    count, part = next(chunks(graph, inputs, MOST))
+    count, part = evenly(graph, inputs, MOST)
     whole = Simulation(module, encodings, part, count)
     rng = np.random.default_rng(seed)
     for step in walk(graph, module, part, count):

@@ -20,17 +20,21 @@ from lilliput.ir.graph import Value
 from lilliput.ir.types import Array
 from lilliput.quant.batch import leading
 
+LABELS = "y"
+"""The name of classes beside the data; nothing but a warning depends on them."""
 FEW = 32
 """Fewer samples are warned about."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """inputs : name -> joined array; count; warnings : what is odd, but possible."""
+    """inputs : name -> joined array; count; warnings : what is odd, but possible; labels (count)
+    int64 : classes that came with the data, if any."""
 
     inputs: Mapping[str, Array]
     count: int
     warnings: tuple[str, ...] = field(default=())
+    labels: Array | None = None
 
 
 def samples(given: object, inputs: Sequence[Value], *, least: int = 2) -> Samples:
@@ -55,7 +59,11 @@ def samples(given: object, inputs: Sequence[Value], *, least: int = 2) -> Sample
             expected=f"{least} or more; some hundreds are good",
             found=f"{count}",
         )
-    return Samples(joined, count, _warnings(joined, count))
+    labels = None if LABELS in counts else found.get(LABELS)
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        labels = None
+    labels = None if labels is None else labels.astype(np.int64)
+    return Samples(joined, count, _warnings(joined, count), labels)
 
 
 def _warnings(joined: Mapping[str, Array], count: int) -> tuple[str, ...]:
@@ -87,7 +95,7 @@ def array(given: object) -> Array:
 
 
 def _arrays(given: object, inputs: Sequence[Value]) -> dict[str, Array]:
-    """Name of an input -> its samples."""
+    """Name of an input -> its samples; LABELS -> their classes, where these came along."""
     if isinstance(given, str | Path):
         return _file(Path(given), inputs)
     if isinstance(given, Mapping):
@@ -102,21 +110,27 @@ def _arrays(given: object, inputs: Sequence[Value]) -> dict[str, Array]:
 def _stacked(items: Iterable[object], inputs: Sequence[Value]) -> dict[str, Array]:
     """The batches or samples of an iterable, one behind the other."""
     parts: dict[str, list[Array]] = {v.name: [] for v in inputs}
+    labels = list[Array]()
     for item in items:
         if isinstance(item, Mapping):
             found = _named({str(k): array(v) for k, v in cast("Any", item).items()}, inputs)
         elif isinstance(item, list | tuple) and not np.isscalar(cast("Any", item)[0]):
             several = [array(part) for part in cast("Sequence[object]", item)]
             found = {v.name: a for v, a in zip(inputs, several, strict=False)}
+            if len(several) == len(inputs) + 1:
+                found.setdefault(LABELS, several[-1])
         else:
             found = {inputs[0].name: array(cast("object", item))}
         for v in inputs:
             if v.name not in found:
                 raise UsageError("no data for this input in an item", where=v.name)
             parts[v.name].append(_as_batch(found[v.name], v))
+        if LABELS in found and LABELS not in parts:
+            labels.append(found[LABELS].reshape(-1))
     if not parts[inputs[0].name]:
         raise UsageError("there is no data: nothing to go through", expected="arrays", found="none")
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {LABELS: np.concatenate(labels), **joined} if labels else joined
 
 
 def _as_batch(data: Array, v: Value) -> Array:
@@ -127,12 +141,13 @@ def _as_batch(data: Array, v: Value) -> Array:
 
 def _named(arrays: Mapping[str, Array], inputs: Sequence[Value]) -> dict[str, Array]:
     names = {v.name for v in inputs}
+    labels = {LABELS: arrays[LABELS]} if LABELS in arrays else {}
     if names <= arrays.keys():
-        return {name: arrays[name] for name in names}
+        return {**labels, **{name: arrays[name] for name in names}}
     if len(inputs) == 1:
         only = arrays.get("x", next(iter(arrays.values())) if len(arrays) == 1 else None)
         if only is not None:
-            return {inputs[0].name: only}
+            return {**labels, inputs[0].name: only}
     raise UsageError(
         "arrays are not named like the inputs",
         expected=", ".join(sorted(names)) + (", or x" if len(inputs) == 1 else ""),
@@ -153,9 +168,13 @@ def _folder(path: Path, inputs: Sequence[Value]) -> dict[str, Array]:
         raise UsageError("a folder is data of one input", hint="use an .npz with named arrays")
     shape = inputs[0].type.shape
     picture = len(shape) == 4 and shape[3] in (1, 3)
-    reading = Reading(size=shape[1:3], channels=shape[3]) if picture else Reading()
-    rows = [e.x.astype(np.float32) for e in examples(path, reading)]
-    return _stacked(rows, inputs)
+    size = (shape[1], shape[2]) if picture else None
+    found = examples(path, Reading(size=size, channels=shape[3] if picture else 3))
+    rows = _stacked([e.x.astype(np.float32) for e in found], inputs)
+    classes = sorted({e.label for e in found if e.label is not None})
+    if classes and all(e.label is not None for e in found):
+        rows[LABELS] = np.array([classes.index(e.label or "") for e in found])
+    return rows
 
 
 # Checks -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.quant.advice import Findings, Layer, advice
-from lilliput.quant.batch import chunks, walk
+from lilliput.quant.batch import evenly, walk
 from lilliput.quant.calibrate import Observed
 from lilliput.quant.equalise import spread
 from lilliput.quant.prepare import is_product
@@ -25,7 +25,7 @@ from lilliput.quant.scheme import Encodings
 from lilliput.quant.simulate import Simulation, simulate
 
 MOST = 64
-"""Samples that layers are compared on: the first of the data."""
+"""Samples that layers are compared on, at most."""
 EXACT_DB = 150.0
 """What is said of no difference at all."""
 
@@ -55,12 +55,12 @@ def explain(
     each: bool = True,
     done: Sequence[str] = (),
 ) -> Explanation:
-    """Compares on the first samples; `each` also leaves every product in floats in turn.
+    """Compares on some of the samples; `each` also leaves every product in floats in turn.
 
     done : "equalize", "absorb", "rounding", where these were
     """
     graph = module.graphs[module.entry]
-    count, part = next(chunks(graph, inputs, MOST))
+    count, part = evenly(graph, inputs, MOST)
     whole = Simulation(module, encodings, part, count)
     outs = [v.name for v in graph.outputs if v.type.dtype.is_float]
     real: dict[str, Array] = {}

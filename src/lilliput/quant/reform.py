@@ -4,8 +4,7 @@
     hard_swish(x)   = s * (x' * clamp(x' * s / 6 + 1/2, 0, 1))
 
 One idea: only operators that have exact integers for any factors: bounds are constants of the
-result's own scale, slopes are weights with a scale for each channel.  With s = 1 it is a form of
-hard-swish for types that it has no integers of.
+result's own scale, slopes are weights with a scale for each channel.
 """
 
 from __future__ import annotations
@@ -18,26 +17,12 @@ import numpy as np
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module, Param
-from lilliput.ir.types import Array, DType
+from lilliput.ir.types import Array
 from lilliput.ops.accumulate import Conv2d
 from lilliput.ops.compare import minimum
 from lilliput.ops.conv import conv2d
 from lilliput.ops.elementwise import Clamp, clamp, mul
 from lilliput.ops.shape import Reshape, reshape
-from lilliput.quant.passages import has_form
-from lilliput.quant.scheme import Scheme
-
-
-def for_scheme(module: Module, scheme: Scheme) -> Module:
-    """The network with hard-swish in its other form, where `scheme` has no integers of it."""
-    if scheme.activations is DType.S8:
-        return module
-    swishes = [
-        n.output
-        for n in module.graphs[module.entry].nodes
-        if n.op.name == "hard_swish" and has_form(n)
-    ]
-    return reformed(module, {v.name: np.ones(v.type.shape[-1]) for v in swishes})
 
 
 def reformed(module: Module, factors: Mapping[str, Array]) -> Module:

@@ -4,8 +4,11 @@ One idea: the simulation walks the *float* network and holds every value as the 
 integers stand for.  A product is summed in float64 over those reals, divided by the unit of its
 accumulator, and stored by the rounding of `ops.accumulate`; every other operator by its integer
 meaning.  It shares no graph with `convert`: that both give the same integers, for every value, is
-the check that the conversion says what was meant.  Nodes named in `floats` are left unrounded,
-which tells what rounding them costs.
+the check that the conversion says what was meant.
+
+Two kinds of nodes are floats: those named in `floats` are left unrounded, which tells what rounding
+them costs; those without an integer form, and those named in `islands`, are floats in the integer
+network, too, where what reads them rounds them.
 """
 
 from __future__ import annotations
@@ -42,12 +45,15 @@ class Simulation:
         inputs: Mapping[str, Array],
         count: int,
         floats: frozenset[str] = frozenset(),
+        islands: frozenset[str] = frozenset(),
     ):
-        self.module, self.encodings, self.floats = module, encodings, floats
+        self.module, self.encodings = module, encodings
+        self.floats, self.islands = floats, islands
         graph = module.graphs[module.entry]
         self.weights: dict[str, Weights] = dict(encodings.weights)
         self.whole: dict[str, Array] = {}
         self.reals: dict[str, Array] = {}
+        self._unrounded: set[str] = set()
         self.fused = forms.fused(graph)
         self._made = {n.output.name for n in self.fused.values()}
         self._batch = Batch(count)
@@ -104,18 +110,18 @@ class Simulation:
     def apply(self, node: Node) -> None:
         """Calculates `node`, whose operands are there."""
         name = node.output.name
-        if name in self._made and not self._unrounded(node):
+        if name in self._made and name in self.whole:
             return
-        free = name in self.floats or not forms.has_form(node, self.module.params)
-        if free or (node.op.name in forms.TIED and self._unrounded(node)):
+        moved = node.op.name in forms.TIED and any(v.name in self._unrounded for v in node.inputs)
+        if name in self.floats or moved:
+            self._float(node)
+            self._unrounded.add(name)
+        elif name in self.islands or not forms.has_form(node, self.module.params):
             self._float(node)
         elif is_product(node, self.module.params):
             self._store(node, self._product(node))
         else:
             self._store(node, self._integer(node))
-
-    def _unrounded(self, node: Node) -> bool:
-        return any(v.name in self.reals for v in node.inputs)
 
     def _float(self, node: Node) -> None:
         operands = [
@@ -160,9 +166,10 @@ class Simulation:
         """Sums of a product in units of its accumulator, bias included: float64 (..., O)."""
         found = self.weights[node.output.name]
         x = self.type(node.inputs[0])
-        steps = self.real(node.inputs[0]) / x.scale
-        if node.inputs[0].name in self.whole:
-            steps = np.rint(steps)
+        if node.inputs[0].name in self._unrounded:
+            steps = self.real(node.inputs[0]) / x.scale
+        else:
+            steps = self._rounded(node.inputs[0]).astype(np.float64) - x.zero_point
         if node.op.name == "transpose_conv":
             return self._transposed(node, steps, found)
         return sums(node, steps, found.data.astype(np.float64)) + found.bias
@@ -199,9 +206,10 @@ def simulate(
     inputs: Mapping[str, Array],
     count: int,
     floats: frozenset[str] = frozenset(),
+    islands: frozenset[str] = frozenset(),
 ) -> Simulation:
     """The whole network for `count` samples; every value is kept."""
-    made = Simulation(module, encodings, inputs, count, floats)
+    made = Simulation(module, encodings, inputs, count, floats, islands)
     for node in module.graphs[module.entry].nodes:
         made.apply(node)
     return made

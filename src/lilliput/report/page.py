@@ -34,6 +34,7 @@ def page(summary: Summary) -> str:
         _front(summary),
         _layers(summary),
         _over_time(summary),
+        _islands(summary),
         _removed(summary),
         _flash(summary),
         _kernels(summary),
@@ -325,6 +326,14 @@ def _name(layer: Layer) -> Markup:
 def _over_time(summary: Summary) -> Markup | None:
     found = summary.streaming
     return _section("time", "A step over time", *streaming_page(found)) if found else None
+
+
+def _islands(summary: Summary) -> Markup | None:
+    if not summary.islands:
+        return None
+    why = "These operators calculate in floats between integers: slow where there is no FPU."
+    items = tag("ul", *(tag("li", name) for name in summary.islands))
+    return _section("floats", "What stays float", tag("p", why), items)
 
 
 def _removed(summary: Summary) -> Markup | None:

@@ -376,6 +376,7 @@ class Summary:
         that use several RAMs
     front : what the first entry could be with more or less RAM, predicted for the core, from the
         fastest to the smallest
+    islands : operators that calculate in floats in a network of integers
     recomputed : layers that are computed more than once, or of which a part is, to save RAM
     """
 
@@ -405,6 +406,7 @@ class Summary:
     recomputed: tuple[Extra, ...] = ()
     memories: tuple[MemoryUse, ...] = ()
     waiting: Waiting | None = None
+    islands: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:

@@ -48,6 +48,7 @@ def text(summary: Summary) -> str:
         *_over_time(summary),
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
         *_recomputed(summary),
+        *(("STAYS FLOAT", name) for name in summary.islands),
         ("RAM", total(ram.total)),
         *((("  allowed", size(summary.allowed)),) if summary.allowed is not None else ()),
         ("  activations", size(ram.activations)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +28,14 @@ OPERANDS = {
     "QLinearAveragePool": ((0, 1, 2),),
     "QLinearSoftmax": ((0, 1, 2),),
 }
-"""(tensor, scale, zero point) operands of nodes that read integers."""
+"""(tensor, scale, zero point) operands of nodes that read integers; `operands` has them all."""
+
+
+def operands(node: NodeProto) -> Sequence[tuple[int, int, int]]:
+    """OPERANDS of a node; a concatenation has as many as it has parts."""
+    if node.op_type == "QLinearConcat":
+        return [(k, k + 1, k + 2) for k in range(2, len(node.input) - 2, 3)]
+    return OPERANDS.get(node.op_type, ())
 
 
 def uses_of(graph: GraphProto, tensors: Mapping[str, Tensor | None]) -> Uses[str]:
@@ -48,7 +55,7 @@ def _reading(node: NodeProto, name: str, tensors: Mapping[str, Tensor | None]) -
     kind = node.op_type
     if kind == "QuantizeLinear" and node.input[0] == name:
         return Reading("quantizes", _quant(node, 1, 2, tensors))
-    for x, scale, zero in OPERANDS.get(kind, ()):
+    for x, scale, zero in operands(node):
         if node.input[x] == name:
             return Reading("dequantizes", _quant(node, scale, zero, tensors))
     if kind in MOVES and node.input[0] == name and node.output:
