@@ -56,8 +56,8 @@ def test_what_stays_in_floats_is_told(run: Run, tmp_path: Path) -> None:
     found = Counter(n.op.name for n in model.module.graphs["infer"].nodes)
     assert (found["linear"], found["exp"], found["dequantize"]) == (2, 1, 2)
     shown = run("inspect", tmp_path / "net.pt2")
-    assert "in floats" in shown.out
-    for layer in ("linear first (test_pt2e_refused.py:", "exp exp (test_pt2e_refused.py:"):
+    assert "STAYS FLOAT" in shown.out
+    for layer in ('linear "first (test_pt2e_refused.py:', 'exp "exp (test_pt2e_refused.py:'):
         assert layer in shown.out
     x = drawn((1, 5), 9)
     first = ends_of(program)[0]
