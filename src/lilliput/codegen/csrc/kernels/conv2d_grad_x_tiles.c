@@ -38,6 +38,18 @@ LL_INLINE void LL_NAME(grad_x_part)(const ll_conv2d_grad_x_tiles_params *p, cons
                                     float (*sums)[LL_SIDE]) {
     for (int32_t i = 0; i < high; ++i, pixel += next) {
         const float *dy = (const float *)(const void *)pixel;
+        if (wide == LL_SIDE) {
+            float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+            const LL_W *from = w;
+            for (int32_t o = 0; o < p->in_c; ++o, from += p->group_out) {
+                s0 += dy[o] * (float)from[0];
+                s1 += dy[o] * (float)from[1];
+                s2 += dy[o] * (float)from[2];
+                s3 += dy[o] * (float)from[3];
+            }
+            sums[i][0] = s0, sums[i][1] = s1, sums[i][2] = s2, sums[i][3] = s3;
+            continue;
+        }
         for (int32_t k = 0; k < wide; ++k) {
             float acc = 0.0f;
             for (int32_t o = 0; o < p->in_c; ++o) {
