@@ -107,6 +107,7 @@ def random_calls(model: Model, samples: int, seed: int) -> list[prove.Call]:
 
     Where a network looks rows up in a table, integers without a scale are places in the
     shortest one: another implementation may refuse, or answer anything to, what lies outside.
+    Guarded integers lie within their guard: a call that is refused shows little.
     """
     rng = np.random.default_rng(seed)
     nodes = [n for g in model.module.graphs.values() for n in g.nodes if n.op is gather]
@@ -115,8 +116,19 @@ def random_calls(model: Model, samples: int, seed: int) -> list[prove.Call]:
     for k in range(samples):
         for entry in model.module.graphs:
             inputs = {v.name: _data(rng, v.type, k, places) for v in model.module.inputs(entry)}
+            for guard in model.module.guards.get(entry, ()):
+                data = inputs.get(guard.name)
+                if data is not None and not np.issubdtype(data.dtype, np.floating):
+                    inputs[guard.name] = _within(data, int(guard.low), int(guard.high))
             calls.append(prove.Call(entry, inputs))
     return calls
+
+
+def _within(data: Array, low: int, high: int) -> Array:
+    """The same integers, those that lie outside brought into [low, high]."""
+    wide = data.astype(np.int64)
+    inside = np.where((wide < low) | (wide > high), low + (wide - low) % (high - low + 1), wide)
+    return inside.astype(data.dtype)
 
 
 def _data(rng: np.random.Generator, type: TensorType, k: int, places: int | None) -> Array:

@@ -327,9 +327,12 @@ class _Work:
         action = self.layout.actions[index]
         if not isinstance(action, Job):
             return False
-        operands = (o.value for o in action.task.operands)
-        beside = all(self.layout.place(v).root != root for v in operands)
-        return beside or action.task.kernel.overlap == "element"
+        task, state = action.task, self.states[root]
+        if task.kernel.overlap == "element":
+            return True
+        read = [v for v in task.reads() if self.layout.place(v).root == root]
+        given = any(o.value in read for o in task.operands)
+        return not given and all(v == state for v in read) and task.output.type == state.type
 
 
 def _gives(item: Item, names: Collection[str]) -> bool:

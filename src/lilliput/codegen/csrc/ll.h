@@ -44,12 +44,12 @@
 
 typedef struct {
     const void *base;
-    int32_t row;   /* bytes between rows, 0 to repeat one row; the unit of `rows` */
-    int32_t pixel; /* bytes between pixels, 0 to repeat one pixel */
-    int32_t ring;  /* rows held, LL_WHOLE when all are */
-    int32_t first; /* slot of row 0, for rings that turn between calls; of weights that are
-                      brought in slices: the first output channel that is here */
-    int32_t plane; /* bytes between channels; the element's size in the layout "rows" */
+    int32_t row;          /* bytes between rows, 0 to repeat one row; the unit of `rows` */
+    int32_t pixel;        /* bytes between pixels, 0 to repeat one pixel */
+    int32_t ring;         /* rows held, LL_WHOLE when all are */
+    int32_t first;        /* slot of row 0, for rings that turn between calls; of weights that are
+                             brought in slices: the first output channel that is here */
+    int32_t plane;        /* bytes between channels; the element's size in the layout "rows" */
     const uint16_t *rows; /* where each row begins; null where the ring says it */
 } ll_in;
 
@@ -72,7 +72,8 @@ LL_INLINE int32_t ll_slot(int32_t y, int32_t ring, int32_t first) {
 }
 
 LL_INLINE const uint8_t *ll_in_row(const ll_in *v, int32_t y) {
-    return (const uint8_t *)v->base + (v->rows ? v->rows[y] : ll_slot(y, v->ring, v->first)) * v->row;
+    return (const uint8_t *)v->base +
+           (v->rows ? v->rows[y] : ll_slot(y, v->ring, v->first)) * v->row;
 }
 
 LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
