@@ -8,7 +8,7 @@ same bits in Python and on the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from lilliput.ir.op import Attrs, Cost, Finish, Kernel, Op, Operand, Sample, Wor
 from lilliput.ir.region import OperandRule, Pointwise, Reduce, Spread, Whole, Window, whole
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8
 from lilliput.ops.common import c_type, check
+from lilliput.ops.gemm import TWOS
 from lilliput.ops.registry import register
 
 TILE = 4
@@ -354,6 +355,13 @@ def _product(node: Node) -> str | None:
     return None if plain else "only 1x1 convolutions of stride 1"
 
 
+def _twos(node: Node) -> str | None:
+    w = node.inputs[1].type
+    if w.dtype is not DType.S8 or w.shape[3] % 4:
+        return "only int8 weights of input channels by fours"
+    return _product(node)
+
+
 def _grad_x_macs(node: Node) -> int:
     dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
     return dy[0] * _pairs(_grad_x_meetings(node)) * dy[3] * w[3]
@@ -413,6 +421,12 @@ def _grad_x_kernel(
 
 _TAPS = ("kh", "kw", "stride_h", "stride_w")
 GRAD_X_TILES = _grad_x_kernel("conv2d_grad_x_tiles", _product, (), lambda _: TILE - 1)
+GRAD_X_TWOS = replace(
+    _grad_x_kernel("conv2d_grad_x_twos", _twos, (), lambda _: TILE - 1),
+    operands=lambda _, node: (Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, TWOS)),
+    packed=(1,),
+)
+"""The same from weights as the forward pass has them, so that they are in flash once."""
 GRAD_X_DEPTHWISE = _grad_x_kernel(
     "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w"), _strided
 )
@@ -434,12 +448,14 @@ conv2d_grad_x = register(
         ref=_grad_x_ref,
         regions=_grad_x_regions,
         cost=lambda node: Cost(macs=_grad_x_macs(node)),
-        kernels=(GRAD_X_TILES, GRAD_X_DEPTHWISE, GRAD_X),
+        kernels=(GRAD_X_TWOS, GRAD_X_TILES, GRAD_X_DEPTHWISE, GRAD_X),
         samples=(
             Sample((f32(1, 5, 6, 4), f32(4, 3, 3, 3)), ConvBack((5, 6), pad=_SAME)),
             Sample((f32(2, 3, 2, 5), _w8(5, 3, 2, 2)), ConvBack((7, 5), (2, 2)), params=(1,)),
             Sample((f32(1, 4, 5, 9), _w8(9, 1, 1, 7)), ConvBack((4, 5)), params=(1,)),
             Sample((f32(2, 3, 3, 4), f32(4, 1, 1, 8)), ConvBack((3, 3))),
+            Sample((f32(1, 3, 6, 5), _w8(5, 1, 1, 8)), ConvBack((3, 6)), params=(1,)),
+            Sample((f32(1, 2, 3, 6), _w8(6, 1, 1, 12)), ConvBack((2, 3)), params=(1,)),
             Sample((f32(1, 5, 5, 6), _w8(6, 3, 3, 1)), ConvBack((5, 5), pad=_SAME, groups=6)),
             Sample(
                 (f32(1, 3, 3, 5), f32(5, 5, 5, 1)),
