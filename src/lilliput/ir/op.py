@@ -216,6 +216,8 @@ class Kernel:
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
     growth : bytes of its packed inputs for each byte of the plain ones
+    again : inputs which, where they are constant, it has in flash beside the packed ones of the
+        operator that reads them first
     code : bytes of its code, about, where it is not specialised
     proof : what has to hold of the constants for its arithmetic to be exact
     feature : of the core that it is written for (`devices/cores.toml`), "" for every core
@@ -241,6 +243,7 @@ class Kernel:
     dense: bool = False
     packed: tuple[int, ...] = ()
     growth: float = 1.0
+    again: tuple[int, ...] = ()
     code: int = 500
     proof: Proof | None = None
     feature: str = ""

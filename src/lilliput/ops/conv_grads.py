@@ -415,6 +415,7 @@ def _grad_x_kernel(
         operands=_given,
         finish=_plain,
         ahead=ahead,
+        again=(1,),
         work=_grad_x_work,
     )
 
@@ -425,6 +426,7 @@ GRAD_X_TWOS = replace(
     _grad_x_kernel("conv2d_grad_x_twos", _twos, (), lambda _: TILE - 1),
     operands=lambda _, node: (Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, TWOS)),
     packed=(1,),
+    again=(),
 )
 """The same from weights as the forward pass has them, so that they are in flash once."""
 GRAD_X_DEPTHWISE = _grad_x_kernel(

@@ -157,10 +157,13 @@ class Drafter:
         """What the kernel's memory costs at today's prices."""
         allowed = self.prices.scratch.get(made.name, inf)
         scratch = SCRATCH * max(kernel.scratch(node) - allowed, 0)
-        if not self.prices.flash or kernel.growth == 1:
+        if not self.prices.flash or (kernel.growth == 1 and not kernel.again):
             return scratch
         packed = (node.inputs[i].type.nbytes for i in kernel.packed)
-        return scratch + self.prices.flash * (kernel.growth - 1) * sum(packed)
+        twice = (v.type.nbytes for v in (node.inputs[i] for i in kernel.again))
+        known = any(node.inputs[i].name in self.params for i in kernel.again)
+        more = (kernel.growth - 1) * sum(packed) + (sum(twice) if known else 0)
+        return scratch + self.prices.flash * more
 
     def kernels(self, node: Node) -> list[Kernel]:
         """The kernels that accept `node`; a problem when there is none."""
