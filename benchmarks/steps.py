@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lilliput.compiler import Options, from_module, learner, load, profile
+from lilliput.compiler import Optimiser, Options, from_module, learner, load, profile
 from lilliput.devices.device import load as board
 from lilliput.errors import LilliputError
 from lilliput.plan.objective import Optimize
@@ -55,7 +55,10 @@ def measured(folder: Path, name: str, optimize: str) -> Step:
     file = FILES[name.partition("-")[0]]
     options = Options(optimize=Optimize(optimize), shrink=False)
     model, device = load(folder / "tiny_training" / file), board(DEVICE)
-    found = learner(model, device, f"published:{name}", classes=CLASSES, options=options)
+    # the tensors that were published, without a rest for each weight
+    optimiser = Optimiser(rule="nearest")
+    scheme = f"published:{name}"
+    found = learner(model, device, scheme, optimiser, classes=CLASSES, options=options)
     counted = profile(
         from_module(found.training.module), device, options=options, entry="train_step"
     )

@@ -121,7 +121,7 @@ def test_a_step_is_the_same_on_the_core(digits: Module, optimize: Optimize) -> N
 
 
 def test_only_what_is_trained_is_in_ram(digits: Module) -> None:
-    found = training(digits, "biases=2,1:1/2")
+    found = training(digits, "biases=2,1:1/2", Optimiser(rule="nearest"))
     program = plan(from_module(found.module).module, board(CORE))
     held = {b.name for b in program.buffers.values() if b.kind is Kind.STATE}
     assert held == {t.name for t in found.tensors} | {"learning_rate"}

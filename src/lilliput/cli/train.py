@@ -48,7 +48,7 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 @click.option(
     "--rule",
     type=click.Choice(["nearest", "dither", "residual"]),
-    default="nearest",
+    default="residual",
     show_default=True,
     help="How an int8 weight takes a step that is no whole number.",
 )

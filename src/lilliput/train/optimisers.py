@@ -42,7 +42,7 @@ class Optimiser:
     rate: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
-    rule: str = "nearest"
+    rule: str = "residual"
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
