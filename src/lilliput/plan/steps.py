@@ -223,12 +223,24 @@ class StepWriter:
                 continue
             rows, pixels, channels = type.frame
             whole = rows, pixels * channels, 0
+            if any(v.type.size != type.size for v in self._seen(group, root)):
+                continue  # slices of it: their rows begin elsewhere, and others fill the rest
             lies = [m.lie for m in group.streaming if m.writes == root]
             lies += [x.lie for m in group.streaming for x in m.reads if x.root == root]
             planar = self.layouts.get(root) is Layout.PLANES
-            makers = sum(m.writes == root for m in group.streaming)
-            if rows > 1 and makers < 2 and not planar and all(lie == whole for lie in lies):
+            if rows > 1 and not planar and all(lie == whole for lie in lies):
                 yield root, rows, pixels * channels * type.dtype.itemsize
+
+    def _seen(self, group: _Group, root: str) -> Iterator[Value]:
+        """The values of a loop that lie in a root."""
+        for action in group.actions:
+            task = action.task if isinstance(action, Job) else None
+            values = (action.value,) if task is None else (*task.reads(), *task.makes())
+            yield from (v for v in values if self._root(v) == root)
+
+    def _root(self, value: Value) -> str:
+        constant = value.name in self.params
+        return value.name if constant else self.layout.place(value).root
 
     def _pull(self, ask: Ask) -> Pull:
         view = self.view(ask.value)
