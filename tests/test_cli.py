@@ -43,7 +43,8 @@ def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
 
 def test_the_commands_are_those_of_the_design() -> None:
     names = (
-        "demo inspect compile check profile bench report quantize shrink run flash devices ops pull"
+        "demo inspect compile check profile bench report quantize train shrink run flash devices "
+        "ops pull"
     )
     assert list(cli.lilliput.commands) == names.split()
 

@@ -221,7 +221,7 @@ def test_random_networks_cover_the_operators() -> None:
     seen: set[str] = set()
     shapes: set[int] = set()
 
-    @settings(max_examples=60, derandomize=True, database=None, suppress_health_check=SLOW_START)
+    @settings(max_examples=150, derandomize=True, database=None, suppress_health_check=SLOW_START)
     @given(module=modules(graphs=2))
     def look(module: Module) -> None:
         for graph in module.graphs.values():

@@ -236,11 +236,10 @@ def test_roles_are_told_apart() -> None:
         name: {b.name: b.role for line in summary.timelines for b in line.lives}
         for name, summary in cases().items()
     }
-    streamed = {"x": "input", "a": "ring", "s": "ring", "d": "ring", "y": "output"}
+    streamed = {"x": "input", "a/lines": "ring", "s": "ring", "y": "output"}
     scratch = {f"{name}/scratch": "scratch" for name in "asdy"}
     assert roles["streamed"] == {**streamed, **scratch}
     assert roles["trainable"]["w_trained"] == "state"
-    assert roles["trainable"]["dw/scratch"] == "scratch"
     assert roles["staged"]["w2/near"] == "staged"
     assert roles["staged"]["y"] == "activation"
     assert [x.memory for x in cases()["staged"].timelines] == ["ram", "far"]

@@ -124,12 +124,12 @@ LL_NOINLINE void learner_linear0(const ll_linear_params *p, const ll_in *in, con
     q.w_next = 4;
     q.w_zero = 0;
     const ll_in from[3] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4},
-        {in[1].base, 48, 16, LL_WHOLE, 0, 4},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 48, 16, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -152,10 +152,10 @@ LL_NOINLINE void learner_softmax_f321(const ll_softmax_f32_params *p, const ll_i
     q.beta = 1.0f;
     q.logarithm = 0;
     const ll_in from[1] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -175,12 +175,12 @@ LL_NOINLINE void learner_one_hot2(const ll_one_hot_params *p, const ll_in *in, c
 {
     ll_one_hot_params q = *p;
     const ll_in from[3] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4},
-        {in[2].base, 4, 4, LL_WHOLE, 0, 4},
+        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 12, 4, LL_WHOLE, 0, 4},
+        {out[0].base, 12, 4, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -200,11 +200,11 @@ LL_NOINLINE void learner_cross_entropy3(const ll_cross_entropy_params *p, const 
 {
     ll_cross_entropy_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 12, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4},
+        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -225,11 +225,11 @@ LL_NOINLINE void learner_map4(const ll_map_params *p, const ll_in *in, const ll_
 {
     ll_map_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 12, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -252,13 +252,13 @@ LL_NOINLINE void learner_map5(const ll_map_params *p, const ll_in *in, const ll_
 {
     ll_map_params q = *p;
     const ll_in from[4] = {
-        {in[0].base, 12, 4, LL_WHOLE, 0, 4},
-        {in[1].base, 16, 0, LL_WHOLE, 0, 4},
-        {in[2].base, 4, 0, LL_WHOLE, 0, 4},
-        {in[3].base, 48, 16, LL_WHOLE, 0, 4},
+        {in[0].base, 12, 4, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 16, 0, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 4, 0, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 48, 16, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 48, 16, LL_WHOLE, 0, 4},
+        {out[0].base, 48, 16, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -280,12 +280,12 @@ LL_NOINLINE void learner_map6(const ll_map_params *p, const ll_in *in, const ll_
 {
     ll_map_params q = *p;
     const ll_in from[3] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4},
+        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4},
+        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -306,11 +306,11 @@ LL_NOINLINE void learner_map7(const ll_map_params *p, const ll_in *in, const ll_
 {
     ll_map_params q = *p;
     const ll_in from[2] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4},
+        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4},
+        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -330,10 +330,10 @@ LL_NOINLINE void learner_copy8(const ll_copy_params *p, const ll_in *in, const l
 {
     ll_copy_params q = *p;
     const ll_in from[1] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4},
+        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4},
+        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
     };
     (void)in;
     (void)r;
@@ -399,12 +399,12 @@ void learner_run(void)
         /* step 0: linear "scores" (f32[1,4], f32[3,4], f32[3]) -> f32[1,3]; kernel linear; ram+72, ram+0, ram+48 -> ram+88 */
         static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
         static const ll_in in[3] = {
-            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_linear0(&p, in, out, &r, 0);
@@ -414,10 +414,10 @@ void learner_run(void)
         /* step 1: softmax "probability" (f32[1,3]) -> f32[1,3]; kernel softmax_f32; ram+88 -> ram+72 */
         static const ll_softmax_f32_params p = {.channels = 3, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 72, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 72, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_softmax_f321(&p, in, out, &r, 0);
@@ -452,12 +452,12 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 3: linear "logits" (f32[1,4], f32[3,4], f32[3]) -> f32[1,3]; kernel linear; ram+72, ram+0, ram+48 -> ram+88 */
         static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
         static const ll_in in[3] = {
-            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_linear0(&p, in, out, &r, 0);
@@ -467,12 +467,12 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 4: one_hot "hot" (s32[1,1], f32[1], f32[1]) -> f32[1,3,1]; kernel one_hot; ram+112, learner_one, learner_zero -> ram+100 */
         static const ll_one_hot_params p = {.none = 0};
         static const ll_in in[3] = {
-            {learner_arena_ram + 112, 4, 4, LL_WHOLE, 0, 4},
-            {(const uint8_t *)learner_one, 4, 4, LL_WHOLE, 0, 4},
-            {(const uint8_t *)learner_zero, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 112, 4, 4, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)learner_one, 4, 4, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)learner_zero, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 3, 0, 1};
         learner_one_hot2(&p, in, out, &r, 0);
@@ -482,11 +482,11 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 5: softmax_cross_entropy "loss" (f32[1,3], f32[1,3]) -> f32[1,1]; kernel cross_entropy; ram+88, ram+100 -> ram+124 */
         static const ll_cross_entropy_params p = {.channels = 3};
         static const ll_in in[2] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
         learner_cross_entropy3(&p, in, out, &r, 0);
@@ -503,10 +503,10 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 7: softmax "train/probability" (f32[1,3]) -> f32[1,3]; kernel softmax_f32; ram+88 -> ram+112 */
         static const ll_softmax_f32_params p = {.channels = 3, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_softmax_f321(&p, in, out, &r, 0);
@@ -516,11 +516,11 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 8: sub "d_logits" (f32[1,3], f32[1,3]) -> f32[1,3]; kernel map; ram+112, ram+100 -> ram+100 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_map4(&p, in, out, &r, 0);
@@ -530,13 +530,13 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 9: mul "dw" + mul + sub (f32[3,1], f32[1,4]) -> f32[3,4]; kernel map; ram+100, ram+72, ram+60, ram+0 -> ram+0 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[4] = {
-            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 72, 16, 0, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 60, 4, 0, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 72, 16, 0, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 60, 4, 0, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 3, 0, 4};
         learner_map5(&p, in, out, &r, 0);
@@ -546,12 +546,12 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 10: mul "bias_step" + sub (f32[3], f32[1]) -> f32[3]; kernel map; ram+100, ram+60, ram+48 -> ram+48 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[3] = {
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 60, 4, 4, LL_WHOLE, 0, 4},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 60, 4, 4, LL_WHOLE, 0, 4, 0},
+            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 3};
         learner_map6(&p, in, out, &r, 0);
@@ -561,11 +561,11 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 11: add "steps_new" (s32[1], s32[1]) -> s32[1]; kernel map; ram+64, learner_once -> ram+64 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4},
-            {(const uint8_t *)learner_once, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4, 0},
+            {(const uint8_t *)learner_once, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
         learner_map7(&p, in, out, &r, 0);
@@ -575,10 +575,10 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
         /* step 12: copy "last_loss" (f32[1,1]) -> f32[1,1]; kernel copy; ram+124 -> ram+68 */
         static const ll_copy_params p = {.none = 0};
         static const ll_in in[1] = {
-            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {learner_arena_ram + 68, 4, 4, LL_WHOLE, 0, 4},
+            {learner_arena_ram + 68, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
         learner_copy8(&p, in, out, &r, 0);

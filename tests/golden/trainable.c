@@ -125,7 +125,7 @@ static TRAINABLE_ARENA_RAM_SECTION _Alignas(16) uint8_t trainable_arena_ram[TRAI
 #define LL_TAPS 9
 #define LL_X float
 #define LL_Y float
-#include "lilliput/kernels/conv2d_grad_w.inc"
+#include "lilliput/kernels/conv2d_grad_w_rows.inc"
 #undef LL_NAME
 #undef LL_ACC
 #undef LL_R
@@ -457,21 +457,28 @@ LL_NOINLINE void trainable_transpose10(const ll_transpose_params *p, const ll_in
     LL_STEP_END();
 }
 
-/* conv2d_grad_w of steps 16 */
+/* conv2d_grad_w_rows of steps 16 */
 LL_INLINE float trainable_store11(const ll_at *at, float acc)
 {
-    (void)at;
-    return (float)acc;
+    const float v0 = acc;
+    const float v1 = (v0 * ((const float *)(const void *)at->row[0])[0]);
+    const float v2 = (((const float *)(const void *)at->row[1])[at->x * 3 + at->c] - v1);
+    return v2;
 }
 
-LL_NOINLINE void trainable_conv2d_grad_w11(const ll_conv2d_grad_w_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void trainable_conv2d_grad_w_rows11(const ll_conv2d_grad_w_rows_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
-    ll_conv2d_grad_w_params q = *p;
+    ll_conv2d_grad_w_rows_params q = *p;
     q.kh = 3;
     q.kw = 3;
-    const ll_in from[2] = {
+    q.zero_point = 0;
+    q.stride_h = 1;
+    q.stride_w = 1;
+    const ll_in from[4] = {
         {in[0].base, 60, 12, LL_WHOLE, 0, 4, 0},
         {in[1].base, 40, 8, LL_WHOLE, 0, 4, 0},
+        {in[2].base, 0, 0, LL_WHOLE, 0, 4, 0},
+        {in[3].base, 36, 12, LL_WHOLE, 0, 4, 0},
     };
     const ll_out to[1] = {
         {out[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
@@ -479,34 +486,7 @@ LL_NOINLINE void trainable_conv2d_grad_w11(const ll_conv2d_grad_w_params *p, con
     (void)in;
     (void)r;
     const ll_region s = {0, 6, 0, 3, 0, 3};
-    ll_conv2d_grad_w_float_3_9_float_float(&q, from, to, &s, scratch, from + 2, 0, trainable_store11);
-    LL_STEP_END();
-}
-
-/* map of steps 17 */
-LL_INLINE float trainable_store12(const ll_at *at, int32_t acc)
-{
-    (void)acc;
-    const float v0 = (((const float *)(const void *)at->row[0])[at->x * 3 + at->c] * ((const float *)(const void *)at->row[1])[0]);
-    const float v1 = (((const float *)(const void *)at->row[2])[at->x * 3 + at->c] - v0);
-    return v1;
-}
-
-LL_NOINLINE void trainable_map12(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
-{
-    ll_map_params q = *p;
-    const ll_in from[3] = {
-        {in[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[2].base, 36, 12, LL_WHOLE, 0, 4, 0},
-    };
-    const ll_out to[1] = {
-        {out[0].base, 36, 12, LL_WHOLE, 0, 4, 0},
-    };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 6, 0, 3, 0, 3};
-    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 3, trainable_store12);
+    ll_conv2d_grad_w_rows_float_3_9_float_float(&q, from, to, &s, scratch, from + 2, 2, trainable_store11);
     LL_STEP_END();
 }
 
@@ -610,180 +590,167 @@ const float *trainable_output(void)
 void trainable_train(void)
 {
     {
-        /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+216, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+576 */
+        /* step 5: conv2d "frozen.1" (f32[1,6,5,3], f32[3,3,3,3]) -> f32[1,6,5,3]; kernel conv2d; ram+872, trainable_w_frozen, trainable_frozen_zeros, trainable_frozen_outside -> ram+272 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 3, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 872, 60, 12, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_w_frozen, 0, 108, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_frozen_zeros, 0, 12, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 272, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 3};
         trainable_conv2d0(&p, in, out, &r, 0);
     }
     trainable_on_step(5u);
     {
-        /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+216, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+588 */
+        /* step 6: conv2d "trained.1" (f32[1,6,5,3], f32[2,3,3,3]) -> f32[1,6,5,2]; kernel conv2d; ram+872, ram+0, trainable_trained_zeros, trainable_frozen_outside -> ram+284 */
         static const ll_conv2d_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .resume = 0, .w_next = 27, .w_zero = 0};
         static const ll_in in[4] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 872, 60, 12, LL_WHOLE, 0, 4, 0},
             {trainable_arena_ram + 0, 0, 108, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_trained_zeros, 0, 8, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_frozen_outside, 0, 36, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576 + 12, 100, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 272 + 12, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
         trainable_conv2d1(&p, in, out, &r, 0);
     }
     trainable_on_step(6u);
     {
-        /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+576 -> ram+1192 */
+        /* step 7: mean "features.1" (f32[1,6,5,5]) -> f32[1,5]; kernel reduce; ram+272 -> ram+236 */
         static const ll_reduce_params p = {.in_h = 6, .in_w = 5, .channels = 5, .reduce_w = 1, .flat = 1, .zero = 0, .mult = 0, .shift = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 576, 100, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 272, 100, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 236, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 1, 0, 5};
-        trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 1216);
+        trainable_reduce2(&p, in, out, &r, trainable_arena_ram + 216);
     }
     trainable_on_step(7u);
     {
-        /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+1192, trainable_v, trainable_logits_zeros -> ram+576 */
+        /* step 8: linear "logits.1" (f32[1,5], f32[4,5]) -> f32[1,4]; kernel linear; ram+236, trainable_v, trainable_logits_zeros -> ram+216 */
         static const ll_linear_params p = {.in_c = 5, .resume = 0, .w_next = 5, .w_zero = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 1192, 20, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 236, 20, 20, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_logits_zeros, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_linear3(&p, in, out, &r, 0);
     }
     trainable_on_step(8u);
     {
-        /* step 9: softmax_cross_entropy "loss" (f32[1,4], f32[1,4]) -> f32[1,1]; kernel cross_entropy; ram+576, ram+1176 -> ram+1248 */
+        /* step 9: softmax_cross_entropy "loss" (f32[1,4], f32[1,4]) -> f32[1,1]; kernel cross_entropy; ram+216, ram+256 -> ram+464 */
         static const ll_cross_entropy_params p = {.channels = 4};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
-            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 256, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 1248, 4, 4, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 464, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 1};
         trainable_cross_entropy5(&p, in, out, &r, 0);
     }
     trainable_on_step(9u);
     {
-        /* step 10: softmax "train/probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+576 -> ram+592 */
+        /* step 10: softmax "train/probability" (f32[1,4]) -> f32[1,4]; kernel softmax_f32; ram+216 -> ram+232 */
         static const ll_softmax_f32_params p = {.channels = 4, .beta = 1.0f, .logarithm = 0};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 576, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_softmax_f324(&p, in, out, &r, 0);
     }
     trainable_on_step(10u);
     {
-        /* step 11: sub "d_logits" (f32[1,4], f32[1,4]) -> f32[1,4]; kernel map; ram+592, ram+1176 -> ram+656 */
+        /* step 11: sub "d_logits" (f32[1,4], f32[1,4]) -> f32[1,4]; kernel map; ram+232, ram+256 -> ram+316 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 592, 16, 16, LL_WHOLE, 0, 4, 0},
-            {trainable_arena_ram + 1176, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 232, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 256, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 316, 16, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 4};
         trainable_map6(&p, in, out, &r, 0);
     }
     trainable_on_step(11u);
     {
-        /* step 12: transpose "v_t" (f32[4,5]) -> f32[5,4]; kernel strided; trainable_v -> ram+576 */
+        /* step 12: transpose "v_t" (f32[4,5]) -> f32[5,4]; kernel strided; trainable_v -> ram+216 */
         static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 1, .step5 = 5, .extent1 = 1, .extent2 = 1, .extent3 = 1};
         static const ll_in in[1] = {
             {(const uint8_t *)trainable_v, 80, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 80, 16, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 5, 0, 4};
         trainable_transpose7(&p, in, out, &r, 0);
     }
     trainable_on_step(12u);
     {
-        /* step 13: linear "d_features" (f32[1,4], f32[5,4]) -> f32[1,5]; kernel linear; ram+656, ram+576, trainable_d_features_zeros -> ram+672 */
+        /* step 13: linear "d_features" (f32[1,4], f32[5,4]) -> f32[1,5]; kernel linear; ram+316, ram+216, trainable_d_features_zeros -> ram+296 */
         static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
         static const ll_in in[3] = {
-            {trainable_arena_ram + 656, 16, 16, LL_WHOLE, 0, 4, 0},
-            {trainable_arena_ram + 576, 80, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 316, 16, 16, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 80, 16, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_d_features_zeros, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 672, 20, 20, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 296, 20, 20, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 5};
         trainable_linear8(&p, in, out, &r, 0);
     }
     trainable_on_step(13u);
     {
-        /* step 14: mul "d_mean" (f32[1,2], f32[1,1]) -> f32[1,2]; kernel map; ram+684, trainable_share -> ram+816 */
+        /* step 14: mul "d_mean" (f32[1,2], f32[1,1]) -> f32[1,2]; kernel map; ram+308, trainable_share -> ram+456 */
         static const ll_map_params p = {.none = 0};
         static const ll_in in[2] = {
-            {trainable_arena_ram + 672 + 12, 8, 8, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 296 + 12, 8, 8, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_share, 4, 4, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 816, 8, 8, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 456, 8, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 2};
         trainable_map9(&p, in, out, &r, 0);
     }
     trainable_on_step(14u);
     {
-        /* step 15: broadcast "d_map" (f32[1,1,1,2]) -> f32[1,6,5,2]; kernel strided; ram+816 -> ram+576 */
+        /* step 15: broadcast "d_map" (f32[1,1,1,2]) -> f32[1,6,5,2]; kernel strided; ram+456 -> ram+216 */
         static const ll_transpose_params p = {.step0 = 0, .step1 = 0, .step2 = 0, .step3 = 0, .step4 = 0, .step5 = 1, .extent1 = 1, .extent2 = 1, .extent3 = 6};
         static const ll_in in[1] = {
-            {trainable_arena_ram + 816, 0, 8, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 456, 0, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_out out[1] = {
-            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 40, 8, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 2};
         trainable_transpose10(&p, in, out, &r, 0);
     }
     trainable_on_step(15u);
     {
-        /* step 16: conv2d_grad_w "dw" (f32[1,6,5,3], f32[1,6,5,2]) -> f32[2,3,3,3]; kernel conv2d_grad_w; ram+216, ram+576 -> ram+816 */
-        static const ll_conv2d_grad_w_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .out_w = 5, .out_c = 2, .rows = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1};
-        static const ll_in in[2] = {
-            {trainable_arena_ram + 216, 60, 12, LL_WHOLE, 0, 4, 0},
-            {trainable_arena_ram + 576, 40, 8, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_out out[1] = {
-            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_conv2d_grad_w11(&p, in, out, &r, trainable_arena_ram + 1032);
-    }
-    trainable_on_step(16u);
-    {
-        /* step 17: mul "step" + sub (f32[2,3,3,3], f32[1,1,1,1]) -> f32[2,3,3,3]; kernel map; ram+816, trainable_rate, ram+0 -> ram+0 */
-        static const ll_map_params p = {.none = 0};
-        static const ll_in in[3] = {
-            {trainable_arena_ram + 816, 36, 12, LL_WHOLE, 0, 4, 0},
+        /* step 16: conv2d_grad_w "dw" + mul + sub (f32[1,6,5,3], f32[1,6,5,2]) -> f32[2,3,3,3]; kernel conv2d_grad_w_rows; ram+872, ram+216, trainable_rate, ram+0 -> ram+0 */
+        static const ll_conv2d_grad_w_rows_params p = {.in_h = 6, .in_w = 5, .in_c = 3, .out_h = 6, .out_w = 5, .out_c = 2, .rows = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 2, .zero_point = 0};
+        static const ll_in in[4] = {
+            {trainable_arena_ram + 872, 60, 12, LL_WHOLE, 0, 4, 0},
+            {trainable_arena_ram + 216, 40, 8, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)trainable_rate, 0, 0, LL_WHOLE, 0, 4, 0},
             {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4, 0},
         };
@@ -791,23 +758,23 @@ void trainable_train(void)
             {trainable_arena_ram + 0, 36, 12, LL_WHOLE, 0, 4, 0},
         };
         static const ll_region r = {0, 6, 0, 3, 0, 3};
-        trainable_map12(&p, in, out, &r, 0);
+        trainable_conv2d_grad_w_rows11(&p, in, out, &r, 0);
     }
-    trainable_on_step(17u);
+    trainable_on_step(16u);
 }
 
 float *trainable_train_input0(void)
 {
-    return (float *)(void *)(trainable_arena_ram + 216);
+    return (float *)(void *)(trainable_arena_ram + 872);
 }
 
 float *trainable_train_input1(void)
 {
-    return (float *)(void *)(trainable_arena_ram + 1176);
+    return (float *)(void *)(trainable_arena_ram + 256);
 }
 
 const float *trainable_train_output(void)
 {
-    return (const float *)(void *)(trainable_arena_ram + 1248);
+    return (const float *)(void *)(trainable_arena_ram + 464);
 }
 

@@ -171,11 +171,13 @@ def _roles(program: Program, entry: Entry) -> Mapping[str, str]:
 def _said(program: Program, entry: Entry) -> Iterator[tuple[str, str]]:
     yield from ((v.buffer, "input") for _, v in entry.placed())
     yield from ((v.buffer, "output") for _, v in entry.outputs)
-    for step in (leaf for s in entry.steps for leaf in leaves(s)):
+    steps = [leaf for s in entry.steps for leaf in leaves(s)]
+    for step in (s for s in steps if isinstance(s, Call)):  # a pool of rows has scratch, too
+        yield from ((v.buffer, "ring") for _, v in step.results() if v.ring is not None)
+    for step in steps:
         if isinstance(step, Call):
             if step.scratch:
                 yield step.scratch.buffer, "scratch"
-            yield from ((v.buffer, "ring") for _, v in step.results() if v.ring is not None)
         elif isinstance(step, Pull):
             yield step.view.buffer, "input" if step.view.ring is None else "ring"
         elif isinstance(step, Copy) and program.buffers[step.source.buffer].kind is Kind.CONST:
