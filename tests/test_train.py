@@ -12,7 +12,7 @@ from lilliput.demo_data import digits_model
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
-from lilliput.errors import DoesNotFit, GraphError, LilliputError, UsageError
+from lilliput.errors import DoesNotFit, GraphError, LilliputError, UnsupportedError, UsageError
 from lilliput.ir import Array, Builder, Module, Session
 from lilliput.ir.types import Quant, s8
 from lilliput.ops.conv import Conv2d, conv2d
@@ -220,6 +220,14 @@ def test_a_network_without_a_head_is_refused() -> None:
     y = b.add(conv2d, (x, w), Conv2d(), type=s8(1, 2, 2, 2, scale=0.1), name="y")
     with pytest.raises(GraphError, match="head"):
         with_head(b.module([y]), 3)
+
+
+def test_a_network_that_remembers_is_refused() -> None:
+    b = Builder()
+    x = b.input("x", s8(1, 4, scale=0.1))
+    b.state("memory", s8(1, 4, scale=0.1), np.zeros((1, 4), np.int8))
+    with pytest.raises(UnsupportedError, match="remembers"):
+        with_head(b.module([x]), 3)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lilliput.errors import GraphError
+from lilliput.errors import GraphError, UnsupportedError
 from lilliput.ir import DType, Graph, Module, Node, Value
 
 PRODUCTS = ("conv2d", "linear", "transpose_conv")
@@ -68,9 +68,17 @@ def readers(graph: Graph, value: Value) -> list[Node]:
 def logits(module: Module) -> tuple[Graph, Value]:
     """The first entry without the softmax that it may end in, and what it then ends in.
 
-    Raises GraphError where it has several outputs: a loss speaks of one.
+    Raises UnsupportedError for a network with states, GraphError where it has several outputs: a
+    loss speaks of one.
     """
     graph = module.graphs[module.entry]
+    if module.states:
+        raise UnsupportedError(
+            "a network that remembers between calls is not trained",
+            where=module.name,
+            found=", ".join(list(module.states)[:3]),
+            hint="no gradient is carried from call to call: train a network of a whole window",
+        )
     if len(graph.outputs) != 1:
         raise GraphError(
             "a network of one output can be trained",
