@@ -81,6 +81,7 @@ fuzz: $(STAMP) ## change files until something breaks, guided by coverage; ARGS=
 
 bench: $(STAMP) ## measure the published networks in every mode, write results.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.steps
 
 fit: $(STAMP) ## measure every kernel again and fit the planner's cost model
 	$(BIN)/python -m benchmarks.fit $(ARGS)

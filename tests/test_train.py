@@ -197,6 +197,14 @@ def test_labels_out_of_range_are_refused(digits: Module) -> None:
         )
 
 
+def test_a_step_that_overflows_leaves_numbers(digits: Module) -> None:
+    found = training(digits, "full", Optimiser(rate=3e38))
+    session = Session(found.module)
+    for call in steps(found, 3):
+        session.run(call.inputs, ENTRY)
+    assert all(np.all(np.isfinite(v)) for v in session.states.values() if v.dtype == np.float32)
+
+
 # Bad input --------------------------------------------------------------------------------
 
 

@@ -152,7 +152,8 @@ class Updates:
         state = tensor.state
         if tensor.steps is None:
             step = self._op("mul", towards, self.rate)
-            self.left[state.name] = self._op("sub", state, step)
+            moved = self._op("sub", state, step)
+            self.left[state.name] = self._op("finite_or", moved, state)
             return
         inverse = self.b.param(
             f"{state.name}/per_step", (1 / tensor.steps.astype(np.float64)).astype(np.float32)
