@@ -362,6 +362,10 @@ def _twos(node: Node) -> str | None:
     return _product(node)
 
 
+def _packed(_: Builder, node: Node) -> tuple[Operand, ...]:
+    return Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, TWOS)
+
+
 def _grad_x_macs(node: Node) -> int:
     dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
     return dy[0] * _pairs(_grad_x_meetings(node)) * dy[3] * w[3]
@@ -424,7 +428,7 @@ _TAPS = ("kh", "kw", "stride_h", "stride_w")
 GRAD_X_TILES = _grad_x_kernel("conv2d_grad_x_tiles", _product, (), lambda _: TILE - 1)
 GRAD_X_TWOS = replace(
     _grad_x_kernel("conv2d_grad_x_twos", _twos, (), lambda _: TILE - 1),
-    operands=lambda _, node: (Operand(node.inputs[0], 0), Operand(node.inputs[1], 1, TWOS)),
+    operands=_packed,
     packed=(1,),
     again=(),
 )

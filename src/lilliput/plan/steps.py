@@ -234,8 +234,10 @@ class StepWriter:
     def _seen(self, group: _Group, root: str) -> Iterator[Value]:
         """The values of a loop that lie in a root."""
         for action in group.actions:
-            task = action.task if isinstance(action, Job) else None
-            values = (action.value,) if task is None else (*task.reads(), *task.makes())
+            if isinstance(action, Ask):
+                values = (action.value,)
+            else:
+                values = (*action.task.reads(), *action.task.makes())
             yield from (v for v in values if self._root(v) == root)
 
     def _root(self, value: Value) -> str:
