@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lilliput.compiler import from_module, learner, load
+from lilliput.compiler import Options, from_module, learner, load
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
@@ -63,7 +64,7 @@ def test_schemes_are_read_and_written(digits: Module) -> None:
         scheme = parse(text, found)
         again = parse(str(scheme), found)
         assert (again.biases, dict(again.weights)) == (scheme.biases, dict(scheme.weights))
-        assert UpdateScheme.from_json(__import__("json").dumps(scheme.to_json())) == scheme
+        assert UpdateScheme.from_json(json.dumps(scheme.to_json())) == scheme
     assert parse("full", found).weights == dict.fromkeys(range(before), 1.0)
     assert parse("last=2", found).weights == {before - 2: 1.0, before - 1: 1.0}
     assert parse("biases", found).biases == before
@@ -209,8 +210,6 @@ def test_a_step_that_overflows_leaves_numbers(digits: Module) -> None:
 
 
 def test_a_budget_that_is_too_small_says_what_would_work(digits: Module) -> None:
-    from lilliput.compiler import Options
-
     with pytest.raises(DoesNotFit, match=r"--scheme head"):
         learner(
             from_module(digits),
