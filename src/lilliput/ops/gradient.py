@@ -13,7 +13,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node, Value
-from lilliput.ir.op import Attrs, Grad
+from lilliput.ir.op import Grad
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.registry import get
 
@@ -127,10 +127,6 @@ def zero_unless(b: Builder, condition: Value, dy: Value) -> Value:
     return call(b, "select", condition, dy, constant(b, 0.0))
 
 
-def compare(b: Builder, op: str, x: Value, y: Value) -> Value:
-    return call(b, op, x, y)
-
-
 def operand(node: Node, i: int) -> tuple[int, ...]:
     return node.inputs[i].type.shape
 
@@ -150,8 +146,3 @@ def unbroadcast(i: int, factor: float = 1.0) -> Grad:
         return sum_to(b, scaled(b, dys[0], factor), operand(node, i))
 
     return rule
-
-
-def attrs_of(node: Node, kind: type[Attrs]) -> Attrs:
-    assert isinstance(node.attrs, kind)
-    return node.attrs

@@ -61,10 +61,6 @@ def layers(module: Module) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def readers(graph: Graph, value: Value) -> list[Node]:
-    return [n for n in graph.nodes if any(v.name == value.name for v in n.inputs)]
-
-
 def logits(module: Module) -> tuple[Graph, Value]:
     """The first entry without the softmax that it may end in, and what it then ends in.
 

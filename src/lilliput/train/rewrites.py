@@ -17,7 +17,7 @@ import numpy as np
 
 from lilliput.ir import Array, Attrs, Builder, Node, Value
 from lilliput.ops import registry
-from lilliput.ops.clipping import Between
+from lilliput.ops.clipping import Between, clip_bits, inside, keep_bits
 from lilliput.ops.gradient import constant
 from lilliput.ops.product_rules import carried
 from lilliput.ops.shape import Concat, Slice
@@ -33,10 +33,10 @@ def bit_masks(b: Builder, nodes: Sequence[Node], computed: int) -> Nodes:
     made: Nodes = []
     bits: dict[str, Value] = {}
     for node in nodes:
-        if node.op.name == "inside" and node.inputs[1].name in bits:
+        if node.op is inside and node.inputs[1].name in bits:
             dy, y = node.inputs
-            keep = registry.get("keep_bits")
-            made.append(Node(keep, (dy, bits[y.name]), node.outputs, keep.attrs(), node.origin))
+            kept = dy, bits[y.name]
+            made.append(Node(keep_bits, kept, node.outputs, keep_bits.attrs(), node.origin))
             continue
         made.append(node)
         for value in node.outputs:
@@ -52,22 +52,16 @@ def _only_masking(nodes: Sequence[Node], computed: int) -> dict[str, Between]:
     refused: set[str] = set()
     for node in nodes[computed:]:
         for i, value in enumerate(node.inputs):
-            attrs = node.attrs
-            mask = node.op.name == "inside" and i == 1 and isinstance(attrs, Between)
-            if (
-                not mask
-                or not isinstance(attrs, Between)
-                or found.setdefault(value.name, attrs) != attrs
-            ):
+            bounds = node.attrs if i == 1 and node.op is inside else None
+            if not isinstance(bounds, Between) or found.setdefault(value.name, bounds) != bounds:
                 refused.add(value.name)
     made = {v.name for n in nodes[:computed] for v in n.outputs}
     return {name: a for name, a in found.items() if name in made and name not in refused}
 
 
 def _clip(b: Builder, value: Value, bounds: Between) -> Node:
-    op = registry.get("clip_bits")
-    (type,) = op.infer(bounds, [value.type])
-    return Node(op, (value,), (Value(b.fresh(f"{value.name}/bits"), type),), bounds, "")
+    (type,) = clip_bits.infer(bounds, [value.type])
+    return Node(clip_bits, (value,), (Value(b.fresh(f"{value.name}/bits"), type),), bounds, "")
 
 
 # One scale ----------------------------------------------------------------------------------
