@@ -22,7 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lilliput.plan.arena import Block, Distances, Pair, Problem, align_up, extent, lower_bound
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.plan.arena import Block, Distances, Problem, align_up, extent, lower_bound
+
+Integers = npt.NDArray[np.int64]
 
 BUDGET: Final = 400
 """Decisions that are made for one arena, over all sizes that are asked for."""
@@ -68,7 +73,7 @@ class _Prover:
 
     def __init__(self, problem: Problem, budget: int):
         self.problem, self.budget = problem, budget
-        self.pairs = problem.pairs()
+        self.pairs = np.array(sorted(problem.pairs()), np.int64).reshape(-1, 4).T
 
     def search(self, size: int) -> list[int] | None:
         """Offsets of a placement that ends at `size` at the latest; None: there is none, or the
@@ -91,50 +96,70 @@ class _Prover:
 @dataclass
 class _Branch:
     """What some decisions leave: the lowest and the highest offset of each block, the decided
-    arcs (block, gap) up and down from it, the blocks above it (`above`, a set of bits), and the
-    pairs that are still open."""
+    arcs (block, gap) up and down from it, `above[i, j]` where j lies above i, and the indices of
+    the pairs that are still open.
 
-    aligns: Sequence[int]
+    pairs (4, P): of each pair i, j, the gap with j behind i, and that with i behind j
+    """
+
+    pairs: Integers
+    aligns: list[int]
     low: list[int]
     high: list[int]
     up: list[tuple[tuple[int, int], ...]]
     down: list[tuple[tuple[int, int], ...]]
-    above: list[int]
-    open: list[Pair]
+    above: npt.NDArray[np.bool_]
+    open: Integers
 
     @staticmethod
-    def root(problem: Problem, pairs: list[Pair], size: int) -> _Branch:
+    def root(problem: Problem, pairs: Integers, size: int) -> _Branch:
         count = len(problem.sizes)
         ends = zip(problem.sizes, problem.aligns, strict=True)
-        high = [(size - nbytes) // align * align for nbytes, align in ends]
         return _Branch(
-            problem.aligns, problem.starts[:], high, [()] * count, [()] * count, [0] * count, pairs
+            pairs,
+            problem.aligns,
+            problem.starts[:],
+            [(size - nbytes) // align * align for nbytes, align in ends],
+            [()] * count,
+            [()] * count,
+            np.zeros((count, count), bool),
+            np.arange(pairs.shape[1], dtype=np.int64),
         )
 
     def propagate(self) -> bool:
-        """Decides every pair that has one order left; False where one has none."""
+        """Decides every pair that has one order left; False where one has none.
+
+        What is decided narrows other pairs, and what is fixed in the end does not depend on the
+        order in which that is found out."""
         if any(low > high for low, high in zip(self.low, self.high, strict=True)):
             return False
-        before = None
-        while before != len(self.open):
-            before = len(self.open)
-            still: list[Pair] = []
-            for pair in self.open:
-                i, j, gap_j, gap_i = pair
-                fits_j, fits_i = self.room(i, j, gap_j) >= 0, self.room(j, i, gap_i) >= 0
-                if fits_j and fits_i:
-                    still.append(pair)
-                elif not (
-                    (fits_j and self.decide(i, j, gap_j)) or (fits_i and self.decide(j, i, gap_i))
+        while True:
+            room_j, room_i = self.rooms()
+            settled = (room_j < 0) | (room_i < 0)
+            if not settled.any():
+                return True
+            for i, j, gap_j, gap_i in self.pairs[:, self.open[settled]].T.tolist():
+                if not (
+                    (self.room(i, j, gap_j) >= 0 and self.decide(i, j, gap_j))
+                    or (self.room(j, i, gap_i) >= 0 and self.decide(j, i, gap_i))
                 ):
                     return False
-            self.open = still
-        return True
+            self.open = self.open[~settled]
+
+    def rooms(self) -> tuple[Integers, Integers]:
+        """Of each open pair the bytes between the lowest offset that the upper one could have
+        above the lower one and its highest, for either order; negative where it cannot lie there.
+        """
+        i, j, gap_j, gap_i = self.pairs[:, self.open]
+        low, high, aligns = (np.array(x) for x in (self.low, self.high, self.aligns))
+        lowest_j = -(-(low[i] + gap_j) // aligns[j]) * aligns[j]
+        lowest_i = -(-(low[j] + gap_i) // aligns[i]) * aligns[i]
+        room_j, room_i = high[j] - lowest_j, high[i] - lowest_i
+        return np.where(self.above[j, i], -1, room_j), np.where(self.above[i, j], -1, room_i)
 
     def room(self, lower: int, upper: int, gap: int) -> int:
-        """Bytes between the lowest offset that `upper` could have above `lower` and its highest;
-        negative where it cannot lie there."""
-        if self.above[upper] >> lower & 1:
+        """As `rooms`, of one pair and order."""
+        if self.above[upper, lower]:
             return -1
         return self.high[upper] - align_up(self.low[lower] + gap, self.aligns[upper])
 
@@ -142,11 +167,11 @@ class _Branch:
         """Puts `upper` above `lower`; False where that leaves some block no offset."""
         self.up[lower] += ((upper, gap),)
         self.down[upper] += ((lower, gap),)
-        reached = self.above[upper] | 1 << upper
-        self.above = [
-            seen | reached if i == lower or seen >> lower & 1 else seen
-            for i, seen in enumerate(self.above)
-        ]
+        below = self.above[:, lower].copy()
+        below[lower] = True
+        reached = self.above[upper].copy()
+        reached[upper] = True
+        self.above[below] |= reached
         return self.raise_from(lower) and self.sink_from(upper)
 
     def raise_from(self, block: int) -> bool:
@@ -167,7 +192,8 @@ class _Branch:
         while todo:
             j = todo.pop()
             for i, gap in self.down[j]:
-                high = (self.high[j] - gap) // self.aligns[i] * self.aligns[i]
+                align = self.aligns[i]
+                high = (self.high[j] - gap) // align * align
                 if high < self.high[i]:
                     if high < self.low[i]:
                         return False
@@ -175,30 +201,31 @@ class _Branch:
                     todo.append(i)
         return True
 
-    def tightest(self) -> Pair | None:
+    def tightest(self) -> int | None:
         """The open pair with the least room of those that overlap at their lowest offsets."""
-        low = self.low
-        met = [
-            (self.room(i, j, a) + self.room(j, i, b), (i, j, a, b))
-            for i, j, a, b in self.open
-            if low[j] < low[i] + a and low[i] < low[j] + b
-        ]
-        return min(met)[1] if met else None
+        i, j, gap_j, gap_i = self.pairs[:, self.open]
+        low = np.array(self.low)
+        met = (low[j] < low[i] + gap_j) & (low[i] < low[j] + gap_i)
+        if not met.any():
+            return None
+        room = np.add(*self.rooms())[met]
+        return int(self.open[met][np.argmin(room)])
 
-    def children(self, pair: Pair) -> list[_Branch]:
+    def children(self, pair: int) -> list[_Branch]:
         """Both orders of an open pair, the one with more room last."""
-        i, j, gap_j, gap_i = pair
-        rest = [p for p in self.open if p != pair]
+        i, j, gap_j, gap_i = self.pairs[:, pair].tolist()
+        rest = self.open[self.open != pair]
         choices = [(i, j, gap_j), (j, i, gap_i)]
         found: list[_Branch] = []
         for lower, upper, gap in sorted(choices, key=lambda c: self.room(*c)):
             child = _Branch(
+                self.pairs,
                 self.aligns,
                 self.low[:],
                 self.high[:],
                 self.up[:],
                 self.down[:],
-                self.above,
+                self.above.copy(),
                 rest,
             )
             if child.decide(lower, upper, gap):
