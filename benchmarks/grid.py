@@ -171,6 +171,19 @@ BACKWARD = (
 )
 
 
+PLANES: Sequence[tuple[int, int, int, int]] = (
+    (4, 4, 96, 7),
+    (4, 4, 24, 5),
+    (4, 4, 40, 3),
+    (8, 8, 16, 7),
+    (8, 8, 48, 5),
+    (5, 5, 12, 5),
+    (2, 2, 64, 3),
+    (10, 7, 8, 7),
+)
+"""Rows, columns, channels and window of depthwise convolutions whose window is half a map."""
+
+
 def _weight_gradients() -> Iterator[Grown]:
     for h, w, i, o, k, stride, groups in BACKWARD:
         p = k // 2
@@ -186,6 +199,9 @@ def _gradients() -> Iterator[Grown]:
         dy = (1, (h - 1) // stride + 1, (w - 1) // stride + 1, o)
         attrs = ConvBack((h, w), (stride, stride), (1, 1), (p, p, p, p), groups)
         yield attrs, (dy, (o, k, k, i // groups))
+    for h, w, c, k in PLANES:
+        attrs = ConvBack((h, w), pad=(k // 2,) * 4, groups=c)
+        yield attrs, ((1, h, w, c), (c, k, k, 1))
 
 
 def _pool_gradients() -> Iterator[Grown]:

@@ -199,7 +199,8 @@ def load(call: Call, index: int) -> str:
     c = ""
     if view.channels > 1:
         step = view.channel // view.dtype.itemsize
-        c = "at->c" if step == 1 else f"at->c * {step}"
+        channel = "at->c" if view.channels == out.channels else "(at->c >> 3)"  # bits of bytes
+        c = channel if step == 1 else f"{channel} * {step}"
     where = " + ".join(part for part in (x, c) if part) or "0"
     return f"((const {c_type(view.dtype)} *)(const void *)at->row[{index}])[{where}]"
 

@@ -120,11 +120,13 @@ class Scalar:
     `c(node, args)` returns an expression over the C expressions `args` of its operands;
     integers arrive as int32_t and leave within the range of the output's dtype, floats
     arrive and leave as float.  `tables(node)` are constant arrays that the expression may
-    index as `{name}[...]`; they become constants of the program.
+    index as `{name}[...]`; they become constants of the program.  Of the operands `packed` eight
+    channels are bits of one byte, which is what arrives: that of channel at->c is bit at->c & 7.
     """
 
     c: Callable[[Node, Sequence[str]], str]
     tables: Callable[[Node], Mapping[str, Array]] = lambda node: {}
+    packed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ class Kernel:
         "element" reads element i before it writes element i and never reads it again
         "row" needs no input row again that precedes the window of the current row
         "none" the output must not touch an input
+    in_place : it has read a channel of its first operand, whole, before it writes that channel, and
+        needs no other, so that the output may take the very place of the operand
     ahead : node -> by how many pixels, in the order of rows, an element may be stored before one
         of an earlier pixel has gone through the epilogue; 0 stores in the order rows, pixels,
         channels.  An operand of the epilogue in the output's bytes lies that far behind.
@@ -235,6 +239,7 @@ class Kernel:
     finish: Callable[[Builder, Node], Finish] | None = None
     specialise: tuple[str, ...] = ()
     overlap: str = "none"
+    in_place: bool = False
     ahead: Callable[[Node], int] = lambda node: 0
     quantum: int = 1
     align: int = 1

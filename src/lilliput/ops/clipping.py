@@ -14,7 +14,7 @@ import numpy as np
 
 from lilliput.ir.build import Builder
 from lilliput.ir.graph import Node
-from lilliput.ir.op import Attrs, Finish, Kernel, NoAttrs, Op, Operand, Sample, Scalar, Work
+from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Operand, Sample, Scalar, Work
 from lilliput.ir.region import OperandRule, Whole, pointwise
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16
 from lilliput.ops.common import c_type, check
@@ -163,8 +163,8 @@ def _keep_ref(_: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return (np.where(bits != 0, dy, np.float32(0)),)
 
 
-def _keep_finish(_: Builder, __: Node) -> Finish:
-    return Finish(lambda acc, load: acc)
+def _keep_c(_: Node, args: Sequence[str]) -> str:
+    return f"({args[1]} >> (at->c & 7) & 1 ? {args[0]} : 0.0f)"
 
 
 keep_bits = register(
@@ -176,21 +176,7 @@ keep_bits = register(
         ref=_keep_ref,
         grads=(None, None),
         regions=lambda node: (pointwise(len(node.output.type.shape)), _rows(node)),
-        kernels=(
-            Kernel(
-                name="keep_bits",
-                source="keep_bits.c",
-                accepts=lambda _: None,
-                types=lambda _: {"LL_ACC": "float"},
-                params=lambda _: {"none": 0},
-                operands=_operands,
-                finish=_keep_finish,
-                overlap="row",
-                work=lambda node: Work(
-                    0, node.output.type.size, node.output.type.size // node.output.type.shape[-1]
-                ),
-            ),
-        ),
+        scalar=Scalar(_keep_c, packed=(1,)),
         samples=(
             Sample((f32(1, 3, 5, 20), TensorType((1, 3, 5, 3), DType.U8))),
             Sample((f32(2, 300), TensorType((2, 38), DType.U8))),

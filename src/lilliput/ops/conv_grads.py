@@ -349,6 +349,36 @@ def _depthwise(node: Node) -> str | None:
     return None if plain else "only depthwise convolutions without dilation"
 
 
+def _plane(node: Node) -> str | None:
+    a, dy, w = _back(node), node.inputs[0].type.shape, node.inputs[1].type
+    if w.dtype is not DType.S8 or a.stride != (1, 1) or a.size != dy[1:3]:
+        return "only int8 weights of stride 1, of maps that keep their size"
+    if 2 * w.shape[1] <= dy[1]:
+        return "a window of few of the rows goes through them one by one"
+    return _depthwise(node)
+
+
+def _everywhere(node: Node) -> int:
+    """Pixels of the last channel are stored last."""
+    rows, pixels, _ = node.output.type.frame
+    return rows * pixels - 1
+
+
+def _plane_bytes(node: Node) -> int:
+    """Weights of a channel, and its rows with zeros around so that fours are whole, as floats."""
+    (_, rows, columns, _), w = node.inputs[0].type.shape, node.inputs[1].type.shape
+    return 4 * (w[1] * w[2] + rows * (-(-columns // 4) * 4 + w[2] - 1))
+
+
+def _plane_work(node: Node) -> Work:
+    """Multiply-accumulates with the zeros beside a row; set-ups: a row of four pixels and taps."""
+    dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
+    meetings = _grad_x_meetings(node)
+    rows = sum(r.stop - r.start for (_, tap), _, (r, _) in meetings if tap == w[2] // 2)
+    fours = dy[0] * dy[3] * rows * -(-dy[2] // 4)
+    return Work(4 * fours * w[2], node.output.type.size, fours)
+
+
 def _product(node: Node) -> str | None:
     a, w = _back(node), node.inputs[1].type.shape
     plain = w[1:3] == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
@@ -436,6 +466,12 @@ GRAD_X_TWOS = replace(
 GRAD_X_DEPTHWISE = _grad_x_kernel(
     "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w"), _strided
 )
+GRAD_X_PLANE = replace(
+    _grad_x_kernel("conv2d_grad_x_plane", _plane, ("kw",), _everywhere),
+    scratch=_plane_bytes,
+    in_place=True,
+    work=_plane_work,
+)
 GRAD_X = _grad_x_kernel("conv2d_grad_x", lambda _: None, (*_TAPS, "dilation_h", "dilation_w"))
 
 
@@ -454,7 +490,7 @@ conv2d_grad_x = register(
         ref=_grad_x_ref,
         regions=_grad_x_regions,
         cost=lambda node: Cost(macs=_grad_x_macs(node)),
-        kernels=(GRAD_X_TWOS, GRAD_X_TILES, GRAD_X_DEPTHWISE, GRAD_X),
+        kernels=(GRAD_X_TWOS, GRAD_X_TILES, GRAD_X_PLANE, GRAD_X_DEPTHWISE, GRAD_X),
         samples=(
             Sample((f32(1, 4, 5, 9), _w8(9, 1, 1, 7)), ConvBack((4, 5)), params=(1,)),
             Sample((f32(1, 5, 6, 4), f32(4, 3, 3, 3)), ConvBack((5, 6), pad=_SAME)),
@@ -474,6 +510,16 @@ conv2d_grad_x = register(
             Sample(
                 (f32(1, 3, 8, 3), _w8(3, 3, 3, 1)),
                 ConvBack((6, 15), (2, 2), pad=(0, 1, 1, 1), groups=3),
+                params=(1,),
+            ),
+            Sample(
+                (f32(2, 4, 6, 3), _w8(3, 5, 7, 1)),
+                ConvBack((4, 6), pad=(2, 2, 3, 3), groups=3),
+                params=(1,),
+            ),
+            Sample(
+                (f32(1, 3, 3, 4), _w8(4, 3, 3, 1)),
+                ConvBack((3, 3), pad=_SAME, groups=4),
                 params=(1,),
             ),
             Sample((f32(1, 4, 3, 2), f32(2, 2, 2, 1)), ConvBack((5, 14), (1, 5), groups=2)),

@@ -36,7 +36,9 @@ def fit_frames(graph: Graph, fresh: Fresh) -> Graph:
 
 
 def _fits(node: Node) -> bool:
-    frame = node.output.type.frame
+    frame, scalar = node.output.type.frame, node.op.scalar
+    if scalar is not None and scalar.packed:  # by its type rule
+        return True
     operands = (v.type.frame for v in node.inputs)
     return all(e in (1, f) for operand in operands for e, f in zip(operand, frame, strict=True))
 

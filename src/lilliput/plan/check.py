@@ -349,7 +349,8 @@ class _Shadow:
             if not reduces:
                 self.write(call.output, rows, x, channels)
                 for i, view in enumerate(call.inputs):
-                    if i < own and call.kernel.overlap != "element":
+                    taken = i == 0 and call.kernel.in_place and _one_place(view, call.output)
+                    if i < own and call.kernel.overlap != "element" and not taken:
                         self.operand(call, i, self.slice(view, k), rows, x, channels)
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
@@ -443,6 +444,12 @@ class _Shadow:
             for axis, extent in ((rule.x, view.pixels), (rule.c, view.channels))
         )
         self.read(view, rows, pixels, channels)
+
+
+def _one_place(view: View, out: View) -> bool:
+    """Whether each element of the two has the same address."""
+    same = view.buffer == out.buffer and view.start == out.start and view.places == out.places
+    return same and view.extents == out.extents and _strides(view) == _strides(out)
 
 
 def _reach(view: View) -> int:

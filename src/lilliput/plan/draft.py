@@ -21,7 +21,7 @@ from lilliput.ir.types import Array, DType
 from lilliput.ops.move import moved_work
 from lilliput.plan.choose import Candidate, Draft
 from lilliput.plan.cost import predict
-from lilliput.plan.frames import fits_frame, is_movement
+from lilliput.plan.frames import fitting, is_movement
 from lilliput.plan.objective import SCRATCH, Prices
 
 EPILOGUE_OPERANDS = 8
@@ -210,8 +210,8 @@ class Drafter:
                 expected="shapes that agree once leading axes are merged",
                 found=str(value),
             )
-            for value in node.inputs
-            if not fits_frame(value, node.output.type.frame)
+            for value, fits in fitting(node, node.output.type.frame)
+            if not fits
         ]
 
     def _epilogue(self, node: Node) -> list[Node]:
@@ -220,11 +220,13 @@ class Drafter:
         chain: list[Node] = []
         while (following := self._only_user(chain[-1] if chain else node)) is not None:
             last = chain[-1] if chain else node
-            others = [v for v in following.inputs if v != last.output]
             fits = (
                 following.op.scalar is not None
                 and following.output.type.frame == frame
-                and all(v.name in self.ready and fits_frame(v, frame) for v in others)
+                and all(
+                    v == last.output or (fits and v.name in self.ready)
+                    for v, fits in fitting(following, frame)
+                )
                 and _operand_count(node, [*chain, following]) <= EPILOGUE_OPERANDS
             )
             if not fits:

@@ -9,6 +9,7 @@ a kernel whose operands are all shifted says where each operand lies in the resu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lilliput.ir.graph import Node, Value
@@ -182,9 +183,21 @@ def _flat(shape: tuple[int, ...], axis: int, offset: int, count: int) -> Box:
     return Box(1, outer, count * inner, 0, extent, offset * inner)
 
 
-def fits_frame(value: Value, frame: tuple[int, int, int]) -> bool:
-    """`value` can be read element by element beside `frame`, repeated where it has one."""
+def fits_frame(value: Value, frame: tuple[int, int, int], *, packed: bool = False) -> bool:
+    """`value` can be read element by element beside `frame`, repeated where it has one.
+
+    packed : eight channels are the bits of one byte
+    """
+    if packed:
+        frame = (*frame[:2], -(-frame[2] // 8))
     return all(e in (1, f) for e, f in zip(value.type.frame, frame, strict=True))
+
+
+def fitting(node: Node, frame: tuple[int, int, int]) -> Iterator[tuple[Value, bool]]:
+    """The operands of an element-wise node, and whether each fits beside `frame`."""
+    assert node.op.scalar is not None
+    for i, value in enumerate(node.inputs):
+        yield value, fits_frame(value, frame, packed=i in node.op.scalar.packed)
 
 
 def pointwise_rule(operand: TensorType, frame: tuple[int, int, int]) -> FrameRule:

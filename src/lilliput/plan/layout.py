@@ -9,6 +9,7 @@ Every value has a root, the value whose buffer it lives in, and a box of that ro
                       goes to two places) a copy does it
     state update      the new value is written over the old one when nobody reads the old
                       one afterwards; else it is copied there at the end of the entry
+    in place          a kernel that may writes its result over the operand that dies with it
     guarded value     watched where it is made: what writes a state in place does so after it
     ring over time    an update that shifts a state by k rows and appends k turns a ring
                       instead of moving it
@@ -155,6 +156,7 @@ class _Work:
         watched = {g.guard.name for g in guards}
         made = [i for i, item in enumerate(items) if _gives(item, watched)]
         guarded = max(made, default=-1)
+        self.last_read = last_read
         self.turns: dict[str, tuple[str, int]] = {}
         for index, item in enumerate(items):
             turn = self._turn_of(item.node) if isinstance(item, Movement) else None
@@ -208,8 +210,23 @@ class _Work:
                 self.layout.parents[value.name] = Place(node.output.name, move.target)
 
     def item(self, item: Item) -> None:
+        if isinstance(item, Task) and self._takes_place(item):
+            source = item.operands[0].value
+            self.layout.parents[item.output.name] = Place(source.name, whole_box(source.type))
         self._act(item)
         self.layout.actions += [g for g in self.guards if _gives(item, {g.guard.name})]
+
+    def _takes_place(self, task: Task) -> bool:
+        """Whether the output of a task is written over its first operand: one that another task
+        made for it alone, and that is nothing else's place."""
+        y, x = task.output, task.operands[0].value if task.operands else task.output
+        if not task.kernel.in_place or y.type != x.type or x.name not in self.made_by_task:
+            return False
+        parted = {x.name, y.name} & (self.aliased | self.layout.parents.keys())
+        bound = {v.name for v in (*self.outputs, *self.updates.values())}
+        bound |= {g.guard.name for g in self.guards}
+        last = self.items[self.last_read[x.name]]
+        return not parted and bound.isdisjoint({x.name, y.name}) and last is task
 
     def _act(self, item: Item) -> None:
         if isinstance(item, Task):

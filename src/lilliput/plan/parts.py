@@ -162,12 +162,19 @@ class Parts:
         task = job.task
         if job.source or job.target or task.kernel.dense or self._touches_state(task):
             return None
+        if task.kernel.in_place and self._in_place(task):
+            return None
         if not self.apart.isdisjoint(v.name for v in operands(task)):
             return None
         try:
             return member(job, self.layout, self.selection.params)
         except PlanError:
             return None
+
+    def _in_place(self, task: Task) -> bool:
+        """Whether the output has the place of the first operand."""
+        roots = (self.layout.place(v).root for v in (task.output, task.operands[0].value))
+        return len(set(roots)) == 1
 
     def _touches_state(self, task: Task) -> bool:
         """Of a state that is written, or turned, what was read before must not be read after: but

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from lilliput.plan.objective import Prices
 from lilliput.plan.program import FrameRule
 
 FREE = Prices()
+AHEAD: Final = 4
+"""Items before the task that it is for which a derived value stands ahead of: a block of a network,
+about.  It is kept that long."""
 
 
 @dataclass(frozen=True)
@@ -243,9 +247,25 @@ class _Writer:
         graph = Graph((), tuple(p.value for p in known.values()), tuple(b.nodes), wanted)
         folded = fold(graph, known)
         self.selection.params.update(folded.params)
+        begin = len(self.selection.items)
         for node in folded.graph.nodes:
             kernel = min(node.op.kernels, key=lambda k: predict(k, node, self.core))
             self._task(node, (), kernel, ())
+        self._hoist(begin)
+
+    def _hoist(self, begin: int) -> None:
+        """What was derived, from `begin` on, stands before the last few items, as far as it reads
+        none of them: these and the task that it is for can be one loop."""
+        items = self.selection.items
+        read = {v.name for item in items[begin:] for v in item.reads()}
+        at = begin
+        while at > max(0, begin - AHEAD) and read.isdisjoint(_made(items[at - 1])):
+            at -= 1
+        items[at:] = [*items[begin:], *items[at:begin]]
+
+
+def _made(item: Item) -> set[str]:
+    return {v.name for v in (item.makes() if isinstance(item, Task) else (item.output,))}
 
 
 def _rule(node: Node, operand: Operand) -> FrameRule:
