@@ -35,6 +35,7 @@ from lilliput.ops.conv_kernels import (
     DEPTHWISE,
     DEPTHWISE_PLANES,
     LINEAR,
+    LINEAR_TILES,
     POINTWISE,
 )
 from lilliput.ops.depthwise import DEPTHWISE_TAPS, DEPTHWISE_WINDOWS
@@ -284,6 +285,7 @@ conv2d = register(
             PAIRS,
             FOURS,
             DEPTHWISE_FOURS,
+            LINEAR_TILES,
             POINTWISE,
             DEPTHWISE,
             DEPTHWISE_PLANES,
@@ -478,6 +480,7 @@ linear = register(
             PAIRS_JOINED,
             PAIRS,
             FOURS,
+            LINEAR_TILES,
             LINEAR,
         ),
         samples=(

@@ -1,6 +1,8 @@
 """The kernels of convolutions and matrix products, and how their operands are laid out.
 
-POINTWISE         1x1 convolutions, as LINEAR: a matrix times every pixel
+LINEAR            a matrix times every pixel
+POINTWISE         the same as a 1x1 convolution
+LINEAR_TILES      both of int8, two pixels by two channels at a time
 DEPTHWISE         one channel in a group, channels last
 DEPTHWISE_PLANES  the same over channel planes
 CONV2D            everything
@@ -300,6 +302,38 @@ LINEAR = Kernel(
 )
 
 POINTWISE = replace(LINEAR, accepts=_pointwise_accepts)
+
+
+def _tiles_accepts(node: Node) -> str | None:
+    x, w = node.inputs[0].type, node.inputs[1].type
+    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
+        return "not int8 times int8 weights without a zero point"
+    return _pointwise_accepts(node) if isinstance(node.attrs, Conv2d) else None
+
+
+def _tiles_work(node: Node) -> Work:
+    """Set-ups: tiles of two pixels and two channels."""
+    rows, pixels, channels = node.output.type.frame
+    return Work(macs(node), node.output.type.size, rows * -(-pixels // 2) * -(-channels // 2))
+
+
+LINEAR_TILES = Kernel(
+    name="linear_tiles",
+    source="linear_tiles.c",
+    accepts=_tiles_accepts,
+    types=lambda _: {"LL_ACC": "int32_t"},
+    params=lambda node: {
+        "in_c": node.inputs[1].type.shape[-1],
+        "resume": int(len(node.inputs) > 3),
+    },
+    specialise=("resume", "in_c"),
+    operands=_linear_operands,
+    finish=finish,
+    overlap="row",
+    ahead=lambda node: min(1, node.output.type.frame[1] - 1),
+    writes=EITHER,
+    work=_tiles_work,
+)
 
 WINDOW = (
     "stride_h",

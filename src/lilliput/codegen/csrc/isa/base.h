@@ -99,6 +99,17 @@ LL_DOT_OF(ll_dot_s16, int16_t, int8_t, int64_t, ll_wrap_add_s64)
 LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
 LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
 
+#ifndef LL_OWN_TILE
+/* acc += x * p, x * q, y * p, y * q: n products of bytes each. */
+LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
+                          int32_t n, int32_t *acc) {
+    acc[0] = ll_dot_s8(x, p, 0, 0, n, acc[0]);
+    acc[1] = ll_dot_s8(x, q, 0, 0, n, acc[1]);
+    acc[2] = ll_dot_s8(y, p, 0, 0, n, acc[2]);
+    acc[3] = ll_dot_s8(y, q, 0, 0, n, acc[3]);
+}
+#endif
+
 #ifndef LL_OWN_FOURS
 /* sums[c] = bias[c] + sum over `count` runs of `n` bytes, n >= 1, of byte * weight; a channel's
  * weights follow one another, and so do the channels.  Four channels share the loads of x, four

@@ -12,6 +12,7 @@
 #include "generic.h"
 #else
 #define LL_OWN_MULW
+#define LL_OWN_TILE
 #include "../ll.h"
 
 /* With an FPU: its conversion rounds to even and saturates, as it is set from reset on. */
@@ -42,6 +43,43 @@ LL_INLINE int32_t ll_mulh_add(int32_t twice_a, int32_t b, int32_t c) {
     int32_t r;
     __asm__("smmlar %0, %1, %2, %3" : "=r"(r) : "r"(twice_a), "r"(b), "r"(c));
     return r;
+}
+
+/* acc and the products of two 16-bit numbers each. */
+LL_INLINE int32_t ll_two_products(uint32_t a, uint32_t b, int32_t acc) {
+    __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
+
+/* Four bytes as numbers 0 and 2, and 1 and 3. */
+LL_INLINE void ll_widened(const int8_t *from, uint32_t *even, uint32_t *odd) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    __asm__("sxtb16 %0, %1" : "=r"(*even) : "r"(word));
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(*odd) : "r"(word));
+}
+
+LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
+                          int32_t n, int32_t *acc) {
+    int32_t xp = acc[0], xq = acc[1], yp = acc[2], yq = acc[3];
+    for (const int8_t *end = x + (n & ~3); x < end; x += 4, y += 4, p += 4, q += 4) {
+        uint32_t x0, x1, y0, y1, w0, w1;
+        ll_widened(x, &x0, &x1);
+        ll_widened(y, &y0, &y1);
+        ll_widened(p, &w0, &w1);
+        xp = ll_two_products(x1, w1, ll_two_products(x0, w0, xp));
+        yp = ll_two_products(y1, w1, ll_two_products(y0, w0, yp));
+        ll_widened(q, &w0, &w1);
+        xq = ll_two_products(x1, w1, ll_two_products(x0, w0, xq));
+        yq = ll_two_products(y1, w1, ll_two_products(y0, w0, yq));
+    }
+    for (int32_t i = 0; i < (n & 3); ++i) {
+        xp += x[i] * p[i];
+        xq += x[i] * q[i];
+        yp += y[i] * p[i];
+        yq += y[i] * q[i];
+    }
+    acc[0] = xp, acc[1] = xq, acc[2] = yp, acc[3] = yq;
 }
 
 LL_INLINE int32_t ll_mulw_low(int32_t a, int32_t word) {
