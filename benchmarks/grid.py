@@ -25,7 +25,8 @@ from lilliput.ops import all_ops
 from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, TransposeConv
 from lilliput.ops.blocks import Blocks
 from lilliput.ops.clipping import Between
-from lilliput.ops.conv_grads import ConvBack, ConvGrad
+from lilliput.ops.conv_back import ConvBack
+from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.detection import Detection
 from lilliput.ops.frame import MirrorPad, Pad, ResizeNearest
 from lilliput.ops.index import OneHot, Scatter
@@ -199,6 +200,8 @@ def _gradients() -> Iterator[Grown]:
         dy = (1, (h - 1) // stride + 1, (w - 1) // stride + 1, o)
         attrs = ConvBack((h, w), (stride, stride), (1, 1), (p, p, p, p), groups)
         yield attrs, (dy, (o, k, k, i // groups))
+        if k == 1:
+            yield replace(attrs, fixed=True), (dy, (o, 1, 1, i))
     for h, w, c, k in PLANES:
         attrs = ConvBack((h, w), pad=(k // 2,) * 4, groups=c)
         yield attrs, ((1, h, w, c), (c, k, k, 1))

@@ -17,7 +17,8 @@ from lilliput.emu.prove import Call
 from lilliput.emu.toolchain import Toolchain
 from lilliput.ir import Builder, Module, Value
 from lilliput.ir.types import f32, s8
-from lilliput.ops.conv_grads import ConvBack, ConvGrad, conv2d_grad_w, conv2d_grad_x
+from lilliput.ops.conv_back import ConvBack, conv2d_grad_x
+from lilliput.ops.conv_grads import ConvGrad, conv2d_grad_w
 from lilliput.ops.elementwise import mul
 from lilliput.ops.pool import Pool, max_pool2d
 from lilliput.ops.pool_grads import max_pool2d_grad

@@ -38,7 +38,7 @@ from lilliput.train.autodiff import gradients
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
-from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
+from lilliput.train.rewrites import bit_masks, one_factor, one_scale, rounded, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
 ENTRY = "train_step"
@@ -316,7 +316,7 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     missing = [n for n in split.states if n not in found]
     if missing:
         raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
-    b.nodes[:] = _small(b, split, loss)
+    b.nodes[:] = _small(b, split, loss, optimiser)
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
         updates.update(split.tensors[name][1], gradient)
@@ -345,7 +345,7 @@ def _renamed(value: Value, name: str) -> Value:
     return replace(value, name=name)
 
 
-def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
+def _small(b: Builder, split: _Split, loss: Value, optimiser: Optimiser) -> list[Node]:
     """The nodes of `b` after every rewrite that makes a step small."""
     parts = {trained.name: (trained, frozen) for trained, frozen in split.parts.values()}
     joined = {
@@ -354,6 +354,8 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
         if n.op.name == "concat" and n.inputs[0].name in parts
     }
     nodes = split_weights(b, b.nodes, joined)
+    if optimiser.gradients == "fixed":
+        nodes = rounded(nodes)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     nodes = one_scale(b, nodes, data)
     forward = next(i for i, n in enumerate(nodes) if n.output == loss)

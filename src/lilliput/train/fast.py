@@ -23,7 +23,8 @@ import numpy as np
 
 from lilliput.ir import Array, DType, Node
 from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
-from lilliput.ops.conv_grads import ConvBack, ConvGrad
+from lilliput.ops.conv_back import ConvBack, rounded_sums
+from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.reduce import Reduction
 from lilliput.optional import need
@@ -148,6 +149,8 @@ def _grad_x(node: Node) -> Run:
     """dy (N,OH,OW,O), w (O,KH,KW,I/g) -> dx (N,*size,I)."""
     a, w = node.attrs, node.inputs[1].type
     assert isinstance(a, ConvBack)
+    if a.fixed:
+        return lambda operands: (rounded_sums(operands[0], operands[1]),)
     if w.shape[1:3] == a.stride == (1, 1) and not any(a.pad) and a.groups == 1:
         return lambda operands: (
             operands[0] @ operands[1].astype(np.float32).reshape(len(operands[1]), -1),

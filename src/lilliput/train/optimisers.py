@@ -30,12 +30,17 @@ _SHARED = ("seed", "beta1", "beta2")
 """States of all tensors."""
 
 
+GRADIENTS = ("fixed", "float")
+
+
 @dataclass(frozen=True)
 class Optimiser:
     """kind : one of `KINDS`; rule : of `RULES`, for int8 weights
     rate : what the learning rate is at power-on
     momentum : of SGD; beta1, beta2, epsilon : of Adam and Lion
     weight_decay : share of the rate by which weights, not biases, shrink in every step
+    gradients : of `GRADIENTS`; fixed: what passes back through 1x1 convolutions of int8 weights is
+        rounded to 16-bit numbers, in steps of its own for each pixel, and summed exactly
     """
 
     kind: str = "sgd"
@@ -47,10 +52,15 @@ class Optimiser:
     beta2: float = 0.99
     epsilon: float = 1e-8
     seed: int = 1
+    gradients: str = "fixed"
 
     def __post_init__(self) -> None:
         """Raises UsageError for an unknown kind or rule, and for numbers out of range."""
-        for what, value, known in (("optimiser", self.kind, KINDS), ("rule", self.rule, RULES)):
+        for what, value, known in (
+            ("optimiser", self.kind, KINDS),
+            ("rule", self.rule, RULES),
+            ("form of gradients", self.gradients, GRADIENTS),
+        ):
             if value not in known:
                 raise UsageError(f"unknown {what}", expected=" or ".join(known), found=value)
         for what, value in (

@@ -4,6 +4,7 @@ bit_masks      of an activation that only masks gradients one bit an element is 
 one_scale      where a gradient is wanted plain and times a scale of its channels, only the
                latter is made
 one_factor     products with constants are with their product
+rounded        what passes back through products of int8 weights is rounded, and summed as integers
 split_weights  a weight of which a part is trained is never joined: convolutions go on from
                each other's accumulators
 """
@@ -18,6 +19,7 @@ import numpy as np
 from lilliput.ir import Array, Attrs, Builder, Node, Value
 from lilliput.ops import registry
 from lilliput.ops.clipping import Between, clip_bits, inside, keep_bits
+from lilliput.ops.conv_back import ConvBack, roundable
 from lilliput.ops.gradient import constant
 from lilliput.ops.product_rules import carried
 from lilliput.ops.shape import Concat, Slice
@@ -62,6 +64,17 @@ def _only_masking(nodes: Sequence[Node], computed: int) -> dict[str, Between]:
 def _clip(b: Builder, value: Value, bounds: Between) -> Node:
     (type,) = clip_bits.infer(bounds, [value.type])
     return Node(clip_bits, (value,), (Value(b.fresh(f"{value.name}/bits"), type),), bounds, "")
+
+
+def rounded(nodes: Sequence[Node]) -> Nodes:
+    """Gradients through products of int8 weights of rounded numbers, whose sums are exact."""
+    made: Nodes = []
+    for node in nodes:
+        a = node.attrs
+        if isinstance(a, ConvBack) and roundable(a, node.inputs[1].type):
+            node = replace(node, attrs=replace(a, fixed=True))
+        made.append(node)
+    return made
 
 
 # One scale ----------------------------------------------------------------------------------

@@ -172,7 +172,43 @@ LL_INLINE void ll_taps_4(const int8_t *const *taps, int32_t count, const int8_t 
 }
 #endif
 
-/* The same for halves of bytes: those of one byte together. */
+/* sums[pixel][k] of two pixels and four channels k, of which `left` are there: over n numbers o of
+ * numbers[o / 2][pixel][o % 2] * w[o * apart + k]. */
+LL_INLINE void ll_back_any(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
+                           int32_t left, int32_t *sums) {
+    for (int32_t k = 0; k < 4; ++k) {
+        int32_t first = 0, second = 0;
+        for (int32_t o = 0; k < left && o < n; ++o) {
+            const int16_t *own = numbers + (o >> 1) * 4 + (o & 1);
+            first += own[0] * w[o * apart + k];
+            second += own[2] * w[o * apart + k];
+        }
+        sums[k] = first;
+        sums[4 + k] = second;
+    }
+}
+
+#ifndef LL_OWN_BACK
+#define ll_back_rows ll_back_any
+
+/* The same of weights in groups of 8: P0 Q0 P2 Q2 P1 Q1 P3 Q3 of numbers P and Q. */
+LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
+                            int32_t left, int32_t *sums) {
+    (void)left;
+    for (int32_t k = 0; k < 8; ++k) {
+        sums[k] = 0;
+    }
+    for (int32_t o = 0; o < n; o += 2, w += 2 * apart, numbers += 4) {
+        for (int32_t k = 0; k < 4; ++k) {
+            const int8_t *own = w + (k & 2) + (k & 1) * 4;
+            sums[k] += numbers[0] * own[0] + numbers[1] * own[1];
+            sums[4 + k] += numbers[2] * own[0] + numbers[3] * own[1];
+        }
+    }
+}
+#endif
+
+/* `ll_dot_s8` for halves of bytes: those of one byte together. */
 LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
                                int32_t acc) {
     int32_t i = at & 1;

@@ -13,6 +13,7 @@
 #else
 #define LL_OWN_MULW
 #define LL_OWN_TILE
+#define LL_OWN_BACK
 #include "../ll.h"
 
 /* With an FPU: its conversion rounds to even and saturates, as it is set from reset on. */
@@ -571,6 +572,7 @@ LL_WINDOWS(ll_windows_7_2,
 
 /* clang-format on */
 
+#include "dsp_back.h"
 #include "dsp_pairs.h"
 
 #pragma GCC diagnostic pop
