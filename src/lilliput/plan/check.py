@@ -341,6 +341,8 @@ class _Shadow:
         pieces = [(y, c)] if whole else _pieces(call, y, c)
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
         self.epilogue(call, own, y)
+        for i, view in enumerate(call.inputs[:own]):
+            self.in_place(call, i, view)
         if call.scratch is not None:
             self.scratch(call, call.scratch, y, k)
         for rows, channels in pieces:
@@ -349,8 +351,7 @@ class _Shadow:
             if not reduces:
                 self.write(call.output, rows, x, channels)
                 for i, view in enumerate(call.inputs):
-                    taken = i == 0 and call.kernel.in_place and _one_place(view, call.output)
-                    if i < own and call.kernel.overlap != "element" and not taken:
+                    if i < own and call.kernel.overlap != "element":
                         self.operand(call, i, self.slice(view, k), rows, x, channels)
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
@@ -393,6 +394,22 @@ class _Shadow:
                     expected=f"{view.root} at least {ahead * out.pixel} B behind",
                     found=f"{distance} B",
                 )
+
+    def in_place(self, call: Call, index: int, view: View) -> None:
+        """An operand in the storage of the output, whose bytes cannot be told from those of the
+        output: the kernel must take what is in its very place, or they lie apart."""
+        out, kernel = call.output, call.kernel
+        taken = index == 0 and kernel.in_place and _one_place(view, out)
+        if view.root != out.root or taken or kernel.overlap == "element":
+            return
+        distance = self.address(view) - self.address(out)
+        if -_reach(view) < distance < _reach(out) and not _between(view, out, distance):
+            raise CertificateError(
+                "an output runs over what its kernel still reads",
+                where=self.where,
+                expected=f"{view.root} apart from it",
+                found=f"{distance} B",
+            )
 
     def apart(self, view: View, out: View, y: Interval) -> None:
         """The rows of an execution that an epilogue reads, and those that it stores."""
