@@ -25,6 +25,7 @@ from lilliput.ir.types import Array, TensorType
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import require_fit
 from lilliput.train.build import Trained, Training, trainable
+from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser
@@ -162,11 +163,20 @@ def _examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]
     return x.astype(type.dtype.numpy), split.y
 
 
+_WHICH = {
+    MAGNITUDE: "the largest channels",
+    JOINT: "the channels that are largest for all layers of them",
+    FIRST: "the first channels: their order is fixed",
+}
+
+
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
     """What is trained, tensor by tensor, as text."""
     rows = list(tensors or found.training.tensors)
     width = max(len(t.layer) for t in rows)
-    lines = [f"{t.layer:<{width}}  {_what(t):<8}{_share(t):>6}{t.nbytes:>10,} B" for t in rows]
+    lines = [
+        f"{t.layer:<{width}}  {_what(t):<8}{_share(t):>6}{t.nbytes:>10,} B{_which(t)}" for t in rows
+    ]
     total = sum(t.nbytes for t in rows)
     return "\n".join([*lines, f"{'trained':<{width}}  {'':<14}{total:>10,} B"])
 
@@ -177,3 +187,8 @@ def _what(t: Trained) -> str:
 
 def _share(t: Trained) -> str:
     return "all" if t.share == 1 else f"{t.share:.1%}"
+
+
+def _which(t: Trained) -> str:
+    """Of a part: which channels."""
+    return "" if t.channels == ALL else f"  {_WHICH[t.channels]}"

@@ -35,6 +35,7 @@ from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
 from lilliput.train import losses
 from lilliput.train.autodiff import gradients
+from lilliput.train.channels import ALL, arranged
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
@@ -46,24 +47,30 @@ ENTRY = "train_step"
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM."""
+    """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM.
+
+    channels : which those are, in the words of `lilliput.train.channels`
+    """
 
     name: str
     layer: str
     index: int
     share: float
+    channels: str
     shape: tuple[int, ...]
     nbytes: int
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """module : entries `infer` and `train_step`; tensors : what is trained, in order."""
+    """module : entries `infer` and `train_step`; tensors : what is trained, in order
+    order : layer that is trained in part -> the channels of the network, the trained ones first."""
 
     module: Module
     scheme: UpdateScheme
     optimiser: Optimiser
     tensors: tuple[Trained, ...]
+    order: Mapping[int, Array]
 
 
 def trainable(
@@ -82,10 +89,12 @@ def trainable(
     """
     _check(module)
     optimiser = optimiser or Optimiser()
-    whole = with_head(module, classes, seed)
-    products = layers(whole)
-    checked(scheme, products)
-    split = _Split(whole, _chosen(products, scheme))
+    headed = with_head(module, classes, seed)
+    checked(scheme, layers(headed))
+    parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
+    ordered = arranged(headed, parts)
+    whole = ordered.module
+    split = _Split(whole, _chosen(layers(whole), scheme))
     infer = split.entry(whole.graphs[whole.entry], "")
     step, updates = _step(split, whole, optimiser)
     states = _states(split, updates)
@@ -97,7 +106,7 @@ def trainable(
     label = Guard("label", 0, logits.type.shape[-1] - 1)
     made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
     verify(made)
-    return Training(made, scheme, optimiser, split.trained())
+    return Training(made, scheme, optimiser, split.trained(ordered.how), ordered.order)
 
 
 def _check(module: Module) -> None:
@@ -119,6 +128,10 @@ class _Choice:
     layer: Layer
     channels: int
     bias: bool
+
+    @property
+    def in_part(self) -> bool:
+        return 0 < self.channels < self.layer.channels
 
 
 def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, ...]:
@@ -261,20 +274,17 @@ class _Split:
         name = prefix + node.output.name
         return b.add(registry.get("concat"), results, Concat(3), type=node.output.type, name=name)
 
-    def trained(self) -> tuple[Trained, ...]:
-        return tuple(
-            Trained(
-                name,
-                choice.layer.name,
-                choice.layer.index,
-                choice.channels / choice.layer.channels
-                if tensor.decays and choice.channels
-                else 1.0,
-                tensor.state.type.shape,
-                tensor.state.type.nbytes,
-            )
-            for name, (choice, tensor) in self.tensors.items()
-        )
+    def trained(self, how: Mapping[int, str]) -> tuple[Trained, ...]:
+        """how : layer that is trained in part -> which channels."""
+        found: list[Trained] = []
+        for name, (choice, tensor) in self.tensors.items():
+            layer, type = choice.layer, tensor.state.type
+            part = choice.in_part and tensor.decays
+            share = choice.channels / layer.channels if part else 1.0
+            which = how[layer.index] if part else ALL
+            row = Trained(name, layer.name, layer.index, share, which, type.shape, type.nbytes)
+            found.append(row)
+        return tuple(found)
 
 
 def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
