@@ -26,8 +26,8 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     default="head",
     show_default=True,
     metavar="SCHEME",
-    help="What is trained: head, biases[=N], last=N, full, LAYER[:SHARE], joined by commas; "
-    "published:NAME; or JSON.",
+    help="What is trained: head, biases[=N], last=N, full, lite[=N], norm, LAYER[:SHARE], joined by "
+    "commas; published:NAME; or JSON.",
 )
 @click.option(
     "--classes",

@@ -38,6 +38,8 @@ from lilliput.train.autodiff import gradients
 from lilliput.train.channels import ALL, arranged
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
+from lilliput.train.lite import with_lite
+from lilliput.train.norms import norms
 from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
@@ -49,12 +51,13 @@ ENTRY = "train_step"
 class Trained:
     """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM.
 
+    index : of the layer; None of what belongs to none: a norm, a lite residual module
     channels : which those are, in the words of `lilliput.train.channels`
     """
 
     name: str
     layer: str
-    index: int
+    index: int | None
     share: float
     channels: str
     shape: tuple[int, ...]
@@ -93,8 +96,9 @@ def trainable(
     checked(scheme, layers(headed))
     parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
     ordered = arranged(headed, parts)
-    whole = ordered.module
-    split = _Split(whole, _chosen(layers(whole), scheme))
+    chosen = _chosen(layers(ordered.module), scheme)
+    whole, others = _others(ordered.module, scheme, seed)
+    split = _Split(whole, chosen, others, ordered.how)
     infer = split.entry(whole.graphs[whole.entry], "")
     step, updates = _step(split, whole, optimiser)
     states = _states(split, updates)
@@ -106,7 +110,7 @@ def trainable(
     label = Guard("label", 0, logits.type.shape[-1] - 1)
     made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
     verify(made)
-    return Training(made, scheme, optimiser, split.trained(ordered.how), ordered.order)
+    return Training(made, scheme, optimiser, tuple(split.rows), ordered.order)
 
 
 def _check(module: Module) -> None:
@@ -149,18 +153,45 @@ def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, .
     return tuple(c for c in found if c.channels or c.bias)
 
 
+def _others(
+    module: Module, scheme: UpdateScheme, seed: int
+) -> tuple[Module, Mapping[str, Sequence[Value]]]:
+    """The network with its lite residual modules, and what is trained beside layers: float tensors
+    by what they belong to."""
+    found: dict[str, Sequence[Value]] = {}
+    if scheme.norms:
+        found |= {n.name: n.tensors for n in norms(module)}
+    if scheme.lite:
+        made = with_lite(module, scheme.lite, seed)
+        module = made.module
+        for block, names in made.tensors.items():
+            found[f"{block}/lite"] = [module.params[n].value for n in names]
+    return module, found
+
+
 class _Split:
     """The network's tensors as states and constants: a weight of which a part is trained is the
     two parts joined."""
 
-    def __init__(self, module: Module, chosen: Sequence[_Choice]):
-        self.module, self.chosen = module, chosen
+    def __init__(
+        self,
+        module: Module,
+        chosen: Sequence[_Choice],
+        others: Mapping[str, Sequence[Value]],
+        how: Mapping[int, str],
+    ):
+        self.module, self.how = module, how
         self.params = dict(module.params)
         self.names = set(module.params)
         self.states: dict[str, State] = {}
-        self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.rows: list[Trained] = []
         self.parts: dict[str, tuple[Value, Value]] = {}
         self.depthwise: set[str] = set()
+        for owner, values in others.items():
+            for value in values:
+                decays = len(value.type.shape) > 1
+                self._state((owner, None), value, self._data(value), None, decays)
         for choice in chosen:
             if choice.channels:
                 self._weight(choice)
@@ -173,14 +204,16 @@ class _Split:
 
     def _weight(self, choice: _Choice) -> None:
         layer, w = choice.layer, choice.layer.weight
-        if choice.channels == layer.channels:
-            self._state(choice, w, self._data(w), _column(w, 1.0))
+        owner = layer.name, layer.index
+        if not choice.in_part:
+            self._state(owner, w, self._data(w), _column(w, 1.0))
             return
         first, rest = np.split(self._data(w), [choice.channels], layer.axis)
         trained = Value(f"{w.name}/trained", _part(w.type, first, 0, layer.axis))
         frozen = Value(f"{w.name}/frozen", _part(w.type, rest, choice.channels, layer.axis))
         self.params[frozen.name] = Param(frozen, np.ascontiguousarray(rest))
-        self._state(choice, trained, np.ascontiguousarray(first), _column(trained, 1.0))
+        steps, share = _column(trained, 1.0), choice.channels / layer.channels
+        self._state(owner, trained, np.ascontiguousarray(first), steps, share=share)
         self.parts[w.name] = (trained, frozen)
         if layer.depthwise:
             self.depthwise.add(w.name)
@@ -198,19 +231,25 @@ class _Split:
         x = layer.node.inputs[0].type
         steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
         value = self.params[bias.name].value
-        self._state(choice, value, self._data(bias), steps, decays=False)
+        self._state((layer.name, layer.index), value, self._data(bias), steps, decays=False)
 
     def _state(
         self,
-        choice: _Choice,
+        owner: tuple[str, int | None],
         value: Value,
         init: Array,
         steps: Array | None,
         decays: bool = True,
+        share: float = 1.0,
     ) -> None:
         self.params.pop(value.name, None)
         self.states[value.name] = State(value, init)
-        self.tensors[value.name] = choice, Tensor(value, steps, decays)
+        self.tensors[value.name] = Tensor(value, steps, decays)
+        name, index = owner
+        which = ALL if index is None or share == 1.0 else self.how[index]
+        type = value.type
+        row = Trained(value.name, name, index, share, which, type.shape, type.nbytes)
+        self.rows.append(row)
 
     def builder(self) -> Builder:
         """For another entry over the same parameters, states and names."""
@@ -274,18 +313,6 @@ class _Split:
         name = prefix + node.output.name
         return b.add(registry.get("concat"), results, Concat(3), type=node.output.type, name=name)
 
-    def trained(self, how: Mapping[int, str]) -> tuple[Trained, ...]:
-        """how : layer that is trained in part -> which channels."""
-        found: list[Trained] = []
-        for name, (choice, tensor) in self.tensors.items():
-            layer, type = choice.layer, tensor.state.type
-            part = choice.in_part and tensor.decays
-            share = choice.channels / layer.channels if part else 1.0
-            which = how[layer.index] if part else ALL
-            row = Trained(name, layer.name, layer.index, share, which, type.shape, type.nbytes)
-            found.append(row)
-        return tuple(found)
-
 
 def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
     """The type of some of a weight's channels, which have scales of their own where they are
@@ -329,7 +356,7 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     b.nodes[:] = _small(b, split, loss)
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
-        updates.update(split.tensors[name][1], gradient)
+        updates.update(split.tensors[name], gradient)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
