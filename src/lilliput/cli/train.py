@@ -26,8 +26,8 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     default="head",
     show_default=True,
     metavar="SCHEME",
-    help="What is trained: head, biases[=N], last=N, full, lite[=N], norm, LAYER[:SHARE], joined by "
-    "commas; published:NAME; or JSON.",
+    help="What is trained: head, biases[=N], last=N, full, lite[=N], norm, LAYER[:SHARE], joined "
+    "by commas; published:NAME; or JSON.",
 )
 @click.option(
     "--classes",
@@ -51,6 +51,21 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     default="residual",
     show_default=True,
     help="How an int8 weight takes a step that is no whole number.",
+)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1, 1 << 20),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Examples to a step: their gradients are summed in RAM, and every Nth call moves.",
+)
+@click.option(
+    "--moments",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How momentum and the moments of Adam and Lion are stored.",
 )
 @click.option(
     "--data",
@@ -77,6 +92,8 @@ def train(
     momentum: float,
     weight_decay: float,
     rule: str,
+    accumulate: int,
+    moments: str,
     data: str | None,
     epochs: int,
     fast: bool,
@@ -102,7 +119,9 @@ def train(
         )
     if out is not None:
         pipeline.require_free(Path(out), force=force)
-    optimiser = pipeline.Optimiser(optimizer, rate, momentum, weight_decay, rule)
+    optimiser = pipeline.Optimiser(
+        optimizer, rate, momentum, weight_decay, rule, accumulate=accumulate, moments=moments
+    )
     examples = data_sets.read(data) if data is not None else None
     found = pipeline.learner(
         network.load(shrink=False),

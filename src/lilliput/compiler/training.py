@@ -52,6 +52,7 @@ class Learner:
             "optimiser": asdict(self.training.optimiser),
             "trained": [asdict(t) for t in self.training.tensors],
             "trained_bytes": sum(t.nbytes for t in self.training.tensors),
+            "optimiser_bytes": dict(self.training.beside),
         }
 
 
@@ -173,12 +174,15 @@ _WHICH = {
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
     """What is trained, tensor by tensor, as text."""
     rows = list(tensors or found.training.tensors)
-    width = max(len(t.layer) for t in rows)
+    width = max(len(name) for name in (*(t.layer for t in rows), "moments"))
     lines = [
         f"{t.layer:<{width}}  {_what(t):<8}{_share(t):>6}{t.nbytes:>10,} B{_which(t)}" for t in rows
     ]
     total = sum(t.nbytes for t in rows)
-    return "\n".join([*lines, f"{'trained':<{width}}  {'':<14}{total:>10,} B"])
+    lines.append(f"{'trained':<{width}}  {'':<14}{total:>10,} B")
+    for kind, nbytes in found.training.beside.items():
+        lines.append(f"{kind:<{width}}  {'':<14}{nbytes:>10,} B")
+    return "\n".join(lines)
 
 
 def _what(t: Trained) -> str:
@@ -190,5 +194,7 @@ def _share(t: Trained) -> str:
 
 
 def _which(t: Trained) -> str:
-    """Of a part: which channels."""
-    return "" if t.channels == ALL else f"  {_WHICH[t.channels]}"
+    """Of a part: which channels; of channels without weights: how many."""
+    words = [] if t.channels == ALL else [_WHICH[t.channels]]
+    words += [f"{t.frozen} channels without weights stay"] if t.frozen else []
+    return f"  {'; '.join(words)}" if words else ""

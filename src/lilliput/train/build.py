@@ -40,7 +40,7 @@ from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.lite import with_lite
 from lilliput.train.norms import norms
-from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
+from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
 
@@ -53,6 +53,7 @@ class Trained:
 
     index : of the layer; None of what belongs to none: a norm, a lite residual module
     channels : which those are, in the words of `lilliput.train.channels`
+    frozen : output channels that stay, as they have no weights and a scale that means nothing
     """
 
     name: str
@@ -62,18 +63,21 @@ class Trained:
     channels: str
     shape: tuple[int, ...]
     nbytes: int
+    frozen: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
     """module : entries `infer` and `train_step`; tensors : what is trained, in order
-    order : layer that is trained in part -> the channels of the network, the trained ones first."""
+    order : layer that is trained in part -> the channels of the network, the trained ones first
+    beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests."""
 
     module: Module
     scheme: UpdateScheme
     optimiser: Optimiser
     tensors: tuple[Trained, ...]
     order: Mapping[int, Array]
+    beside: Mapping[str, int]
 
 
 def trainable(
@@ -110,7 +114,7 @@ def trainable(
     label = Guard("label", 0, logits.type.shape[-1] - 1)
     made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
     verify(made)
-    return Training(made, scheme, optimiser, tuple(split.rows), ordered.order)
+    return Training(made, scheme, optimiser, tuple(split.rows), ordered.order, _beside(updates))
 
 
 def _check(module: Module) -> None:
@@ -206,13 +210,13 @@ class _Split:
         layer, w = choice.layer, choice.layer.weight
         owner = layer.name, layer.index
         if not choice.in_part:
-            self._state(owner, w, self._data(w), _column(w, 1.0))
+            self._state(owner, w, self._data(w), _column(w, self._data(w)))
             return
         first, rest = np.split(self._data(w), [choice.channels], layer.axis)
         trained = Value(f"{w.name}/trained", _part(w.type, first, 0, layer.axis))
         frozen = Value(f"{w.name}/frozen", _part(w.type, rest, choice.channels, layer.axis))
         self.params[frozen.name] = Param(frozen, np.ascontiguousarray(rest))
-        steps, share = _column(trained, 1.0), choice.channels / layer.channels
+        steps, share = _column(trained, first), choice.channels / layer.channels
         self._state(owner, trained, np.ascontiguousarray(first), steps, share=share)
         self.parts[w.name] = (trained, frozen)
         if layer.depthwise:
@@ -229,7 +233,9 @@ class _Split:
         layer, bias = choice.layer, choice.layer.bias
         assert bias is not None
         x = layer.node.inputs[0].type
-        steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
+        steps = None
+        if not bias.type.dtype.is_float:
+            steps = _steps(layer.weight, self._data(layer.weight)) * x.scale
         value = self.params[bias.name].value
         self._state((layer.name, layer.index), value, self._data(bias), steps, decays=False)
 
@@ -248,7 +254,8 @@ class _Split:
         name, index = owner
         which = ALL if index is None or share == 1.0 else self.how[index]
         type = value.type
-        row = Trained(value.name, name, index, share, which, type.shape, type.nbytes)
+        frozen = 0 if steps is None else int(np.isinf(steps).sum())
+        row = Trained(value.name, name, index, share, which, type.shape, type.nbytes, frozen)
         self.rows.append(row)
 
     def builder(self) -> Builder:
@@ -324,18 +331,27 @@ def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
     return TensorType(tuple(data.shape), type.dtype, quant)
 
 
-def _column(w: Value, times: float) -> Array | None:
+def _column(w: Value, data: Array) -> Array | None:
     """Real size of a step of each weight, broadcasting from axis 0; None of floats."""
     if w.type.quant is None:
         return None
-    scales = np.array(w.type.quant.scale, np.float64) * times
-    return scales.reshape(-1, *(1,) * (len(w.type.shape) - 1))
+    return _steps(w, data).reshape(-1, *(1,) * (len(w.type.shape) - 1))
 
 
-def _bias_steps(layer: Layer, x_scale: float) -> Array:
-    quant = layer.weight.type.quant
-    assert quant is not None
-    return np.array(quant.scale, np.float64) * x_scale
+LEAST = 1e-3
+"""Scales below this share of the largest are those of channels that have no weights."""
+
+
+def _steps(w: Value, data: Array) -> Array:
+    """(1) or (O) float64: real size of a step, infinite where there is nothing to measure it by: a
+    quantiser gives channels without weights a scale of its least number, in which a bias would
+    run through all of its range at once."""
+    assert w.type.quant is not None
+    scale = np.array(w.type.quant.scale, np.float64)
+    if scale.size == 1 or not data.any():
+        return scale
+    empty = ~data.reshape(len(data), -1).any(axis=1) & (scale < LEAST * scale.max())
+    return np.where(empty, np.inf, scale)
 
 
 # The step ---------------------------------------------------------------------------------
@@ -398,17 +414,25 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
-    """With what a step leaves in them; trained tensors and what belongs to them are saved."""
+    """With what a step leaves in them, which is saved; sums of a step that is not complete are
+    not: they begin anew at power-on."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
         name: replace(
             s,
             updates={ENTRY: updates.left[name]} if name in updates.left else {},
-            saved=name in updates.owner,
+            saved=name in updates.left and name != EXAMPLES and updates.kinds.get(name) != SUM,
             settable=name == RATE,
         )
         for name, s in declared.items()
     }
+
+
+def _beside(updates: Updates) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, kind in updates.kinds.items():
+        found[kind] = found.get(kind, 0) + updates.b.states[name].value.type.nbytes
+    return found
 
 
 def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph:
