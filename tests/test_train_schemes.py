@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,8 +123,8 @@ def test_more_modules_than_blocks_are_refused(digits: Module) -> None:
 # Normalisations -----------------------------------------------------------------------------
 
 
-def normed() -> tuple[object, Module]:
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra torch)")
+def normed() -> tuple[Any, Module]:
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed (extra torch)")
     import lilliput
 
     torch.manual_seed(3)
@@ -139,7 +140,7 @@ def normed() -> tuple[object, Module]:
 
 def test_norms_alone_move_as_in_torch(host_compiler: Toolchain) -> None:
     """A batch norm behind a convolution is in its weights; the other three move."""
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra torch)")
+    torch: Any = pytest.importorskip("torch", reason="torch is not installed (extra torch)")
     twin, module = normed()
     found = trainable(module, UpdateScheme(norms=True), Optimiser(rate=0.1))
     moved = {t.name for t in found.tensors if t.index is None}

@@ -40,6 +40,7 @@ EXAMPLES = "examples"
 """The state that counts the examples of a step that is not complete."""
 _SHARED = ("seed", "beta1", "beta2", EXAMPLES)
 """States of all tensors."""
+MOST = float(np.finfo(np.float32).max)
 SUM, MOMENT, REST = "sums", "moments", "rests"
 """What belongs to a trained tensor."""
 
@@ -106,9 +107,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class _Moment:
-    """value : as it enters a step; keep : leaves what it becomes."""
+    """value : adds it as it enters a step; keep : leaves what it becomes."""
 
-    value: Value
+    value: Callable[[], Value]
     keep: Callable[[Value], None]
 
 
@@ -173,14 +174,16 @@ class Updates:
         if not self.of.momentum:
             return g
         moment = self._moment(tensor, "momentum")
-        return self._becomes(moment, self._add(self._scaled(moment.value, self.of.momentum), g))
+        old = self._scaled(moment.value(), self.of.momentum)
+        return self._becomes(moment, self._add(old, self._number(g)))
 
     def _adam(self, tensor: Tensor, g: Value) -> Value:
         one, two = self.of.beta1, self.of.beta2
         first = self._moment(tensor, "moment1")
-        m = self._becomes(first, self._mixed(first.value, one, g))
+        m = self._becomes(first, self._mixed(first.value(), one, self._number(g)))
         second = self._moment(tensor, "moment2", root=True)
-        v = self._becomes(second, self._mixed(second.value, two, self._op("square", g)))
+        square = self._op("square", self._number(g))
+        v = self._becomes(second, self._mixed(second.value(), two, square), MOST)
         root = self._op("sqrt", self._op("mul", v, self._correction("beta2", two)))
         root = self._add(root, self._constant(self.of.epsilon))
         m = self._op("mul", m, self._correction("beta1", one))
@@ -188,12 +191,16 @@ class Updates:
 
     def _lion(self, tensor: Tensor, g: Value) -> Value:
         moment = self._moment(tensor, "momentum")
-        towards = self._mixed(moment.value, self.of.beta1, g)
-        self._becomes(moment, self._mixed(moment.value, self.of.beta2, g))
+        towards = self._mixed(moment.value(), self.of.beta1, g)
+        self._becomes(moment, self._mixed(moment.value(), self.of.beta2, self._number(g)))
         return self._op("sign", towards)
 
     def _mixed(self, m: Value, beta: float, g: Value) -> Value:
         return self._add(self._scaled(m, beta), self._scaled(g, 1 - beta))
+
+    def _number(self, g: Value) -> Value:
+        """0 where a gradient is no number: a moment would never be one again."""
+        return g if self._due is not None else self._op("finite_or", g, self._constant(0.0))
 
     def _correction(self, what: str, beta: float) -> Value:
         """1 / (1 - beta^t), once for all tensors."""
@@ -212,37 +219,44 @@ class Updates:
         small = self.of.moments == "int8" and len(tensor.state.type.shape) > 1
         if not small:
             m = self._beside(tensor, what, MOMENT)
-            return _Moment(m, lambda new: self._keep(m, new))
+            return _Moment(lambda: m, lambda new: self._keep(m, new))
         return self._blocks(tensor, what, root)
 
-    def _becomes(self, moment: _Moment, new: Value) -> Value:
-        """What is left of `new`: an element that is no number would never be one again."""
-        new = self._op("finite_or", new, moment.value)
+    def _becomes(self, moment: _Moment, new: Value, instead: float = 0.0) -> Value:
+        """What is left of `new`, `instead` where it has overflown."""
+        new = self._op("finite_or", new, self._constant(instead))
         moment.keep(new)
         return new
 
     def _blocks(self, tensor: Tensor, what: str, root: bool) -> _Moment:
-        """A moment in int8, with a scale for each index of axis 0."""
+        """A moment in int8, with a scale for each index of axis 0.  What reads the stored numbers
+        converts them for itself: no map of their floats is kept between."""
         shape = tensor.state.type.shape
         q = self._beside(tensor, what, MOMENT, np.int8)
         column = (shape[0], *(1,) * (len(shape) - 1))
         scale = self._beside(tensor, f"{what}/scale", MOMENT, shape=column)
-        number = call(self.b, "cast", q, dtype=DType.F32)
-        size = self._op("maximum", number, self._constant(0.5)) if root else number
-        value = self._op("mul", size, scale)
+
+        def number() -> Value:
+            return call(self.b, "cast", q, dtype=DType.F32)
+
+        def value() -> Value:
+            if not root:
+                return self._op("mul", number(), scale)
+            size = self._op("maximum", number(), self._constant(0.5))
+            return self._op("square", self._op("mul", size, scale))
 
         def keep(new: Value) -> None:
             v = self._op("sqrt", new) if root else new
             peak = self._rows("reduce_max", v)
-            if not root:  # two passes over v: its absolute values would be another map of floats
+            if not root:
                 peak = self._op("maximum", peak, self._op("neg", self._rows("reduce_min", v)))
-            left = self._op("finite_or", self._scaled(peak, 1 / 127), scale)
+            left = self._scaled(peak, 1 / 127)
             self._keep(scale, left)
-            back = self._op("sub", number, self._op("div", v, left))
+            back = self._op("sub", number(), self._op("div", v, left))
             moved = self.b.add(registry.get("sgd_dither"), (q, self._seed(), back), type=q.type)
             self._keep(q, moved)
 
-        return _Moment(self._op("square", value) if root else value, keep)
+        return _Moment(value, keep)
 
     def _rows(self, op: str, v: Value) -> Value:
         """Over all but axis 0."""
