@@ -208,6 +208,8 @@ class _Split:
 
     def _weight(self, choice: _Choice) -> None:
         layer, w = choice.layer, choice.layer.weight
+        if w.name in self.states or w.name in self.parts:
+            return  # of several layers: the first has decided
         owner = layer.name, layer.index
         if not choice.in_part:
             self._state(owner, w, self._data(w), _column(w, self._data(w)))
@@ -232,6 +234,8 @@ class _Split:
     def _bias(self, choice: _Choice) -> None:
         layer, bias = choice.layer, choice.layer.bias
         assert bias is not None
+        if bias.name in self.states:
+            return
         x = layer.node.inputs[0].type
         steps = None
         if not bias.type.dtype.is_float:
