@@ -36,6 +36,14 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     help="Classes of a new head; the network's own head is trained where not given.",
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["cross_entropy", "bce", "mse", "reconstruction"]),
+    default="cross_entropy",
+    show_default=True,
+    help="What a step makes small. Without classes the network is trained as it ends; "
+    "reconstruction needs no target: autoencoders.",
+)
+@click.option(
     "--optimizer",
     type=click.Choice(["sgd", "adam", "lion"]),
     default="sgd",
@@ -87,6 +95,7 @@ def train(
     device: str,
     scheme: str,
     classes: int | None,
+    loss: str,
     optimizer: str,
     rate: float,
     momentum: float,
@@ -130,6 +139,7 @@ def train(
         optimiser,
         classes=classes,
         seed=seed,
+        loss=loss,
         options=options,
         log=common.log,
     )
@@ -138,8 +148,7 @@ def train(
     if examples is not None and not plan_only:
         lessons = pipeline.Lessons(epochs, rate, seed=seed)
         learned = pipeline.taught(found, examples, lessons, fast=fast, log=common.log)
-        last = learned.curve[-1].accuracy
-        text += f"\n\n{'simulated':<16}{learned.before:.1%} -> {last:.1%} of the test examples"
+        text += f"\n\n{'simulated':<16}{learned}"
         result["simulated"] = learned.to_json()
     if out is not None and not plan_only:
         pipeline.write(found.compiled, out, force=force)

@@ -1,6 +1,8 @@
 """A network as a module that learns: entries `infer` and `train_step` over shared states.
 
     train_step(x, label) -> loss, logits        and the trained tensors, moved
+    train_step(x, target) -> loss, output       of losses without classes
+    train_step(x) -> loss, output               of autoencoders
 
 What the scheme names becomes states; everything else stays constant.  Forward, backward and
 update are ordinary nodes: the planner, the kernels and the emitter do not know of training.
@@ -16,7 +18,6 @@ import numpy as np
 from lilliput.errors import GraphError, UnsupportedError
 from lilliput.ir import (
     Builder,
-    DType,
     Graph,
     Guard,
     Module,
@@ -33,13 +34,12 @@ from lilliput.ir.types import Array
 from lilliput.ops import registry
 from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
-from lilliput.train import losses
 from lilliput.train.autodiff import gradients
 from lilliput.train.channels import ALL, arranged
-from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.lite import with_lite
 from lilliput.train.norms import norms
+from lilliput.train.objectives import Objective
 from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
@@ -78,6 +78,7 @@ class Training:
     tensors: tuple[Trained, ...]
     order: Mapping[int, Array]
     beside: Mapping[str, int]
+    objective: Objective
 
 
 def trainable(
@@ -87,16 +88,20 @@ def trainable(
     *,
     classes: int | None = None,
     seed: int = 0,
+    loss: str = "cross_entropy",
 ) -> Training:
-    """`module` (one entry, one input, ending in a classifier) with a training step.
+    """`module` (one entry, one input) with a training step.
 
     The step takes the network's input and `label`, s32[1]; gives `loss` f32[1] and logits
-    (1, classes) f32.  Raises UnsupportedError for what is no such network, UsageError for a scheme
-    that does not fit it, GraphError where no gradient reaches a tensor that is to be trained.
+    (1, classes) f32.  For a `loss` of `losses.LOSSES` without classes it takes `target`, float32,
+    or nothing beside the input, and gives the network's output.  Raises UnsupportedError for what
+    is no such network, UsageError for a scheme that does not fit it, GraphError where no gradient
+    reaches a tensor that is to be trained.
     """
     _check(module)
     optimiser = optimiser or Optimiser()
-    headed = with_head(module, classes, seed)
+    objective = Objective(loss)
+    headed = objective.prepared(module, classes, seed)
     checked(scheme, layers(headed))
     parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
     ordered = arranged(headed, parts)
@@ -104,17 +109,16 @@ def trainable(
     whole, others = _others(ordered.module, scheme, seed)
     split = _Split(whole, chosen, others, ordered.how)
     infer = split.entry(whole.graphs[whole.entry], "")
-    step, updates = _step(split, whole, optimiser)
+    step, updates, guards = _step(split, whole, optimiser, objective)
     states = _states(split, updates)
     params = {**whole.params, **split.params}
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
     used = {p.name for g in graphs.values() for p in g.params}
     kept = {n: p for n, p in params.items() if n in used}
-    loss, logits = graphs[ENTRY].outputs[:2]
-    label = Guard("label", 0, logits.type.shape[-1] - 1)
-    made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
+    made = Module(graphs, kept, states, module.name, {ENTRY: guards})
     verify(made)
-    return Training(made, scheme, optimiser, tuple(split.rows), ordered.order, _beside(updates))
+    rows, beside = tuple(split.rows), _beside(updates)
+    return Training(made, scheme, optimiser, rows, ordered.order, beside, objective)
 
 
 def _check(module: Module) -> None:
@@ -153,7 +157,7 @@ def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, .
         )
         for layer in body
     ]
-    found.append(_Choice(head, head.channels, bias=True))
+    found.append(_Choice(head, head.channels, bias=head.bias is not None))
     return tuple(c for c in found if c.channels or c.bias)
 
 
@@ -361,13 +365,15 @@ def _steps(w: Value, data: Array) -> Array:
 # The step ---------------------------------------------------------------------------------
 
 
-def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Updates]:
-    """Forward, loss, backward, updates: outputs loss, logits, then what is left in the states."""
+def _step(
+    split: _Split, whole: Module, optimiser: Optimiser, objective: Objective
+) -> tuple[Graph, Updates, tuple[Guard, ...]]:
+    """Forward, loss, backward, updates: outputs loss, what the network gives, then what is left in
+    the states; the guards of what goes in and of the loss."""
     b = split.builder()
     forward = split.entry(whole.graphs[whole.entry], f"{ENTRY}/", b)
-    (logits,) = forward.outputs
-    label = b.input("label", TensorType((1,), DType.S32))
-    loss = losses.cross_entropy(b, logits, label)
+    (output,) = forward.outputs
+    loss, target = objective.loss(b, forward.inputs[0], output)
     one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
     found = gradients(b, tuple(b.nodes), {loss.name: one}, list(split.states))
     missing = [n for n in split.states if n not in found]
@@ -380,10 +386,12 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
-    b.nodes[:] = _named(b.nodes, {loss.name: "loss", logits.name: f"{ENTRY}/logits"})
-    loss, logits = (_renamed(v, n) for v, n in ((loss, "loss"), (logits, f"{ENTRY}/logits")))
-    graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
-    return _hoisted(graph, computed, updates), updates
+    shown = f"{ENTRY}/{objective.output}"
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss", output.name: shown})
+    loss, output = (_renamed(v, n) for v, n in ((loss, "loss"), (output, shown)))
+    graph = b.graph([loss, output, *(updates.left[n] for n in order)])
+    guards = *objective.guards(target, output), finite(loss.name)
+    return _hoisted(graph, computed, updates), updates, guards
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
