@@ -198,7 +198,7 @@ def _examples(
 
 _WHICH = {
     MAGNITUDE: "the largest channels",
-    JOINT: "the channels that are largest for all layers of them",
+    JOINT: "the channels largest for all layers that share them",
     FIRST: "the first channels: their order is fixed",
 }
 
@@ -228,5 +228,7 @@ def _share(t: Trained) -> str:
 def _which(t: Trained) -> str:
     """Of a part: which channels; of channels without weights: how many."""
     words = [] if t.channels == ALL else [_WHICH[t.channels]]
-    words += [f"{t.frozen} channels without weights stay"] if t.frozen else []
+    stay = "1 channel without weights stays"
+    stay = stay if t.frozen == 1 else f"{t.frozen} channels without weights stay"
+    words += [stay] if t.frozen else []
     return f"  {'; '.join(words)}" if words else ""

@@ -40,7 +40,6 @@ EXAMPLES = "examples"
 """The state that counts the examples of a step that is not complete."""
 _SHARED = ("seed", "beta1", "beta2", EXAMPLES)
 """States of all tensors."""
-MOST = float(np.finfo(np.float32).max)
 SUM, MOMENT, REST = "sums", "moments", "rests"
 """What belongs to a trained tensor."""
 
@@ -175,15 +174,14 @@ class Updates:
             return g
         moment = self._moment(tensor, "momentum")
         old = self._scaled(moment.value(), self.of.momentum)
-        return self._becomes(moment, self._add(old, self._number(g)))
+        return self._becomes(moment, self._add(old, g))
 
     def _adam(self, tensor: Tensor, g: Value) -> Value:
         one, two = self.of.beta1, self.of.beta2
         first = self._moment(tensor, "moment1")
-        m = self._becomes(first, self._mixed(first.value(), one, self._number(g)))
+        m = self._becomes(first, self._mixed(first.value(), one, g))
         second = self._moment(tensor, "moment2", root=True)
-        square = self._op("square", self._number(g))
-        v = self._becomes(second, self._mixed(second.value(), two, square), MOST)
+        v = self._becomes(second, self._mixed(second.value(), two, self._op("square", g)))
         root = self._op("sqrt", self._op("mul", v, self._correction("beta2", two)))
         root = self._add(root, self._constant(self.of.epsilon))
         m = self._op("mul", m, self._correction("beta1", one))
@@ -192,15 +190,11 @@ class Updates:
     def _lion(self, tensor: Tensor, g: Value) -> Value:
         moment = self._moment(tensor, "momentum")
         towards = self._mixed(moment.value(), self.of.beta1, g)
-        self._becomes(moment, self._mixed(moment.value(), self.of.beta2, self._number(g)))
+        self._becomes(moment, self._mixed(moment.value(), self.of.beta2, g))
         return self._op("sign", towards)
 
     def _mixed(self, m: Value, beta: float, g: Value) -> Value:
         return self._add(self._scaled(m, beta), self._scaled(g, 1 - beta))
-
-    def _number(self, g: Value) -> Value:
-        """0 where a gradient is no number: a moment would never be one again."""
-        return g if self._due is not None else self._op("finite_or", g, self._constant(0.0))
 
     def _correction(self, what: str, beta: float) -> Value:
         """1 / (1 - beta^t), once for all tensors."""
@@ -222,9 +216,9 @@ class Updates:
             return _Moment(lambda: m, lambda new: self._keep(m, new))
         return self._blocks(tensor, what, root)
 
-    def _becomes(self, moment: _Moment, new: Value, instead: float = 0.0) -> Value:
-        """What is left of `new`, `instead` where it has overflown."""
-        new = self._op("finite_or", new, self._constant(instead))
+    def _becomes(self, moment: _Moment, new: Value) -> Value:
+        """`new`, or what it was where that is no number: a moment would never be one again."""
+        new = self._op("finite_or", new, moment.value())
         moment.keep(new)
         return new
 
