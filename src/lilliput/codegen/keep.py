@@ -71,7 +71,7 @@ def declare(text: Text, program: Program, prefix: str) -> None:
         text.extend(comment(line) for line in _about(program))
         text.add(
             f"#define {prefix.upper()}_SAVED_BYTES {saved_bytes(program)}",
-            f"#define {prefix.upper()}_SLOT_BYTES {_slot_bytes(program)}",
+            f"#define {prefix.upper()}_SLOT_BYTES {slot_bytes(program)}",
             f"#define {prefix.upper()}_IDENTITY {program.identity:#018x}ULL",
         )
         _flash(text, prefix)
@@ -119,7 +119,8 @@ def _flash(text: Text, prefix: str) -> None:
         )
 
 
-def _slot_bytes(program: Program) -> int:
+def slot_bytes(program: Program) -> int:
+    """What a slot needs, whatever the flash writes at once."""
     return BLOCK + -(-saved_bytes(program) // BLOCK) * BLOCK
 
 
