@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lilliput.codegen import operations as beside
 from lilliput.codegen.arguments import arguments
 from lilliput.codegen.c import Text, comment, identifier
-from lilliput.codegen import operations as beside
 from lilliput.codegen.names import entry_function, leaf_steps, port_function, step_ids
 from lilliput.codegen.rows import Source, sources
 from lilliput.ir.types import Array

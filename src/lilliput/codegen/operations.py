@@ -122,4 +122,3 @@ def _function(text: Text, name: str, body: Sequence[str]) -> None:
     text.add(f"void {name}(void);")
     with text.function(f"LL_NOINLINE void {name}(void)"):
         text.extend(body)
-

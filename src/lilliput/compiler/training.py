@@ -20,6 +20,7 @@ from lilliput.compiler.pipeline import (
 )
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
+from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
 from lilliput.ir.types import Array, TensorType
 from lilliput.quant.scheme import stored_constant
@@ -160,6 +161,17 @@ def _examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]
     if x.dtype != type.dtype.numpy and type.quant is not None:
         x = stored_constant(x, type)
     return x.astype(type.dtype.numpy), split.y
+
+
+def emulated(compiled: Compiled, *, compiler: str = "auto", timeout: float = 120) -> Board:
+    """The firmware on an emulated core with a flash, switched off: see `lilliput.emu.live`.
+
+    Raises MissingTool without a compiler for the core, UsageError for a core that Unicorn has no
+    model of.
+    """
+    return Board(
+        compiled.program, compiled.files, compiled.device, compiler=compiler, timeout=timeout
+    )
 
 
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:

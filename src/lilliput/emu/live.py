@@ -30,7 +30,7 @@ from typing import Final
 
 import numpy as np
 
-from lilliput.codegen.harness import extent, extract, harness
+from lilliput.codegen.harness import extract, harness
 from lilliput.codegen.keep import STATUS
 from lilliput.codegen.operations import STATES, STORAGE, storage_bytes
 from lilliput.devices import Device, Memory
@@ -169,7 +169,7 @@ class Board:
 
     def reset(self) -> None:
         """`NAME_reset`: every state to the factory's value; the flash stays as it is."""
-        self._powered().ask(encode_command(Command("reset")), -1, self.timeout)
+        self._ask(Command("reset"), -1)
 
     def save(self, *, cut: int | None = None) -> str:
         """`NAME_save` to the flash: its status.
@@ -217,18 +217,20 @@ class Board:
         """None where power failed."""
         if name not in self._marks.names:
             raise UsageError("the program has no such function", found=name)
-        command = Command("run", self._marks.names.index(name), tuple(data))
-        core = self._powered()
-        answer = core.ask(encode_command(command), budget, self.timeout)
-        if answer is None:
-            self.off()
-            return None
-        return decode_run(answer)
+        answer = self._ask(Command("run", self._marks.names.index(name), tuple(data)), budget)
+        return None if answer is None else decode_run(answer)
 
-    def _powered(self) -> _Core:
+    def _ask(self, command: Command, budget: int) -> bytes | None:
         if self._core is None:
             raise UsageError("the board is off", hint="switch it on: on()")
-        return self._core
+        try:
+            answer = self._core.ask(encode_command(command), budget, self.timeout)
+        except EmulationError:
+            self._core = None
+            raise
+        if answer is None:
+            self.off()
+        return answer
 
 
 def _status(raw: bytes) -> str:
@@ -306,7 +308,9 @@ class _Core:
         except queue.Empty:
             self._end()
             what = f"an answer within {timeout:g} s"
-            raise EmulationError("the core does not answer", expected=what, found="a hang") from None
+            raise EmulationError(
+                "the core does not answer", expected=what, found="a hang"
+            ) from None
         if frame is None:
             self._end()
             raise EmulationError("the emulator failed", found="it ended without a word")

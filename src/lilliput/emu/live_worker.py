@@ -43,6 +43,7 @@ class LiveWorker(Worker):
         super().__init__(job, folder)
         self.requests: queue.Queue[tuple[int, bytes] | None] = queue.Queue()
         self.budget = -1
+        self.switched_off = False
         self.left_behind: tuple[int, bytes] | None = None
         self.at, self.size = job["storage"]
         if self.size:
@@ -65,7 +66,7 @@ class LiveWorker(Worker):
         """Runs until the power fails, is switched off, or the firmware faults."""
         try:
             pc = self._go(self.job["entry"], 0)
-            if self.exited:
+            if self.exited and not self.switched_off:
                 self.fault, self.fault_pc = "the harness ended", pc
         except Stopped as error:
             self.fault = str(error)
@@ -81,7 +82,7 @@ class LiveWorker(Worker):
         """Requests as they come.  A core that does not look at its last one in time is gone."""
         pipe = sys.stdin.buffer
         while len(head := pipe.read(8)) == 8:
-            budget, size = cast(tuple[int, int], struct.unpack("<iI", head))
+            budget, size = struct.unpack("<iI", head)
             self.requests.put((budget, pipe.read(size)))
         self.requests.put(None)
         threading.Event().wait(PATIENCE_SECONDS)
@@ -94,7 +95,7 @@ class LiveWorker(Worker):
                 self.response.clear()
             given = self.requests.get()
             if given is None:
-                self.uc.emu_stop()
+                self.switched_off = True
                 return size
             self.budget, self.request = given
             self.read_at = 0
