@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lilliput.codegen.c import Text, comment, identifier
+from lilliput.codegen.c import Text, comment, identifier, number
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Program, StateSlot
@@ -60,9 +60,11 @@ def declare(text: Text, program: Program, prefix: str) -> None:
     """Settings and checkpoints, as the header has them."""
     for name, slot in settings(program).items():
         c, kind = c_type(slot.view.dtype), slot.view.dtype.value
-        finite = "; what is not finite is refused" if slot.view.dtype is DType.F32 else ""
+        refused = "; what is not finite is refused" if slot.view.dtype is DType.F32 else ""
+        if slot.bounds:
+            refused = f"; from {slot.bounds[0]} to {slot.bounds[1]}, else it is refused"
         text.add(
-            comment(f"state {slot.name}: {kind}{finite}"),
+            comment(f"state {slot.name}: {kind}{refused}"),
             f"{c} {prefix}_get_{name}(void);",
             f"{prefix}_status {prefix}_set_{name}({c} value);",
             "",
@@ -157,6 +159,11 @@ def define(text: Text, program: Program, prefix: str, places: Mapping[str, str])
         with text.function(f"{prefix}_status {prefix}_set_{name}({c} value)"):
             if slot.view.dtype is DType.F32:
                 with text.block("if (!ll_is_finite(value))"):
+                    text.add(f"return {upper}_INVALID;")
+            elif slot.bounds:
+                with text.block(
+                    f"if (!ll_is_within(value, {', '.join(map(number, slot.bounds))}))"
+                ):
                     text.add(f"return {upper}_INVALID;")
             text.add(f"*({c} *){place} = value;", f"return {upper}_OK;")
     if program.saved:

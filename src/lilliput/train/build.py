@@ -1,6 +1,7 @@
 """A network as a module that learns: entries `infer` and `train_step` over shared states.
 
     train_step(x, label) -> loss, logits        and the trained tensors, moved
+    evaluate(x, label) -> loss, logits          where it is asked for: nothing moves
 
 What the scheme names becomes states; everything else stays constant.  Forward, backward and
 update are ordinary nodes: the planner, the kernels and the emitter do not know of training.
@@ -35,6 +36,7 @@ from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
 from lilliput.train import losses
 from lilliput.train.autodiff import gradients
+from lilliput.train.classes import Room, room
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
@@ -42,6 +44,7 @@ from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weig
 from lilliput.train.schemes import UpdateScheme, checked
 
 ENTRY = "train_step"
+EVALUATE = "evaluate"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """module : entries `infer` and `train_step`; tensors : what is trained, in order."""
+    """module : entries `infer` and `train_step`, and `evaluate` perhaps; tensors : what is trained, in order."""
 
     module: Module
     scheme: UpdateScheme
@@ -72,30 +75,44 @@ def trainable(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
 ) -> Training:
     """`module` (one entry, one input, ending in a classifier) with a training step.
 
     The step takes the network's input and `label`, s32[1]; gives `loss` f32[1] and logits
-    (1, classes) f32.  Raises UnsupportedError for what is no such network, UsageError for a scheme
+    (1, classes) f32.
+
+    classes : of a new head with drawn weights; None: the network's own head
+    max_classes : for how many the head has room, of which a state `classes` says how many count
+    evaluate : with an entry that gives the same loss and moves nothing
+
+    Raises UnsupportedError for what is no such network, UsageError for a scheme
     that does not fit it, GraphError where no gradient reaches a tensor that is to be trained.
     """
     _check(module)
     optimiser = optimiser or Optimiser()
-    whole = with_head(module, classes, seed)
+    whole = with_head(module, max_classes or classes, seed)
     products = layers(whole)
     checked(scheme, products)
     split = _Split(whole, _chosen(products, scheme))
-    infer = split.entry(whole.graphs[whole.entry], "")
-    step, updates = _step(split, whole, optimiser)
+    limit = room(classes, max_classes, split.names)
+    b = split.builder()
+    infer = b.graph([_forward(b, split, whole, "", limit)])
+    step, updates = _step(split, whole, optimiser, limit)
     states = _states(split, updates)
-    params = {**whole.params, **split.params}
+    if limit is not None:
+        states[limit.state.name] = limit.state
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
+    guards = {ENTRY: _guards("label", graphs[ENTRY], limit)}
+    if evaluate:
+        graphs[EVALUATE] = drop_dead(_evaluation(split, whole, limit))
+        guards[EVALUATE] = _guards(f"{EVALUATE}/label", graphs[EVALUATE], limit)
+    params = {**whole.params, **split.params}
     used = {p.name for g in graphs.values() for p in g.params}
     kept = {n: p for n, p in params.items() if n in used}
-    loss, logits = graphs[ENTRY].outputs[:2]
-    label = Guard("label", 0, logits.type.shape[-1] - 1)
-    made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
+    made = Module(graphs, kept, states, module.name, guards)
     verify(made)
     return Training(made, scheme, optimiser, split.trained())
 
@@ -304,11 +321,34 @@ def _bias_steps(layer: Layer, x_scale: float) -> Array:
 # The step ---------------------------------------------------------------------------------
 
 
-def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Updates]:
+def _forward(b: Builder, split: _Split, whole: Module, prefix: str, limit: Room | None) -> Value:
+    """The network in `b`: its logits, of which those of classes in use count."""
+    (logits,) = split.entry(whole.graphs[whole.entry], prefix, b).outputs
+    return logits if limit is None else limit.logits(b, logits, f"{prefix}used_logits")
+
+
+def _guards(label: str, graph: Graph, limit: Room | None) -> tuple[Guard, Guard]:
+    """That the label is a class in use and the loss a number."""
+    loss, logits = graph.outputs[:2]
+    bounds = Guard(label, 0, logits.type.shape[-1] - 1) if limit is None else limit.guard(label)
+    return bounds, finite(loss.name)
+
+
+def _evaluation(split: _Split, whole: Module, limit: Room | None) -> Graph:
+    """Forward and loss: outputs loss, logits."""
+    b, prefix = split.builder(), f"{EVALUATE}/"
+    logits = _forward(b, split, whole, prefix, limit)
+    loss = losses.cross_entropy(b, logits, b.input(f"{prefix}label", TensorType((1,), DType.S32)))
+    b.nodes[:] = _named(b.nodes, {loss.name: f"{prefix}loss"})
+    return b.graph([_renamed(loss, f"{prefix}loss"), logits])
+
+
+def _step(
+    split: _Split, whole: Module, optimiser: Optimiser, limit: Room | None
+) -> tuple[Graph, Updates]:
     """Forward, loss, backward, updates: outputs loss, logits, then what is left in the states."""
     b = split.builder()
-    forward = split.entry(whole.graphs[whole.entry], f"{ENTRY}/", b)
-    (logits,) = forward.outputs
+    logits = _forward(b, split, whole, f"{ENTRY}/", limit)
     label = b.input("label", TensorType((1,), DType.S32))
     loss = losses.cross_entropy(b, logits, label)
     one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
@@ -323,8 +363,8 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
-    b.nodes[:] = _named(b.nodes, {loss.name: "loss", logits.name: f"{ENTRY}/logits"})
-    loss, logits = (_renamed(v, n) for v, n in ((loss, "loss"), (logits, f"{ENTRY}/logits")))
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss"})
+    loss = _renamed(loss, "loss")
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
     return _hoisted(graph, computed, updates), updates
 

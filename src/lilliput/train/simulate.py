@@ -157,7 +157,7 @@ class Simulator:
         values = {name: data[one] for name, data in examples.features.items()}
         values["label"] = examples.labels[one]
         values = self._step.rest({**self._step.fixed, **self.states, **values})
-        if all(g.holds(values[g.name]) for g in self._guards if g.name in values):
+        if all(g.holds(values[g.name], self.states) for g in self._guards if g.name in values):
             self.states |= {name: values[v.name] for name, v in self._left.items()}
         self.taken += 1
         loss, logits = (values[v.name] for v in self._step.outputs)
