@@ -36,6 +36,15 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     help="Classes of a new head; the network's own head is trained where not given.",
 )
 @click.option(
+    "--max-classes",
+    type=click.IntRange(min=3),
+    metavar="M",
+    help="Room in the head for classes that the firmware adds: NAME_set_classes.",
+)
+@click.option(
+    "--evaluate", is_flag=True, help="With NAME_evaluate: the loss of a sample, nothing moves."
+)
+@click.option(
     "--optimizer",
     type=click.Choice(["sgd", "adam", "lion"]),
     default="sgd",
@@ -72,6 +81,8 @@ def train(
     device: str,
     scheme: str,
     classes: int | None,
+    max_classes: int | None,
+    evaluate: bool,
     optimizer: str,
     rate: float,
     momentum: float,
@@ -110,6 +121,8 @@ def train(
         scheme,
         optimiser,
         classes=classes,
+        max_classes=max_classes,
+        evaluate=evaluate,
         seed=seed,
         options=options,
         log=common.log,

@@ -161,9 +161,8 @@ def define(text: Text, program: Program, prefix: str, places: Mapping[str, str])
                 with text.block("if (!ll_is_finite(value))"):
                     text.add(f"return {upper}_INVALID;")
             elif slot.bounds:
-                with text.block(
-                    f"if (!ll_is_within(value, {', '.join(map(number, slot.bounds))}))"
-                ):
+                low, high = map(number, slot.bounds)
+                with text.block(f"if (!ll_is_within(value, {low}, {high}))"):
                     text.add(f"return {upper}_INVALID;")
             text.add(f"*({c} *){place} = value;", f"return {upper}_OK;")
     if program.saved:

@@ -67,6 +67,8 @@ def learner(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
     options: Options | None = None,
     log: Log = quiet,
@@ -75,6 +77,8 @@ def learner(
 
     scheme : what is trained, as text (see `lilliput.train.schemes`) or a value
     classes : of the new head; those of the network, with its weights, where None
+    max_classes : for how many the head has room; `NAME_set_classes` says how many count
+    evaluate : with an entry `evaluate` that gives the loss and moves nothing
     Raises UsageError for a scheme that does not fit the network, GraphError where no gradient
     reaches what is to be trained, DoesNotFit with what the least scheme would need.
     """
@@ -82,7 +86,15 @@ def learner(
     found = train_layers(model, classes)
     chosen = parse(scheme, found) if isinstance(scheme, str) else scheme
     log("adding gradients and updates")
-    training = trainable(model.module, chosen, optimiser, classes=classes, seed=seed)
+    training = trainable(
+        model.module,
+        chosen,
+        optimiser,
+        classes=classes,
+        max_classes=max_classes,
+        evaluate=evaluate,
+        seed=seed,
+    )
     compiled = compile(from_module(training.module), device, options, log, must_fit=False)
     try:
         require_fit(compiled.summary)

@@ -219,11 +219,8 @@ def _guard_problems(module: Module) -> Iterator[Problem]:
         elif state.bounds is not None:
             low, high = state.bounds
             integer = state.settable and state.value.type.dtype in COUNTS
-            if (
-                not integer
-                or state.updates
-                or not np.all((state.init >= low) & (state.init <= high))
-            ):
+            within = bool(np.all((state.init >= low) & (state.init <= high)))
+            if not integer or state.updates or not within:
                 yield Problem(
                     "bounds of what is not a setting within them",
                     state.name,

@@ -61,7 +61,8 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """module : entries `infer` and `train_step`, and `evaluate` perhaps; tensors : what is trained, in order."""
+    """module : entries `infer` and `train_step`, `evaluate` where it was asked for; tensors : what
+    is trained, in order."""
 
     module: Module
     scheme: UpdateScheme
