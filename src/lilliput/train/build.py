@@ -361,6 +361,7 @@ def _step(
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
         updates.update(split.tensors[name][1], gradient)
+    _keep_numbers(b, updates)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
@@ -368,6 +369,27 @@ def _step(
     loss = _renamed(loss, "loss")
     graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
     return _hoisted(graph, computed, updates), updates
+
+
+def _keep_numbers(b: Builder, updates: Updates) -> None:
+    """Elements of float states stay what they were where a step would leave no number.
+
+    A moment that is infinite once would be so for ever.  What reads a moment's next value reads
+    what stays: it is in place, and a weight whose gradient is none moves by the moment alone.
+    """
+    finite_or = registry.get("finite_or")
+    for name in updates.owner:
+        new = updates.left[name]
+        at = next(i for i, n in enumerate(b.nodes) if n.output == new)
+        if not new.type.dtype.is_float or b.nodes[at].op is finite_or:
+            continue
+        kept = b.add(finite_or, (new, b.states[name].value), name=f"{name}/new")
+        node, behind = b.nodes.pop(), b.nodes[at + 1 :]
+        readers = [
+            replace(n, inputs=tuple(kept if v == new else v for v in n.inputs)) for n in behind
+        ]
+        b.nodes[at + 1 :] = [node, *readers]
+        updates.left[name] = kept
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
