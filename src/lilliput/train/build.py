@@ -424,13 +424,14 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
-    """With what a step leaves in them; trained tensors and what belongs to them are saved."""
+    """With what a step leaves in them, all of which is saved: after a load the next step is the one
+    that would have come."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
         name: replace(
             s,
             updates={ENTRY: updates.left[name]} if name in updates.left else {},
-            saved=name in updates.owner,
+            saved=name in updates.left,
             settable=name == RATE,
         )
         for name, s in declared.items()
