@@ -115,6 +115,29 @@ def test_a_class_that_is_added_is_learnt(digits: Module) -> None:
     assert simulator.accuracy(test) == 1
 
 
+def test_a_simulation_refuses_labels_that_the_device_would_refuse(digits: Module) -> None:
+    found = training(digits)
+    simulator, rows = Simulator(found), examples(found, 5, 5)
+    x, y = (np.concatenate([list(r.values())[k] for r in rows]) for k in (0, 1))
+    with pytest.raises(UsageError, match="classes that are not in use"):
+        simulator.fit(simulator.learning(x, y))
+    used(simulator, 5)
+    assert len(simulator.fit(simulator.learning(x, y))) == 1
+
+
+def test_the_fast_simulation_knows_of_classes(digits: Module) -> None:
+    pytest.importorskip("torch", reason="torch is not installed (extra torch)")
+    fast = pytest.importorskip("lilliput.train.fast")
+    found = training(digits, optimiser=Optimiser(rate=0.02))
+    one, other = Simulator(found), Simulator(found, fast.prepare)
+    rows = examples(found, 4, FEW)
+    x, y = (np.concatenate([list(r.values())[k] for r in rows]) for k in (0, 1))
+    first, second = (s.step(s.learning(x, y), 0) for s in (one, other))
+    assert first[0] == pytest.approx(second[0], rel=1e-5)
+    assert np.array_equal(first[1][FEW:], second[1][FEW:])
+    assert np.allclose(one.states["head/weight"], other.states["head/weight"], atol=1e-5)
+
+
 def test_evaluating_gives_the_loss_of_a_step_and_moves_nothing(digits: Module) -> None:
     found = training(digits)
     session = Session(found.module)

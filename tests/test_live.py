@@ -160,6 +160,16 @@ def test_a_fault_names_its_function() -> None:
             board.states()
 
 
+def test_a_core_that_does_not_answer_is_gone() -> None:
+    made = program(device=core())
+    files, answer = emit(made), "return LEARNER_OK;"
+    endless = files["learner.c"].replace(answer, f"for (;;) {{ value += 1.0f; }} {answer}", 1)
+    with Board(made, {**files, "learner.c": endless}, core(), timeout=3) as board:
+        with pytest.raises(EmulationError, match="does not answer"):
+            board.set("learning_rate", 0.5)
+        assert not board.powered
+
+
 # A whole network --------------------------------------------------------------------------
 
 STEPS = 100
@@ -232,4 +242,34 @@ def test_a_hundred_steps_are_the_same_everywhere(
             assert_states(board.states(), host.states)
         for i in range(5):
             assert float(board.call(ENTRY, calls[i]).outputs["loss"][0]) == host.step(learn, i)[0]
+        assert_states(board.states(), host.states)
+
+
+@pytest.mark.models
+@pytest.mark.shared
+def test_a_published_network_learns_on_the_core_as_on_the_host(shared: Path) -> None:
+    """MCUNet-5fps of MCUNetV3 with its scheme of 49 kB, and room for more classes."""
+    found = compiler.learner(
+        compiler.load(shared / "models" / "tiny_training" / "mcunet-5fps.pkl"),
+        load("stm32f746"),
+        "published:mcunet-49kb",
+        Optimiser(rate=0.01),
+        classes=6,
+        max_classes=10,
+        options=compiler.Options("none"),
+    )
+    x, rng = found.training.module.inputs(ENTRY)[0], np.random.default_rng(0)
+    pictures = rng.integers(-128, 128, (3, *x.type.shape[1:])).astype(np.int8)
+    labels = np.array([0, 3, 5], np.int32)
+    host = Simulator(found.training)
+    learn = host.learning(pictures, labels)
+    with compiler.emulated(found.compiled) as board:
+        for i in range(3):
+            answer = board.call(ENTRY, {x.name: pictures[i : i + 1], "label": labels[i : i + 1]})
+            assert float(answer.outputs["loss"][0]) == host.step(learn, i)[0]
+            assert_states(board.states(), host.states)
+        assert board.save() == "OK"
+        assert board.save(cut=len(board.flash) // 2 + 9000) == DARK
+        board.on()
+        assert board.load() == "OK"
         assert_states(board.states(), host.states)

@@ -173,8 +173,10 @@ class Simulator:
         """Goes on from `taken` to the end of the plan; gives the whole curve.
 
         progress : is called with each new point, when the states may be saved
-        Raises UsageError where the loss is no number any more.
+        Raises UsageError where the loss is no number any more, and for labels of classes that are
+        not in use.
         """
+        self._require_used(learn.labels)
         plan = plan or Plan()
         total = plan.epochs * len(learn)
         every = plan.every or len(learn)
@@ -196,6 +198,19 @@ class Simulator:
             if self.taken % every == 0 or self.taken == total:
                 self._point(test, progress)
         return self.curve
+
+    def _require_used(self, labels: Array) -> None:
+        """The device would refuse every step with such a label."""
+        for guard in self._guards:
+            used = self.states[guard.below] if guard.below else None
+            if used is not None and not guard.holds(labels, self.states):
+                raise UsageError(
+                    "labels of classes that are not in use",
+                    where=guard.below,
+                    expected=f"0 to {int(used[0]) - 1}",
+                    found=f"{labels.min()} to {labels.max()}",
+                    hint="more --classes at power-on, or set the state before",
+                )
 
     def _point(self, test: Examples | None, progress: Callable[[Point], None] | None) -> None:
         accuracy = math.nan if test is None else self.accuracy(test)
