@@ -51,8 +51,7 @@ def self_test(compiled: Compiled, seed: int = 0) -> SelfTest:
     found = learner(compiled.program)
     if found is None:
         return SelfTest(inputs, outputs)
-    session = Session(compiled.model.module)
-    learned = learn_test(lambda e, given: session.run(given, e).outputs, found, inputs)
+    learned = learn_test(Session(compiled.model.module), found, inputs)
     return SelfTest(inputs, outputs, learned)
 
 

@@ -7,7 +7,7 @@ C on top of them that a user may read and change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from lilliput.codegen.c import identifier
 from lilliput.codegen.keep import slot_bytes
 from lilliput.codegen.names import entry_function, port_function
 from lilliput.devices import Device
-from lilliput.ir.types import Array
+from lilliput.ir.interp import Session
+from lilliput.ir.types import Array, DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Entry, Program
 from lilliput.project.table import table
@@ -41,9 +42,15 @@ class Learner:
 def learner(program: Program) -> Learner | None:
     """None of a program that does not learn samples that lie in memory, or saves nothing."""
     found = {e.name: e for e in program.entries if e.guarded and not any(e.pulled())}
-    if ENTRY not in found or not program.saved or len(found[ENTRY].inputs) != 2:
+    if ENTRY not in found or not program.saved or not _labelled(found[ENTRY]):
         return None
     return Learner(program.entries[0], found[ENTRY], found.get(EVALUATE))
+
+
+def _labelled(entry: Entry) -> bool:
+    """Whether it takes a sample and a class."""
+    label = entry.inputs[-1][0].type
+    return len(entry.inputs) == 2 and label.dtype is DType.S32 and label.size == 1
 
 
 def learning_files(program: Program) -> dict[str, str]:
@@ -74,10 +81,6 @@ def library_sources(program: Program) -> tuple[str, ...]:
 # A test of it, and where it is saved ------------------------------------------------------
 
 
-Run = Callable[[str, Mapping[str, Array]], Mapping[str, Array]]
-"""(entry, inputs) -> outputs"""
-
-
 @dataclass(frozen=True, eq=False)
 class LearnTest:
     """What `STEPS` + `MORE` steps on the input of the self-test must give: losses f32, and the
@@ -87,15 +90,17 @@ class LearnTest:
     output: Array
 
 
-def learn_test(run: Run, found: Learner, inputs: Mapping[str, Array]) -> LearnTest:
-    """run : the program's meaning, which keeps its states; inputs : of the first entry."""
-    (x,) = inputs.values()
+def learn_test(session: Session, found: Learner, inputs: Mapping[str, Array]) -> LearnTest:
+    """session : of the program's meaning, as at power-on; inputs : of the first entry."""
+    (x,), losses = inputs.values(), list[Array]()
     (given, _), (label, _) = found.step.inputs
-    losses = [
-        run(ENTRY, {given.name: x, label.name: np.full(1, i % 2, np.int32)})["loss"]
-        for i in range(STEPS + MORE)
-    ]
-    outputs = run(found.first.name, inputs)
+    for i in range(STEPS + MORE):
+        if i == STEPS:  # reset and load: what is not saved is the factory's
+            states = session.module.states.values()
+            session.states |= {s.name: s.init for s in states if not s.saved}
+        example = {given.name: x, label.name: np.full(1, i % 2, np.int32)}
+        losses.append(session.run(example, ENTRY).outputs["loss"])
+    outputs = session.run(inputs, found.first.name).outputs
     return LearnTest(np.concatenate(losses), next(iter(outputs.values())))
 
 

@@ -30,11 +30,13 @@ static uint32_t learn(int32_t first, int32_t last) {
 uint32_t @prefix@_learn_test(const @prefix@_flash *flash) {
     @prefix@_reset();
     uint32_t wrong = learn(0, @steps@);
-    if (flash != 0) {
-        wrong += @prefix@_save(flash) != @PREFIX@_OK ? 1u : 0u;
+    if (flash == 0) {
         @prefix@_reset();
-        wrong += @prefix@_load(flash) != @PREFIX@_OK ? 1u : 0u;
+        return wrong;
     }
+    wrong += @prefix@_save(flash) != @PREFIX@_OK ? 1u : 0u;
+    @prefix@_reset();
+    wrong += @prefix@_load(flash) != @PREFIX@_OK ? 1u : 0u;
     wrong += learn(@steps@, @all@);
     @prefix@_self_test_input(@run_x@());
     @run@();
