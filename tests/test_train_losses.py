@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from lilliput.ops.elementwise import Clamp
 from lilliput.ops.gradient import call
 from lilliput.ops.registry import get
 from lilliput.plan.build import plan
-from lilliput.train.build import ENTRY, Training, trainable
+from lilliput.train.build import ENTRY, EVALUATE, Training, trainable
 from lilliput.train.fast import prepare
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme
@@ -97,7 +98,7 @@ def test_an_autoencoder_learns_what_is_normal(integers: bool) -> None:
 def test_its_step_takes_nothing_but_the_input(host_compiler: Toolchain) -> None:
     found = trainable(autoencoder(), UpdateScheme(1, {0: 1.0}), loss="reconstruction")
     assert [v.name for v in found.module.inputs(ENTRY)] == [f"{ENTRY}/x"]
-    assert [v.name for v in found.module.outputs(ENTRY)] == ["loss", f"{ENTRY}/output"]
+    assert [v.name for v in found.module.outputs(ENTRY)] == ["loss", f"{ENTRY}/layer2"]
     assert len(found.tensors) == 4
     module = from_module(found.module).module
     calls = [Call(ENTRY, {f"{ENTRY}/x": x[None]}) for x in stored(waves(5), module)]
@@ -110,13 +111,24 @@ def test_its_step_takes_nothing_but_the_input(host_compiler: Toolchain) -> None:
 def test_the_header_says_so() -> None:
     model = from_module(autoencoder())
     found = learner(model, board("stm32f746"), "full", loss="reconstruction")
-    (header,) = (
-        text for name, text in found.compiled.files.items() if name.endswith("autoencoder.h")
-    )
-    assert "autoencoder_train_step(const int8_t *train_step_x, float *loss)" in " ".join(
-        header.split()
-    )
+    files = found.compiled.files.items()
+    (header,) = (text for name, text in files if name.endswith("autoencoder.h"))
+    assert re.search(r"autoencoder_train_step\(const int8_t \*\w+, float \*loss\)", header)
     assert found.to_json()["loss"] == "reconstruction"
+
+
+def test_it_is_evaluated_without_a_label(host_compiler: Toolchain) -> None:
+    scheme = UpdateScheme(1, {0: 1.0})
+    found = trainable(autoencoder(), scheme, loss="reconstruction", evaluate=True)
+    (x,) = stored(waves(1), found.module)
+    session = Session(found.module)
+    looked = session.run({f"{EVALUATE}/x": x[None]}, EVALUATE).outputs[f"{EVALUATE}/loss"]
+    assert all(np.array_equal(v, found.module.states[n].init) for n, v in session.states.items())
+    assert looked == session.run({f"{ENTRY}/x": x[None]}, ENTRY).outputs["loss"]
+    module = from_module(found.module).module
+    calls = [Call(entry, {f"{entry}/x": x[None]}) for entry in (ENTRY, EVALUATE)]
+    proof = prove(module, plan(module, board("cortex-m4")), calls, hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
 
 
 def regression(loss: str) -> Training:

@@ -14,6 +14,7 @@ from lilliput.cli import common
 
 if TYPE_CHECKING:
     from lilliput.compiler import Options
+    from lilliput.project import Kind
 
 EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware"
 
@@ -42,6 +43,15 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     show_default=True,
     help="What a step makes small. Without classes the network is trained as it ends; "
     "reconstruction needs no target: autoencoders.",
+)
+@click.option(
+    "--max-classes",
+    type=click.IntRange(min=3),
+    metavar="M",
+    help="Room in the head for classes that the firmware adds: NAME_set_classes.",
+)
+@click.option(
+    "--evaluate", is_flag=True, help="With NAME_evaluate: the loss of a sample, nothing moves."
 )
 @click.option(
     "--optimizer",
@@ -88,6 +98,7 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 @click.option("-o", "out", metavar="DIR", help="The folder to write.")
 @click.option("--plan-only", is_flag=True, help="Stop after the plan and what it needs.")
 @common.planning("auto")
+@common.project
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
 @common.json
 def train(
@@ -96,6 +107,8 @@ def train(
     scheme: str,
     classes: int | None,
     loss: str,
+    max_classes: int | None,
+    evaluate: bool,
     optimizer: str,
     rate: float,
     momentum: float,
@@ -110,6 +123,7 @@ def train(
     out: str | None,
     plan_only: bool,
     options: Options,
+    project: Kind | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -118,8 +132,11 @@ def train(
     from lilliput import data as data_sets
     from lilliput import devices, report
     from lilliput.errors import UsageError
+    from lilliput.project import require_start
 
     board = devices.load(device)
+    if project == "bare-metal":
+        require_start(board)
     if out is None and data is None and not plan_only:
         raise UsageError(
             "nothing to do",
@@ -138,6 +155,8 @@ def train(
         scheme,
         optimiser,
         classes=classes,
+        max_classes=max_classes,
+        evaluate=evaluate,
         seed=seed,
         loss=loss,
         options=options,
@@ -151,6 +170,8 @@ def train(
         text += f"\n\n{'simulated':<16}{learned}"
         result["simulated"] = learned.to_json()
     if out is not None and not plan_only:
-        pipeline.write(found.compiled, out, force=force)
+        made = found.compiled
+        files = pipeline.project_files(made, project, options, common.log) if project else None
+        pipeline.write(made, out, force=force, files=files)
         text += f"\n{'written to':<16}{out}"
     common.show(as_json, result, text)

@@ -21,6 +21,7 @@ from lilliput.compiler.pipeline import (
 )
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
+from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
 from lilliput.ir.types import Array, TensorType
 from lilliput.quant.scheme import stored_constant
@@ -72,6 +73,8 @@ def learner(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
     loss: str = "cross_entropy",
     options: Options | None = None,
@@ -82,6 +85,8 @@ def learner(
     scheme : what is trained, as text (see `lilliput.train.schemes`) or a value
     classes : of the new head; those of the network, with its weights, where None
     loss : of `lilliput.train.losses`; one without classes trains the network as it ends
+    max_classes : for how many the head has room; `NAME_set_classes` says how many count
+    evaluate : with an entry `evaluate` that gives the loss and moves nothing
     Raises UsageError for a scheme that does not fit the network, GraphError where no gradient
     reaches what is to be trained, DoesNotFit with what the least scheme would need.
     """
@@ -89,7 +94,16 @@ def learner(
     found = train_layers(model, classes, loss)
     chosen = parse(scheme, found) if isinstance(scheme, str) else scheme
     log("adding gradients and updates")
-    training = trainable(model.module, chosen, optimiser, classes=classes, seed=seed, loss=loss)
+    training = trainable(
+        model.module,
+        chosen,
+        optimiser,
+        classes=classes,
+        max_classes=max_classes,
+        evaluate=evaluate,
+        seed=seed,
+        loss=loss,
+    )
     compiled = compile(from_module(training.module), device, options, log, must_fit=False)
     try:
         require_fit(compiled.summary)
@@ -201,6 +215,17 @@ _WHICH = {
     JOINT: "the channels largest for all layers that share them",
     FIRST: "the first channels: their order is fixed",
 }
+
+
+def emulated(compiled: Compiled, *, compiler: str = "auto", timeout: float = 120) -> Board:
+    """The firmware on an emulated core with a flash, switched off: see `lilliput.emu.live`.
+
+    Raises MissingTool without a compiler for the core, UsageError for a core that Unicorn has no
+    model of.
+    """
+    return Board(
+        compiled.program, compiled.files, compiled.device, compiler=compiler, timeout=timeout
+    )
 
 
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:

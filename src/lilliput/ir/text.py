@@ -90,11 +90,17 @@ def _graph_lines(module: Module, entry: str, graph: Graph) -> list[str]:
     updates = module.updates(entry)
     lines += [f"update %{_word(name)} = {_name(v)}" for name, v in updates.items()]
     guards = module.guards.get(entry, ())
-    return lines + [f"guard %{_word(g.name)} {_literal((g.low, g.high))}" for g in guards]
+    return lines + [f"guard {_guard(g)}" for g in guards]
+
+
+def _guard(guard: Guard) -> str:
+    below = f" below %{_word(guard.below)}" if guard.below else ""
+    return f"%{_word(guard.name)} {_literal((guard.low, guard.high))}{below}"
 
 
 def _marks(state: State) -> str:
-    return "".join(f" {mark}" for mark in _MARKS if getattr(state, mark))
+    bounds = f" {_literal(state.bounds)}" if state.bounds else ""
+    return "".join(f" {mark}" for mark in _MARKS if getattr(state, mark)) + bounds
 
 
 def print_node(node: Node) -> str:
@@ -367,9 +373,16 @@ class _Parser:
             raise self.error("state has no data", "a tensor of this name", value.name)
         else:
             saved, settable = (self.accept(mark) for mark in _MARKS)
-            self.states[value.name] = State(value, data, saved=saved, settable=settable)
+            bounds = self.bounds() if self.peek() == "(" else None
+            self.states[value.name] = State(value, data, {}, saved, settable, bounds)
             self.updates[value.name] = {}
         self.end()
+
+    def bounds(self) -> tuple[int, int]:
+        found = self.literal()
+        if not fits(found, tuple[int, int]):
+            raise self.error("not the bounds of a setting", "(low, high)", str(found))
+        return cast("tuple[int, int]", found)
 
     def graph(self, entry: str) -> Graph:
         scope: dict[str, Value] = {}
@@ -425,7 +438,7 @@ class _Parser:
         if not fits(bounds, tuple[float, float]):
             raise self.error("not the bounds of a guard", "(low, high)", str(bounds))
         low, high = cast("tuple[float, float]", bounds)
-        return Guard(name, low, high)
+        return Guard(name, low, high, self.name() if self.accept("below") else "")
 
     def node(self, scope: dict[str, Value]) -> Node:
         names = self.names()

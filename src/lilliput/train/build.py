@@ -3,6 +3,7 @@
     train_step(x, label) -> loss, logits        and the trained tensors, moved
     train_step(x, target) -> loss, output       of losses without classes
     train_step(x) -> loss, output               of autoencoders
+    evaluate(x, label) -> loss, logits          where it is asked for: nothing moves
 
 What the scheme names becomes states; everything else stays constant.  Forward, backward and
 update are ordinary nodes: the planner, the kernels and the emitter do not know of training.
@@ -10,7 +11,7 @@ update are ordinary nodes: the planner, the kernels and the emitter do not know 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,7 @@ from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
 from lilliput.train.autodiff import gradients
 from lilliput.train.channels import ALL, arranged
+from lilliput.train.classes import Room, room
 from lilliput.train.layers import Layer, layers
 from lilliput.train.lite import with_lite
 from lilliput.train.norms import norms
@@ -43,8 +45,10 @@ from lilliput.train.objectives import Objective
 from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
+from lilliput.train.updates import hoisted
 
 ENTRY = "train_step"
+EVALUATE = "evaluate"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """module : entries `infer` and `train_step`; tensors : what is trained, in order
+    """module : entries `infer` and `train_step`, `evaluate` where it was asked for; tensors : what
+    is trained, in order
     order : layer that is trained in part -> the channels of the network, the trained ones first
     beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests."""
 
@@ -87,6 +92,8 @@ def trainable(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
     loss: str = "cross_entropy",
 ) -> Training:
@@ -94,28 +101,42 @@ def trainable(
 
     The step takes the network's input and `label`, s32[1]; gives `loss` f32[1] and logits
     (1, classes) f32.  For a `loss` of `losses.LOSSES` without classes it takes `target`, float32,
-    or nothing beside the input, and gives the network's output.  Raises UnsupportedError for what
-    is no such network, UsageError for a scheme that does not fit it, GraphError where no gradient
-    reaches a tensor that is to be trained.
+    or nothing beside the input, and gives the network's output.
+
+    classes : of a new head with drawn weights; None: the network's own head
+    max_classes : for how many the head has room, of which a state `classes` says how many count
+    evaluate : with an entry that gives the same loss and moves nothing
+
+    Raises UnsupportedError for what is no such network, UsageError for a scheme that does not fit
+    it, GraphError where no gradient reaches a tensor that is to be trained.
     """
     _check(module)
     optimiser = optimiser or Optimiser()
     objective = Objective(loss)
-    headed = objective.prepared(module, classes, seed)
+    headed = objective.prepared(module, max_classes or classes, seed)
     checked(scheme, layers(headed))
     parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
     ordered = arranged(headed, parts)
     chosen = _chosen(layers(ordered.module), scheme)
     whole, others = _others(ordered.module, scheme, seed)
     split = _Split(whole, chosen, others, ordered.how)
-    infer = split.entry(whole.graphs[whole.entry], "")
-    step, updates, guards = _step(split, whole, optimiser, objective)
+    limit = room(classes, max_classes, split.names)
+    b = split.builder()
+    infer = b.graph([_forward(b, split, whole, "", limit)[1]])
+    goal = _Goal(split, whole, objective, limit)
+    step, updates, guard = _step(goal, optimiser)
     states = _states(split, updates)
-    params = {**whole.params, **split.params}
+    if limit is not None:
+        states[limit.state.name] = limit.state
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
+    guards = {ENTRY: guard}
+    if evaluate:
+        tested, guards[EVALUATE] = _evaluation(goal)
+        graphs[EVALUATE] = drop_dead(tested)
+    params = {**whole.params, **split.params}
     used = {p.name for g in graphs.values() for p in g.params}
     kept = {n: p for n, p in params.items() if n in used}
-    made = Module(graphs, kept, states, module.name, {ENTRY: guards})
+    made = Module(graphs, kept, states, module.name, guards)
     verify(made)
     rows, beside = tuple(split.rows), _beside(updates)
     return Training(made, scheme, optimiser, rows, ordered.order, beside, objective)
@@ -365,15 +386,50 @@ def _steps(w: Value, data: Array) -> Array:
 # The step ---------------------------------------------------------------------------------
 
 
-def _step(
-    split: _Split, whole: Module, optimiser: Optimiser, objective: Objective
-) -> tuple[Graph, Updates, tuple[Guard, ...]]:
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What every entry with a loss begins with."""
+
+    split: _Split
+    whole: Module
+    objective: Objective
+    limit: Room | None
+
+    def loss(self, b: Builder, prefix: str, target: str) -> tuple[Value, Value, tuple[Guard, ...]]:
+        """Adds the network and its loss: that, what the network gives, and the guards of what goes
+        in; names begin with `prefix`, that of the target with `target`."""
+        x, output = _forward(b, self.split, self.whole, prefix, self.limit)
+        loss, given = self.objective.loss(b, x, output, target)
+        if given is not None and self.limit is not None and given.type.dtype.is_integer:
+            return loss, output, (self.limit.guard(given.name),)
+        return loss, output, self.objective.guards(given, output)
+
+
+def _forward(
+    b: Builder, split: _Split, whole: Module, prefix: str, limit: Room | None
+) -> tuple[Value, Value]:
+    """The network in `b`: its input, and its output, of which classes in use count."""
+    graph = split.entry(whole.graphs[whole.entry], prefix, b)
+    (output,) = graph.outputs
+    named = output if limit is None else limit.logits(b, output, f"{prefix}used_logits")
+    return graph.inputs[0], named
+
+
+def _evaluation(goal: _Goal) -> tuple[Graph, tuple[Guard, ...]]:
+    """Forward and loss: outputs loss, what the network gives."""
+    b, prefix = goal.split.builder(), f"{EVALUATE}/"
+    loss, output, guards = goal.loss(b, prefix, prefix)
+    b.nodes[:] = _named(b.nodes, {loss.name: f"{prefix}loss"})
+    loss = _renamed(loss, f"{prefix}loss")
+    return b.graph([loss, output]), (*guards, finite(loss.name))
+
+
+def _step(goal: _Goal, optimiser: Optimiser) -> tuple[Graph, Updates, tuple[Guard, ...]]:
     """Forward, loss, backward, updates: outputs loss, what the network gives, then what is left in
     the states; the guards of what goes in and of the loss."""
+    split = goal.split
     b = split.builder()
-    forward = split.entry(whole.graphs[whole.entry], f"{ENTRY}/", b)
-    (output,) = forward.outputs
-    loss, target = objective.loss(b, forward.inputs[0], output)
+    loss, output, guards = goal.loss(b, f"{ENTRY}/", "")
     one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
     found = gradients(b, tuple(b.nodes), {loss.name: one}, list(split.states))
     missing = [n for n in split.states if n not in found]
@@ -386,12 +442,11 @@ def _step(
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
-    shown = f"{ENTRY}/{objective.output}"
-    b.nodes[:] = _named(b.nodes, {loss.name: "loss", output.name: shown})
-    loss, output = (_renamed(v, n) for v, n in ((loss, "loss"), (output, shown)))
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss"})
+    loss = _renamed(loss, "loss")
     graph = b.graph([loss, output, *(updates.left[n] for n in order)])
-    guards = *objective.guards(target, output), finite(loss.name)
-    return _hoisted(graph, computed, updates), updates, guards
+    owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
+    return hoisted(graph, computed, owner), updates, (*guards, finite(loss.name))
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
@@ -426,8 +481,8 @@ def _small(b: Builder, split: _Split, loss: Value) -> list[Node]:
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
-    """With what a step leaves in them, which is saved; sums of a step that is not complete are
-    not: they begin anew at power-on."""
+    """With what a step leaves in them, which is saved: after a load the next step is the one that
+    would have come.  Sums of a step that is not complete are not: it begins anew."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
         name: replace(
@@ -444,54 +499,4 @@ def _beside(updates: Updates) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, kind in updates.kinds.items():
         found[kind] = found.get(kind, 0) + updates.b.states[name].value.type.nbytes
-    return found
-
-
-def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph:
-    """What is made for one update alone as early as it can be, and the update behind all that reads
-    what its gradient is made of, and what it moves: a gradient is applied and gone before the
-    next one is made (Lin et al. 2022, section 3.3), and what reads the same rows stands together.
-
-    computed : results of the nodes that are no updates
-    """
-    owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
-    alone = _alone(graph.nodes, owner)
-    last: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        if i not in alone and node.output.name in computed:
-            last |= {v.name: i for v in node.inputs}
-    for node in reversed(graph.nodes):
-        if node.op.view:  # who reads it reads what it shows
-            shown = node.inputs[0].name
-            last[shown] = max(last.get(shown, -1), last.get(node.output.name, -1))
-    place: dict[str, int] = {}
-    due: dict[str, int] = {}
-    keys: list[tuple[int, bool, int]] = []
-    for i, node in enumerate(graph.nodes):
-        side = i in alone or node.output.name not in computed
-        at = max((place.get(v.name, -1) for v in node.inputs), default=-1) if side else i
-        if i in alone:
-            at = max(at, last.get(alone[i], -1))
-            behind = max(max(last.get(v.name, -1), due.get(v.name, -1)) for v in node.inputs)
-            due |= {v.name: behind for v in node.outputs}
-            at = at if node.output.name in computed else max(at, behind)
-        keys.append((at, side, i))
-        place |= {v.name: at for v in node.outputs}
-    return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))
-
-
-def _alone(nodes: Sequence[Node], owner: Mapping[str, str]) -> dict[int, str]:
-    """Index of a node -> the tensor whose update is all that it is made for.
-
-    owner : what is left in a state -> the tensor that the state belongs to
-    """
-    reach: dict[str, set[str]] = {}
-    found: dict[int, str] = {}
-    for i in reversed(range(len(nodes))):
-        made = [v.name for v in nodes[i].outputs]
-        tensors = {owner[n] for n in made if n in owner}.union(*(reach.get(n, ()) for n in made))
-        if len(tensors) == 1:
-            found[i] = next(iter(tensors))
-        for value in nodes[i].inputs:
-            reach[value.name] = reach.get(value.name, set()) | tensors
     return found

@@ -39,11 +39,6 @@ class Objective:
         own = LOSSES[self.name].own
         return None if own else ("label" if self.name == CLASSES[0] else "target")
 
-    @property
-    def output(self) -> str:
-        """What the second result of a step is called."""
-        return "logits" if self.classifies else "output"
-
     def prepared(self, module: Module, classes: int | None, seed: int) -> Module:
         """The network whose last layer is always trained.
 
@@ -64,14 +59,17 @@ class Objective:
             raise GraphError("nothing to train", expected="a layer with constant weights")
         return module
 
-    def loss(self, b: Builder, x: Value, output: Value) -> tuple[Value, Value | None]:
-        """Adds the loss of what `b` has computed of x, and its target as an input, if any."""
+    def loss(
+        self, b: Builder, x: Value, output: Value, prefix: str = ""
+    ) -> tuple[Value, Value | None]:
+        """Adds the loss of what `b` has computed of x, and its target as an input, if any, whose
+        name begins with `prefix`."""
         loss = LOSSES[self.name]
         if self.name == "bce":
             output = _before_logistic(b, output)
         if self.target is None:
             return loss.build(b, output, x), None
-        target = b.input(self.target, loss.target(output.type, x.type))
+        target = b.input(prefix + self.target, loss.target(output.type, x.type))
         return loss.build(b, output, target), target
 
     def guards(self, target: Value | None, output: Value) -> tuple[Guard, ...]:

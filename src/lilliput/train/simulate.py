@@ -184,7 +184,7 @@ class Simulator:
         Where a guard of the step does not hold, the states stay as they were, as on the device.
         """
         values = self._values(examples, index)
-        if all(g.holds(values[g.name]) for g in self._guards if g.name in values):
+        if all(g.holds(values[g.name], self.states) for g in self._guards if g.name in values):
             self.states |= {name: values[v.name] for name, v in self._left.items()}
         self.taken += 1
         loss, logits = (values[v.name] for v in self._step.outputs)
@@ -213,8 +213,10 @@ class Simulator:
         """Goes on from `taken` to the end of the plan; gives the whole curve.
 
         progress : is called with each new point, when the states may be saved
-        Raises UsageError where the loss is no number any more.
+        Raises UsageError where the loss is no number any more, and for labels of classes that are
+        not in use.
         """
+        self._require_used(learn.labels)
         plan = plan or Plan()
         total = plan.epochs * len(learn)
         every = plan.every or len(learn)
@@ -236,6 +238,19 @@ class Simulator:
             if self.taken % every == 0 or self.taken == total:
                 self._point(test, progress)
         return self.curve
+
+    def _require_used(self, labels: Array) -> None:
+        """The device would refuse every step with such a label."""
+        for guard in self._guards:
+            used = self.states[guard.below] if guard.below else None
+            if used is not None and not guard.holds(labels, self.states):
+                raise UsageError(
+                    "labels of classes that are not in use",
+                    where=guard.below,
+                    expected=f"0 to {int(used[0]) - 1}",
+                    found=f"{labels.min()} to {labels.max()}",
+                    hint="more --classes at power-on, or set the state before",
+                )
 
     def _point(self, test: Examples | None, progress: Callable[[Point], None] | None) -> None:
         accuracy, tested = math.nan, None
