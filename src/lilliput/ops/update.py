@@ -84,8 +84,8 @@ def _w(*shape: int) -> TensorType:
 sgd = register(
     Op(
         name="sgd",
-        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32, where "
-        "it moves at all); step f32 broadcasts to w; where it is NaN w stays",
+        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32, "
+        "where it moves at all); step f32 broadcasts to w; where it is NaN w stays",
         infer=_sgd_infer,
         ref=_sgd_ref,
         regions=broadcast_regions,
