@@ -160,6 +160,16 @@ def test_a_fault_names_its_function() -> None:
             board.states()
 
 
+def test_an_emulator_that_is_gone_is_said() -> None:
+    with board_of() as board:
+        child = board._core.child  # type: ignore[union-attr]
+        child.kill()
+        child.wait()
+        with pytest.raises(EmulationError, match="the emulator failed"):
+            board.states()
+        assert not board.powered
+
+
 def test_a_core_that_does_not_answer_is_gone() -> None:
     made = program(device=core())
     files, answer = emit(made), "return LEARNER_OK;"

@@ -13,6 +13,7 @@ when it ends, all that is left is what it hands back of the flash.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -260,7 +261,7 @@ class _Core:
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         self.frames: queue.Queue[tuple[int, bytes] | None] = queue.Queue()
         self.flash: bytes | None = None
@@ -283,8 +284,9 @@ class _Core:
         """
         pipe = self.child.stdin
         assert pipe is not None
-        pipe.write(struct.pack("<iI", budget, len(request)) + request)
-        pipe.flush()
+        with contextlib.suppress(OSError):  # it has ended, which the next frame says
+            pipe.write(struct.pack("<iI", budget, len(request)) + request)
+            pipe.flush()
         kind, payload = self._frame(timeout)
         if kind == ANSWER:
             return payload
@@ -294,7 +296,8 @@ class _Core:
     def off(self, timeout: float) -> bytes:
         """What is left in the flash."""
         if self.flash is None and self.child.stdin is not None:
-            self.child.stdin.close()
+            with contextlib.suppress(OSError):
+                self.child.stdin.close()
         while self.flash is None:
             kind, payload = self._frame(timeout)
             if kind == CONTENT:
@@ -312,8 +315,9 @@ class _Core:
                 "the core does not answer", expected=what, found="a hang"
             ) from None
         if frame is None:
+            words = self.child.stderr.read().decode("utf-8", "replace") if self.child.stderr else ""
             self._end()
-            raise EmulationError("the emulator failed", found="it ended without a word")
+            raise EmulationError("the emulator failed", found=words.strip()[-1000:])
         if frame[0] == FAULT:
             self._end()
             found = json.loads(frame[1])
@@ -323,6 +327,7 @@ class _Core:
     def _end(self) -> None:
         self.child.kill()
         self.child.wait()
-        for pipe in (self.child.stdin, self.child.stdout):
+        for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(OSError):  # what was not sent
+                    pipe.close()

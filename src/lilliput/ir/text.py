@@ -4,6 +4,7 @@
     module "model"
     param %w : s8[16,3,3,3] q(0.1, 0)
     state %h : f32[4] saved
+    state %n : s32[1] saved settable (2, 10)
     entry infer
       input %x : s8[1,8,8,3] q(0.5, -3)
       use %w
@@ -11,6 +12,7 @@
       return %y
       update %h = %g
       guard %y (-100, 100)
+      guard %label (0, 9) below %n
 
 One node a line; names that are not plain words are quoted as in JSON; every attribute is
 written, floats so that they read back exactly.  A file is a safetensors container with the
