@@ -53,7 +53,7 @@ def cross_entropy(x: Array, t: Array) -> float:
     return float(-(shares * log_p).sum(-1).mean())
 
 
-def binary(x: Array, t: Array) -> float:
+def bce(x: Array, t: Array) -> float:
     p = 1 / (1 + np.exp(-x))
     return float(-(t * np.log(p) + (1 - t) * np.log(1 - p)).mean())
 
@@ -76,7 +76,7 @@ def contrastive(x: Array, t: Array) -> float:
 FORMULAS: Mapping[str, Callable[[Array, Array], float]] = {
     "cross_entropy": cross_entropy,
     "soft_cross_entropy": cross_entropy,
-    "binary": binary,
+    "bce": bce,
     "mse": mse,
     "reconstruction": mse,
     "triplet": triplet,
@@ -131,7 +131,7 @@ def _slope(function: Callable[[Array], float], x: Array) -> Array:
     return found
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_cross_entropy", "binary"])
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_cross_entropy", "bce"])
 def test_logits_may_be_as_large_as_they_like(name: str) -> None:
     module = build(name)
     _, t = operands(name)
@@ -143,8 +143,8 @@ def test_logits_may_be_as_large_as_they_like(name: str) -> None:
 
 def test_the_slope_of_a_logit_is_what_its_probability_lacks() -> None:
     """At 0, too, where a formula with |x| has a corner."""
-    x, t = np.zeros(OUTPUT.shape, np.float32), operands("binary")[1]
-    _, slope = run(build("binary"), x, t)
+    x, t = np.zeros(OUTPUT.shape, np.float32), operands("bce")[1]
+    _, slope = run(build("bce"), x, t)
     assert np.allclose(slope, (0.5 - t) / t.size, atol=1e-7)
 
 
@@ -184,7 +184,7 @@ def test_integers_count_as_their_real_numbers(name: str) -> None:
     ("name", "target"),
     [
         ("mse", f32(5, 2)),
-        ("binary", s32(2, 5)),
+        ("bce", s32(2, 5)),
         ("cross_entropy", f32(2, 4)),
         ("triplet", f32(2, 5)),
         ("contrastive", f32(1, 10)),

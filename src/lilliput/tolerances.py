@@ -37,7 +37,7 @@ BOUNDS = {
     "ONNX Runtime": Bound(2e-6, 5e-5),
     # float32 modules: products in blocks, batch norm in the weights, functions of their own.
     "PyTorch": Bound(2e-6, 2e-5),
-    # gradients of single operators and of small networks: fewer sums than networks have.
+    # gradients of operators and of small networks, and ten steps: fewer sums than networks have.
     "PyTorch gradients": Bound(2e-6, 1e-6),
     # differences of float32 functions by steps of about a thousandth of their range.
     "differences": Bound(1e-6, 1.5e-3),

@@ -39,13 +39,7 @@ def inspect(network: common.Network, as_json: bool) -> None:
 @click.option("-o", "out", required=True, metavar="DIR", help="The folder to write.")
 @common.planning("none")
 @common.feed
-@click.option(
-    "--project",
-    type=click.Choice(["bare-metal", "arduino", "zephyr"]),
-    is_flag=False,
-    flag_value="bare-metal",
-    help="Write a whole project around the C; alone it means bare-metal, an image that boots.",
-)
+@common.project
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
 @common.profile
 @common.json

@@ -65,6 +65,13 @@ exact = click.option(
     is_flag=True,
     help="Prove that buffers cannot be placed better, with OR-tools where that is open.",
 )
+project = click.option(
+    "--project",
+    type=click.Choice(["bare-metal", "arduino", "zephyr"]),
+    is_flag=False,
+    flag_value="bare-metal",
+    help="Write a whole project around the C; alone it means bare-metal, an image that boots.",
+)
 profile = click.option(
     "--profile", "profiled", is_flag=True, help="Count the instructions for the report, too."
 )

@@ -57,11 +57,13 @@ def arguments(entry: Entry) -> dict[str, Argument]:
     taken: set[str] = set()
     placed = [(v, view, False) for v, view in entry.placed()]
     placed += [(v, view, True) for v, view in entry.outputs if v.type.size == 1]
-    return {v.name: Argument(_name(v, taken), v, view, result) for v, view, result in placed}
+    names = ((v, v.name.removeprefix(f"{entry.name}/")) for v, _, _ in placed)
+    called = {v.name: _name(name, taken) for v, name in names}
+    return {v.name: Argument(called[v.name], v, view, result) for v, view, result in placed}
 
 
-def _name(value: Value, taken: set[str]) -> str:
-    name = identifier(value.name)
+def _name(text: str, taken: set[str]) -> str:
+    name = identifier(text)
     while name in _WORDS or name in taken:
         name += "_"
     taken.add(name)
@@ -84,9 +86,14 @@ def give(text: Text, argument: Argument, place: str) -> None:
         text.add(f"*{argument.name} = *(const {argument.type} *)(const void *)({place});")
 
 
-def halt(text: Text, stop: Stop, place: str, prefix: str, before: Sequence[str]) -> None:
-    """Returns from the entry where an element at `place` is not within the bounds; `before`:
-    what has to be done then, such as to wait for copies that would go on."""
+def halt(
+    text: Text, stop: Stop, place: str, below: str, prefix: str, before: Sequence[str]
+) -> None:
+    """Returns from the entry where an element at `place` is not within the bounds.
+
+    below : the place of the state that it has to be less than, or nothing
+    before : what has to be done then, such as to wait for copies that would go on
+    """
     dtype, size = stop.value.type.dtype, stop.value.type.size
     low, high = stop.low, stop.high
     if not dtype.is_float:
@@ -95,9 +102,13 @@ def halt(text: Text, stop: Stop, place: str, prefix: str, before: Sequence[str])
     test = "ll_is_within_f32" if dtype.is_float else "ll_is_within"
     c, code = c_type(dtype), "INVALID" if stop.given else "DIVERGED"
     element = f"((const {c} *)(const void *)({place}))[i]"
+    refused = f"!{test}({element}, {number(low)}, {number(high)})"
+    if stop.below is not None:
+        limit = f"*(const {c_type(stop.below.dtype)} *)(const void *)({below})"
+        refused += f" || {element} >= {limit}"
     with (
         text.block(f"for (int32_t i = 0; i < {size}; ++i)"),
-        text.block(f"if (!{test}({element}, {number(low)}, {number(high)}))"),
+        text.block(f"if ({refused})"),
     ):
         text.add(*before, f"return {prefix.upper()}_{code};")
 

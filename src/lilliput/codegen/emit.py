@@ -316,7 +316,8 @@ class _Emitter:
         elif isinstance(step, Stop):
             text.add(comment(f"step {self.next_step}: {step.value} within bounds, or the end"))
             before = [f"{self.prefix}_copy_wait();"] if self.copies else []
-            halt(text, step, self.address(step.view), self.prefix, before)
+            below = self.address(step.below) if step.below else ""
+            halt(text, step, self.address(step.view), below, self.prefix, before)
         else:
             assert isinstance(step, Advance)
             with text.block(""):

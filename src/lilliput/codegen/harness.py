@@ -5,7 +5,8 @@ The harness (emu/csrc/harness.c) is the same for every model.  The header that i
 here tells it where inputs, outputs and arenas are, which bytes each step has made (for
 comparing tensor by tensor), and which bytes nobody reads any more after a step (they are
 poisoned in tests, so that a wrong lifetime shows).  Inputs that are pulled lie in memory of the
-harness, whose functions hand their rows over.
+harness, whose functions hand their rows over.  With `operations`, what a firmware does with states
+comes behind the entries (`operations.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lilliput.codegen import operations as beside
 from lilliput.codegen.arguments import arguments
 from lilliput.codegen.c import Text, comment, identifier
 from lilliput.codegen.names import entry_function, leaf_steps, port_function, step_ids
@@ -42,6 +44,7 @@ class Harness:
     """`defines` place the model's arenas in the harness's memory.
 
     entries   : the functions that run the entries, in order
+    names     : of all that the harness runs, in order
     callbacks : the functions that those call through a pointer
     """
 
@@ -51,6 +54,7 @@ class Harness:
     hook: str
     entries: tuple[str, ...]
     callbacks: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 def extent(view: View) -> int:
@@ -73,8 +77,12 @@ def extract(view: View, data: bytes) -> Array:
     return raw[index].reshape(-1).view(view.dtype.numpy).reshape(view.extents)
 
 
-def harness(program: Program) -> Harness:
-    """The header for `program`, and where the tensors are in what the harness reports."""
+def harness(program: Program, *, operations: bool = False) -> Harness:
+    """The header for `program`, and where the tensors are in what the harness reports.
+
+    operations : with those of `operations.py`; then an entry that may refuse a call gives its
+        status behind its outputs
+    """
     prefix = identifier(program.name)
     spans: list[Span] = []
     points: list[TracePoint] = []
@@ -83,14 +91,15 @@ def harness(program: Program) -> Harness:
         spans.extend(new)
         return f"{{{len(spans) - len(new)}, {len(new)}}}"
 
-    text = Text()
+    text, servers = Text(), Text()
+    if operations:
+        servers.add(f"static uint32_t {beside.STATUS}[1];")
     entries: list[str] = []
     trace: list[str] = []
     poison: list[str] = []
     ids = step_ids(program)
     runs: list[str] = []
     handed: list[tuple[str, Source]] = []
-    servers = Text()
     for number, entry in enumerate(program.entries):
         given = sources(prefix, program, entry)
         mine = {name: f"ll_input{len(handed) + k}" for k, name in enumerate(given)}
@@ -103,9 +112,11 @@ def harness(program: Program) -> Harness:
         if given or entry.guarded:
             held = [(mine[n], source) for n, source in given.items()]
             call = f"{function}({_arguments(prefix, program, entry, mine)})"
-            function = _serve(servers, number, entry, call, held)
+            function = _serve(servers, number, entry, call, held, answers=operations)
         runs.append(function)
-        inputs, outputs = add(places), add([_span(program, v) for _, v in entry.outputs])
+        answer = [(beside.STATUS, 0, 4)] if operations and entry.guarded else []
+        made_by = [_span(program, v) for _, v in entry.outputs]
+        inputs, outputs = add(places), add([*made_by, *answer])
         entries.append(f"{{{function}, {inputs}, {outputs}}},")
         dead = _dead(program, entry)
         for index, step in enumerate(leaf_steps(entry)):
@@ -116,6 +127,12 @@ def harness(program: Program) -> Harness:
                 points += [TracePoint(at, value.name, view) for value, view in step.results()]
             trace.append(f"{add(made)},")
             poison.append(f"{add(dead[index])},")
+    names = [e.name for e in program.entries]
+    if operations:
+        beside.define(servers, program, prefix)
+        for found in beside.operations(program, [_span(program, s.view) for s in program.states]):
+            names.append(found.name)
+            entries.append(f"{{{found.function}, {add(found.inputs)}, {add(found.outputs)}}},")
     text.add(
         comment(f"what the test harness needs to know of {program.name}"),
         '#include "harness.h"',
@@ -144,11 +161,17 @@ def harness(program: Program) -> Harness:
     defines = tuple(f"{prefix.upper()}_ARENA_{m.upper()}=ll_arena_{m}" for m in program.arenas)
     callbacks = tuple(f"{name}_rows" for name, source in handed if not source.push)
     hook = f"{prefix}_on_step"
-    return Harness(str(text), defines, tuple(points), hook, tuple(runs), callbacks)
+    return Harness(str(text), defines, tuple(points), hook, tuple(runs), callbacks, tuple(names))
 
 
 def _serve(
-    text: Text, number: int, entry: Entry, call: str, given: Sequence[tuple[str, Source]]
+    text: Text,
+    number: int,
+    entry: Entry,
+    call: str,
+    given: Sequence[tuple[str, Source]],
+    *,
+    answers: bool,
 ) -> str:
     """Writes a function without parameters that runs an entry on what the harness holds of its
     inputs; its name."""
@@ -174,7 +197,8 @@ def _serve(
             text.add("ll_hand_over((ll_source *)ctx, first, count, rows);")
     with text.function(f"LL_NOINLINE void {run}(void)"):
         text.extend(f"{name}_source.next = 0;" for name, _ in given)
-        text.add(f"(void){call};" if entry.guarded else f"{call};")
+        kept = f"{beside.STATUS}[0] = (uint32_t)" if answers else "(void)"
+        text.add(f"{kept}{call};" if entry.guarded else f"{call};")
         for name, source in given:
             refused = f" || {name}_source.next == 0" if entry.guarded else ""
             text.add(f"ll_require({name}_source.next == {source.rows}{refused});")

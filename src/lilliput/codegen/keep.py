@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lilliput.codegen.c import Text, comment, identifier
+from lilliput.codegen.c import Text, comment, identifier, number
 from lilliput.ir.types import DType
 from lilliput.ops.common import c_type
 from lilliput.plan.program import Program, StateSlot
@@ -60,9 +60,11 @@ def declare(text: Text, program: Program, prefix: str) -> None:
     """Settings and checkpoints, as the header has them."""
     for name, slot in settings(program).items():
         c, kind = c_type(slot.view.dtype), slot.view.dtype.value
-        finite = "; what is not finite is refused" if slot.view.dtype is DType.F32 else ""
+        refused = "; what is not finite is refused" if slot.view.dtype is DType.F32 else ""
+        if slot.bounds:
+            refused = f"; from {slot.bounds[0]} to {slot.bounds[1]}, else it is refused"
         text.add(
-            comment(f"state {slot.name}: {kind}{finite}"),
+            comment(f"state {slot.name}: {kind}{refused}"),
             f"{c} {prefix}_get_{name}(void);",
             f"{prefix}_status {prefix}_set_{name}({c} value);",
             "",
@@ -71,7 +73,7 @@ def declare(text: Text, program: Program, prefix: str) -> None:
         text.extend(comment(line) for line in _about(program))
         text.add(
             f"#define {prefix.upper()}_SAVED_BYTES {saved_bytes(program)}",
-            f"#define {prefix.upper()}_SLOT_BYTES {_slot_bytes(program)}",
+            f"#define {prefix.upper()}_SLOT_BYTES {slot_bytes(program)}",
             f"#define {prefix.upper()}_IDENTITY {program.identity:#018x}ULL",
         )
         _flash(text, prefix)
@@ -119,7 +121,8 @@ def _flash(text: Text, prefix: str) -> None:
         )
 
 
-def _slot_bytes(program: Program) -> int:
+def slot_bytes(program: Program) -> int:
+    """What a slot needs, whatever the flash writes at once."""
     return BLOCK + -(-saved_bytes(program) // BLOCK) * BLOCK
 
 
@@ -156,6 +159,10 @@ def define(text: Text, program: Program, prefix: str, places: Mapping[str, str])
         with text.function(f"{prefix}_status {prefix}_set_{name}({c} value)"):
             if slot.view.dtype is DType.F32:
                 with text.block("if (!ll_is_finite(value))"):
+                    text.add(f"return {upper}_INVALID;")
+            elif slot.bounds:
+                low, high = map(number, slot.bounds)
+                with text.block(f"if (!ll_is_within(value, {low}, {high}))"):
                     text.add(f"return {upper}_INVALID;")
             text.add(f"*({c} *){place} = value;", f"return {upper}_OK;")
     if program.saved:

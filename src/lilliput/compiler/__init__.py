@@ -12,6 +12,7 @@ every stage.
     quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
     learner   Model, scheme -> Learner   compiled with a training step        training
     taught    Learner, data -> Taught    what it would learn, simulated     training
+    emulated  Compiled -> Board         the firmware on a core that stays powered     training
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
     run       folder -> outputs         the C of a folder, emulated          folder
@@ -60,6 +61,7 @@ from lilliput.compiler.training import (
     Taught,
     UpdateScheme,
     described,
+    emulated,
     learner,
     taught,
     train_layers,
@@ -96,6 +98,7 @@ __all__ = [
     "counted",
     "described",
     "emit_options",
+    "emulated",
     "file_of",
     "from_module",
     "from_torch",

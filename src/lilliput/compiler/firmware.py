@@ -22,10 +22,20 @@ from lilliput.emu.analysis import stack_bound
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import DoesNotFit, MissingTool, Problem, UsageError
+from lilliput.ir import Session
 from lilliput.plan.memories import used_beside
 from lilliput.plan.program import Kind as PlaceKind
 from lilliput.plan.program import Program
-from lilliput.project import Kind, Project, SelfTest, project, self_test_callbacks
+from lilliput.project import (
+    Kind,
+    Project,
+    SelfTest,
+    learn_test,
+    learner,
+    learning_files,
+    project,
+    self_test_callbacks,
+)
 from lilliput.report import page
 
 _SAMPLE = 3
@@ -37,7 +47,12 @@ def self_test(compiled: Compiled, seed: int = 0) -> SelfTest:
     entry = compiled.program.entries[0].name
     calls = [c for c in random_calls(compiled.model, _SAMPLE + 1, seed) if c.entry == entry]
     inputs = calls[_SAMPLE].inputs
-    return SelfTest(inputs, compiled.model.run(inputs, entry).outputs)
+    outputs = compiled.model.run(inputs, entry).outputs
+    found = learner(compiled.program)
+    if found is None:
+        return SelfTest(inputs, outputs)
+    learned = learn_test(Session(compiled.model.module), found, inputs)
+    return SelfTest(inputs, outputs, learned)
 
 
 def project_files(
@@ -62,7 +77,8 @@ def project_files(
         },
     }
     main = f"{identifier(compiled.program.name)}.c"
-    emitted = {**compiled.files, "harness_model.h": harness(compiled.program).header}
+    emitted = {**compiled.files, **learning_files(compiled.program)}
+    emitted["harness_model.h"] = harness(compiled.program).header
     emitted[main] = made.head + emitted[main]
     placed = {f"{made.base}/{n}" if made.base else n: text for n, text in emitted.items()}
     shown = {REPORT: page(compiled.summary), MANIFEST: json.dumps(described, indent=1) + "\n"}

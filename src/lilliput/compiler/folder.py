@@ -28,6 +28,7 @@ from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import OutputExists, Problem, UsageError
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.plan.memories import used_beside
+from lilliput.project import learning_files, library_sources
 from lilliput.report import Summary, from_json, page
 
 MANIFEST = "manifest.json"
@@ -74,14 +75,18 @@ def _port(name: str, type: TensorType) -> dict[str, object]:
 def output_files(compiled: Compiled) -> dict[str, str]:
     """Everything that `lilliput compile -o` writes: C, CMake, report, manifest, harness header."""
     prefix = identifier(compiled.program.name)
+    sources = " ".join(
+        f"${{CMAKE_CURRENT_LIST_DIR}}/{name}" for name in library_sources(compiled.program)
+    )
     cmake = (
-        f"add_library({prefix} STATIC ${{CMAKE_CURRENT_LIST_DIR}}/{prefix}.c)\n"
+        f"add_library({prefix} STATIC {sources})\n"
         f"target_include_directories({prefix} PUBLIC ${{CMAKE_CURRENT_LIST_DIR}})\n"
         f"target_compile_features({prefix} PUBLIC c_std_11)\n"
         f"target_compile_options({prefix} PRIVATE -ffp-contract=off)\n"
     )
     return {
         **compiled.files,
+        **learning_files(compiled.program),
         "CMakeLists.txt": cmake,
         "harness_model.h": harness(compiled.program).header,
         REPORT: page(compiled.summary),

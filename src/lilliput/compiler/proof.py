@@ -119,7 +119,10 @@ def random_calls(model: Model, samples: int, seed: int) -> list[prove.Call]:
             for guard in model.module.guards.get(entry, ()):
                 data = inputs.get(guard.name)
                 if data is not None and not np.issubdtype(data.dtype, np.floating):
-                    inputs[guard.name] = _within(data, int(guard.low), int(guard.high))
+                    high = int(guard.high)
+                    if guard.below:
+                        high = min(high, int(model.module.states[guard.below].init.min()) - 1)
+                    inputs[guard.name] = _within(data, int(guard.low), high)
             calls.append(prove.Call(entry, inputs))
     return calls
 

@@ -6,6 +6,7 @@ finds and the linker says, not a formula.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -20,13 +21,15 @@ from lilliput.compiler.pipeline import (
 )
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
+from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
 from lilliput.ir.types import Array, TensorType
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import require_fit
 from lilliput.train.build import Trained, Training, trainable
-from lilliput.train.heads import with_head
+from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.layers import Layer, layers
+from lilliput.train.objectives import Objective
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme, parse
 from lilliput.train.simulate import Plan as Lessons
@@ -48,15 +51,19 @@ class Learner:
         return {
             **self.compiled.to_json(),
             "scheme": {"text": str(scheme), **scheme.to_json()},
+            "loss": self.training.objective.name,
             "optimiser": asdict(self.training.optimiser),
             "trained": [asdict(t) for t in self.training.tensors],
             "trained_bytes": sum(t.nbytes for t in self.training.tensors),
+            "optimiser_bytes": dict(self.training.beside),
         }
 
 
-def train_layers(model: Model, classes: int | None = None) -> tuple[Layer, ...]:
+def train_layers(
+    model: Model, classes: int | None = None, loss: str = "cross_entropy"
+) -> tuple[Layer, ...]:
     """The layers that a scheme of this network speaks of; the last one is its head."""
-    return layers(with_head(model.module, classes))
+    return layers(Objective(loss).prepared(model.module, classes, 0))
 
 
 def learner(
@@ -66,7 +73,10 @@ def learner(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
+    loss: str = "cross_entropy",
     options: Options | None = None,
     log: Log = quiet,
 ) -> Learner:
@@ -74,14 +84,26 @@ def learner(
 
     scheme : what is trained, as text (see `lilliput.train.schemes`) or a value
     classes : of the new head; those of the network, with its weights, where None
+    loss : of `lilliput.train.losses`; one without classes trains the network as it ends
+    max_classes : for how many the head has room; `NAME_set_classes` says how many count
+    evaluate : with an entry `evaluate` that gives the loss and moves nothing
     Raises UsageError for a scheme that does not fit the network, GraphError where no gradient
     reaches what is to be trained, DoesNotFit with what the least scheme would need.
     """
     options = replace(options or Options(), shrink=False)
-    found = train_layers(model, classes)
+    found = train_layers(model, classes, loss)
     chosen = parse(scheme, found) if isinstance(scheme, str) else scheme
     log("adding gradients and updates")
-    training = trainable(model.module, chosen, optimiser, classes=classes, seed=seed)
+    training = trainable(
+        model.module,
+        chosen,
+        optimiser,
+        classes=classes,
+        max_classes=max_classes,
+        evaluate=evaluate,
+        seed=seed,
+        loss=loss,
+    )
     compiled = compile(from_module(training.module), device, options, log, must_fit=False)
     try:
         require_fit(compiled.summary)
@@ -99,9 +121,16 @@ def _too_small(
     seed: int,
 ) -> DoesNotFit:
     """The same error, and what the head alone would need."""
-    classes = training.module.outputs("train_step")[1].type.shape[-1]
+    objective, classes = training.objective, None
+    if objective.classifies:
+        classes = training.module.outputs("train_step")[1].type.shape[-1]
     head = trainable(
-        model.module, UpdateScheme(name="head"), training.optimiser, classes=classes, seed=seed
+        model.module,
+        UpdateScheme(name="head"),
+        training.optimiser,
+        classes=classes,
+        seed=seed,
+        loss=objective.name,
     )
     least = compile(from_module(head.module), device, options, must_fit=False).summary
     need = least.ram_bytes
@@ -112,14 +141,29 @@ def _too_small(
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """A simulation: accuracy on the test split before, and the curve of `Simulator.fit`."""
+    """A simulation: accuracy on the test split before, or its mean loss where the loss has no
+    classes, and the curve of `Simulator.fit`."""
 
     before: float
     curve: tuple[Point, ...]
     simulator: Simulator
 
     def to_json(self) -> dict[str, object]:
-        return {"accuracy_before": self.before, "curve": [asdict(p) for p in self.curve]}
+        curve = [
+            {k: v for k, v in asdict(p).items() if v is not None and not math.isnan(v)}
+            for p in self.curve
+        ]
+        return {f"{self._what}_before": self.before, "curve": curve}
+
+    @property
+    def _what(self) -> str:
+        return "accuracy" if self.simulator.training.objective.classifies else "loss"
+
+    def __str__(self) -> str:
+        last = self.curve[-1]
+        if self._what == "accuracy":
+            return f"{self.before:.1%} -> {last.accuracy:.1%} of the test examples"
+        return f"loss {self.before:.4g} -> {last.tested or 0:.4g} of the test examples"
 
 
 def taught(
@@ -141,34 +185,61 @@ def taught(
         from lilliput.train.fast import prepare
     simulator = Simulator(found.training, prepare)
     x = found.training.module.inputs("train_step")[0].type
-    learn = simulator.learning(*_examples(data, "train", x))
-    test = simulator.testing(*_examples(data, "test", x))
-    before = simulator.accuracy(test)
-    log(f"before: accuracy {100 * before:.2f} %")
+    objective = found.training.objective
+    given = objective.target is not None
+    learn = simulator.learning(*_examples(data, "train", x, given))
+    test = simulator.testing(*_examples(data, "test", x, given))
+    before = simulator.accuracy(test) if objective.classifies else simulator.loss(test)
+    log(f"before: accuracy {before:.2%}" if objective.classifies else f"before: loss {before:.4g}")
     curve = simulator.fit(learn, test, lessons, lambda point: log(str(point)))
     return Taught(before, tuple(curve), simulator)
 
 
-def _examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]:
-    """(n,...) as the network stores its input, and classes (n)."""
+def _examples(
+    data: DataSet, name: str, type: TensorType, given: bool
+) -> tuple[Array, Array | None]:
+    """(n,...) as the network stores its input, and classes (n) or targets, if any are `given`."""
     split = data[name]
-    if split.y is None:
+    if split.y is None and given:
         raise DataError("examples without classes", where=name, expected="y beside x")
     x = split.x
     if x.shape[1:] != type.shape[1:] and x[0].size == type.size:
         x = x.reshape(len(x), *type.shape[1:])
     if x.dtype != type.dtype.numpy and type.quant is not None:
         x = stored_constant(x, type)
-    return x.astype(type.dtype.numpy), split.y
+    return x.astype(type.dtype.numpy), split.y if given else None
+
+
+_WHICH = {
+    MAGNITUDE: "the largest channels",
+    JOINT: "the channels largest for all layers that share them",
+    FIRST: "the first channels: their order is fixed",
+}
+
+
+def emulated(compiled: Compiled, *, compiler: str = "auto", timeout: float = 120) -> Board:
+    """The firmware on an emulated core with a flash, switched off: see `lilliput.emu.live`.
+
+    Raises MissingTool without a compiler for the core, UsageError for a core that Unicorn has no
+    model of.
+    """
+    return Board(
+        compiled.program, compiled.files, compiled.device, compiler=compiler, timeout=timeout
+    )
 
 
 def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
     """What is trained, tensor by tensor, as text."""
     rows = list(tensors or found.training.tensors)
-    width = max(len(t.layer) for t in rows)
-    lines = [f"{t.layer:<{width}}  {_what(t):<8}{_share(t):>6}{t.nbytes:>10,} B" for t in rows]
+    width = max(len(name) for name in (*(t.layer for t in rows), "moments"))
+    lines = [
+        f"{t.layer:<{width}}  {_what(t):<8}{_share(t):>6}{t.nbytes:>10,} B{_which(t)}" for t in rows
+    ]
     total = sum(t.nbytes for t in rows)
-    return "\n".join([*lines, f"{'trained':<{width}}  {'':<14}{total:>10,} B"])
+    lines.append(f"{'trained':<{width}}  {'':<14}{total:>10,} B")
+    for kind, nbytes in found.training.beside.items():
+        lines.append(f"{kind:<{width}}  {'':<14}{nbytes:>10,} B")
+    return "\n".join(lines)
 
 
 def _what(t: Trained) -> str:
@@ -177,3 +248,12 @@ def _what(t: Trained) -> str:
 
 def _share(t: Trained) -> str:
     return "all" if t.share == 1 else f"{t.share:.1%}"
+
+
+def _which(t: Trained) -> str:
+    """Of a part: which channels; of channels without weights: how many."""
+    words = [] if t.channels == ALL else [_WHICH[t.channels]]
+    stay = "1 channel without weights stays"
+    stay = stay if t.frozen == 1 else f"{t.frozen} channels without weights stay"
+    words += [stay] if t.frozen else []
+    return f"  {'; '.join(words)}" if words else ""

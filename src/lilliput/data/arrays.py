@@ -1,7 +1,8 @@
 """Arrays in .npz and .npy files.
 
 `x` and `y`, with `split` or without; or `x_train`, `y_train`, `x_test`, `y_test` and the like; a
-.npy file is `x` alone.  `classes` names the classes, `groups` says where an example comes from.
+.npy file is `x` alone.  y are classes, or, as floats of two axes or more, targets of a loss.
+`classes` names the classes, `groups` says where an example comes from.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def _split(path: Path, held: dict[str, Array], suffix: str) -> Split:
                 expected=len(x),
                 found=len(other),
             )
-    return Split(x, y if y is None else y.astype(np.int64), groups)
+    if y is not None and (y.ndim == 1 or not np.issubdtype(y.dtype, np.floating)):
+        y = y.astype(np.int64)
+    return Split(x, y, groups)
 
 
 def _divided(path: Path, held: dict[str, Array], reading: Reading) -> dict[str, Split]:

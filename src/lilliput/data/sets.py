@@ -22,8 +22,8 @@ MAX_BYTES = 1 << 32
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """x (n,...); y (n) int64 indices of classes, or None; groups (n) of text: who or what an
-    example comes from."""
+    """x (n,...); y (n) int64 indices of classes, (n,...) float targets, or None; groups (n) of
+    text: who or what an example comes from."""
 
     x: Array
     y: Array | None = None

@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypedDict, cast
@@ -77,55 +77,82 @@ class EntryRun:
 
 def encode_request(commands: Sequence[Command], nonce: int) -> bytes:
     """The request's bytes; the format is described in `csrc/harness.c`."""
-    parts = [_REQUEST, struct.pack("<I", nonce)]
-    for command in commands:
-        flags = _TRACE * command.trace | _POISON * command.poison | _MEASURE * command.measure
-        parts.append(struct.pack("<3I", _OPS[command.op], command.entry, flags))
-        parts.extend(command.inputs)
-    parts.append(struct.pack("<3I", 0, 0, 0))
-    return b"".join(parts)
+    end = struct.pack("<3I", 0, 0, 0)
+    return b"".join([request_start(nonce), *map(encode_command, commands), end])
+
+
+def request_start(nonce: int) -> bytes:
+    return _REQUEST + struct.pack("<I", nonce)
+
+
+def encode_command(command: Command) -> bytes:
+    flags = _TRACE * command.trace | _POISON * command.poison | _MEASURE * command.measure
+    return struct.pack("<3I", _OPS[command.op], command.entry, flags) + b"".join(command.inputs)
 
 
 def decode_response(response: bytes, commands: Sequence[Command], nonce: int) -> list[EntryRun]:
     """The runs of a sealed response.  Raises `EmulationError` when the seal is missing or wrong."""
     runs: list[EntryRun] = []
-    empty = EntryRun((), (), 0, (), True, None, {}, {})
-    run = empty
+    run = _EMPTY
     expected = sum(command.op == "run" for command in commands)
     if response[:4] != _RESPONSE:
         raise _unsealed("the firmware never started", f"{len(response)} bytes", f"{expected} runs")
     at = 4
-    while at + 12 <= len(response):
-        kind, number, size = struct.unpack_from("<3I", response, at)
-        payload = response[at + 12 : at + 12 + size]
-        if len(payload) != size:
-            break
+    for kind, number, payload in _records(response, at):
+        end = at + 12 + len(payload)
         if kind == 5:
             if payload != struct.pack("<I", _fnv1a(response[: at + 12]) ^ nonce):
                 raise _unsealed(
                     "the response answers another request", "another seal", "this request's nonce"
                 )
-            if len(runs) != expected or at + 12 + size != len(response):
+            if len(runs) != expected or end != len(response):
                 raise _unsealed("wrong number of runs", len(runs), str(expected))
             return runs
-        if kind == 1:
-            run = replace(run, trace=(*run.trace, (number, payload)))
-        elif kind == 2:
-            run = replace(run, outputs=(*run.outputs, payload))
-        elif kind == 3:
-            words = struct.unpack(f"<{size // 4}I", payload)
-            run = replace(
-                run, stack_bytes=words[0], arena_bytes=words[1:-1], guard_intact=words[-1] == 1
-            )
-        elif kind == 4:
+        if kind == 4:
             runs.append(run)
-            run = empty
+            run = _EMPTY
         else:
-            raise _unsealed(f"record of unknown kind {kind}", at, "kinds 1 to 5")
-        at += 12 + size
+            run = _with_record(run, kind, number, payload)
+        at = end
     raise _unsealed(
         "the run ended early", f"{len(runs)} runs and no seal", f"{expected} runs, a seal"
     )
+
+
+def decode_run(response: bytes) -> EntryRun:
+    """One run of a harness that goes on: no seal yet.  Raises `EmulationError` where it is not
+    whole."""
+    run = _EMPTY
+    for kind, number, payload in _records(response, 0):
+        if kind == 4:
+            return run
+        run = _with_record(run, kind, number, payload)
+    raise _unsealed("the run ended early", f"{len(response)} bytes", "a run")
+
+
+_EMPTY: Final = EntryRun((), (), 0, (), True, None, {}, {})
+
+
+def _records(response: bytes, at: int) -> Iterator[tuple[int, int, bytes]]:
+    """(kind, id, payload) of every record that is whole."""
+    while at + 12 <= len(response):
+        kind, number, size = struct.unpack_from("<3I", response, at)
+        payload = response[at + 12 : at + 12 + size]
+        if len(payload) != size:
+            return
+        yield kind, number, payload
+        at += 12 + size
+
+
+def _with_record(run: EntryRun, kind: int, number: int, payload: bytes) -> EntryRun:
+    if kind == 1:
+        return replace(run, trace=(*run.trace, (number, payload)))
+    if kind == 2:
+        return replace(run, outputs=(*run.outputs, payload))
+    if kind != 3:
+        raise _unsealed(f"record of unknown kind {kind}", number, "kinds 1 to 5")
+    words = struct.unpack(f"<{len(payload) // 4}I", payload)
+    return replace(run, stack_bytes=words[0], arena_bytes=words[1:-1], guard_intact=words[-1] == 1)
 
 
 def _unsealed(what: str, found: object, expected: str) -> errors.EmulationError:
@@ -342,14 +369,15 @@ class WorkerResult(TypedDict):
     traces: list[list[tuple[int, str]] | None]
 
 
-def _unicorn(
+def write_job(
     image: Image,
     device: Device,
-    counted: Sequence[bool],
-    aligned: bool,
     folder: Path,
-    timeout: float,
-) -> WorkerResult:
+    *,
+    counted: Sequence[bool] = (),
+    aligned: bool = False,
+) -> None:
+    """Leaves in `folder` what `unicorn_worker` needs to run an image, but for the request."""
     segments: list[tuple[int, str]] = []
     for number, (address, data) in enumerate(load_segments(image.elf)):
         (folder / f"segment{number}.bin").write_bytes(data)
@@ -371,15 +399,26 @@ def _unicorn(
         "harness": [image.symbols[n].address for n in ("ll_harness_start", "ll_harness_end")],
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+def _unicorn(
+    image: Image,
+    device: Device,
+    counted: Sequence[bool],
+    aligned: bool,
+    folder: Path,
+    timeout: float,
+) -> WorkerResult:
+    write_job(image, device, folder, counted=counted, aligned=aligned)
     command = [sys.executable, "-m", "lilliput.emu.unicorn_worker", str(folder)]
     _child(command, folder, timeout, image.elf.name)
     result = cast(WorkerResult, json.loads((folder / "result.json").read_text(encoding="utf-8")))
     if result["fault"]:
-        raise _fault(result["fault"], image, result["pc"], device)
+        raise fault_error(result["fault"], image, result["pc"], device)
     return result
 
 
-def _fault(what: str, image: Image, pc: int, device: Device) -> errors.EmulationError:
+def fault_error(what: str, image: Image, pc: int, device: Device) -> errors.EmulationError:
     return errors.EmulationError(
         f"the firmware stopped: {what}",
         where=f"{device.name}, {image.locate(pc)}",
@@ -439,7 +478,7 @@ def _qemu(image: Image, device: Device, folder: Path, timeout: float) -> bytes:
     text = _child(command, folder, timeout, f"{program} -M {machine.machine}", strict=False)
     fault = re.search(r"fatal: (.*)", text)
     if fault:
-        raise _fault(fault.group(1), image, _qemu_pc(text, image), device)
+        raise fault_error(fault.group(1), image, _qemu_pc(text, image), device)
     response = folder / "response.bin"
     return response.read_bytes() if response.exists() else b""
 

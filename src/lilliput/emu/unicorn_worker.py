@@ -84,7 +84,7 @@ class Worker:
         self.job = job
         self.folder = folder
         self.arm = job["arch"] == "arm"
-        self.request = (folder / "request.bin").read_bytes()
+        self.request: bytes = (folder / "request.bin").read_bytes()
         self.read_at = 0
         self.response = bytearray()
         self.files: list[str] = []

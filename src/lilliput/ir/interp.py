@@ -95,7 +95,7 @@ class Session:
         """The first guarded value of those that are known whose guard does not hold."""
         guards = self.module.guards.get(entry, ())
         known = (g for g in guards if g.name in values)
-        return next((g.name for g in known if not g.holds(values[g.name])), "")
+        return next((g.name for g in known if not g.holds(values[g.name], self.states)), "")
 
     def _check_inputs(self, inputs: Mapping[str, Array], entry: str) -> None:
         wanted = {v.name: v.type for v in self.module.inputs(entry)}

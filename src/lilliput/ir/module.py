@@ -39,6 +39,8 @@ class State:
     """`value` enters every graph that reads it; `updates[entry]` is what the entry leaves.
 
     saved : part of what a firmware keeps in flash; settable : one element that a firmware may set
+    bounds : what it may be set to, of an integer; no entry updates it then, so that it always is
+        within them
     """
 
     value: Value
@@ -46,6 +48,7 @@ class State:
     updates: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
     saved: bool = False
     settable: bool = False
+    bounds: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -55,14 +58,20 @@ class State:
 @dataclass(frozen=True)
 class Guard:
     """An entry updates its states only if every element of `name`, one of its inputs or outputs,
-    lies in [low, high]: NaN never does.  What else a refused call returns is undefined."""
+    lies in [low, high]: NaN never does.  What else a refused call returns is undefined.
+
+    below : an integer state of one element that an integer input has to be less than, too
+    """
 
     name: str
     low: float
     high: float
+    below: str = ""
 
-    def holds(self, array: Array) -> bool:
-        return bool(np.all((array >= self.low) & (array <= self.high)))
+    def holds(self, array: Array, states: Mapping[str, Array]) -> bool:
+        """`states` : those that the call finds"""
+        within = (array >= self.low) & (array <= self.high)
+        return bool(np.all(within & (array < states[self.below]) if self.below else within))
 
 
 def finite(name: str) -> Guard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,17 +35,19 @@ class Folded:
     params: dict[str, Param]
 
 
-def fold(graph: Graph, params: Mapping[str, Param]) -> Folded:
+def fold(graph: Graph, params: Mapping[str, Param], kept: Collection[str] = ()) -> Folded:
     """Evaluates every node whose operands are all parameters with data, unless that would
     take long or fill the flash with what a loop can compute.
 
+    kept : results of nodes that stay
     Its results become parameters; the data of a folded node is what `Op.ref` gives.
     """
     known = {v.name: params[v.name] for v in graph.params}
     nodes: list[Node] = []
     for node in graph.nodes:
         data = [known[v.name].data if v.name in known else None for v in node.inputs]
-        if node.inputs and all(d is not None for d in data) and is_cheap(node):
+        constant = node.inputs and all(d is not None for d in data)
+        if constant and node.outputs[0].name not in kept and is_cheap(node):
             with np.errstate(all="ignore"):
                 results = node.op.ref(node, [d for d in data if d is not None])
             for value, result in zip(node.outputs, results, strict=True):

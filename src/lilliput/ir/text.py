@@ -4,6 +4,7 @@
     module "model"
     param %w : s8[16,3,3,3] q(0.1, 0)
     state %h : f32[4] saved
+    state %n : s32[1] saved settable (2, 10)
     entry infer
       input %x : s8[1,8,8,3] q(0.5, -3)
       use %w
@@ -11,6 +12,7 @@
       return %y
       update %h = %g
       guard %y (-100, 100)
+      guard %label (0, 9) below %n
 
 One node a line; names that are not plain words are quoted as in JSON; every attribute is
 written, floats so that they read back exactly.  A file is a safetensors container with the
@@ -90,11 +92,17 @@ def _graph_lines(module: Module, entry: str, graph: Graph) -> list[str]:
     updates = module.updates(entry)
     lines += [f"update %{_word(name)} = {_name(v)}" for name, v in updates.items()]
     guards = module.guards.get(entry, ())
-    return lines + [f"guard %{_word(g.name)} {_literal((g.low, g.high))}" for g in guards]
+    return lines + [f"guard {_guard(g)}" for g in guards]
+
+
+def _guard(guard: Guard) -> str:
+    below = f" below %{_word(guard.below)}" if guard.below else ""
+    return f"%{_word(guard.name)} {_literal((guard.low, guard.high))}{below}"
 
 
 def _marks(state: State) -> str:
-    return "".join(f" {mark}" for mark in _MARKS if getattr(state, mark))
+    bounds = f" {_literal(state.bounds)}" if state.bounds else ""
+    return "".join(f" {mark}" for mark in _MARKS if getattr(state, mark)) + bounds
 
 
 def print_node(node: Node) -> str:
@@ -367,9 +375,16 @@ class _Parser:
             raise self.error("state has no data", "a tensor of this name", value.name)
         else:
             saved, settable = (self.accept(mark) for mark in _MARKS)
-            self.states[value.name] = State(value, data, saved=saved, settable=settable)
+            bounds = self.bounds() if self.peek() == "(" else None
+            self.states[value.name] = State(value, data, {}, saved, settable, bounds)
             self.updates[value.name] = {}
         self.end()
+
+    def bounds(self) -> tuple[int, int]:
+        found = self.literal()
+        if not fits(found, tuple[int, int]):
+            raise self.error("not the bounds of a setting", "(low, high)", str(found))
+        return cast("tuple[int, int]", found)
 
     def graph(self, entry: str) -> Graph:
         scope: dict[str, Value] = {}
@@ -425,7 +440,7 @@ class _Parser:
         if not fits(bounds, tuple[float, float]):
             raise self.error("not the bounds of a guard", "(low, high)", str(bounds))
         low, high = cast("tuple[float, float]", bounds)
-        return Guard(name, low, high)
+        return Guard(name, low, high, self.name() if self.accept("below") else "")
 
     def node(self, scope: dict[str, Value]) -> Node:
         names = self.names()

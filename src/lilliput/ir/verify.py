@@ -5,7 +5,8 @@ every node's output types are what its operator infers (shape and dtype), and gi
 constants that its meaning needs; scales along an axis are an operand's too
 quantisation has positive scales, as many as its axis is long, zero points in range
 params and states have data of their type; every state update has the state's type
-guards are on inputs and outputs of their entry; what can be set has one element
+guards are on inputs and outputs of their entry; what can be set has one element; a setting with
+bounds is within them for ever; a guard below a state is of an entry that reads the state
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 
 from lilliput.errors import GraphError, Problem, TypeMismatch
 from lilliput.ir.graph import Graph, Node, Value
-from lilliput.ir.module import Module
+from lilliput.ir.module import Guard, Module
 from lilliput.ir.types import DType, TensorType
 
 MAX_ELEMENTS = 2**31 - 1
 GUARDED = (DType.F32, DType.S8, DType.U8, DType.S16, DType.S32)
 """Types of what a guard may be of."""
+COUNTS = frozenset({DType.S8, DType.U8, DType.S16, DType.S32})
+"""Of what has bounds that are no numbers of the program, or is such a bound."""
 
 
 def check_node(node: Node) -> None:
@@ -205,12 +208,40 @@ def _guard_problems(module: Module) -> Iterator[Problem]:
                 yield Problem(
                     "guard of what is not compared", where, found=str(by_name[guard.name].type)
                 )
+            elif guard.below:
+                yield from _limit_problems(module, entry, guard, where)
             if not guard.low <= guard.high:
                 found = f"{guard.low} to {guard.high}"
                 yield Problem("guard that nothing passes", where, found=found)
     for state in module.states.values():
         if state.settable and state.value.type.size != 1:
             yield Problem("only a state of one element is set", state.name, "1", str(state.value))
+        elif state.bounds is not None:
+            low, high = state.bounds
+            integer = state.settable and state.value.type.dtype in COUNTS
+            within = bool(np.all((state.init >= low) & (state.init <= high)))
+            if not integer or state.updates or not within:
+                yield Problem(
+                    "bounds of what is not a setting within them",
+                    state.name,
+                    f"an integer from {low} to {high} that no entry updates",
+                    f"{state.value}, {state.init}",
+                )
+
+
+def _limit_problems(module: Module, entry: str, guard: Guard, where: str) -> Iterator[Problem]:
+    """Of the state that bounds an input."""
+    given = {v.name: v for v in module.inputs(entry)}.get(guard.name)
+    read = {v.name: v for v in module.graphs[entry].inputs if v.name in module.states}
+    limit = read.get(guard.below)
+    counts = {v.type.dtype for v in (given, limit) if v is not None} <= COUNTS
+    if given is None or limit is None or limit.type.size != 1 or not counts:
+        yield Problem(
+            "guard below what is no count",
+            where,
+            "an integer input, below an integer state of one element that the entry reads",
+            guard.below,
+        )
 
 
 def _data_problems(module: Module) -> Iterator[Problem]:

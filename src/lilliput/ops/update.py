@@ -23,7 +23,7 @@ LARGEST = 127
 FAR = np.float32(2.0**22)
 """Steps of int8 weights beyond this are cut: they saturate anyway."""
 LIMIT = 1 << 29
-"""int32 biases stay within +-LIMIT: kernels may double a sum that begins with one."""
+"""int32 biases move within +-LIMIT: kernels may double a sum that begins with one."""
 
 
 # sgd --------------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ def _sgd_ref(_: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
         return (np.clip(kept, -LARGEST, LARGEST).astype(np.int8),)
     far = np.float32(2 * LIMIT)
     by = nearest(np.clip(step, -far, far).astype(np.float32))
-    moved = np.clip(w.astype(np.int64), -LIMIT, LIMIT) - by
-    return (np.clip(moved, -LIMIT, LIMIT).astype(np.int32),)
+    moved = np.clip(np.clip(w.astype(np.int64), -LIMIT, LIMIT) - by, -LIMIT, LIMIT)
+    return (np.where(by == 0, w, moved).astype(np.int32),)
 
 
 def _sgd_limits(node: Node) -> tuple[int, int]:
@@ -84,8 +84,8 @@ def _w(*shape: int) -> TensorType:
 sgd = register(
     Op(
         name="sgd",
-        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32); "
-        "step f32 broadcasts to w; where it is NaN w stays",
+        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32, "
+        "where it moves at all); step f32 broadcasts to w; where it is NaN w stays",
         infer=_sgd_infer,
         ref=_sgd_ref,
         regions=broadcast_regions,

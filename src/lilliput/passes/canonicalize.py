@@ -34,9 +34,11 @@ class Canonicalize:
         updates = {s: dict(state.updates) for s, state in module.states.items()}
         for entry, graph in module.graphs.items():
             fresh = partial(fresh_name, names)
-            folded = fold(drop_dead(graph), module.params)
+            kept = _shared(graph)
+            folded = fold(drop_dead(graph), module.params, kept)
             # constants that get another shape there are folded once more
-            folded = fold(fit_frames(folded.graph, fresh), {**module.params, **folded.params})
+            framed = fit_frames(folded.graph, fresh)
+            folded = fold(framed, {**module.params, **folded.params}, kept)
             split = _split_slices(merge_views(folded.graph), fresh)
             own = _own_outputs(split, fresh)
             params |= folded.params
@@ -49,6 +51,21 @@ class Canonicalize:
             name: replace(state, updates=updates[name]) for name, state in module.states.items()
         }
         return replace(module, graphs=graphs, params=params, states=states)
+
+
+def _shared(graph: Graph) -> set[str]:
+    """Results of products of constants with weights that something else is multiplied by, too: the
+    first step of an unrolled recurrence, from zeros.  Training has to see each use of a weight."""
+    constant = {v.name for v in graph.params}
+    moved: set[str] = set()
+    still: list[Node] = []
+    for node in graph.nodes:
+        if all(v.name in constant for v in node.inputs):
+            constant |= {v.name for v in node.outputs}
+            still += [node] if node.op.contraction(node) is not None else []
+        elif node.op.contraction(node) is not None:
+            moved |= {v.name for v in node.inputs[1:]}
+    return {n.output.name for n in still if any(v.name in moved for v in n.inputs[1:2])}
 
 
 Fresh = Callable[[str], str]

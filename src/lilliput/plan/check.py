@@ -268,11 +268,13 @@ class _Shadow:
             memory[piece.address : piece.address + piece.count] = NOTHING
 
     def stop(self, step: Stop) -> None:
-        view = step.view
-        if not view.is_dense:
-            raise CertificateError("a guarded value is no block", where=self.where)
-        self.reachable(view)
-        self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
+        for view in (step.view, step.below):
+            if view is None:
+                continue
+            if not view.is_dense:
+                raise CertificateError("a guarded value is no block", where=self.where)
+            self.reachable(view)
+            self.read(view, (0, view.rows), (0, view.pixels), (0, view.channels))
         self.stops -= 1
 
     def pull(self, step: Pull, k: int) -> None:

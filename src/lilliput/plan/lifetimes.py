@@ -34,6 +34,8 @@ def reads_of(step: Step) -> Iterator[View]:
         yield step.source
     elif isinstance(step, Stop):
         yield step.view
+        if step.below:
+            yield step.below
     elif isinstance(step, Loop):
         for timed in step.body:
             yield from reads_of(timed.step)

@@ -332,7 +332,8 @@ class Planner:
         const = None
         if any(state.init.tobytes()):  # what is all zero needs no copy of itself
             const = self.pool.constant(f"{name}/init", state.init, PLAIN)
-        return StateSlot(name, view, state.init, const, counter, state.saved, state.settable)
+        marks = state.saved, state.settable, state.bounds
+        return StateSlot(name, view, state.init, const, counter, *marks)
 
 
 def _sizes(module: Module) -> dict[str, Array]:

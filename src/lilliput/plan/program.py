@@ -253,6 +253,7 @@ class Stop:
     """Ends the entry here unless every element lies in [low, high]; no state has been written.
 
     given : the value is an input, else it has been computed
+    below : the place of a state that every element has to be less than, too
     """
 
     value: Value
@@ -260,6 +261,7 @@ class Stop:
     low: float
     high: float
     given: bool
+    below: View | None = None
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,7 @@ class Entry:
 class StateSlot:
     """A state's place and its value at power-on; `counter` turns the ring it is kept in.
 
-    saved, settable : as of `State`
+    saved, settable, bounds : as of `State`
     """
 
     name: str
@@ -339,6 +341,7 @@ class StateSlot:
     counter: str | None = None
     saved: bool = False
     settable: bool = False
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

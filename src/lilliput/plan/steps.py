@@ -93,7 +93,8 @@ class StepWriter:
             elif isinstance(action, Watch):
                 guard, value = action.guard, action.value
                 view = self.view(value)
-                steps.append(Stop(value, view, guard.low, guard.high, action.given))
+                below = self.view(self.values[guard.below]) if guard.below else None
+                steps.append(Stop(value, view, guard.low, guard.high, action.given, below))
             elif (group := groups.get(index)) is not None:
                 steps.append(self._loop(group))
             elif any(index in g.members for g in groups.values()):

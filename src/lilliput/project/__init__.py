@@ -1,5 +1,6 @@
 """Whole projects around a program: what boots, and what other build systems take in.
 
+    learning     of programs that learn: rounds, a flash to save to, a test
     self_test    one input, and the output that it must give, as C
     bare_metal   start-up, linker script, serial port, Makefile, CMake
     arduino      the same program as an Arduino library
@@ -12,6 +13,7 @@ plan or emit, and a folder on disk is written elsewhere (`lilliput.compiler.fold
 """
 
 from lilliput.project.layout import KINDS, Kind, Project, project, require_start
+from lilliput.project.learning import learn_test, learner, learning_files, library_sources
 from lilliput.project.self_test import SelfTest, self_test_callbacks
 
 __all__ = [
@@ -19,6 +21,10 @@ __all__ = [
     "Kind",
     "Project",
     "SelfTest",
+    "learn_test",
+    "learner",
+    "learning_files",
+    "library_sources",
     "project",
     "require_start",
     "self_test_callbacks",

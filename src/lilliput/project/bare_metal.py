@@ -14,6 +14,7 @@ from lilliput.devices import Device, Start
 from lilliput.devices.start import BAUD
 from lilliput.emu.toolchain import RUNTIME_FLAGS, Kind, firmware_flags, link_flags, linker_script
 from lilliput.plan.program import Program
+from lilliput.project.learning import firmware_files, library_sources
 from lilliput.project.self_test import SelfTest, self_test_call, self_test_files
 from lilliput.project.template import fill, resource
 
@@ -32,6 +33,7 @@ def bare_metal(program: Program, device: Device, test: SelfTest) -> dict[str, st
     parts = {name: resource("csrc", name) for name in _FIXED}
     parts |= {name: resource("csrc", name, "lilliput.emu") for name in RUNTIME}
     parts |= self_test_files(program, test)
+    parts |= firmware_files(program, device, test.learning)
     if start.uart:
         parts |= {
             "uart.h": resource("csrc", "uart.h"),
@@ -46,10 +48,25 @@ def bare_metal(program: Program, device: Device, test: SelfTest) -> dict[str, st
         prefix=prefix,
         PREFIX=prefix.upper(),
         call=self_test_call(program),
+        **_learning(prefix, learns=test.learning is not None),
     )
     files = {f"{FIRMWARE}/{name}": text for name, text in parts.items()}
     own = sorted(n for n in firmware_sources(files) if n.endswith(".c"))
-    return files | _build_files(program, device, [f"{prefix}.c", *own])
+    return files | _build_files(program, device, [*library_sources(program), *own])
+
+
+def _learning(prefix: str, *, learns: bool) -> dict[str, str]:
+    """What `main.c` has of a program that learns."""
+    if not learns:
+        return dict.fromkeys(("includes", "learning", "unlike", "failed"), "")
+    flash = "LL_FLASH_IN_RAM ? &ll_flash : 0"
+    said = 'll_console_text("learning differs\\n");'
+    return {
+        "includes": '#include "flash.h"\n#include "learn_test.h"\n',
+        "learning": f"    const uint32_t unlike = {prefix}_learn_test({flash});\n",
+        "unlike": f"    }} else if (unlike != 0u) {{\n        {said}\n",
+        "failed": "unlike != 0u || ",
+    }
 
 
 def firmware_sources(files: Mapping[str, str]) -> dict[str, str]:
@@ -120,6 +137,7 @@ def _build_files(program: Program, device: Device, sources: Sequence[str]) -> di
         "CMakeLists.txt": fill(
             "CMakeLists.txt",
             **named,
+            library=" ".join(f"${{CMAKE_CURRENT_LIST_DIR}}/{n}" for n in library_sources(program)),
             sources="\n  ".join(sources),
             runtime=runtime,
             link_flags=" ".join(link_flags(f"${{CMAKE_CURRENT_LIST_DIR}}/{SCRIPT}")),

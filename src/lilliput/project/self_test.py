@@ -6,31 +6,32 @@ means every bit.  Where the bytes come from is the caller's business (the meanin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from lilliput.codegen.c import Text, comment, identifier
 from lilliput.codegen.names import port_function
 from lilliput.codegen.rows import Source, call, sources
 from lilliput.ir.types import Array
 from lilliput.plan.program import Program
-
-_COLUMNS = 16
+from lilliput.project.learning import FLASH_FUNCTIONS, LearnTest, learner
+from lilliput.project.table import table
 
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """Stored elements of the ports of a program's first entry, by name, with the ports' shapes."""
+    """Stored elements of the ports of a program's first entry, by name, with the ports' shapes;
+    learning : of a program that learns"""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    learning: LearnTest | None = None
 
     @property
     def nbytes(self) -> int:
         """What the test adds to the flash as constants."""
-        return sum(a.nbytes for a in (*self.inputs.values(), *self.outputs.values()))
+        more = (self.learning.losses, self.learning.output) if self.learning else ()
+        return sum(a.nbytes for a in (*self.inputs.values(), *self.outputs.values(), *more))
 
 
 def self_test_files(program: Program, test: SelfTest) -> dict[str, str]:
@@ -52,10 +53,10 @@ def self_test_call(program: Program) -> str:
 
 
 def self_test_callbacks(program: Program) -> tuple[str, ...]:
-    """The functions that the first entry calls through pointers in its test."""
+    """The functions that are called through pointers in the test."""
     prefix, entry = identifier(program.name), program.entries[0]
     given = () if entry.push else sources(prefix, program, entry).values()
-    return tuple(_filler(prefix, s) for s in given)
+    return (*(_filler(prefix, s) for s in given), *(FLASH_FUNCTIONS if learner(program) else ()))
 
 
 def _filler(prefix: str, source: Source) -> str:
@@ -77,6 +78,7 @@ def _header(program: Program, prefix: str, test: SelfTest) -> str:
         comment("network does not ask for its rows."),
         f"void {prefix}_self_test_load(void);",
         *_feeders(program, prefix),
+        *_input(program, prefix),
         comment("After a run: how many bytes of the output are not what they must be."),
         f"uint32_t {prefix}_self_test_differences(void);",
         *("", "#ifdef __cplusplus", "}", "#endif", "#endif"),
@@ -95,6 +97,13 @@ def _feeders(program: Program, prefix: str) -> list[str]:
         ]
     lines = [f"void {_filler(prefix, s)}{s.signature};" for s in given]
     return [comment("Fills rows of the input."), *lines] if lines else []
+
+
+def _input(program: Program, prefix: str) -> list[str]:
+    """For a program that learns, whose steps read the same input."""
+    if learner(program) is None:
+        return []
+    return [comment("Copies the input to x."), f"void {prefix}_self_test_input(void *x);"]
 
 
 def _feed(text: Text, program: Program, prefix: str) -> None:
@@ -128,7 +137,10 @@ def _source(program: Program, prefix: str, test: SelfTest) -> str:
     )
     for kind, arrays in (("input", inputs), ("output", outputs)):
         for k, array in enumerate(arrays):
-            _table(text, f"{kind}{k}", array)
+            text.extend(table(f"{kind}{k}", array))
+    if learner(program):
+        with text.function(f"void {prefix}_self_test_input(void *x)"):
+            text.add("__builtin_memcpy(x, input0, sizeof input0);")
     with text.function(
         "static uint32_t differences(const void *found, const uint8_t *expected, uint32_t bytes)"
     ):
@@ -152,15 +164,3 @@ def _source(program: Program, prefix: str, test: SelfTest) -> str:
         text.add("return count;")
     text.lines.pop()
     return str(text)
-
-
-def _table(text: Text, name: str, array: Array) -> None:
-    stored = np.ascontiguousarray(array)
-    data = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
-    with text.block(f"static const uint8_t {name}[{len(data)}] =", "};"):
-        text.extend(_rows(data))
-
-
-def _rows(data: bytes) -> Sequence[str]:
-    rows = [data[k : k + _COLUMNS] for k in range(0, len(data), _COLUMNS)]
-    return [" ".join(f"{byte:#04x}," for byte in row) for row in rows]

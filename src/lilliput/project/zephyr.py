@@ -10,6 +10,7 @@ from lilliput import __version__
 from lilliput.codegen.c import identifier
 from lilliput.devices import Device
 from lilliput.plan.program import Program
+from lilliput.project.learning import library_sources
 from lilliput.project.self_test import SelfTest, self_test_call, self_test_files
 from lilliput.project.template import fill
 
@@ -21,7 +22,13 @@ def zephyr(program: Program, device: Device, test: SelfTest) -> dict[str, str]:
     about = {"name": name, "prefix": prefix, "PREFIX": upper, "version": __version__}
     return {
         "zephyr/module.yml": fill("module.yml", prefix=prefix),
-        "CMakeLists.txt": fill("zephyr.cmake", name=name, prefix=prefix, PREFIX=upper),
+        "CMakeLists.txt": fill(
+            "zephyr.cmake",
+            name=name,
+            prefix=prefix,
+            PREFIX=upper,
+            sources=" ".join(f"src/{n}" for n in library_sources(program)),
+        ),
         "Kconfig": fill("Kconfig", **about),
         "README.md": fill("zephyr.md", device=device.name, **about),
         f"{sample}/CMakeLists.txt": fill("sample.cmake", prefix=prefix),

@@ -1,6 +1,9 @@
 """A network as a module that learns: entries `infer` and `train_step` over shared states.
 
     train_step(x, label) -> loss, logits        and the trained tensors, moved
+    train_step(x, target) -> loss, output       of losses without classes
+    train_step(x) -> loss, output               of autoencoders
+    evaluate(x, label) -> loss, logits          where it is asked for: nothing moves
 
 What the scheme names becomes states; everything else stays constant.  Forward, backward and
 update are ordinary nodes: the planner, the kernels and the emitter do not know of training.
@@ -8,7 +11,7 @@ update are ordinary nodes: the planner, the kernels and the emitter do not know 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +19,6 @@ import numpy as np
 from lilliput.errors import GraphError, UnsupportedError
 from lilliput.ir import (
     Builder,
-    DType,
     Graph,
     Guard,
     Module,
@@ -33,37 +35,55 @@ from lilliput.ir.types import Array
 from lilliput.ops import registry
 from lilliput.ops.gradient import call
 from lilliput.ops.shape import Concat
-from lilliput.train import losses
 from lilliput.train.autodiff import gradients
-from lilliput.train.heads import with_head
+from lilliput.train.channels import ALL, arranged
+from lilliput.train.classes import Room, room
 from lilliput.train.layers import Layer, layers
-from lilliput.train.optimisers import RATE, Optimiser, Tensor, Updates
+from lilliput.train.lite import with_lite
+from lilliput.train.norms import norms
+from lilliput.train.objectives import Objective
+from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, rounded, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
+from lilliput.train.updates import hoisted
 
 ENTRY = "train_step"
+EVALUATE = "evaluate"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM."""
+    """One trained tensor: `layer` by its origin, `share` of its channels, bytes in RAM.
+
+    index : of the layer; None of what belongs to none: a norm, a lite residual module
+    channels : which those are, in the words of `lilliput.train.channels`
+    frozen : output channels that stay, as they have no weights and a scale that means nothing
+    """
 
     name: str
     layer: str
-    index: int
+    index: int | None
     share: float
+    channels: str
     shape: tuple[int, ...]
     nbytes: int
+    frozen: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """module : entries `infer` and `train_step`; tensors : what is trained, in order."""
+    """module : entries `infer` and `train_step`, `evaluate` where it was asked for; tensors : what
+    is trained, in order
+    order : layer that is trained in part -> the channels of the network, the trained ones first
+    beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests."""
 
     module: Module
     scheme: UpdateScheme
     optimiser: Optimiser
     tensors: tuple[Trained, ...]
+    order: Mapping[int, Array]
+    beside: Mapping[str, int]
+    objective: Objective
 
 
 def trainable(
@@ -72,32 +92,54 @@ def trainable(
     optimiser: Optimiser | None = None,
     *,
     classes: int | None = None,
+    max_classes: int | None = None,
+    evaluate: bool = False,
     seed: int = 0,
+    loss: str = "cross_entropy",
 ) -> Training:
-    """`module` (one entry, one input, ending in a classifier) with a training step.
+    """`module` (one entry, one input) with a training step.
 
     The step takes the network's input and `label`, s32[1]; gives `loss` f32[1] and logits
-    (1, classes) f32.  Raises UnsupportedError for what is no such network, UsageError for a scheme
-    that does not fit it, GraphError where no gradient reaches a tensor that is to be trained.
+    (1, classes) f32.  For a `loss` of `losses.LOSSES` without classes it takes `target`, float32,
+    or nothing beside the input, and gives the network's output.
+
+    classes : of a new head with drawn weights; None: the network's own head
+    max_classes : for how many the head has room, of which a state `classes` says how many count
+    evaluate : with an entry that gives the same loss and moves nothing
+
+    Raises UnsupportedError for what is no such network, UsageError for a scheme that does not fit
+    it, GraphError where no gradient reaches a tensor that is to be trained.
     """
     _check(module)
     optimiser = optimiser or Optimiser()
-    whole = with_head(module, classes, seed)
-    products = layers(whole)
-    checked(scheme, products)
-    split = _Split(whole, _chosen(products, scheme))
-    infer = split.entry(whole.graphs[whole.entry], "")
-    step, updates = _step(split, whole, optimiser)
+    objective = Objective(loss)
+    headed = objective.prepared(module, max_classes or classes, seed)
+    checked(scheme, layers(headed))
+    parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
+    ordered = arranged(headed, parts)
+    chosen = _chosen(layers(ordered.module), scheme)
+    whole, others = _others(ordered.module, scheme, seed)
+    split = _Split(whole, chosen, others, ordered.how)
+    limit = room(classes, max_classes, split.names)
+    b = split.builder()
+    infer = b.graph([_forward(b, split, whole, "", limit)[1]])
+    goal = _Goal(split, whole, objective, limit)
+    step, updates, guard = _step(goal, optimiser)
     states = _states(split, updates)
-    params = {**whole.params, **split.params}
+    if limit is not None:
+        states[limit.state.name] = limit.state
     graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
+    guards = {ENTRY: guard}
+    if evaluate:
+        tested, guards[EVALUATE] = _evaluation(goal)
+        graphs[EVALUATE] = drop_dead(tested)
+    params = {**whole.params, **split.params}
     used = {p.name for g in graphs.values() for p in g.params}
     kept = {n: p for n, p in params.items() if n in used}
-    loss, logits = graphs[ENTRY].outputs[:2]
-    label = Guard("label", 0, logits.type.shape[-1] - 1)
-    made = Module(graphs, kept, states, module.name, {ENTRY: (label, finite(loss.name))})
+    made = Module(graphs, kept, states, module.name, guards)
     verify(made)
-    return Training(made, scheme, optimiser, split.trained())
+    rows, beside = tuple(split.rows), _beside(updates)
+    return Training(made, scheme, optimiser, rows, ordered.order, beside, objective)
 
 
 def _check(module: Module) -> None:
@@ -120,6 +162,10 @@ class _Choice:
     channels: int
     bias: bool
 
+    @property
+    def in_part(self) -> bool:
+        return 0 < self.channels < self.layer.channels
+
 
 def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, ...]:
     """Of each layer how many channels of its weights, and whether its bias."""
@@ -132,22 +178,49 @@ def _chosen(products: Sequence[Layer], scheme: UpdateScheme) -> tuple[_Choice, .
         )
         for layer in body
     ]
-    found.append(_Choice(head, head.channels, bias=True))
+    found.append(_Choice(head, head.channels, bias=head.bias is not None))
     return tuple(c for c in found if c.channels or c.bias)
+
+
+def _others(
+    module: Module, scheme: UpdateScheme, seed: int
+) -> tuple[Module, Mapping[str, Sequence[Value]]]:
+    """The network with its lite residual modules, and what is trained beside layers: float tensors
+    by what they belong to."""
+    found: dict[str, Sequence[Value]] = {}
+    if scheme.norms:
+        found |= {n.name: n.tensors for n in norms(module)}
+    if scheme.lite:
+        made = with_lite(module, scheme.lite, seed)
+        module = made.module
+        for block, names in made.tensors.items():
+            found[f"{block}/lite"] = [module.params[n].value for n in names]
+    return module, found
 
 
 class _Split:
     """The network's tensors as states and constants: a weight of which a part is trained is the
     two parts joined."""
 
-    def __init__(self, module: Module, chosen: Sequence[_Choice]):
-        self.module, self.chosen = module, chosen
+    def __init__(
+        self,
+        module: Module,
+        chosen: Sequence[_Choice],
+        others: Mapping[str, Sequence[Value]],
+        how: Mapping[int, str],
+    ):
+        self.module, self.how = module, how
         self.params = dict(module.params)
         self.names = set(module.params)
         self.states: dict[str, State] = {}
-        self.tensors: dict[str, tuple[_Choice, Tensor]] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.rows: list[Trained] = []
         self.parts: dict[str, tuple[Value, Value]] = {}
         self.depthwise: set[str] = set()
+        for owner, values in others.items():
+            for value in values:
+                decays = len(value.type.shape) > 1
+                self._state((owner, None), value, self._data(value), None, decays)
         for choice in chosen:
             if choice.channels:
                 self._weight(choice)
@@ -160,14 +233,18 @@ class _Split:
 
     def _weight(self, choice: _Choice) -> None:
         layer, w = choice.layer, choice.layer.weight
-        if choice.channels == layer.channels:
-            self._state(choice, w, self._data(w), _column(w, 1.0))
+        if w.name in self.states or w.name in self.parts:
+            return  # of several layers: the first has decided
+        owner = layer.name, layer.index
+        if not choice.in_part:
+            self._state(owner, w, self._data(w), _column(w, self._data(w)))
             return
         first, rest = np.split(self._data(w), [choice.channels], layer.axis)
         trained = Value(f"{w.name}/trained", _part(w.type, first, 0, layer.axis))
         frozen = Value(f"{w.name}/frozen", _part(w.type, rest, choice.channels, layer.axis))
         self.params[frozen.name] = Param(frozen, np.ascontiguousarray(rest))
-        self._state(choice, trained, np.ascontiguousarray(first), _column(trained, 1.0))
+        steps, share = _column(trained, first), choice.channels / layer.channels
+        self._state(owner, trained, np.ascontiguousarray(first), steps, share=share)
         self.parts[w.name] = (trained, frozen)
         if layer.depthwise:
             self.depthwise.add(w.name)
@@ -182,22 +259,33 @@ class _Split:
     def _bias(self, choice: _Choice) -> None:
         layer, bias = choice.layer, choice.layer.bias
         assert bias is not None
+        if bias.name in self.states:
+            return
         x = layer.node.inputs[0].type
-        steps = None if bias.type.dtype.is_float else _bias_steps(layer, x.scale)
+        steps = None
+        if not bias.type.dtype.is_float:
+            steps = _steps(layer.weight, self._data(layer.weight)) * x.scale
         value = self.params[bias.name].value
-        self._state(choice, value, self._data(bias), steps, decays=False)
+        self._state((layer.name, layer.index), value, self._data(bias), steps, decays=False)
 
     def _state(
         self,
-        choice: _Choice,
+        owner: tuple[str, int | None],
         value: Value,
         init: Array,
         steps: Array | None,
         decays: bool = True,
+        share: float = 1.0,
     ) -> None:
         self.params.pop(value.name, None)
         self.states[value.name] = State(value, init)
-        self.tensors[value.name] = choice, Tensor(value, steps, decays)
+        self.tensors[value.name] = Tensor(value, steps, decays)
+        name, index = owner
+        which = ALL if index is None or share == 1.0 else self.how[index]
+        type = value.type
+        frozen = 0 if steps is None else int(np.isinf(steps).sum())
+        row = Trained(value.name, name, index, share, which, type.shape, type.nbytes, frozen)
+        self.rows.append(row)
 
     def builder(self) -> Builder:
         """For another entry over the same parameters, states and names."""
@@ -261,21 +349,6 @@ class _Split:
         name = prefix + node.output.name
         return b.add(registry.get("concat"), results, Concat(3), type=node.output.type, name=name)
 
-    def trained(self) -> tuple[Trained, ...]:
-        return tuple(
-            Trained(
-                name,
-                choice.layer.name,
-                choice.layer.index,
-                choice.channels / choice.layer.channels
-                if tensor.decays and choice.channels
-                else 1.0,
-                tensor.state.type.shape,
-                tensor.state.type.nbytes,
-            )
-            for name, (choice, tensor) in self.tensors.items()
-        )
-
 
 def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
     """The type of some of a weight's channels, which have scales of their own where they are
@@ -287,30 +360,76 @@ def _part(type: TensorType, data: Array, begin: int, axis: int) -> TensorType:
     return TensorType(tuple(data.shape), type.dtype, quant)
 
 
-def _column(w: Value, times: float) -> Array | None:
+def _column(w: Value, data: Array) -> Array | None:
     """Real size of a step of each weight, broadcasting from axis 0; None of floats."""
     if w.type.quant is None:
         return None
-    scales = np.array(w.type.quant.scale, np.float64) * times
-    return scales.reshape(-1, *(1,) * (len(w.type.shape) - 1))
+    return _steps(w, data).reshape(-1, *(1,) * (len(w.type.shape) - 1))
 
 
-def _bias_steps(layer: Layer, x_scale: float) -> Array:
-    quant = layer.weight.type.quant
-    assert quant is not None
-    return np.array(quant.scale, np.float64) * x_scale
+LEAST = 1e-3
+"""Scales below this share of the largest are those of channels that have no weights."""
+
+
+def _steps(w: Value, data: Array) -> Array:
+    """(1) or (O) float64: real size of a step, infinite where there is nothing to measure it by: a
+    quantiser gives channels without weights a scale of its least number, in which a bias would
+    run through all of its range at once."""
+    assert w.type.quant is not None
+    scale = np.array(w.type.quant.scale, np.float64)
+    if scale.size == 1 or not data.any():
+        return scale
+    empty = ~data.reshape(len(data), -1).any(axis=1) & (scale < LEAST * scale.max())
+    return np.where(empty, np.inf, scale)
 
 
 # The step ---------------------------------------------------------------------------------
 
 
-def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Updates]:
-    """Forward, loss, backward, updates: outputs loss, logits, then what is left in the states."""
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What every entry with a loss begins with."""
+
+    split: _Split
+    whole: Module
+    objective: Objective
+    limit: Room | None
+
+    def loss(self, b: Builder, prefix: str, target: str) -> tuple[Value, Value, tuple[Guard, ...]]:
+        """Adds the network and its loss: that, what the network gives, and the guards of what goes
+        in; names begin with `prefix`, that of the target with `target`."""
+        x, output = _forward(b, self.split, self.whole, prefix, self.limit)
+        loss, given = self.objective.loss(b, x, output, target)
+        if given is not None and self.limit is not None and given.type.dtype.is_integer:
+            return loss, output, (self.limit.guard(given.name),)
+        return loss, output, self.objective.guards(given, output)
+
+
+def _forward(
+    b: Builder, split: _Split, whole: Module, prefix: str, limit: Room | None
+) -> tuple[Value, Value]:
+    """The network in `b`: its input, and its output, of which classes in use count."""
+    graph = split.entry(whole.graphs[whole.entry], prefix, b)
+    (output,) = graph.outputs
+    named = output if limit is None else limit.logits(b, output, f"{prefix}used_logits")
+    return graph.inputs[0], named
+
+
+def _evaluation(goal: _Goal) -> tuple[Graph, tuple[Guard, ...]]:
+    """Forward and loss: outputs loss, what the network gives."""
+    b, prefix = goal.split.builder(), f"{EVALUATE}/"
+    loss, output, guards = goal.loss(b, prefix, prefix)
+    b.nodes[:] = _named(b.nodes, {loss.name: f"{prefix}loss"})
+    loss = _renamed(loss, f"{prefix}loss")
+    return b.graph([loss, output]), (*guards, finite(loss.name))
+
+
+def _step(goal: _Goal, optimiser: Optimiser) -> tuple[Graph, Updates, tuple[Guard, ...]]:
+    """Forward, loss, backward, updates: outputs loss, what the network gives, then what is left in
+    the states; the guards of what goes in and of the loss."""
+    split = goal.split
     b = split.builder()
-    forward = split.entry(whole.graphs[whole.entry], f"{ENTRY}/", b)
-    (logits,) = forward.outputs
-    label = b.input("label", TensorType((1,), DType.S32))
-    loss = losses.cross_entropy(b, logits, label)
+    loss, output, guards = goal.loss(b, f"{ENTRY}/", "")
     one = b.param(f"{ENTRY}/one", np.ones(loss.type.shape, np.float32))
     found = gradients(b, tuple(b.nodes), {loss.name: one}, list(split.states))
     missing = [n for n in split.states if n not in found]
@@ -319,14 +438,15 @@ def _step(split: _Split, whole: Module, optimiser: Optimiser) -> tuple[Graph, Up
     b.nodes[:] = _small(b, split, loss, optimiser)
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
-        updates.update(split.tensors[name][1], gradient)
+        updates.update(split.tensors[name], gradient)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
-    b.nodes[:] = _named(b.nodes, {loss.name: "loss", logits.name: f"{ENTRY}/logits"})
-    loss, logits = (_renamed(v, n) for v, n in ((loss, "loss"), (logits, f"{ENTRY}/logits")))
-    graph = b.graph([loss, logits, *(updates.left[n] for n in order)])
-    return _hoisted(graph, computed, updates), updates
+    b.nodes[:] = _named(b.nodes, {loss.name: "loss"})
+    loss = _renamed(loss, "loss")
+    graph = b.graph([loss, output, *(updates.left[n] for n in order)])
+    owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
+    return hoisted(graph, computed, owner), updates, (*guards, finite(loss.name))
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
@@ -363,64 +483,22 @@ def _small(b: Builder, split: _Split, loss: Value, optimiser: Optimiser) -> list
 
 
 def _states(split: _Split, updates: Updates) -> dict[str, State]:
-    """With what a step leaves in them; trained tensors and what belongs to them are saved."""
+    """With what a step leaves in them, which is saved: after a load the next step is the one that
+    would have come.  Sums of a step that is not complete are not: it begins anew."""
     declared: Mapping[str, State] = {**split.states, **updates.b.states}
     return {
         name: replace(
             s,
             updates={ENTRY: updates.left[name]} if name in updates.left else {},
-            saved=name in updates.owner,
+            saved=name in updates.left and name != EXAMPLES and updates.kinds.get(name) != SUM,
             settable=name == RATE,
         )
         for name, s in declared.items()
     }
 
 
-def _hoisted(graph: Graph, computed: Collection[str], updates: Updates) -> Graph:
-    """What is made for one update alone as early as it can be, and the update behind all that reads
-    what its gradient is made of, and what it moves: a gradient is applied and gone before the
-    next one is made (Lin et al. 2022, section 3.3), and what reads the same rows stands together.
-
-    computed : results of the nodes that are no updates
-    """
-    owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
-    alone = _alone(graph.nodes, owner)
-    last: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        if i not in alone and node.output.name in computed:
-            last |= {v.name: i for v in node.inputs}
-    for node in reversed(graph.nodes):
-        if node.op.view:  # who reads it reads what it shows
-            shown = node.inputs[0].name
-            last[shown] = max(last.get(shown, -1), last.get(node.output.name, -1))
-    place: dict[str, int] = {}
-    due: dict[str, int] = {}
-    keys: list[tuple[int, bool, int]] = []
-    for i, node in enumerate(graph.nodes):
-        side = i in alone or node.output.name not in computed
-        at = max((place.get(v.name, -1) for v in node.inputs), default=-1) if side else i
-        if i in alone:
-            at = max(at, last.get(alone[i], -1))
-            behind = max(max(last.get(v.name, -1), due.get(v.name, -1)) for v in node.inputs)
-            due |= {v.name: behind for v in node.outputs}
-            at = at if node.output.name in computed else max(at, behind)
-        keys.append((at, side, i))
-        place |= {v.name: at for v in node.outputs}
-    return replace(graph, nodes=tuple(graph.nodes[i] for _, _, i in sorted(keys)))
-
-
-def _alone(nodes: Sequence[Node], owner: Mapping[str, str]) -> dict[int, str]:
-    """Index of a node -> the tensor whose update is all that it is made for.
-
-    owner : what is left in a state -> the tensor that the state belongs to
-    """
-    reach: dict[str, set[str]] = {}
-    found: dict[int, str] = {}
-    for i in reversed(range(len(nodes))):
-        made = [v.name for v in nodes[i].outputs]
-        tensors = {owner[n] for n in made if n in owner}.union(*(reach.get(n, ()) for n in made))
-        if len(tensors) == 1:
-            found[i] = next(iter(tensors))
-        for value in nodes[i].inputs:
-            reach[value.name] = reach.get(value.name, set()) | tensors
+def _beside(updates: Updates) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, kind in updates.kinds.items():
+        found[kind] = found.get(kind, 0) + updates.b.states[name].value.type.nbytes
     return found

@@ -1,7 +1,7 @@
 """Losses as graph nodes: (builder, what the network gives, target) -> loss, f32[1].
 
     cross_entropy    classes, from logits: a class or shares of the classes
-    binary           independent yes/no questions, from logits
+    bce              independent yes/no questions, from logits
     mse              numbers
     reconstruction   numbers: the network's own input again
     triplet          embeddings: nearer to what is alike than to what is not
@@ -51,13 +51,13 @@ def one_hot(b: Builder, label: Value, classes: int) -> Value:
     return reshape(b, hot, (rows, classes))
 
 
-def binary(b: Builder, logits: Value, target: Value) -> Value:
+def bce(b: Builder, logits: Value, target: Value) -> Value:
     """-(t * log(p) + (1 - t) * log(1 - p)), p = 1 / (1 + exp(-logit)); target t like the logits.
 
     Computed as cross-entropy of the two logits (x, 0): finite for every x, and the slope is p - t
     everywhere, 0 included.
     """
-    _check("target of binary", target.type, f32(*logits.type.shape))
+    _check("target of bce", target.type, f32(*logits.type.shape))
     size = logits.type.size
     x, t = (reshape(b, v, (size, 1)) for v in (real(b, logits), target))
     pair = call(b, "pad", x, before=(0, 0), after=(0, 1))
@@ -153,7 +153,7 @@ def _rows(type: TensorType) -> int:
 LOSSES: Mapping[str, Loss] = {
     "cross_entropy": Loss(cross_entropy, lambda y, _: s32(_rows(y))),
     "soft_cross_entropy": Loss(cross_entropy, lambda y, _: f32(*y.shape)),
-    "binary": Loss(binary, lambda y, _: f32(*y.shape)),
+    "bce": Loss(bce, lambda y, _: f32(*y.shape)),
     "mse": Loss(mse, lambda y, _: f32(*y.shape)),
     "reconstruction": Loss(reconstruction, lambda _, x: x, own=True),
     "triplet": Loss(triplet, lambda y, _: f32(2, y.size)),

@@ -5,6 +5,9 @@
     biases=20,24:1/4,27      and a quarter of the input channels of layer 24, all of layer 27
     biases                   all biases (TinyTL: Cai et al. 2020, without its lite residuals)
     last=6                   weights and biases of the 6 layers before the head
+    lite                     all biases, and lite residual modules past all blocks (TinyTL)
+    biases=20,lite=3         and past the last 3 blocks
+    norm                     scales and shifts of normalisations that are operators of their own
     full                     everything
     published:mcunet-49kb    a scheme of MCUNetV3 (Lin et al. 2022; their mcu_ir_gen.py)
 
@@ -26,6 +29,7 @@ from typing import Any
 
 from lilliput.errors import UsageError
 from lilliput.train.layers import Layer
+from lilliput.train.lite import ALL_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -33,22 +37,30 @@ class UpdateScheme:
     """biases : how many layers before the head have their bias trained, the last ones
     weights : layer -> share of its channels whose weights are trained, in (0, 1]
     name : what the user called it
+    lite : past how many blocks, the last ones, there is a lite residual module; `ALL_BLOCKS`
+    norms : whether scales and shifts of normalisations are trained
     """
 
     biases: int = 0
     weights: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
     name: str = ""
+    lite: int = 0
+    norms: bool = False
 
     def __str__(self) -> str:
-        parts = ["head"] if not self.biases and not self.weights else []
+        more = self.biases or self.weights or self.lite or self.norms
+        parts = [] if more else ["head"]
         parts += [f"biases={self.biases}"] if self.biases else []
+        parts += [f"lite={'all' if self.lite == ALL_BLOCKS else self.lite}"] if self.lite else []
+        parts += ["norm"] if self.norms else []
         for index, share in sorted(self.weights.items()):
             parts.append(str(index) if share == 1 else f"{index}:{_share(share)}")
         return ",".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         weights = {str(i): share for i, share in sorted(self.weights.items())}
-        return {"biases": self.biases, "weights": weights, "name": self.name}
+        found = {"biases": self.biases, "weights": weights, "name": self.name}
+        return {**found, "lite": self.lite, "norms": self.norms}
 
     @staticmethod
     def from_json(text: str) -> UpdateScheme:
@@ -56,7 +68,13 @@ class UpdateScheme:
         try:
             data = json.loads(text)
             weights = {int(i): float(share) for i, share in data.get("weights", {}).items()}
-            return UpdateScheme(int(data.get("biases", 0)), weights, str(data.get("name", "")))
+            return UpdateScheme(
+                int(data.get("biases", 0)),
+                weights,
+                str(data.get("name", "")),
+                int(data.get("lite", 0)),
+                bool(data.get("norms", False)),
+            )
         except (ValueError, TypeError, AttributeError) as e:
             raise UsageError(
                 "no update scheme",
@@ -80,7 +98,7 @@ def parse(text: str, layers: Sequence[Layer]) -> UpdateScheme:
         return checked(UpdateScheme.from_json(text), layers)
     if text.startswith("published:"):
         return checked(published(text.removeprefix("published:")), layers)
-    biases, weights = 0, dict[int, float]()
+    biases, weights, lite, norms = 0, dict[int, float](), 0, False
     for word in filter(None, (w.strip() for w in text.split(","))):
         key, _, value = word.partition("=")
         if word == "head":
@@ -89,13 +107,18 @@ def parse(text: str, layers: Sequence[Layer]) -> UpdateScheme:
             biases, weights = before, dict.fromkeys(range(before), 1.0)
         elif key == "biases":
             biases = before if not value else _count(value, word, before)
+        elif word == "norm":
+            norms = True
+        elif key == "lite":
+            biases = max(biases, 0 if value else before)
+            lite = ALL_BLOCKS if value in ("", "all") else _count(value, word, before)
         elif key == "last":
             biases = _count(value, word, before)
             weights |= dict.fromkeys(range(before - biases, before), 1.0)
         else:
             index, _, share = word.partition(":")
             weights[_layer(index, word, layers)] = _ratio(share, word) if share else 1.0
-    return checked(UpdateScheme(biases, weights, text), layers)
+    return checked(UpdateScheme(biases, weights, text, lite, norms), layers)
 
 
 def checked(scheme: UpdateScheme, layers: Sequence[Layer]) -> UpdateScheme:
@@ -126,7 +149,8 @@ def _layer(text: str, word: str, layers: Sequence[Layer]) -> int:
         raise UsageError(
             "update scheme",
             where=word,
-            expected="head, full, biases[=N], last=N, LAYER[:SHARE], published:NAME",
+            expected="head, full, biases[=N], last=N, lite[=N], norm, LAYER[:SHARE], "
+            "published:NAME",
             found=text,
             hint="layers are numbers or names: lilliput inspect lists them",
         )

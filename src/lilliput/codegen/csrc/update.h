@@ -32,10 +32,13 @@ LL_INLINE int32_t ll_sgd_s8(int32_t w, float step) {
     return ll_symmetric_s8(step != step ? w : moved);
 }
 
-/* Within +-2^29, so that a sum which begins with it can be doubled. */
+/* Moves within +-2^29, so that a sum which begins with it can be doubled. */
 LL_INLINE int32_t ll_sgd_s32(int32_t b, float step) {
     const int32_t limit = 1 << 29;
     const int32_t n = ll_nearest(step, 1073741824.0f);
+    if (n == 0) {
+        return b;
+    }
     const int32_t low = b < -limit ? -limit : b;
     const int32_t moved = (low > limit ? limit : low) - n;
     return moved < -limit ? -limit : (moved > limit ? limit : moved);

@@ -41,7 +41,9 @@ class Folding(Builder):
     """A builder that evaluates what follows from parameters alone, as nodes are added.
 
     What a module computes of its weights (weight norm, masks of arange and comparisons) is known
-    to the builders behind it; what nothing reads in the end is dropped by canonicalisation.
+    to the builders behind it; what nothing reads in the end is dropped by canonicalisation.  A
+    product of zeros stays: a recurrence begins with it, whose other steps have its weights too, and
+    canonicalisation knows whether they do.
     """
 
     def add_multi(
@@ -57,7 +59,8 @@ class Folding(Builder):
         made = super().add_multi(op, inputs, attrs, types=types, name=name, origin=origin)
         known = [self.params[v.name].data for v in inputs if v.name in self.params]
         operands = [d for d in known if d is not None]
-        if len(operands) < len(inputs) or not is_cheap(self.nodes[-1]):
+        begins = op.name == "linear" and len(operands) == len(inputs) and not operands[0].any()
+        if begins or len(operands) < len(inputs) or not is_cheap(self.nodes[-1]):
             return made
         node = self.nodes.pop()
         with np.errstate(all="ignore"):
