@@ -11,6 +11,7 @@ every stage.
     counted   Compiled -> Compiled      the same, in its summary             profiling
     quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
     learner   Model, scheme -> Learner   compiled with a training step        training
+    searched  Model, budget -> Searched   the scheme that is worth most, compiled  searching
     taught    Learner, data -> Taught    what it would learn, simulated     training
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
     write     Compiled -> folder        C, report, manifest; whole or not    folder
@@ -52,6 +53,7 @@ from lilliput.compiler.pipeline import (
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
 from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quantize
+from lilliput.compiler.searching import Search, Searched, searched
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 from lilliput.compiler.training import (
     Learner,
@@ -88,6 +90,8 @@ __all__ = [
     "ProfiledLayer",
     "Quantization",
     "Quantized",
+    "Search",
+    "Searched",
     "SmallerFile",
     "Taught",
     "UpdateScheme",
@@ -117,6 +121,7 @@ __all__ = [
     "require_free",
     "require_free_file",
     "run",
+    "searched",
     "shrink_file",
     "taught",
     "train_layers",

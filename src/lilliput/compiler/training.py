@@ -141,16 +141,19 @@ def taught(
         from lilliput.train.fast import prepare
     simulator = Simulator(found.training, prepare)
     x = found.training.module.inputs("train_step")[0].type
-    learn = simulator.learning(*_examples(data, "train", x))
-    test = simulator.testing(*_examples(data, "test", x))
+    learn = simulator.learning(*examples(data, "train", x))
+    test = simulator.testing(*examples(data, "test", x))
     before = simulator.accuracy(test)
     log(f"before: accuracy {100 * before:.2f} %")
     curve = simulator.fit(learn, test, lessons, lambda point: log(str(point)))
     return Taught(before, tuple(curve), simulator)
 
 
-def _examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]:
-    """(n,...) as the network stores its input, and classes (n)."""
+def examples(data: DataSet, name: str, type: TensorType) -> tuple[Array, Array]:
+    """(n,...) as the network stores its input, and classes (n).
+
+    Raises DataError for a split that is not there or has no classes.
+    """
     split = data[name]
     if split.y is None:
         raise DataError("examples without classes", where=name, expected="y beside x")
