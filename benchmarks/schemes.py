@@ -18,7 +18,7 @@ from typing import Any
 import lilliput
 from benchmarks.training import BACKBONE, CACHE
 from benchmarks.training_tasks import TASKS, load, shared
-from lilliput.compiler import Optimiser, Options, Search, Searched, searched
+from lilliput.compiler import Optimiser, Options, Search, Searched, Study, searched
 from lilliput.data import DataSet, Split
 from lilliput.devices.device import load as board
 from lilliput.train.search import METHODS
@@ -28,12 +28,13 @@ RATE = 0.004
 RESULTS = Path(__file__).parent / "schemes.json"
 
 
-def found(task: str, ram: int, method: str, learn: int) -> Searched:
-    """ram : kB of the whole image; learn : pictures of the analysis."""
+def found(task: str, ram: int, method: str, learn: int, steps: int) -> Searched:
+    """ram : kB of the whole image; learn : pictures of the analysis; steps : of each training."""
     data = load(task)
     examples = DataSet({"train": Split(data.x[:learn], data.y[:learn])})
     CACHE.mkdir(parents=True, exist_ok=True)
-    search = Search(method, analysis=CACHE / f"{task}-contribution.json", fast=True)
+    file = CACHE / f"{task}-{learn}-{steps}-contribution.json"
+    search = Search(method, analysis=file, study=Study(steps=steps), fast=True)
     return searched(
         lilliput.load(shared() / BACKBONE),
         board(DEVICE),
@@ -67,12 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ram", nargs="+", type=int, default=[256, 150, 128], help="in kB")
     parser.add_argument("--method", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--learn", type=int, default=500, help="pictures of the analysis")
+    parser.add_argument("--steps", type=int, default=250, help="of each of its trainings")
     args = parser.parse_args(argv)
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     for task in args.task:
         for ram in args.ram:
             for method in args.method:
-                result = found(task, ram, method, args.learn)
+                result = found(task, ram, method, args.learn, args.steps)
                 print(result, flush=True)
                 key = task, ram, method
                 rows = [r for r in rows if (r["task"], r["ram"], r["method"]) != key]

@@ -5,6 +5,7 @@ Thin over `lilliput.compiler.training`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ import click
 from lilliput.cli import common
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Options
+    from lilliput.compiler import Options, Search
 
-EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware"
+EXAMPLE = (
+    "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware\n"
+    "  lilliput train model.tflite --device stm32f746 --ram 128kB --data DIR --fast -o firmware"
+)
 
 
 @click.command(epilog=common.example(EXAMPLE))
@@ -23,11 +27,33 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 @common.device
 @click.option(
     "--scheme",
-    default="head",
-    show_default=True,
     metavar="SCHEME",
     help="What is trained: head, biases[=N], last=N, full, LAYER[:SHARE], joined by commas; "
-    "published:NAME; or JSON.",
+    "published:NAME; or JSON. Where not given: searched with --ram or --search, else head.",
+)
+@click.option(
+    "--search",
+    type=click.Choice(["ilp", "evolution"]),
+    help="How the scheme is chosen that gains most on --data within --ram and --cycles: exactly, "
+    "or by breeding. ilp where --ram and no scheme is given.",
+)
+@click.option(
+    "--cycles",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Of the search: predicted cycles that a step may take.",
+)
+@click.option(
+    "--analysis",
+    metavar="FILE",
+    help="Keep the contribution analysis of the search, and go on from it.",
+)
+@click.option(
+    "--analysis-steps",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Of each of its trainings, about.",
 )
 @click.option(
     "--classes",
@@ -70,7 +96,11 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 def train(
     network: common.Network,
     device: str,
-    scheme: str,
+    scheme: str | None,
+    search: str | None,
+    cycles: float | None,
+    analysis: str | None,
+    analysis_steps: int,
     classes: int | None,
     optimizer: str,
     rate: float,
@@ -103,19 +133,36 @@ def train(
     if out is not None:
         pipeline.require_free(Path(out), force=force)
     optimiser = pipeline.Optimiser(optimizer, rate, momentum, weight_decay, rule)
+    way = _search(scheme, search, options.ram, cycles, analysis, analysis_steps, seed, fast)
     examples = data_sets.read(data) if data is not None else None
-    found = pipeline.learner(
-        network.load(shrink=False),
-        board,
-        scheme,
-        optimiser,
-        classes=classes,
-        seed=seed,
-        options=options,
-        log=common.log,
-    )
-    text = f"{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
-    result = found.to_json()
+    model = network.load(shrink=False)
+    lead = ""
+    if way is None:
+        found = pipeline.learner(
+            model,
+            board,
+            scheme or "head",
+            optimiser,
+            classes=classes,
+            seed=seed,
+            options=options,
+            log=common.log,
+        )
+        result = found.to_json()
+    else:
+        chosen = pipeline.searched(
+            model,
+            board,
+            way,
+            examples,
+            optimiser,
+            classes=classes,
+            seed=seed,
+            options=options,
+            log=common.log,
+        )
+        found, result, lead = chosen.learner, chosen.to_json(), f"{chosen}\n\n"
+    text = f"{lead}{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
     if examples is not None and not plan_only:
         lessons = pipeline.Lessons(epochs, rate, seed=seed)
         learned = pipeline.taught(found, examples, lessons, fast=fast, log=common.log)
@@ -126,3 +173,35 @@ def train(
         pipeline.write(found.compiled, out, force=force)
         text += f"\n{'written to':<16}{out}"
     common.show(as_json, result, text)
+
+
+def _search(
+    scheme: str | None,
+    method: str | None,
+    ram: int | None,
+    cycles: float | None,
+    analysis: str | None,
+    steps: int,
+    seed: int,
+    fast: bool,
+) -> Search | None:
+    """How a scheme is searched for; None where one is named, or nothing limits it."""
+    from lilliput.compiler import Search, Study
+    from lilliput.errors import UsageError
+
+    asked = {"--search": method, "--cycles": cycles, "--analysis": analysis}
+    words = [name for name, value in asked.items() if value is not None]
+    if scheme is not None:
+        if words:
+            found = f"--scheme and {', '.join(words)}"
+            raise UsageError("a scheme is named, or it is searched for", found=found)
+        return None
+    if ram is None and not words:
+        return None
+    return Search(
+        method or "ilp",
+        cycles=cycles or math.inf,
+        analysis=None if analysis is None else Path(analysis),
+        study=Study(steps=steps, seed=seed),
+        fast=fast,
+    )

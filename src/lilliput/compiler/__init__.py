@@ -53,7 +53,7 @@ from lilliput.compiler.pipeline import (
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
 from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quantize
-from lilliput.compiler.searching import Search, Searched, searched
+from lilliput.compiler.searching import Search, Searched, Study, searched
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 from lilliput.compiler.training import (
     Learner,
@@ -93,6 +93,7 @@ __all__ = [
     "Search",
     "Searched",
     "SmallerFile",
+    "Study",
     "Taught",
     "UpdateScheme",
     "check",

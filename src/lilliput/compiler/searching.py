@@ -29,7 +29,7 @@ from lilliput.train.contribution import (
 from lilliput.train.layers import Layer
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme
-from lilliput.train.search import METHODS, PLANS, Chosen, Evolution, Least, Need, evolve, exact
+from lilliput.train.search import METHODS, PLANS, Chosen, Evolution, Need, evolve, exact
 from lilliput.train.stages import reference
 
 EVERY = 20
@@ -123,23 +123,31 @@ class StepCosts:
         self.options = replace(options, shrink=False)
         self.learners: dict[str, Learner] = {}
         self._known = Known(device.core.name)
-        self._least: dict[str, Least] = {}
+        self._activations: dict[str, int] = {}
+        self._states: dict[str, int] = {}
 
     def _training(self, scheme: UpdateScheme) -> Training:
         return trainable(
             self.model.module, scheme, self.optimiser, classes=self.classes, seed=self.seed
         )
 
-    def least(self, scheme: UpdateScheme) -> Least:
-        """By the fast planner, streaming."""
+    def states(self, scheme: UpdateScheme) -> int:
+        """Of every tensor that outlives a step."""
         name = str(scheme)
-        if name not in self._least:
+        if name not in self._states:
+            states = self._training(scheme).module.states.values()
+            self._states[name] = sum(s.value.type.nbytes for s in states)
+        return self._states[name]
+
+    def activations(self, scheme: UpdateScheme) -> int:
+        """By the fast planner, streaming: before placement, which may take more."""
+        name = str(scheme)
+        if name not in self._activations:
             module = from_module(self._training(scheme).module).module
-            states = sum(s.value.type.nbytes for s in module.states.values())
-            self._least[name] = Least(states, peak(module, self._known, streaming=True))
-            if len(self._least) % EVERY == 0:
-                self.log(f"{len(self._least)} bounds of RAM, the last of {scheme}")
-        return self._least[name]
+            self._activations[name] = peak(module, self._known, streaming=True)
+            if len(self._activations) % EVERY == 0:
+                self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
+        return self._activations[name]
 
     def planned(self, scheme: UpdateScheme) -> Need:
         """Planned for the budget, compiled and, where there is a toolchain, linked."""
@@ -230,10 +238,14 @@ def _analysis(
 
 def _possible(costs: StepCosts, scheme: UpdateScheme, budget: Need) -> bool:
     """Whether its parts alone leave hope that it fits."""
-    head, parts = costs.least(UpdateScheme()), [costs.least(UpdateScheme(scheme.biases))]
-    parts += [costs.least(UpdateScheme(weights={i: r})) for i, r in scheme.weights.items()]
-    states = head.states + sum(p.states - head.states for p in parts)
-    return states + max(p.activations for p in parts) <= budget.ram
+    parts = [UpdateScheme(scheme.biases)]
+    parts += [UpdateScheme(weights={i: r}) for i, r in scheme.weights.items()]
+    head = costs.states(UpdateScheme())
+    states = head + sum(costs.states(p) - head for p in parts)
+    return (
+        states + costs.activations(parts[0]) <= budget.ram
+        and states + max(map(costs.activations, parts)) <= budget.ram
+    )
 
 
 def _assumed(

@@ -22,6 +22,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ RATIOS = (0.125, 0.25, 0.5, 1.0)
 """Shares of a layer's channels, as published."""
 DEPTHS = 12
 """Bias depths that are measured, at most."""
+REACH = 28
+"""Layers before the head whose weights are, at most: no published scheme trains an earlier one."""
 LEAST = 8
 """Examples in either part, at least."""
 Possible = Callable[[UpdateScheme], bool]
@@ -54,7 +57,8 @@ class Study:
 
     steps : of each training, about: whole epochs over as many examples, all if there are fewer
     held : share of the examples that is held out, of each class; most : of them at most
-    ratios : shares of the channels; depths : how many bias depths
+    ratios : shares of the channels; depths : how many bias depths, at most
+    reach : of how many layers before the head the weights are measured, at most
     """
 
     steps: int = 400
@@ -62,15 +66,18 @@ class Study:
     most: int = 200
     ratios: tuple[float, ...] = RATIOS
     depths: int = DEPTHS
+    reach: int = REACH
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raises UsageError for numbers out of range."""
         ratios = all(0 < r <= 1 for r in self.ratios)
-        if self.steps < 1 or not 0 < self.held < 1 or self.most < 1 or self.depths < 1:
-            found = f"{self.steps}, {self.held}, {self.most}, {self.depths}"
-            expected = ">= 1, in (0, 1), >= 1, >= 1"
-            raise UsageError("steps, held, most, depths", expected=expected, found=found)
+        counts = {"steps": self.steps, "most": self.most, "depths": self.depths}
+        for name, count in {**counts, "reach": self.reach}.items():
+            if count < 1:
+                raise UsageError(name, expected="1 or more", found=count)
+        if not 0 < self.held < 1:
+            raise UsageError("share that is held out", expected="in (0, 1)", found=self.held)
         if not ratios:
             raise UsageError("ratios", expected="in (0, 1]", found=self.ratios)
 
@@ -164,18 +171,17 @@ def candidates(
             break
         reach.append(k)
         found.append((UpdateScheme(k), UpdateScheme()))
-    for layer in body:
+    for layer in body[-study.reach :]:
         deep = len(body) - layer.index
         if deep >= beyond:
             continue
         over = UpdateScheme(next((k for k in reach if k >= deep), reach[-1]))
-        channels = {max(1, round(r * layer.channels)): r for r in sorted(study.ratios)[::-1]}
-        for share in sorted(channels.values()):
-            scheme = replace(over, weights={layer.index: share})
-            if round(share * layer.channels) and not possible(scheme):
-                break
-            if round(share * layer.channels):
-                found.append((scheme, over))
+        counts = {round(r * layer.channels): r for r in sorted(study.ratios)[::-1]}
+        shares = sorted(r for count, r in counts.items() if count)
+        schemes = [replace(over, weights={layer.index: r}) for r in shares]
+        if not schemes or not possible(schemes[-1]):
+            schemes = list(takewhile(possible, schemes))
+        found += [(scheme, over) for scheme in schemes]
     return tuple(found)
 
 
@@ -413,7 +419,9 @@ class Analysis:
         data = hashlib.sha256(np.ascontiguousarray(self.x).tobytes())
         data.update(np.ascontiguousarray(self.y, "<i8").tobytes())
         # which candidates there are does not change what one of them scores
-        study = {k: v for k, v in asdict(self.study).items() if k not in ("ratios", "depths")}
+        study = {
+            k: v for k, v in asdict(self.study).items() if k in ("steps", "held", "most", "seed")
+        }
         return {
             "network": network.hexdigest(),
             "data": data.hexdigest(),
@@ -463,4 +471,5 @@ class Analysis:
 def _cross_entropy(logits: Array, labels: Array) -> float:
     top = logits.max(1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
-    return float(np.mean(log_sum - logits[np.arange(len(labels)), labels]))
+    losses: Array = log_sum - logits[np.arange(len(labels)), labels]
+    return float(losses.mean())

@@ -5,7 +5,7 @@
 
 RAM is no sum: it is what the planner finds.  What is known before a plan is, for choices S,
 
-    RAM(S) >= sum of states(s) + max of activations(s),    s in S           (`Costs.least`)
+    RAM(S) >= sum of states(s) + max of activations(s),    s in S            (`Costs`)
 
 as a step that does more needs no fewer bytes than a step that does a part of it.  The integer
 programme under this bound is solved exactly by branch and bound, and its best scheme is planned.
@@ -22,8 +22,8 @@ same raised bound and plans the best; it proves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -51,19 +51,15 @@ class Need:
         return all(mine <= most for mine, most in pairs)
 
 
-@dataclass(frozen=True)
-class Least:
-    """Bytes of RAM: states, which add up, and the fewest that anything else of the step takes."""
-
-    states: int
-    activations: int
-
-
 class Costs(Protocol):
-    """What a scheme costs."""
+    """What a scheme costs: the bound of its RAM is states + activations, in bytes."""
 
-    def least(self, scheme: UpdateScheme) -> Least:
-        """A lower bound, quickly."""
+    def states(self, scheme: UpdateScheme) -> int:
+        """Bytes that are kept from step to step."""
+        ...
+
+    def activations(self, scheme: UpdateScheme) -> int:
+        """The fewest bytes that anything else of the step takes."""
         ...
 
     def planned(self, scheme: UpdateScheme) -> Need:
@@ -93,48 +89,81 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Option:
-    """A choice: a depth or a share, its gain, bytes of its states, least activations with it."""
+    """A choice: a depth or a share, its gain, bytes of its states, least activations with it.
+
+    known : they are what the costs say, and not only what less of the same takes
+    """
 
     level: float
     gain: float
     states: int
     activations: int
+    known: bool = True
+
+    def scheme(self, layer: int | None) -> UpdateScheme:
+        """That choice alone: of a layer's share, or of the depth."""
+        if layer is None:
+            return UpdateScheme(int(self.level))
+        return UpdateScheme(weights={layer: self.level})
 
 
-@dataclass(frozen=True)
 class Programme:
-    """depths : options of the bias depth, 0 among them; layers : of each layer's share, without
-    that of training none; head : states of the head alone.  Options of no gain are left out."""
+    """head : bytes of the states of the head alone
+    depths : options of the bias depth, 0 among them
+    layers : of each layer's share, the smallest first, without that of training none
 
-    head: int
-    depths: tuple[Option, ...]
-    layers: Mapping[int, tuple[Option, ...]]
+    Options of no gain are left out.  Bounds of shares are asked for where a scheme takes them.
+    """
 
-    @staticmethod
-    def of(gains: Gains, costs: Costs) -> Programme:
-        head = costs.least(UpdateScheme())
+    def __init__(self, gains: Gains, costs: Costs):
+        self.costs, self.head = costs, costs.states(UpdateScheme())
+        self.depths = [Option(0, 0.0, 0, costs.activations(UpdateScheme()))]
+        for k, gain in sorted(gains.biases.items()):
+            if gain > 0:
+                scheme = UpdateScheme(k)
+                option = Option(k, gain, self._states(scheme), costs.activations(scheme))
+                self.depths.append(option)
+        self.layers: dict[int, list[Option]] = {}
+        for layer, shares in sorted(gains.weights.items()):
+            options = [
+                Option(r, gain, self._states(UpdateScheme(weights={layer: r})), 0, known=False)
+                for r, gain in sorted(shares.items())
+                if gain > 0
+            ]
+            if options:
+                self.layers[layer] = options
 
-        def option(level: float, gain: float, scheme: UpdateScheme) -> Option:
-            least = costs.least(scheme)
-            return Option(level, gain, least.states - head.states, least.activations)
+    def _states(self, scheme: UpdateScheme) -> int:
+        return self.costs.states(scheme) - self.head
 
-        depths = [Option(0, 0.0, 0, head.activations)]
-        depths += [option(k, g, UpdateScheme(k)) for k, g in gains.biases.items() if g > 0]
-        layers = {
-            i: tuple(option(r, g, UpdateScheme(weights={i: r})) for r, g in shares.items() if g > 0)
-            for i, shares in gains.weights.items()
-        }
-        return Programme(head.states, tuple(depths), {i: o for i, o in layers.items() if o})
+    def chosen(self, scheme: UpdateScheme) -> list[Option]:
+        """Its options; those that are left out are not among them."""
+        found = [o for o in self.depths if o.level == scheme.biases]
+        for i, share in scheme.weights.items():
+            found += [o for o in self.layers.get(i, ()) if o.level == share]
+        return found
 
     def least(self, scheme: UpdateScheme, raised: float = 1.0) -> float:
         """The bound of RAM with activations `raised`; inf for options that are left out."""
-        chosen = [o for o in self.depths if o.level == scheme.biases]
-        for i, share in scheme.weights.items():
-            chosen += [o for o in self.layers.get(i, ()) if o.level == share]
+        chosen = self.chosen(scheme)
         if len(chosen) < 1 + len(scheme.weights):
             return math.inf
         top = max(o.activations for o in chosen)
         return self.head + sum(o.states for o in chosen) + raised * top
+
+    def refine(self, scheme: UpdateScheme) -> bool:
+        """Asks for the bounds of its shares; says whether one was not known."""
+        asked = False
+        for layer, share in scheme.weights.items():
+            options = self.layers[layer]
+            k = next(k for k, o in enumerate(options) if o.level == share)
+            if options[k].known:
+                continue
+            asked, needs = True, self.costs.activations(options[k].scheme(layer))
+            for at, o in enumerate(options):
+                least = max(o.activations, needs) if at >= k else o.activations
+                options[at] = replace(o, activations=least, known=o.known or at == k)
+        return asked
 
 
 def covers(scheme: UpdateScheme, part: UpdateScheme) -> bool:
@@ -175,7 +204,7 @@ class _Branch:
         self.value = beyond
         self.found: UpdateScheme | None = None
 
-        def density(item: tuple[int, tuple[Option, ...]]) -> float:
+        def density(item: tuple[int, Sequence[Option]]) -> float:
             return -max(o.gain / max(o.states, 1) for o in item[1])
 
         self.order = sorted(programme.layers.items(), key=density)
@@ -262,32 +291,33 @@ class _Ledger:
         return self.gains(self.held[0]) if self.held else -math.inf
 
     def best(self, raised: float) -> UpdateScheme | None:
-        return best(self.programme, self.budget.ram, raised, self.cuts, self.value)
+        """The best that is better than what is held, with bounds that are all known."""
+        while True:
+            found = best(self.programme, self.budget.ram, raised, self.cuts, self.value)
+            if found is None or not self.programme.refine(found):
+                return found
 
     def fits(self, scheme: UpdateScheme) -> bool:
         """Plans it, if it may fit; keeps it, or cuts it off."""
-        least = self.costs.least(scheme)
-        if least.states + least.activations > self.budget.ram:
-            self.log(f"{scheme}: needs more than {least.states + least.activations:,} B")
-            return self._cut(scheme, 0.0)
+        states, least = self.costs.states(scheme), self.costs.activations(scheme)
+        if states + least > self.budget.ram:
+            self.log(f"{scheme}: needs {states + least:,} B or more")
+            return self._cut(scheme, least)
         self.plans += 1
         need = self.costs.planned(scheme)
         told = f"gain {self.gains(scheme):.4f}, {need.ram:,.0f} B of RAM"
         fits = need.within(self.budget)
         self.log(f"{scheme}: {told}, {'fits' if fits else 'does not fit'}")
         if not fits:
-            over = need.ram - least.states if need.ram > self.budget.ram else 0.0
-            return self._cut(scheme, over)
+            return self._cut(scheme, need.ram - states if need.ram > self.budget.ram else 0.0)
         if self.held is None or self.gains(scheme) > self.value:
             self.held = scheme, need
         return True
 
     def _cut(self, scheme: UpdateScheme, activations: float) -> bool:
         self.cuts.append(scheme)
-        bound = self.programme.least(scheme) - self.costs.least(scheme).states
-        activations = max(activations, self.costs.least(scheme).activations)
-        if 0 < bound < math.inf:
-            self.raised = max(self.raised, activations / bound)
+        bound = max(o.activations for o in self.programme.chosen(scheme))
+        self.raised = max(self.raised, activations / max(bound, 1))
         return False
 
     def chosen(self, method: str, bound: float) -> Chosen | None:
@@ -302,7 +332,7 @@ def exact(
 ) -> Chosen | None:
     """The optimum, or the best of `plans` plans beside the bound; None where not even the head
     fits."""
-    ledger = _Ledger(Programme.of(gains, costs), gains, costs, budget, log)
+    ledger = _Ledger(Programme(gains, costs), gains, costs, budget, log)
     if not ledger.fits(UpdateScheme()):
         return None
     while (upper := ledger.best(1.0)) is not None and ledger.plans < plans:
@@ -345,7 +375,7 @@ def evolve(
     """The best scheme that breeding finds and the planner confirms; None where not even the head
     fits.  Its bound is that of the integer programme before any plan."""
     settings = evolution or Evolution()
-    programme = Programme.of(gains, costs)
+    programme = Programme(gains, costs)
     ledger = _Ledger(programme, gains, costs, budget, log)
     if not ledger.fits(UpdateScheme()):
         return None
@@ -353,7 +383,7 @@ def evolve(
     breed = _Breed(programme, ledger, settings)
     while ledger.plans < settings.plans:
         found = breed.best()
-        if found is None or ledger.fits(found):
+        if found is None or (not programme.refine(found) and ledger.fits(found)):
             break
     return ledger.chosen("evolution", gains(upper) if upper else ledger.value)
 
