@@ -16,6 +16,8 @@ from lilliput.data import DataSet
 from lilliput.devices.device import Device
 from lilliput.errors import DoesNotFit, UsageError
 from lilliput.plan.fast import Known, peak
+from lilliput.plan.guard import guarded_first
+from lilliput.plan.order import reorder
 from lilliput.report import columns, require_fit
 from lilliput.train.build import ENTRY, Training, trainable
 from lilliput.train.contribution import (
@@ -140,11 +142,14 @@ class StepCosts:
         return self._states[name]
 
     def activations(self, scheme: UpdateScheme) -> int:
-        """By the fast planner, streaming: before placement, which may take more."""
+        """By the fast planner, streaming, in the better of the two orders that the planner tries:
+        before placement, which may take more."""
         name = str(scheme)
         if name not in self._activations:
             module = from_module(self._training(scheme).module).module
-            self._activations[name] = peak(module, self._known, streaming=True)
+            orders = module, reorder(guarded_first(module))
+            least = min(peak(m, self._known, streaming=True) for m in orders)
+            self._activations[name] = least
             if len(self._activations) % EVERY == 0:
                 self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
         return self._activations[name]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -29,16 +29,16 @@ from typing import Any
 import numpy as np
 
 from lilliput.errors import DataError, FormatError, UsageError
-from lilliput.ir import Array, Graph, Module
-from lilliput.ir.rewrite import drop_dead
+from lilliput.ir import Array, Module
 from lilliput.ir.text import print_module
 from lilliput.train.build import ENTRY, trainable
+from lilliput.train.fronts import Fronts
 from lilliput.train.heads import with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme
 from lilliput.train.simulate import Plan, Simulator
-from lilliput.train.stages import Parts, Prepare, reached, reference
+from lilliput.train.stages import Prepare, reference
 
 RATIOS = (0.125, 0.25, 0.5, 1.0)
 """Shares of a layer's channels, as published."""
@@ -242,78 +242,6 @@ def halves(x: Array, y: Array, study: Study) -> Halves:
     return Halves((x[rest], y[rest]), (x[held], y[held]))
 
 
-# What candidates have in common -----------------------------------------------------------
-
-
-class Fronts:
-    """What frozen beginnings make of all examples, by what they are: a value's hash is that of the
-    nodes and constants that it is made of, whatever it is called."""
-
-    def __init__(self, x: Array, prepare: Prepare, keep: int = 2):
-        self.x, self.prepare, self.keep = x, prepare, keep
-        self._made: dict[str, Array] = {}
-
-    def given(self, module: Module, entry: str) -> dict[str, Array]:
-        """Name -> (n,...): the last value of an entry that all of the rest follows from, and that
-        is the same in every step."""
-        graph = module.graphs[entry]
-        source, *others = module.inputs(entry)
-        moving = reached(graph.nodes, {*module.states, *(v.name for v in others)})
-        hashes = _hashes(module, graph)
-        cuts = [source.name, *_cuts(graph, source.name, moving)]
-        name = cuts[-1]
-        if name == source.name:
-            return {name: self.x}
-        key = hashes[name]
-        if key not in self._made:
-            known = [c for c in cuts if hashes[c] in self._made]
-            start = known[-1] if known else source.name
-            data = self._made[hashes[start]] if known else self.x
-            self._made[key] = self._after(module, graph, start, data, name)
-            while len(self._made) > self.keep:
-                del self._made[next(iter(self._made))]
-        return {name: self._made[key]}
-
-    def _after(self, module: Module, graph: Graph, start: str, data: Array, name: str) -> Array:
-        (value,) = [v for n in graph.nodes for v in n.outputs if v.name == name]
-        cut = drop_dead(replace(graph, outputs=(value,)))
-        cut = replace(cut, inputs=graph.inputs[:1])
-        params = {p.name: module.params[p.name] for p in cut.params}
-        alone = Module({"front": cut}, params, {}, module.name)
-        return Parts(alone, "front", self.prepare).features({start: data})[name]
-
-
-def _cuts(graph: Graph, source: str, moving: Collection[str]) -> Iterator[str]:
-    """Values in order, before anything moves, that all later nodes that read the input read it
-    through."""
-    seen = reached(graph.nodes, {source})
-    last = {v.name: i for i, n in enumerate(graph.nodes) for v in n.inputs}
-    last |= {v.name: len(graph.nodes) for v in graph.outputs}
-    alive = {source}
-    for i, node in enumerate(graph.nodes):
-        made = {v.name for v in node.outputs if v.name in seen}
-        if made & set(moving):
-            return
-        alive = {name for name in alive | made if last.get(name, -1) > i}
-        if made and len(alive) == 1:
-            yield next(iter(alive))
-
-
-def _hashes(module: Module, graph: Graph) -> dict[str, str]:
-    """Value -> hash of what it is made of; the input is one value, whatever its name."""
-    found = {v.name: f"input {v.type}" for v in graph.inputs}
-    for value in graph.params:
-        param = module.params.get(value.name)
-        data = b"" if param is None or param.data is None else param.data.tobytes()
-        found[value.name] = hashlib.sha256(f"{value.type}".encode() + data).hexdigest()
-    for node in graph.nodes:
-        reads = [found.get(v.name, v.name) for v in node.inputs]
-        for k, value in enumerate(node.outputs):
-            text = f"{node.op.name} {node.attrs!r} {k} {value.type!r} {reads}"
-            found[value.name] = hashlib.sha256(text.encode()).hexdigest()
-    return found
-
-
 # The analysis -----------------------------------------------------------------------------
 
 
@@ -356,7 +284,7 @@ class Analysis:
         schemes = {str(s): s for pair in wanted for s in pair} | {"head": UpdateScheme()}
         missing = [s for name, s in schemes.items() if name not in self._scores]
         if missing:
-            known, each = len(schemes) - len(missing), self._steps()
+            known, each = len(schemes) - len(missing), self.plan.epochs * self._count
             self.log(f"contribution analysis: {len(missing)} trainings of {each} steps")
             if known:
                 self.log(f"{known} are in {self.file}")
@@ -386,9 +314,15 @@ class Analysis:
             self._write()
         return self._scores[str(scheme)]
 
-    def _steps(self) -> int:
-        count = len(self._halves.learn[1])
-        return count * max(1, round(self.study.steps / count))
+    @property
+    def _count(self) -> int:
+        return len(self._halves.learn[1])
+
+    @property
+    def plan(self) -> Plan:
+        """Of every training."""
+        epochs = max(1, round(self.study.steps / self._count))
+        return Plan(epochs, self.optimiser.rate, seed=self.study.seed)
 
     def _measured(self, scheme: UpdateScheme) -> Score:
         training = trainable(
@@ -397,10 +331,8 @@ class Analysis:
         simulator = Simulator(training, self.prepare)
         module, (_, labels) = training.module, self._halves.learn
         learn = simulator.learning(self._learn.given(module, ENTRY), labels)
-        epochs = self._steps() // len(labels)
-        plan = Plan(epochs, self.optimiser.rate, seed=self.study.seed)
         try:
-            simulator.fit(learn, plan=plan)
+            simulator.fit(learn, plan=self.plan)
         except UsageError:  # the loss is no number any more
             return Score(math.inf, 0.0)
         labels = self._halves.held[1]
@@ -436,7 +368,7 @@ class Analysis:
             return {}
         try:
             found = json.loads(self.file.read_text("utf-8"))
-            about = found["about"]
+            about = dict(found["about"])
             scores = {
                 str(name): Score(math.inf if loss is None else float(loss), float(accuracy))
                 for name, (loss, accuracy) in found["scores"].items()
