@@ -123,9 +123,9 @@ def test_a_score_is_that_of_a_training_from_the_picture_on() -> None:
         simulator = Simulator(training)
         simulator.fit(simulator.learning(*parts.learn), plan=made.plan)
         logits = simulator.logits(simulator.testing(*parts.held)).astype(np.float64)
-        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        p: Array = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         labels = parts.held[1]
-        loss = -np.mean(np.log(p[np.arange(len(labels)), labels]))
+        loss = -float(np.mean(np.log(p[np.arange(len(labels)), labels])))
         assert made.score(scheme).loss == pytest.approx(loss, rel=1e-12)
         assert made.score(scheme).accuracy == np.mean(np.argmax(logits, 1) == labels)
 

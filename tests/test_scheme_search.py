@@ -17,7 +17,7 @@ from lilliput.compiler.searching import StepCosts
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import load as board
 from lilliput.errors import DoesNotFit, UsageError
-from lilliput.train.contribution import Gains, prior
+from lilliput.train.contribution import Gains, Study, prior
 from lilliput.train.schemes import UpdateScheme
 from lilliput.train.search import Evolution, Need, Programme, best, covers, evolve, exact
 
@@ -170,10 +170,11 @@ def costs() -> StepCosts:
 def test_the_planned_optimum_is_that_of_trying_everything(costs: StepCosts) -> None:
     rng = np.random.default_rng(7)
     biases = {k: float(rng.uniform(0, 1)) for k in (2, 5)}
-    weights = {i: {r: float(rng.uniform(0, 1)) for r in (0.25, 1.0)} for i in (2, 3)}
+    weights = {i: {r: float(rng.uniform(0, 1))} for i, r in ((2, 0.25), (3, 1.0))}
     gains, budget = Gains(biases, weights), Need(18_000, math.inf, math.inf)
     found = exact(gains, costs, budget, plans=MANY)
     assert found is not None
+    assert found.proven
     tried = len(costs.learners)
     fitting = [s for s in schemes(gains) if costs.planned(s).within(budget)]
     assert 1 < len(fitting) < len(costs.learners)
@@ -181,19 +182,18 @@ def test_the_planned_optimum_is_that_of_trying_everything(costs: StepCosts) -> N
     assert found.gain == pytest.approx(max(map(gains, fitting)))
 
 
-def test_what_is_chosen_keeps_to_the_ram_of_the_whole_image() -> None:
+@pytest.mark.parametrize("method", ["ilp", "evolution"])
+def test_what_is_chosen_keeps_to_the_ram_of_the_whole_image(method: str) -> None:
     model, device = load(digits_model()), board("stm32f746")
-    for method in ("ilp", "evolution"):
-        found = searched(model, device, Search(method), classes=10, options=Options(ram=17_500))
-        total = found.learner.compiled.summary.ram_bytes.total
-        assert total is not None
-        assert total == found.chosen.need.ram <= 17_500
-        assert found.learner.compiled.summary.fits
-        assert found.chosen.scheme.biases > 0
-        assert found.to_json()["scheme"] == {
-            "text": str(found.chosen.scheme),
-            **found.chosen.scheme.to_json(),
-        }
+    search = Search(method, study=Study(ratios=(0.25,), depths=2, reach=3))
+    found = searched(model, device, search, classes=10, options=Options(ram=17_500))
+    total = found.learner.compiled.summary.ram_bytes.total
+    assert total is not None
+    assert total == found.chosen.need.ram <= 17_500
+    assert found.learner.compiled.summary.fits
+    assert found.chosen.scheme.biases > 0
+    text = str(found.chosen.scheme)
+    assert found.to_json()["scheme"] == {"text": text, **found.chosen.scheme.to_json()}
 
 
 def test_the_prior_prefers_late_layers_and_more_of_them() -> None:
@@ -226,11 +226,11 @@ def test_the_command_searches_where_ram_is_all_that_is_said(
 ) -> None:
     run = runner(capsys)
     network = str(digits_model())
-    words = ["train", network, "--device", "stm32f746", "--ram", "17500B", "--classes", "10"]
+    words = ["train", network, "--device", "stm32f746", "--ram", "17000B", "--classes", "10"]
     result = run(*words, "--plan-only", "--json")
     assert result.code == 0, result.text
     found = result.json
-    assert found["ram_bytes"]["total"] <= 17_500
+    assert found["ram_bytes"]["total"] <= 17_000
     assert found["search"]["proven"]
     assert found["search"]["contribution"] is None
     assert found["search"]["need"]["ram"] == found["ram_bytes"]["total"]

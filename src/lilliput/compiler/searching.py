@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 from lilliput.compiler.pipeline import Log, Model, Options, compile, from_module, quiet
@@ -143,16 +144,23 @@ class StepCosts:
 
     def activations(self, scheme: UpdateScheme) -> int:
         """By the fast planner, streaming, in the better of the two orders that the planner tries:
-        before placement, which may take more."""
+        before placement, which may take more.  With the stack and static data that the head
+        needs."""
         name = str(scheme)
         if name not in self._activations:
             module = from_module(self._training(scheme).module).module
             orders = module, reorder(guarded_first(module))
             least = min(peak(m, self._known, streaming=True) for m in orders)
-            self._activations[name] = least
+            self._activations[name] = least + self._beside
             if len(self._activations) % EVERY == 0:
                 self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
         return self._activations[name]
+
+    @cached_property
+    def _beside(self) -> int:
+        self.planned(UpdateScheme())
+        ram = self.learners[str(UpdateScheme())].compiled.summary.ram_bytes
+        return (ram.static or 0) + (ram.stack or 0)
 
     def planned(self, scheme: UpdateScheme) -> Need:
         """Planned for the budget, compiled and, where there is a toolchain, linked."""

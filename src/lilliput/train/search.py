@@ -8,15 +8,15 @@ RAM is no sum: it is what the planner finds.  What is known before a plan is, fo
     RAM(S) >= sum of states(s) + max of activations(s),    s in S            (`Costs`)
 
 as a step that does more needs no fewer bytes than a step that does a part of it.  The integer
-programme under this bound is solved exactly by branch and bound, and its best scheme is planned.
+programme under this bound is solved exactly (`best`), and its best scheme is planned.
 One that does not fit becomes a cut: it is excluded, with all schemes that train more.  The first
 that fits is the optimum, if gains add up, the planner keeps that rule and the bound is one.  As
-plans are dear, schemes that should fit are tried in between, under the bound raised by as much
+plans are dear, schemes that should fit are tried before, under the bound with a margin: by as much
 as plans have exceeded it.  Where no more plans are allowed, the best that was found stands beside
 the gain that none can exceed.
 
-The evolutionary search, as MCUNetV3 has it (Lin et al. 2022, appendix D), breeds schemes within the
-same raised bound and plans the best; it proves nothing.
+The evolutionary search, as MCUNetV3 has it (Lin et al. 2022, appendix D), breeds schemes within
+the same margin and plans the best; it proves nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
+from lilliput.ir import Array
 from lilliput.train.contribution import Gains
 from lilliput.train.schemes import UpdateScheme
 
 PLANS = 16
 """Plans that a search makes at most."""
+ASKED = 4
+"""Bounds of whole schemes that are asked for, for each plan, at most."""
+PARTS = (1.0, 0.5, 0.25, 0.0)
+"""Parts of the margin that schemes are tried with in turn: what should fit, and what may."""
 METHODS = ("ilp", "evolution")
+GRAIN = 16
+"""Bytes of states in a cell of the tables of the integer programme."""
+EPSILON = 1e-12
+"""Gains that differ by less are equal."""
 Log = Callable[[str], None]
 
 
@@ -88,6 +96,26 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Margin:
+    """By what plans exceed the bound.
+
+    raised : times the activations of the neediest choice
+    shared : and this part of what the other shares' activations exceed the head's by: of what is
+        kept for several layers at once
+    """
+
+    raised: float = 1.0
+    shared: float = 0.0
+
+    def part(self, of: float) -> Margin:
+        """Between none, 0, and all of it, 1."""
+        return Margin(1 + of * (self.raised - 1), of * self.shared)
+
+
+NONE = Margin()
+
+
+@dataclass(frozen=True)
 class Option:
     """A choice: a depth or a share, its gain, bytes of its states, least activations with it.
 
@@ -136,6 +164,9 @@ class Programme:
     def _states(self, scheme: UpdateScheme) -> int:
         return self.costs.states(scheme) - self.head
 
+    def options(self) -> list[Option]:
+        return [*self.depths, *(o for options in self.layers.values() for o in options)]
+
     def chosen(self, scheme: UpdateScheme) -> list[Option]:
         """Its options; those that are left out are not among them."""
         found = [o for o in self.depths if o.level == scheme.biases]
@@ -143,13 +174,24 @@ class Programme:
             found += [o for o in self.layers.get(i, ()) if o.level == share]
         return found
 
-    def least(self, scheme: UpdateScheme, raised: float = 1.0) -> float:
-        """The bound of RAM with activations `raised`; inf for options that are left out."""
+    def least(self, scheme: UpdateScheme, margin: Margin = NONE) -> float:
+        """The bound of RAM with a margin; inf for options that are left out."""
         chosen = self.chosen(scheme)
         if len(chosen) < 1 + len(scheme.weights):
             return math.inf
         top = max(o.activations for o in chosen)
-        return self.head + sum(o.states for o in chosen) + raised * top
+        states = sum(self.room(o, margin) for o in chosen)
+        return self.head + states + margin.raised * top
+
+    def room(self, option: Option, margin: Margin) -> int:
+        """Bytes that an option takes for itself: states, and its part of what is shared."""
+        if option in self.depths:
+            return option.states
+        return option.states + math.floor(margin.shared * self.extra(option))
+
+    def extra(self, option: Option) -> int:
+        """Bytes by which its activations exceed those of the head."""
+        return max(0, option.activations - self.depths[0].activations)
 
     def refine(self, scheme: UpdateScheme) -> bool:
         """Asks for the bounds of its shares; says whether one was not known."""
@@ -176,97 +218,94 @@ def covers(scheme: UpdateScheme, part: UpdateScheme) -> bool:
 def best(
     programme: Programme,
     room: float,
-    raised: float = 1.0,
+    margin: Margin = NONE,
     cuts: Sequence[UpdateScheme] = (),
     beyond: float = -math.inf,
 ) -> UpdateScheme | None:
-    """The scheme of the largest gain above `beyond` whose bound is within `room` and that covers
-    none of the `cuts`; None where there is none.  Exact, by branch and bound: what is left to
-    decide is bounded by the relaxation of the knapsack."""
-    search = _Branch(programme, room, raised, cuts, beyond)
-    for depth in sorted(programme.depths, key=lambda o: -o.gain):
-        search.visit(0, depth, {}, depth.gain, programme.head + depth.states, depth.activations)
-    return search.found
+    """The scheme of the largest gain above `beyond` whose bound, with the margin, is within `room`
+    and that covers none of the `cuts`; None where there is none.
+
+    Exact: for each number of bytes that activations may take, what is left is a knapsack of
+    states.  Its dynamic programme bounds what layers that are not decided can gain, and without
+    cuts the search along that bound walks straight to the optimum.
+    """
+    levels = [
+        _Level(programme, room - programme.head - margin.raised * most, most, margin)
+        for most in sorted({o.activations for o in programme.options()})
+        if most >= programme.depths[0].activations
+    ]
+    found, value = None, beyond
+    for level in sorted(levels, key=lambda v: -v.top):
+        if level.top > value + EPSILON:
+            found, value = level.search(found, value, cuts)
+    return found
 
 
-class _Branch:
-    """Depth first over the layers, those with most gain a byte first."""
+class _Level:
+    """Schemes whose states are within `room` and whose options have `most` activations or less.
 
-    def __init__(
-        self,
-        programme: Programme,
-        room: float,
-        raised: float,
-        cuts: Sequence[UpdateScheme],
-        beyond: float,
-    ):
-        self.room, self.raised, self.cuts = room, raised, cuts
-        self.value = beyond
-        self.found: UpdateScheme | None = None
+    groups : (layer, its options); the depth is layer None, and comes first
+    bounds : what the groups from k on gain at most, for each number of whole grains of room
+    """
 
-        def density(item: tuple[int, Sequence[Option]]) -> float:
-            return -max(o.gain / max(o.states, 1) for o in item[1])
-
-        self.order = sorted(programme.layers.items(), key=density)
-        rising = [
-            (gain / max(nbytes, 1), g, gain, nbytes)
-            for g, (_, options) in enumerate(self.order)
-            for gain, nbytes in _hull(options)
+    def __init__(self, programme: Programme, room: float, most: int, margin: Margin):
+        whole = [(None, programme.depths), *programme.layers.items()]
+        self.groups = [
+            (i, [(o, programme.room(o, margin)) for o in options if o.activations <= most])
+            for i, options in whole
         ]
-        self.rising = sorted(rising, key=lambda r: -r[0])
+        every = sum(max((need for _, need in group), default=0) for _, group in self.groups)
+        self.room = math.floor(min(room, every))
+        self.bounds: list[Array] = []
+        if self.room >= 0:
+            self.bounds = self._bounds(self.room // GRAIN)
+        self.top = float(self.bounds[0][-1]) if self.bounds else -math.inf
 
-    def visit(
-        self,
-        at: int,
-        depth: Option,
-        shares: dict[int, float],
-        gain: float,
-        states: int,
-        activations: int,
-    ) -> None:
-        left = self.room - states - self.raised * activations
-        if left < 0 or gain + self._relaxed(at, left) <= self.value + 1e-12:
-            return
-        scheme = UpdateScheme(int(depth.level), dict(sorted(shares.items())))
-        if any(covers(scheme, cut) for cut in self.cuts):
-            return
-        if gain > self.value + 1e-12:
-            self.value, self.found = gain, scheme
-        if at == len(self.order):
-            return
-        layer, options = self.order[at]
-        for o in sorted(options, key=lambda o: -o.gain):
-            more = {**shares, layer: o.level}
-            top = max(activations, o.activations)
-            self.visit(at + 1, depth, more, gain + o.gain, states + o.states, top)
-        self.visit(at + 1, depth, shares, gain, states, activations)
+    def _bounds(self, grains: int) -> list[Array]:
+        found = [np.zeros(grains + 1)]
+        for _, options in reversed(self.groups):
+            after, best = found[-1], found[-1].copy()
+            for o, need in options:
+                size = need // GRAIN  # rounded down: a bound
+                if size <= grains:
+                    best[size:] = np.maximum(best[size:], after[: grains + 1 - size] + o.gain)
+            found.append(best)
+        return found[::-1]
 
-    def _relaxed(self, at: int, left: float) -> float:
-        """The most that layers from `at` on can gain within `left` bytes, options in part too."""
-        total = 0.0
-        for _, layer, gain, nbytes in self.rising:
-            if layer < at:
+    def search(
+        self, found: UpdateScheme | None, value: float, cuts: Sequence[UpdateScheme]
+    ) -> tuple[UpdateScheme | None, float]:
+        """The best scheme and its gain, where one has more than `value`."""
+        none = Option(0, 0.0, 0, 0), 0
+        waiting = [(0, self.room, 0.0, UpdateScheme())]
+        while waiting:
+            at, room, gain, scheme = waiting.pop()
+            if gain + self.bounds[at][room // GRAIN] <= value + EPSILON:
                 continue
-            if nbytes > left:
-                return total + gain * left / nbytes
-            total, left = total + gain, left - nbytes
-        return total
+            if any(covers(scheme, cut) for cut in cuts):
+                continue
+            if at == len(self.groups):
+                found, value = scheme, gain
+                continue
+            layer, options = self.groups[at]
+            after = self.bounds[at + 1]
+            ranked = sorted(
+                (o.gain + after[(room - need) // GRAIN], need, o.level, o.gain)
+                for o, need in (none, *options)
+                if need <= room
+            )
+            for _, need, level, own in ranked:  # the most promising is visited first
+                part = _with(scheme, layer, level)
+                waiting.append((at + 1, room - need, gain + own, part))
+        return found, value
 
 
-def _hull(options: Sequence[Option]) -> list[tuple[float, int]]:
-    """Steps (gain, bytes) from nothing along the upper hull, of falling gain a byte."""
-    points = [(0, 0.0)]
-    for o in sorted(options, key=lambda o: (o.states, -o.gain)):
-        if o.gain <= points[-1][1]:
-            continue
-        while len(points) > 1 and _slope(points[-1], (o.states, o.gain)) >= _slope(*points[-2:]):
-            points.pop()
-        points.append((o.states, o.gain))
-    return [(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(points)]
-
-
-def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
-    return (b[1] - a[1]) / max(b[0] - a[0], 1)
+def _with(scheme: UpdateScheme, layer: int | None, level: float) -> UpdateScheme:
+    if not level:
+        return scheme
+    if layer is None:
+        return replace(scheme, biases=int(level))
+    return replace(scheme, weights={**scheme.weights, layer: level})
 
 
 # Planning ---------------------------------------------------------------------------------
@@ -274,15 +313,19 @@ def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
 
 @dataclass(eq=False)
 class _Ledger:
-    """What plans have told: `raised`, by how much activations exceed their bound; `cuts`."""
+    """What plans have told: a margin, and cuts.
+
+    asked : bounds of whole schemes that were asked for; held : the best that fits
+    """
 
     programme: Programme
     gains: Gains
     costs: Costs
     budget: Need
     log: Log
-    raised: float = 1.0
+    margin: Margin = NONE
     plans: int = 0
+    asked: int = 0
     cuts: list[UpdateScheme] = field(default_factory=list[UpdateScheme])
     held: tuple[UpdateScheme, Need] | None = None
 
@@ -290,34 +333,47 @@ class _Ledger:
     def value(self) -> float:
         return self.gains(self.held[0]) if self.held else -math.inf
 
-    def best(self, raised: float) -> UpdateScheme | None:
+    def best(self, margin: Margin) -> UpdateScheme | None:
         """The best that is better than what is held, with bounds that are all known."""
         while True:
-            found = best(self.programme, self.budget.ram, raised, self.cuts, self.value)
+            found = best(self.programme, self.budget.ram, margin, self.cuts, self.value)
             if found is None or not self.programme.refine(found):
                 return found
 
-    def fits(self, scheme: UpdateScheme) -> bool:
-        """Plans it, if it may fit; keeps it, or cuts it off."""
+    def spent(self, plans: int) -> bool:
+        return self.plans >= plans or self.asked >= ASKED * plans
+
+    def fits(self, scheme: UpdateScheme, learn: bool = True) -> bool:
+        """Plans it, if it may fit; keeps it, or cuts it off and, asked to learn, widens the margin
+        until it would not have been tried."""
+        self.asked += 1
         states, least = self.costs.states(scheme), self.costs.activations(scheme)
         if states + least > self.budget.ram:
             self.log(f"{scheme}: needs {states + least:,} B or more")
-            return self._cut(scheme, least)
+            return self._cut(scheme, least, learn)
         self.plans += 1
         need = self.costs.planned(scheme)
         told = f"gain {self.gains(scheme):.4f}, {need.ram:,.0f} B of RAM"
         fits = need.within(self.budget)
         self.log(f"{scheme}: {told}, {'fits' if fits else 'does not fit'}")
         if not fits:
-            return self._cut(scheme, need.ram - states if need.ram > self.budget.ram else 0.0)
+            return self._cut(scheme, need.ram - states, learn and need.ram > self.budget.ram)
         if self.held is None or self.gains(scheme) > self.value:
             self.held = scheme, need
         return True
 
-    def _cut(self, scheme: UpdateScheme, activations: float) -> bool:
+    def _cut(self, scheme: UpdateScheme, activations: float, learn: bool) -> bool:
         self.cuts.append(scheme)
-        bound = max(o.activations for o in self.programme.chosen(scheme))
-        self.raised = max(self.raised, activations / max(bound, 1))
+        chosen = self.programme.chosen(scheme)
+        if learn and chosen:
+            top = max(o.activations for o in chosen)
+            extra = sum(self.programme.extra(o) for o in chosen if o not in self.programme.depths)
+            over = activations - self.margin.raised * top
+            if len(scheme.weights) > 1 and extra:
+                self.margin = replace(self.margin, shared=max(self.margin.shared, over / extra))
+            else:
+                raised = max(self.margin.raised, activations / max(top, 1))
+                self.margin = replace(self.margin, raised=raised)
         return False
 
     def chosen(self, method: str, bound: float) -> Chosen | None:
@@ -335,14 +391,16 @@ def exact(
     ledger = _Ledger(Programme(gains, costs), gains, costs, budget, log)
     if not ledger.fits(UpdateScheme()):
         return None
-    while (upper := ledger.best(1.0)) is not None and ledger.plans < plans:
-        if ledger.fits(upper):
-            return ledger.chosen("ilp", ledger.value)
-        sure = ledger.best(ledger.raised) if ledger.raised > 1 else None
-        if sure is not None and ledger.plans < plans:
-            ledger.fits(sure)
-    bound = gains(upper) if upper is not None else ledger.value
-    return ledger.chosen("ilp", bound)
+    while not ledger.spent(plans):
+        for part in PARTS:
+            found = ledger.best(ledger.margin.part(part))
+            fits = found is not None and ledger.fits(found, learn=part == 1)
+            if part == 0 and (fits or found is None):
+                return ledger.chosen("ilp", ledger.value)  # nothing better is within the bound
+            if fits or ledger.spent(plans):
+                break
+    upper = ledger.best(NONE)
+    return ledger.chosen("ilp", gains(upper) if upper else ledger.value)
 
 
 # Evolution --------------------------------------------------------------------------------
@@ -379,9 +437,9 @@ def evolve(
     ledger = _Ledger(programme, gains, costs, budget, log)
     if not ledger.fits(UpdateScheme()):
         return None
-    upper = ledger.best(1.0)
+    upper = ledger.best(NONE)
     breed = _Breed(programme, ledger, settings)
-    while ledger.plans < settings.plans:
+    while not ledger.spent(settings.plans):
         found = breed.best()
         if found is None or (not programme.refine(found) and ledger.fits(found)):
             break
@@ -417,7 +475,7 @@ class _Breed:
         scheme = self.scheme(genes)
         if any(covers(scheme, cut) for cut in self.ledger.cuts):
             return -math.inf
-        over = self.programme.least(scheme, self.ledger.raised) - self.ledger.budget.ram
+        over = self.programme.least(scheme, self.ledger.margin) - self.ledger.budget.ram
         return -over if over > 0 else self.ledger.gains(scheme)
 
     def best(self) -> UpdateScheme | None:
