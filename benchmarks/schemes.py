@@ -21,6 +21,7 @@ from benchmarks.training_tasks import TASKS, load, shared
 from lilliput.compiler import Optimiser, Options, Search, Searched, Study, searched
 from lilliput.data import DataSet, Split
 from lilliput.devices.device import load as board
+from lilliput.train.contribution import DEPTHS, RATIOS, REACH
 from lilliput.train.search import METHODS
 
 DEVICE = "stm32f746"
@@ -28,13 +29,13 @@ RATE = 0.004
 RESULTS = Path(__file__).parent / "schemes.json"
 
 
-def found(task: str, ram: int, method: str, learn: int, steps: int) -> Searched:
-    """ram : kB of the whole image; learn : pictures of the analysis; steps : of each training."""
+def found(task: str, ram: int, method: str, learn: int, study: Study) -> Searched:
+    """ram : kB of the whole image; learn : pictures of the analysis."""
     data = load(task)
     examples = DataSet({"train": Split(data.x[:learn], data.y[:learn])})
     CACHE.mkdir(parents=True, exist_ok=True)
-    file = CACHE / f"{task}-{learn}-{steps}-contribution.json"
-    search = Search(method, analysis=file, study=Study(steps=steps), fast=True)
+    file = CACHE / f"{task}-{learn}-{study.steps}-contribution.json"
+    search = Search(method, analysis=file, study=study, fast=True)
     return searched(
         lilliput.load(shared() / BACKBONE),
         board(DEVICE),
@@ -69,12 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--learn", type=int, default=500, help="pictures of the analysis")
     parser.add_argument("--steps", type=int, default=250, help="of each of its trainings")
+    parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS))
+    parser.add_argument("--depths", type=int, default=DEPTHS, help="bias depths, at most")
+    parser.add_argument("--reach", type=int, default=REACH, help="layers with weights, at most")
     args = parser.parse_args(argv)
+    study = Study(args.steps, ratios=tuple(args.ratios), depths=args.depths, reach=args.reach)
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     for task in args.task:
         for ram in args.ram:
             for method in args.method:
-                result = found(task, ram, method, args.learn, args.steps)
+                result = found(task, ram, method, args.learn, study)
                 print(result, flush=True)
                 key = task, ram, method
                 rows = [r for r in rows if (r["task"], r["ram"], r["method"]) != key]
