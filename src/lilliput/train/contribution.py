@@ -46,6 +46,8 @@ DEPTHS = 12
 """Bias depths that are measured, at most."""
 REACH = 28
 """Layers before the head whose weights are, at most: no published scheme trains an earlier one."""
+REFUSED = 2
+"""Depths that may be impossible before deeper ones are not asked for."""
 LEAST = 8
 """Examples in either part, at least."""
 Possible = Callable[[UpdateScheme], bool]
@@ -160,17 +162,20 @@ def candidates(
     """(scheme, what its gain is over) of each bias depth and each share of each layer's weights.
 
     products : layers, the head the last of them
-    possible : says no to what is not worth measuring, and then to all that trains more
+    possible : says no to what is not worth measuring
     """
     body = list(products[:-1])
     found: list[tuple[UpdateScheme, UpdateScheme]] = []
-    reach, beyond = [0], len(body) + 1
+    reach, refused = [0], list[int]()
     for k in depths(len(body), study.depths):
-        if not possible(UpdateScheme(k)):
-            beyond = k
+        if possible(UpdateScheme(k)):
+            reach.append(k)
+            found.append((UpdateScheme(k), UpdateScheme()))
+            continue
+        refused.append(k)
+        if len(refused) == REFUSED:
             break
-        reach.append(k)
-        found.append((UpdateScheme(k), UpdateScheme()))
+    beyond = min((k for k in refused if k > reach[-1]), default=len(body) + 1)
     for layer in body[-study.reach :]:
         deep = len(body) - layer.index
         if deep >= beyond:

@@ -8,12 +8,12 @@ RAM is no sum: it is what the planner finds.  What is known before a plan is, fo
     RAM(S) >= sum of states(s) + max of activations(s),    s in S            (`Costs`)
 
 as a step that does more needs no fewer bytes than a step that does a part of it.  The integer
-programme under this bound is solved exactly (`best`), and its best scheme is planned.
-One that does not fit becomes a cut: it is excluded, with all schemes that train more.  The first
-that fits is the optimum, if gains add up, the planner keeps that rule and the bound is one.  As
-plans are dear, schemes that should fit are tried before, under the bound with a margin: by as much
-as plans have exceeded it.  Where no more plans are allowed, the best that was found stands beside
-the gain that none can exceed.
+programme under this bound is solved exactly (`best`), and its best scheme is planned.  One that
+does not fit becomes a cut: it is excluded, with all schemes of the same biases that train more.
+The first that fits is the optimum, if gains add up, the planner keeps that rule and the bound is
+one.  As plans are dear, schemes that should fit are tried before, under the bound with a margin: by
+as much as plans have exceeded it.  Where no more plans are allowed, the best that was found stands
+beside the gain that none can exceed.
 
 The evolutionary search, as MCUNetV3 has it (Lin et al. 2022, appendix D), breeds schemes within
 the same margin and plans the best; it proves nothing.
@@ -209,10 +209,11 @@ class Programme:
 
 
 def covers(scheme: UpdateScheme, part: UpdateScheme) -> bool:
-    """Whether `scheme` trains all that `part` does."""
+    """Whether `scheme` trains all that `part` does, and the same biases: of these one more may
+    give the planner an order that it does not find with one less."""
     shares = scheme.weights
     weights = all(shares.get(i, 0) >= share for i, share in part.weights.items())
-    return scheme.biases >= part.biases and weights
+    return scheme.biases == part.biases and weights
 
 
 def best(
