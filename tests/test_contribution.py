@@ -280,6 +280,10 @@ def test_the_command_measures_searches_and_goes_on(
     assert "trainings of" not in again.err, "all of it is in the file"
     found = one.json
     assert found["ram_bytes"]["total"] <= 17_100
+    scores = json.loads(file.read_text())["scores"]
+    measured = scores["head"][0] - scores[found["scheme"]["text"]][0]
+    assert found["search"]["measured_gain"] == measured
+    assert measured >= scores["head"][0] - scores["biases=2"][0], "that fits by itself"
     gains = {g["scheme"]: g for g in found["search"]["contribution"]["gains"]}
     assert gains["biases=2"]["over"] == "head"
     assert f"scheme          {found['scheme']['text']}" in again.out

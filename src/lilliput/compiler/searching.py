@@ -68,11 +68,13 @@ class Search:
 @dataclass(frozen=True, eq=False)
 class Searched:
     """learner : what was chosen, compiled; contribution : None where gains are the prior's
+    measured : the gain of what was chosen over the head, trained as the candidates were
     budget : what it had to keep to; layers : of the network, the head the last"""
 
     learner: Learner
     chosen: Chosen
     contribution: Contribution | None
+    measured: float | None
     budget: Need
     layers: tuple[Layer, ...]
 
@@ -80,16 +82,17 @@ class Searched:
         """That of the learner, and `search`."""
         chosen = self.chosen
         limits = {k: v for k, v in asdict(self.budget).items() if math.isfinite(v)}
-        measured = self.contribution.to_json() if self.contribution else None
+        contribution = self.contribution.to_json() if self.contribution else None
         found = {
             "method": chosen.method,
             "gain": chosen.gain,
+            "measured_gain": self.measured,
             "bound": chosen.bound,
             "proven": chosen.proven,
             "plans": chosen.plans,
             "budget": limits,
             "need": asdict(chosen.need),
-            "contribution": measured,
+            "contribution": contribution,
         }
         return {**self.learner.to_json(), "search": found}
 
@@ -100,6 +103,7 @@ class Searched:
         lines += [
             f"{'scheme':<16}{chosen.scheme}",
             f"{'predicted gain':<16}{chosen.gain:.4f} {unit}, {above} ({chosen.plans} plans)",
+            *([f"{'measured gain':<16}{self.measured:.4f}"] if self.measured is not None else []),
             f"{'RAM':<16}{chosen.need.ram:,.0f} B of {self.budget.ram:,.0f} B",
         ]
         return "\n".join(lines)
@@ -217,8 +221,41 @@ def searched(
     else:
         chosen = evolve(gains, costs, budget, Evolution(seed=seed, plans=search.plans), log)
     assert chosen is not None, "the head fits"
+    measured = None
+    if analysis and contribution:
+        chosen, measured = _confirmed(analysis, contribution, chosen, costs, budget, log)
     found = costs.learners[str(chosen.scheme)]
-    return Searched(found, chosen, contribution, budget, products)
+    return Searched(found, chosen, contribution, measured, budget, products)
+
+
+def _confirmed(
+    analysis: Analysis,
+    contribution: Contribution,
+    chosen: Chosen,
+    costs: StepCosts,
+    budget: Need,
+    log: Log,
+) -> tuple[Chosen, float]:
+    """What was chosen and its gain, trained as the candidates were: gains need not add up.  A
+    candidate that is better by itself, and fits, takes its place."""
+
+    def gain(scheme: UpdateScheme) -> float:
+        loss = analysis.score(scheme).loss
+        return contribution.head.loss - loss if math.isfinite(loss) else -math.inf
+
+    model, ours = contribution.model, gain(chosen.scheme)
+    log(f"{chosen.scheme}: measured gain {ours:.4f}, predicted {chosen.gain:.4f}")
+    alone = {str(g.scheme): (gain(g.scheme), g.scheme) for g in contribution.gains}
+    alone["head"] = 0.0, UpdateScheme()
+    for name, (value, scheme) in sorted(alone.items(), key=lambda item: -item[1][0]):
+        if value <= ours:
+            break
+        need = costs.planned(scheme)
+        if need.within(budget):
+            log(f"{name} by itself: measured gain {value:.4f}")
+            plans = chosen.plans + 1
+            return replace(chosen, scheme=scheme, need=need, gain=model(scheme), plans=plans), value
+    return chosen, ours
 
 
 def _budget(device: Device, options: Options, search: Search) -> Need:
