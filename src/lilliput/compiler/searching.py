@@ -195,8 +195,8 @@ def searched(
     options: Options | None = None,
     log: Log = quiet,
 ) -> Searched:
-    """The scheme that gains most on the split `train` of `data` within the RAM that the options
-    allow, else that of the device.  Without data gains are a prior (`contribution.prior`).
+    """The scheme that gains most on the split `train` of `data` within the default RAM of the
+    device, or what the options allow of it.  Without data gains are a prior (`contribution.prior`).
 
     Raises UsageError for a core without limits where none is said, DoesNotFit with the least that
     would do, FormatError for a file of another analysis, DataError for data without classes.
@@ -204,6 +204,7 @@ def searched(
     search, options = search or Search(), options or Options()
     optimiser = optimiser or Optimiser()
     budget = _budget(device, options, search)
+    options = replace(options, ram=int(budget.ram))
     costs = StepCosts(model, device, optimiser, classes, seed, options, log)
     if not costs.planned(UpdateScheme()).within(budget):
         raise _too_small(costs)
@@ -259,8 +260,9 @@ def _confirmed(
 
 
 def _budget(device: Device, options: Options, search: Search) -> Need:
-    ram = options.ram or (device.ram.size if device.limits else None)
-    if ram is None:
+    own = device.ram.size if device.limits else math.inf
+    ram = min(options.ram or math.inf, own)
+    if ram == math.inf:
         raise UsageError(
             "no budget to search a scheme for",
             where=device.name,
