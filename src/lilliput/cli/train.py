@@ -5,6 +5,7 @@ Thin over `lilliput.compiler.training`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ import click
 from lilliput.cli import common
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Options
+    from lilliput.compiler import Options, Search
     from lilliput.project import Kind
 
-EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware"
+EXAMPLE = (
+    "lilliput train model.tflite --device stm32f746 --classes 5 --scheme last=2 -o firmware\n"
+    "  lilliput train model.tflite --device stm32f746 --ram 128kB --data DIR --fast -o firmware"
+)
 
 
 @click.command(epilog=common.example(EXAMPLE))
@@ -24,11 +28,33 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 @common.device
 @click.option(
     "--scheme",
-    default="head",
-    show_default=True,
     metavar="SCHEME",
     help="What is trained: head, biases[=N], last=N, full, lite[=N], norm, LAYER[:SHARE], joined "
-    "by commas; published:NAME; or JSON.",
+    "by commas; published:NAME; or JSON. Where not given: searched with --ram or --search, else head.",
+)
+@click.option(
+    "--search",
+    type=click.Choice(["ilp", "evolution"]),
+    help="How the scheme is chosen that gains most on --data within --ram and --cycles: exactly, "
+    "or by breeding. ilp where --ram and no scheme is given.",
+)
+@click.option(
+    "--cycles",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Of the search: predicted cycles that a step may take.",
+)
+@click.option(
+    "--analysis",
+    metavar="FILE",
+    help="Keep the contribution analysis of the search, and go on from it.",
+)
+@click.option(
+    "--analysis-steps",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Of each of its trainings, about.",
 )
 @click.option(
     "--classes",
@@ -86,6 +112,13 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
     help="How momentum and the moments of Adam and Lion are stored.",
 )
 @click.option(
+    "--gradients",
+    type=click.Choice(["fixed", "float"]),
+    default="fixed",
+    show_default=True,
+    help="How they pass back through int8 weights: as 16-bit numbers, a scale a pixel, or floats.",
+)
+@click.option(
     "--data",
     metavar="PATH",
     help="Simulate it on this data set: a folder, .npz or .csv with splits train and test.",
@@ -104,7 +137,11 @@ EXAMPLE = "lilliput train model.tflite --device stm32f746 --classes 5 --scheme l
 def train(
     network: common.Network,
     device: str,
-    scheme: str,
+    scheme: str | None,
+    search: str | None,
+    cycles: float | None,
+    analysis: str | None,
+    analysis_steps: int,
     classes: int | None,
     loss: str,
     max_classes: int | None,
@@ -114,6 +151,7 @@ def train(
     momentum: float,
     weight_decay: float,
     rule: str,
+    gradients: str,
     accumulate: int,
     moments: str,
     data: str | None,
@@ -146,24 +184,56 @@ def train(
     if out is not None:
         pipeline.require_free(Path(out), force=force)
     optimiser = pipeline.Optimiser(
-        optimizer, rate, momentum, weight_decay, rule, accumulate=accumulate, moments=moments
+        optimizer,
+        rate,
+        momentum,
+        weight_decay,
+        rule,
+        accumulate=accumulate,
+        moments=moments,
+        gradients=gradients,
     )
+    way = _search(scheme, search, options.ram, cycles, analysis, analysis_steps, seed, fast)
     examples = data_sets.read(data) if data is not None else None
-    found = pipeline.learner(
-        network.load(shrink=False),
-        board,
-        scheme,
-        optimiser,
-        classes=classes,
-        max_classes=max_classes,
-        evaluate=evaluate,
-        seed=seed,
-        loss=loss,
-        options=options,
-        log=common.log,
-    )
-    text = f"{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
-    result = found.to_json()
+    model = network.load(shrink=False)
+    lead = ""
+    if way is None:
+        found = pipeline.learner(
+            model,
+            board,
+            scheme or "head",
+            optimiser,
+            classes=classes,
+            max_classes=max_classes,
+            evaluate=evaluate,
+            seed=seed,
+            loss=loss,
+            options=options,
+            log=common.log,
+        )
+        result = found.to_json()
+    else:
+        if loss != "cross_entropy":
+            raise UsageError(
+                "a scheme is searched for classifiers alone",
+                expected="--loss cross_entropy, or --scheme",
+                found=f"--loss {loss}",
+            )
+        chosen = pipeline.searched(
+            model,
+            board,
+            way,
+            examples,
+            optimiser,
+            classes=classes,
+            max_classes=max_classes,
+            evaluate=evaluate,
+            seed=seed,
+            options=options,
+            log=common.log,
+        )
+        found, result, lead = chosen.learner, chosen.to_json(), f"{chosen}\n\n"
+    text = f"{lead}{report.text(found.compiled.summary)}\n\n{pipeline.described(found)}"
     if examples is not None and not plan_only:
         lessons = pipeline.Lessons(epochs, rate, seed=seed)
         learned = pipeline.taught(found, examples, lessons, fast=fast, log=common.log)
@@ -175,3 +245,35 @@ def train(
         pipeline.write(made, out, force=force, files=files)
         text += f"\n{'written to':<16}{out}"
     common.show(as_json, result, text)
+
+
+def _search(
+    scheme: str | None,
+    method: str | None,
+    ram: int | None,
+    cycles: float | None,
+    analysis: str | None,
+    steps: int,
+    seed: int,
+    fast: bool,
+) -> Search | None:
+    """How a scheme is searched for; None where one is named, or nothing limits it."""
+    from lilliput.compiler import Search, Study
+    from lilliput.errors import UsageError
+
+    asked = {"--search": method, "--cycles": cycles, "--analysis": analysis}
+    words = [name for name, value in asked.items() if value is not None]
+    if scheme is not None:
+        if words:
+            found = f"--scheme and {', '.join(words)}"
+            raise UsageError("a scheme is named, or it is searched for", found=found)
+        return None
+    if ram is None and not words:
+        return None
+    return Search(
+        method or "ilp",
+        cycles=cycles or math.inf,
+        analysis=None if analysis is None else Path(analysis),
+        study=Study(steps=steps, seed=seed),
+        fast=fast,
+    )

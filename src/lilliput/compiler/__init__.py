@@ -11,6 +11,7 @@ every stage.
     counted   Compiled -> Compiled      the same, in its summary             profiling
     quantize  Model, data -> Quantized   integers of floats, and an account      quantizing
     learner   Model, scheme -> Learner   compiled with a training step        training
+    searched  Model, budget -> Searched   the scheme that is worth most, compiled  searching
     taught    Learner, data -> Taught    what it would learn, simulated     training
     emulated  Compiled -> Board         the firmware on a core that stays powered     training
     shrink_file  file -> SmallerFile    what is left of it, as a .tflite file        shrinking
@@ -53,6 +54,7 @@ from lilliput.compiler.pipeline import (
 from lilliput.compiler.profiling import Profile, ProfiledLayer, counted, profile
 from lilliput.compiler.proof import Check, check, random_calls
 from lilliput.compiler.quantizing import Quantization, Quantized, file_of, quantize
+from lilliput.compiler.searching import Search, Searched, Study, searched
 from lilliput.compiler.shrinking import SmallerFile, require_free_file, shrink_file, write_file
 from lilliput.compiler.training import (
     Learner,
@@ -90,7 +92,10 @@ __all__ = [
     "ProfiledLayer",
     "Quantization",
     "Quantized",
+    "Search",
+    "Searched",
     "SmallerFile",
+    "Study",
     "Taught",
     "UpdateScheme",
     "check",
@@ -120,6 +125,7 @@ __all__ = [
     "require_free",
     "require_free_file",
     "run",
+    "searched",
     "shrink_file",
     "taught",
     "train_layers",

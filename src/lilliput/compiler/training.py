@@ -187,18 +187,21 @@ def taught(
     x = found.training.module.inputs("train_step")[0].type
     objective = found.training.objective
     given = objective.target is not None
-    learn = simulator.learning(*_examples(data, "train", x, given))
-    test = simulator.testing(*_examples(data, "test", x, given))
+    learn = simulator.learning(*examples(data, "train", x, given=given))
+    test = simulator.testing(*examples(data, "test", x, given=given))
     before = simulator.accuracy(test) if objective.classifies else simulator.loss(test)
     log(f"before: accuracy {before:.2%}" if objective.classifies else f"before: loss {before:.4g}")
     curve = simulator.fit(learn, test, lessons, lambda point: log(str(point)))
     return Taught(before, tuple(curve), simulator)
 
 
-def _examples(
-    data: DataSet, name: str, type: TensorType, given: bool
+def examples(
+    data: DataSet, name: str, type: TensorType, *, given: bool = True
 ) -> tuple[Array, Array | None]:
-    """(n,...) as the network stores its input, and classes (n) or targets, if any are `given`."""
+    """(n,...) as the network stores its input, and classes (n) or targets, if any are `given`.
+
+    Raises DataError for a split that is not there, or has none though they are.
+    """
     split = data[name]
     if split.y is None and given:
         raise DataError("examples without classes", where=name, expected="y beside x")

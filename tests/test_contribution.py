@@ -1,0 +1,293 @@
+"""Contribution analysis: what it measures, that it repeats itself, goes on, and shares fronts."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.cli_case import runner
+
+from lilliput.compiler import load
+from lilliput.demo_data import digits_model
+from lilliput.errors import DataError, FormatError, UsageError
+from lilliput.ir import Array
+from lilliput.train.build import ENTRY, trainable
+from lilliput.train.contribution import (
+    Analysis,
+    Gains,
+    Study,
+    candidates,
+    depths,
+    halves,
+)
+from lilliput.train.fronts import Fronts
+from lilliput.train.heads import with_head
+from lilliput.train.layers import layers
+from lilliput.train.optimisers import Optimiser
+from lilliput.train.schemes import UpdateScheme, parse
+from lilliput.train.simulate import Simulator
+from lilliput.train.stages import reference
+
+MODULE = load(digits_model()).module
+PRODUCTS = layers(with_head(MODULE, 10))
+STUDY = Study(steps=24, ratios=(0.5, 1.0), depths=2, reach=2)
+
+
+@cache
+def turned() -> tuple[Array, Array]:
+    """x (n,8,8,1) int8, y (n): digits that lie on their side, which the network does not know."""
+    found = pytest.importorskip("sklearn.datasets").load_digits()
+    pixels = np.rint(np.rot90(found.images, axes=(1, 2)) / 16 * 255 - 128)[..., None]
+    return np.ascontiguousarray(pixels).astype(np.int8)[:60], found.target[:60]
+
+
+def analysis(file: Path | None = None, study: Study = STUDY, rate: float = 0.02) -> Analysis:
+    x, y = turned()
+    return Analysis(MODULE, x, y, Optimiser(rate=rate), study, 10, file=file)
+
+
+def wanted(study: Study = STUDY) -> tuple[tuple[UpdateScheme, UpdateScheme], ...]:
+    return candidates(PRODUCTS, study, lambda _: True)
+
+
+# Candidates -------------------------------------------------------------------------------
+
+
+def test_depths_are_spread_and_end_at_all_layers() -> None:
+    assert depths(5, 12) == (1, 2, 3, 4, 5)
+    assert depths(42, 6) == (7, 14, 21, 28, 35, 42)
+    assert depths(1, 3) == (1,)
+
+
+def test_candidates_are_measured_over_the_biases_that_reach_them() -> None:
+    found = [(str(s), str(over)) for s, over in wanted(replace(STUDY, depths=5, reach=5))]
+    assert found == [
+        *((f"biases={k}", "head") for k in range(1, 6)),
+        ("biases=5,0", "biases=5"),  # one input channel: there is no half of it
+        ("biases=4,1:1/2", "biases=4"),
+        ("biases=4,1", "biases=4"),
+        ("biases=3,2:1/2", "biases=3"),
+        ("biases=3,2", "biases=3"),
+        ("biases=2,3:1/2", "biases=2"),
+        ("biases=2,3", "biases=2"),
+        ("biases=1,4:1/2", "biases=1"),
+        ("biases=1,4", "biases=1"),
+    ]
+
+
+def test_what_cannot_be_is_not_measured() -> None:
+    asked: list[str] = []
+
+    def possible(scheme: UpdateScheme) -> bool:
+        asked.append(str(scheme))
+        return scheme.biases in (0, 1, 3) and scheme.weights.get(3, 0) <= 0.5
+
+    study = replace(STUDY, depths=5, reach=5)
+    found = {str(s) for s, _ in candidates(PRODUCTS, study, possible)}
+    assert found == {
+        *("biases=1", "biases=3", "biases=3,2:1/2", "biases=3,2", "biases=3,3:1/2"),
+        *("biases=1,4:1/2", "biases=1,4"),
+    }
+    assert "biases=5" not in asked, "what is behind two that are impossible is not asked for"
+    assert not any(",0" in name or ",1" in name for name in asked), "biases do not reach these"
+
+
+# Measuring --------------------------------------------------------------------------------
+
+
+def test_halves_are_of_every_class_and_repeat_themselves() -> None:
+    x, y = turned()
+    one, again = (halves(x, y, STUDY) for _ in range(2))
+    for ours, theirs in zip((*one.learn, *one.held), (*again.learn, *again.held), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert set(one.held[1]) == set(y)
+    assert len(one.learn[1]) == STUDY.steps, "no more examples than steps"
+    learned = {a.tobytes() for a in one.learn[0]}
+    assert not learned & {a.tobytes() for a in one.held[0]}
+    other = halves(x, y, replace(STUDY, seed=1))
+    assert not np.array_equal(one.held[0], other.held[0])
+
+
+def test_a_score_is_that_of_a_training_from_the_picture_on() -> None:
+    """Nothing is kept between candidates that changes what one of them learns."""
+    made = analysis()
+    made.contribution(wanted())
+    x, y = turned()
+    parts = halves(x, y, STUDY)
+    for text in ("biases=3,4:1/2", "head"):
+        scheme = parse(text, PRODUCTS)
+        training = trainable(MODULE, scheme, Optimiser(rate=0.02), classes=10)
+        simulator = Simulator(training)
+        simulator.fit(simulator.learning(*parts.learn), plan=made.plan)
+        logits = simulator.logits(simulator.testing(*parts.held)).astype(np.float64)
+        p: Array = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        labels = parts.held[1]
+        loss = -float(np.mean(np.log(p[np.arange(len(labels)), labels])))
+        assert made.score(scheme).loss == pytest.approx(loss, rel=1e-12)
+        assert made.score(scheme).accuracy == np.mean(np.argmax(logits, 1) == labels)
+
+
+def test_gains_are_differences_and_add_up() -> None:
+    found = analysis()
+    contribution = found.contribution(wanted())
+    for gain in contribution.gains:
+        ours, theirs = found.score(gain.scheme), found.score(gain.over)
+        assert gain.loss == theirs.loss - ours.loss
+        assert gain.accuracy == ours.accuracy - theirs.accuracy
+    model = contribution.model
+    assert set(model.biases) == {3, 5}
+    assert {i: set(shares) for i, shares in model.weights.items()} == {
+        3: {0.5, 1.0},
+        4: {0.5, 1.0},
+    }
+    scheme = UpdateScheme(3, {3: 1.0, 4: 0.5})
+    assert model(scheme) == model.biases[3] + (model.weights[3][1.0] + model.weights[4][0.5])
+    assert model(UpdateScheme()) == 0
+    assert contribution.head.loss > 0
+    rows = json.loads(json.dumps(contribution.to_json()))["gains"]
+    assert [r["scheme"] for r in rows] == [str(g.scheme) for g in contribution.gains]
+
+
+def test_an_analysis_repeats_itself_and_goes_on(tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.json", tmp_path / "part.json"
+    analysis(whole).contribution(wanted())
+    first = analysis(part)
+    first.contribution(wanted()[:2])  # and then the power fails
+    told: list[str] = []
+    second = analysis(part)
+    second.log = told.append
+    second.contribution(wanted())
+    measured = [line for line in told if ": loss" in line]
+    assert len(measured) == len(wanted()) - 2
+    assert json.loads(part.read_text())["scores"] == json.loads(whole.read_text())["scores"]
+    third = analysis(part)
+    third.log = told.append
+    before = len(told)
+    assert third.contribution(wanted()) == second.contribution(wanted())
+    assert len(told) == before, "nothing is left to measure"
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
+
+
+def test_a_training_that_diverges_has_no_gain(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    found = analysis(file, rate=3e38).contribution(wanted()[:1])
+    assert found.gains[0].loss == -math.inf
+    assert found.to_json()["gains"] == [
+        {"scheme": "biases=3", "over": "head", "loss": None, "accuracy": 0.0}
+    ]
+    assert analysis(file, rate=3e38).contribution(wanted()[:1]) == found
+
+
+# What candidates share --------------------------------------------------------------------
+
+
+def test_fronts_are_values_of_the_network_and_shared() -> None:
+    x, _ = turned()
+    fronts = Fronts(x[:5], reference)
+    made: list[Array] = []
+    for text in ("biases=2", "biases=1,3:1/2", "2"):
+        module = trainable(MODULE, parse(text, PRODUCTS), classes=10).module
+        simulator = Simulator(trainable(MODULE, parse(text, PRODUCTS), classes=10))
+        for entry in (ENTRY, module.entry):
+            given = fronts.given(module, entry)
+            (name,) = given
+            assert name != module.inputs(entry)[0].name
+            examine = simulator.learning if entry == ENTRY else simulator.testing
+            ours, theirs = (examine(v, np.zeros(5)) for v in (given, x[:5]))
+            assert ours.features.keys() == theirs.features.keys()
+            for key, data in theirs.features.items():
+                np.testing.assert_array_equal(ours.features[key], data)
+            made.append(given[name])
+    assert made[0] is made[1] is made[2] is made[3], "the same value, whatever its name"
+    assert made[4] is made[5] is not made[0]
+
+
+def test_where_everything_moves_the_picture_is_what_is_given() -> None:
+    x, _ = turned()
+    module = trainable(MODULE, parse("full", PRODUCTS), classes=10).module
+    given = Fronts(x[:5], reference).given(module, ENTRY)
+    assert list(given) == [module.inputs(ENTRY)[0].name]
+    assert next(iter(given.values())).shape == (5, 8, 8, 1)
+
+
+# Bad input --------------------------------------------------------------------------------
+
+
+def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    analysis(file).contribution(wanted()[:1])
+    kept = file.read_bytes()
+    with pytest.raises(FormatError, match=r"something else[\s\S]*another optimiser"):
+        analysis(file, rate=0.01)
+    with pytest.raises(FormatError, match="another study"):
+        analysis(file, replace(STUDY, steps=25))
+    x, y = turned()
+    with pytest.raises(FormatError, match="another data"):
+        Analysis(MODULE, x[::-1], y, Optimiser(rate=0.02), STUDY, 10, file=file)
+    assert file.read_bytes() == kept
+    for text in (b"", b"{", b"[]", b'{"about": 1, "scores": {}}', b'{"about": {}}', b"\xff"):
+        file.write_bytes(text)
+        with pytest.raises(FormatError):
+            analysis(file)
+    assert analysis(tmp_path / "new.json", replace(STUDY, ratios=(1.0,))).study.ratios == (1.0,)
+
+
+def test_data_that_do_not_do_are_refused() -> None:
+    x, y = turned()
+    with pytest.raises(DataError, match="too few examples"):
+        Analysis(MODULE, x[:12], y[:12], Optimiser(), STUDY, 10)
+    with pytest.raises(UsageError, match="0 to 9"):
+        Analysis(MODULE, x, y + 1, Optimiser(), STUDY, 10)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"held": 1.0}, {"ratios": (0.0,)}, {"depths": 0}, {"reach": 0}, {"most": 0}],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        replace(STUDY, **wrong)
+
+
+def test_a_model_does_not_know_what_was_not_measured() -> None:
+    with pytest.raises(KeyError):
+        Gains({2: 1.0}, {})(UpdateScheme(3))
+
+
+# The command ------------------------------------------------------------------------------
+
+
+def test_the_command_measures_searches_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed (extra torch)")
+    x, y = turned()
+    data, file = tmp_path / "data.npz", tmp_path / "analysis.json"
+    np.savez(data, x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    run = runner(capsys)
+    words = ["train", digits_model(), "--device", "stm32f746", "--classes", "10", "--fast"]
+    words += ["--data", data, "--ram", "17100B", "--analysis", file, "--analysis-steps", "20"]
+    one = run(*words, "--plan-only", "--json")
+    assert one.code == 0, one.text
+    again = run(*words, "--plan-only")
+    assert again.code == 0, again.text
+    assert "loss" in one.err
+    assert "trainings of" not in again.err, "all of it is in the file"
+    found = one.json
+    assert found["ram_bytes"]["total"] <= 17_100
+    scores = json.loads(file.read_text())["scores"]
+    measured = scores["head"][0] - scores[found["scheme"]["text"]][0]
+    assert found["search"]["measured_gain"] == measured
+    assert measured >= scores["head"][0] - scores["biases=2"][0], "that fits by itself"
+    gains = {g["scheme"]: g for g in found["search"]["contribution"]["gains"]}
+    assert gains["biases=2"]["over"] == "head"
+    assert f"scheme          {found['scheme']['text']}" in again.out
+    assert "gain over the head" in again.out
+    other = run(*words, "--plan-only", "--rate", "0.5")
+    assert other.code == 1
+    assert "something else" in other.err
