@@ -30,7 +30,8 @@ EXAMPLE = (
     "--scheme",
     metavar="SCHEME",
     help="What is trained: head, biases[=N], last=N, full, lite[=N], norm, LAYER[:SHARE], joined "
-    "by commas; published:NAME; or JSON. Where not given: searched with --ram or --search, else head.",
+    "by commas; published:NAME; or JSON. Where not given: searched with --ram or --search, else "
+    "head.",
 )
 @click.option(
     "--search",
