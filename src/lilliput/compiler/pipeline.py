@@ -280,6 +280,7 @@ def _origins(model: Model, options: Options) -> dict[str, Any]:
     if model.stream:
         found["streaming"] = streaming(model.stream.found)
     found["islands"] = told(float_islands(module_for(model, options)))
+    found["unrounded"] = whole.module.unrounded
     return found
 
 

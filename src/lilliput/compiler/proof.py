@@ -39,6 +39,7 @@ from lilliput.ops.index import gather
 from lilliput.plan.build import plan
 from lilliput.plan.memories import used_beside
 from lilliput.plan.program import Program
+from lilliput.tolerances import BOUNDS
 
 _QEMU = {"arm": "qemu-system-arm", "riscv": "qemu-system-riscv32"}
 
@@ -368,7 +369,8 @@ def _onnx(
         not_installed[onnx_oracle.NAME] = str(e)
         return []
     shown = shown or tuple(onnx_oracle.Shown(v.name, v) for v in outputs)
-    return [onnx_oracle.compare(shown, found, expected, model.rows)]
+    bound = onnx_oracle.MEASURED if model.module.unrounded else BOUNDS[onnx_oracle.NAME]
+    return [onnx_oracle.compare(shown, found, expected, model.rows, bound)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

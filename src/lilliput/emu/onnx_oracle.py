@@ -29,6 +29,8 @@ from lilliput.ops.quantize import dequantize, quantize
 from lilliput.tolerances import BOUNDS, Bound
 
 NAME = "ONNX Runtime"
+MEASURED = BOUNDS[f"{NAME}, scales of run time"]
+"""For files that round activations to scales which are measured on each input."""
 STEP = 1.001
 """Steps of a scale that integers may be apart: one, and the rounding of its float32."""
 SUFFIX = "/float"
@@ -102,15 +104,16 @@ def compare(
     found: Sequence[Sequence[Array]],
     expected: Sequence[Run],
     rows: frozenset[str],
+    floats: Bound = BOUNDS[NAME],
 ) -> WayResult:
-    """Integers within one step, floats within `tolerances.BOUNDS`."""
+    """Integers within one step, floats within the bound `floats`."""
     tensors = 0
     for number, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
         for one, array in zip(shown, theirs, strict=True):
             want = ours.values[one.value.name]
             if one.value.name in rows:
                 want = want.transpose(0, 3, 1, 2)
-            bound, want, array = _comparable(one.value, want, array)
+            bound, want, array = _comparable(one.value, want, array, floats)
             tensors += 1
             broken = np.flatnonzero(bound.broken(want, array.reshape(want.shape)))
             if broken.size:
@@ -123,11 +126,13 @@ def compare(
     return WayResult(NAME, tensors, None)
 
 
-def _comparable(value: Value, want: Array, found: Array) -> tuple[Bound, Array, Array]:
+def _comparable(
+    value: Value, want: Array, found: Array, floats: Bound
+) -> tuple[Bound, Array, Array]:
     """(how far they may be apart, ours, theirs), both as reals or as plain numbers."""
     quant = value.type.quant
     if quant is None or not quant.is_per_tensor:
-        bound = BOUNDS[NAME] if value.type.dtype.is_float else Bound(0.0, 0.0)
+        bound = floats if value.type.dtype.is_float else Bound(0.0, 0.0)
         return bound, want, found
     if found.dtype == np.uint8:
         found = found.astype(np.int16) - 128
