@@ -26,7 +26,7 @@ from lilliput.ir import Array
 from lilliput.report.terminal import text
 from lilliput.tolerances import BOUNDS
 
-BOUND = BOUNDS["ONNX Runtime, scales of run time"]
+BOUND = BOUNDS["scales of run time"]
 BOTH = {"hidden_size": 6, "direction": "bidirectional"}
 PRODUCTS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"}
 

@@ -404,7 +404,8 @@ def _torch(
         return []
     shown = [onnx_oracle.Shown(outputs[k].name, outputs[k]) for k in kept]
     chosen = [tuple(call[k] for k in kept) for call in found]
-    return [onnx_oracle.compare(shown, chosen, expected, model.rows, torch_oracle.NEAR)]
+    near = torch_oracle.MEASURED if model.module.unrounded else torch_oracle.NEAR
+    return [onnx_oracle.compare(shown, chosen, expected, model.rows, near)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

@@ -46,7 +46,7 @@ class Near:
 
 
 NEAR = Near(NAME, BOUNDS[NAME], STEP)
-MEASURED = Near(NAME, BOUNDS[f"{NAME}, scales of run time"], STEP)
+MEASURED = Near(NAME, BOUNDS["scales of run time"], STEP)
 """For files that round activations to scales which are measured on each input."""
 
 

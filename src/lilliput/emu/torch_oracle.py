@@ -30,6 +30,8 @@ NAME = "PyTorch"
 NEAR = Near(NAME, BOUNDS[NAME], 2.001)
 """Integers may be two steps apart: floats of the program round beside the middle of two integers
 now and then, which behind a sum of finer steps are two."""
+MEASURED = Near(NAME, BOUNDS["scales of run time"], 2.001)
+"""For programs that round activations to scales which are measured on each input."""
 
 
 def comparable(graph: Graph, outputs: Sequence[Value]) -> list[int]:
