@@ -19,6 +19,8 @@ runtime: Any = pytest.importorskip("onnxruntime")
 Step = tuple[str, Sequence[str], Sequence[str], Mapping[str, Any]]
 MICROSOFT = frozenset(
     (
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
         "QGemm",
         "QLinearAdd",
         "QLinearAveragePool",

@@ -31,10 +31,11 @@ from tests.pt2e import (
 )
 
 from lilliput import devices
-from lilliput.compiler import Model, Options, compile, from_torch, load
+from lilliput.compiler import Model, Options, compile, from_torch, load, quantize
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain
 from lilliput.ir import Array, DType
+from lilliput.tolerances import BOUNDS
 
 FLOATS = frozenset(("quantize", "dequantize"))
 
@@ -100,6 +101,43 @@ def test_compiled_programs_are_exact(name: str, host_compiler: Toolchain) -> Non
     calls = [Call("infer", {x.name: as_integers(s.numpy(), first)}) for s in samples(name)]
     proof = prove(model.shrunk.module, compiled.program, calls, hosts=[host_compiler])
     assert proof.exact, proof.difference
+
+
+# Scales of run time -----------------------------------------------------------------------
+
+
+class Dynamic(nn.Module):
+    """What dynamic quantisation makes of two layers on one input: a chain for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(12, 8), nn.Linear(12, 8)
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu(self.one(_measured(x))) + self.two(_measured(x))
+
+
+def _measured(x: Any) -> Any:
+    ends = (-128, 127, torch.int8)
+    scale, zero = OPS.choose_qparams.tensor(x, -128, 127, 1e-5, torch.int8)
+    whole = OPS.quantize_per_tensor.tensor(x, scale, zero, *ends)
+    return OPS.dequantize_per_tensor.tensor(whole, scale, zero, *ends)
+
+
+def test_scales_of_run_time_are_left_out_and_told_of() -> None:
+    torch.manual_seed(4)
+    program = torch.export.export(Dynamic().eval(), (drawn((1, 12)),))
+    model = from_torch(program)
+    assert model.module.unrounded == ('linear "one"', 'linear "two"')
+    assert not FLOATS & operators(model).keys()
+    for seed in range(3):
+        x = drawn((1, 12), seed)
+        with torch.no_grad():
+            want = program.module()(x).numpy()
+        (found,) = model.run({"x": x.numpy()}).outputs.values()
+        assert not BOUNDS["scales of run time"].broken(want, found).any()
+    made = quantize(model, np.concatenate([drawn((1, 12), k).numpy() for k in range(40)]))
+    assert made.model.module.outputs("infer")[0].type.dtype is DType.S8
 
 
 # Forms of a program -----------------------------------------------------------------------

@@ -35,6 +35,9 @@ BOUNDS = {
     "TFLite Micro": Bound(1e-6, 2.5e-5),
     # float32 networks from ONNX files, and the float ends of quantised ones.
     "ONNX Runtime": Bound(2e-6, 5e-5),
+    # int8 weights with float activations, which ONNX Runtime, or a program of PyTorch, rounds to
+    # eight bits, layer by layer.
+    "scales of run time": Bound(0.01, 0.05),
     # float32 modules: products in blocks, batch norm in the weights, functions of their own.
     "PyTorch": Bound(2e-6, 2e-5),
     # gradients of operators and of small networks, and ten steps: fewer sums than networks have.

@@ -39,6 +39,7 @@ class Inspection:
     activation_bytes : the arena that one inference needs, inputs and outputs included
     streaming : of a step over time: what it stands for
     islands : operators that calculate in floats in a network of integers
+    unrounded : see `Module`
     shrunk_macs, shrunk_parameter_bytes : what is compiled of them, see docs/shrinking.md
     """
 
@@ -53,6 +54,7 @@ class Inspection:
     shrunk_parameter_bytes: int
     streaming: report.Streaming | None = None
     islands: tuple[str, ...] = ()
+    unrounded: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -88,6 +90,7 @@ def inspect(model: Model) -> Inspection:
         left.parameter_bytes,
         report.streaming(model.stream.found) if model.stream else None,
         told(float_islands(module)),
+        module.unrounded,
     )
 
 
@@ -117,6 +120,7 @@ def inspection_text(found: Inspection) -> str:
         ("parameters", f"{found.parameter_bytes:,} B{_left(*sizes, ' B')}"),
         ("activations", f"{found.activation_bytes:,} B"),
         *(("STAYS FLOAT", name) for name in found.islands),
+        *(("NOT ROUNDED", name) for name in found.unrounded),
     ]
     head = ("layer", "operator", "output", "MACs", "parameters")
     table = report.columns(head, rows)

@@ -28,6 +28,7 @@ from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import EmulationError, MissingTool, Problem, UsageError
 from lilliput.frontends import load_model, read_torch
 from lilliput.frontends.onnx import matches as is_onnx
+from lilliput.frontends.torch import matches as is_program
 from lilliput.ir.interp import Run, Session
 from lilliput.ir.islands import float_islands, told
 from lilliput.ir.module import Module
@@ -60,7 +61,7 @@ class Model:
     """A network as it was read: verified and in canonical form.
 
     tflite : the bytes of the .tflite file it came from, for other implementations to run
-    onnx : the path of the ONNX file it came from, for the same
+    onnx, pt2 : the path of the ONNX file or PyTorch program it came from, for the same
     rows : inputs and outputs that are rows of pixels where the file has maps, channels first
     stream : of a step over time: what it stands for
     """
@@ -68,6 +69,7 @@ class Model:
     module: Module
     tflite: bytes | None = field(default=None, repr=False)
     onnx: Path | None = field(default=None, repr=False)
+    pt2: Path | None = field(default=None, repr=False)
     rows: frozenset[str] = frozenset()
     stream: OverTime | None = field(default=None, repr=False)
 
@@ -192,6 +194,8 @@ def load(path: str | Path, *, io: str = "int8", channels_last: bool = False) -> 
     data = Path(path).read_bytes()
     if is_onnx(data):
         return replace(model, onnx=Path(path))
+    if is_program(data):
+        return replace(model, pt2=Path(path))
     return replace(model, tflite=data) if data[4:8] == b"TFL3" else model
 
 
@@ -280,6 +284,7 @@ def _origins(model: Model, options: Options) -> dict[str, Any]:
     if model.stream:
         found["streaming"] = streaming(model.stream.found)
     found["islands"] = told(float_islands(module_for(model, options)))
+    found["unrounded"] = whole.module.unrounded
     return found
 
 

@@ -27,7 +27,7 @@ from lilliput.compiler.pipeline import (
     refuse_foreign_instructions,
 )
 from lilliput.devices.device import Core, Device
-from lilliput.emu import onnx_oracle, oracle, prove
+from lilliput.emu import onnx_oracle, oracle, prove, torch_oracle
 from lilliput.emu.analysis import stack_bound
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
@@ -48,10 +48,10 @@ class Check:
     """What the ways gave.
 
     exact : all ways give the same bits; None for networks with floats, see `agree`; of networks
-        from ONNX files our own three ways do
+        from ONNX and .pt2 files our own three ways do
     agree : NumPy, host C and emulated C give the same bits, floats too
     within_bound : a network with floats is as near to the oracle as `lilliput.tolerances` says, an
-        integer one from an ONNX file within one step of a scale; None for other networks, and
+        integer one from an ONNX or .pt2 file within some steps of a scale; None for others, and
         where no oracle could be run
     missing : ways that had to be run and could not, with the reason
     not_installed : oracles that could not be run, with the reason; they are extras
@@ -161,7 +161,7 @@ def check(
 ) -> Check:
     """Compares NumPy, the C on this machine and the C on an emulated core, tensor by tensor,
     and NumPy with TFLite Micro where the model is a .tflite file and it is installed, with ONNX
-    Runtime where it is an ONNX file.
+    Runtime where it is an ONNX file, with PyTorch where it is a .pt2 file.
 
     Where something was left out, C is held against what is left, and that against the network
     as it was read: in all outputs and in every channel that is left of what lies between.
@@ -214,7 +214,9 @@ def check(
     agree = proof.exact and all(way.difference is None for way in originals)
     floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
     near = all(way.difference is None for way in others)
-    bounded = read_as.onnx is not None  # whose integers may be a step apart
+    bounded = (
+        read_as.onnx is not None or read_as.pt2 is not None
+    )  # whose integers may be a step apart
     saturated, outputs = _saturation(proof.expected)
     return Check(
         exact=None if floats else agree and (near or bounded),
@@ -331,6 +333,8 @@ def _oracle(
     """The outputs of another implementation that reads the same file; nothing for other files."""
     if model.onnx is not None:
         return _onnx(model, model.onnx, calls, expected, not_installed, log)
+    if model.pt2 is not None:
+        return _torch(model, model.pt2, calls, expected, not_installed, log)
     if model.tflite is None:
         return []
     log("TFLite Micro")
@@ -371,7 +375,40 @@ def _onnx(
         not_installed[onnx_oracle.NAME] = str(e)
         return []
     shown = shown or tuple(onnx_oracle.Shown(v.name, v) for v in outputs)
-    return [onnx_oracle.compare(shown, found, expected, model.rows)]
+    near = onnx_oracle.MEASURED if model.module.unrounded else onnx_oracle.NEAR
+    return [onnx_oracle.compare(shown, found, expected, model.rows, near)]
+
+
+def _torch(
+    model: Model,
+    path: Path,
+    calls: Sequence[prove.Call],
+    expected: Sequence[Run],
+    not_installed: dict[str, str],
+    log: Log,
+) -> list[prove.WayResult]:
+    """What PyTorch makes of the same program."""
+    name = torch_oracle.NAME
+    log(name)
+    entry = model.module.entry
+    inputs, outputs = model.module.inputs(entry), model.module.outputs(entry)
+    kept = torch_oracle.comparable(model.module.graphs[entry], outputs)
+    if not kept:
+        not_installed[name] = "float ends behind integers have no bound to be compared within"
+        return []
+    try:
+        given = [tuple(c.inputs[v.name] for v in inputs) for c in calls]
+        found = torch_oracle.run(path, inputs, given, model.rows)
+    except LilliputError as e:
+        not_installed[name] = str(e)
+        return []
+    if len(found[0]) != len(outputs):
+        not_installed[name] = f"it has {len(found[0])} tensors for {len(outputs)} outputs"
+        return []
+    shown = [onnx_oracle.Shown(outputs[k].name, outputs[k]) for k in kept]
+    chosen = [tuple(call[k] for k in kept) for call in found]
+    near = torch_oracle.MEASURED if model.module.unrounded else torch_oracle.NEAR
+    return [onnx_oracle.compare(shown, chosen, expected, model.rows, near)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

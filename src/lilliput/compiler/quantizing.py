@@ -158,6 +158,10 @@ def quantize(
             *data.warnings,
             *_unseen(network, data.labels if test is not None or truth is None else truth),
             *(f"{p.where}: {p.what}" for p in observed.never),
+            *(
+                f"{name}: the float network leaves out what its file rounds"
+                for name in module.unrounded
+            ),
         ),
         evaluated_on=""
         if evaluated is None

@@ -36,6 +36,21 @@ SUFFIX = "/float"
 
 
 @dataclass(frozen=True)
+class Near:
+    """How near another implementation has to come: floats within a bound, integers within so many
+    steps of their scale."""
+
+    who: str
+    floats: Bound
+    steps: float
+
+
+NEAR = Near(NAME, BOUNDS[NAME], STEP)
+MEASURED = Near(NAME, BOUNDS["scales of run time"], STEP)
+"""For files that round activations to scales which are measured on each input."""
+
+
+@dataclass(frozen=True)
 class Shown:
     """A tensor that both have: its name in the file, and our value of the same elements."""
 
@@ -102,39 +117,40 @@ def compare(
     found: Sequence[Sequence[Array]],
     expected: Sequence[Run],
     rows: frozenset[str],
+    near: Near = NEAR,
 ) -> WayResult:
-    """Integers within one step, floats within `tolerances.BOUNDS`."""
+    """Every tensor that is shown, of every call."""
     tensors = 0
     for number, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
         for one, array in zip(shown, theirs, strict=True):
             want = ours.values[one.value.name]
             if one.value.name in rows:
                 want = want.transpose(0, 3, 1, 2)
-            bound, want, array = _comparable(one.value, want, array)
+            bound, want, array = _comparable(one.value, want, array, near)
             tensors += 1
             broken = np.flatnonzero(bound.broken(want, array.reshape(want.shape)))
             if broken.size:
                 at = int(broken[0])
                 pair = float(want.reshape(-1)[at]), float(array.reshape(-1)[at])
                 difference = Difference(
-                    NAME, number, one.tensor, "output", at, *pair, int(broken.size)
+                    near.who, number, one.tensor, "output", at, *pair, int(broken.size)
                 )
-                return WayResult(NAME, tensors, difference)
-    return WayResult(NAME, tensors, None)
+                return WayResult(near.who, tensors, difference)
+    return WayResult(near.who, tensors, None)
 
 
-def _comparable(value: Value, want: Array, found: Array) -> tuple[Bound, Array, Array]:
+def _comparable(value: Value, want: Array, found: Array, near: Near) -> tuple[Bound, Array, Array]:
     """(how far they may be apart, ours, theirs), both as reals or as plain numbers."""
     quant = value.type.quant
     if quant is None or not quant.is_per_tensor:
-        bound = BOUNDS[NAME] if value.type.dtype.is_float else Bound(0.0, 0.0)
+        bound = near.floats if value.type.dtype.is_float else Bound(0.0, 0.0)
         return bound, want, found
     if found.dtype == np.uint8:
         found = found.astype(np.int16) - 128
     if found.dtype.kind == "f":
         want = (want.astype(np.float64) - value.type.zero_point) * value.type.scale
-        return Bound(STEP * value.type.scale, 0.0), want, found
-    return Bound(STEP, 0.0), want.astype(np.float64), found
+        return Bound(near.steps * value.type.scale, 0.0), want, found
+    return Bound(near.steps, 0.0), want.astype(np.float64), found
 
 
 # In the child -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -214,6 +214,8 @@ def joined(p: Place, parts: Sequence[Value], axis: int, target: Quant | None) ->
 
 
 def mean_of(p: Place, x: Value, over: Reduction, target: Quant) -> Value:
+    """A mean that is summed in integers, scaled once and rounded to even."""
+    over = replace(over, rounding=Rounding.EVEN)
     (found,) = infer(mean, over, (x.type,), p.origin or p.name)
     return p.last(mean, (x,), over, int8(found.shape, target))
 

@@ -48,6 +48,7 @@ class Builder:
         self.params: dict[str, Param] = {} if params is None else params
         self.states: dict[str, State] = {}
         self.nodes: list[Node] = []
+        self.unrounded: list[str] = []
         self._inputs: list[Value] = []
         self._used: dict[str, None] = {}
         self._names: set[str] = set() if names is None else names
@@ -160,7 +161,8 @@ class Builder:
         }
         left = [v for s in states.values() for v in s.updates.values()]
         graph = self.graph([*outputs, *left])
-        return Module({entry: graph}, dict(self.params), states, name)
+        unrounded = tuple(dict.fromkeys(self.unrounded))
+        return Module({entry: graph}, dict(self.params), states, name, unrounded=unrounded)
 
 
 def infer(op: Op, attrs: Attrs, types: Sequence[TensorType], where: str) -> tuple[TensorType, ...]:

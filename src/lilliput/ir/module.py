@@ -82,13 +82,18 @@ def finite(name: str) -> Guard:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """`params` and `states` are keyed by value name, `graphs` and `guards` by entry name."""
+    """`params` and `states` are keyed by value name, `graphs` and `guards` by entry name.
+
+    unrounded : operators whose activations the file that was read rounds to scales that it
+        measures on each input, and this network does not; it is no part of a saved module
+    """
 
     graphs: Mapping[str, Graph]
     params: Mapping[str, Param]
     states: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
     name: str = "model"
     guards: Mapping[str, tuple[Guard, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    unrounded: tuple[str, ...] = ()
 
     def inputs(self, entry: str) -> tuple[Value, ...]:
         """What the caller provides: the graph's inputs that are not states."""

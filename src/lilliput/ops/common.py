@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Attrs, Indices, Narrow
@@ -33,6 +35,11 @@ REQUANT_C = {Rounding.DOUBLE: "ll_requant", Rounding.SINGLE: "ll_requant_once"}
 def c_type(dtype: DType) -> str:
     """The C type that holds one element."""
     return _C[dtype]
+
+
+def c_float(value: float) -> str:
+    """A finite float32 literal that reads back as the same number."""
+    return repr(float(np.float32(value))) + "f"
 
 
 def check(ok: bool, what: str, expected: object, found: object) -> None:

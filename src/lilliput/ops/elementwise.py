@@ -22,7 +22,7 @@ from lilliput.ir.region import AxisRule, OperandRule, Pointwise, Whole
 from lilliput.ir.types import Array, DType, TensorType, f32, s8, s16, s32, s64
 from lilliput.ops import element_rules
 from lilliput.ops.bounds import monotone
-from lilliput.ops.common import check
+from lilliput.ops.common import c_float, check
 from lilliput.ops.numeric import (
     Ints,
     Rounding,
@@ -101,11 +101,6 @@ def check_quantised(t: TensorType) -> None:
 def c_int(value: int) -> str:
     """An int32 literal (INT32_MIN has none of its own)."""
     return "INT32_MIN" if value == -(2**31) else str(value)
-
-
-def c_float(value: float) -> str:
-    """A finite float32 literal that reads back as the same number."""
-    return repr(float(np.float32(value))) + "f"
 
 
 def pair(

@@ -32,8 +32,7 @@ from lilliput.ops.accumulate import (
     multipliers,
     resumes,
 )
-from lilliput.ops.common import REQUANT_C
-from lilliput.ops.elementwise import c_float
+from lilliput.ops.common import REQUANT_C, c_float
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.scaling import MOST_SHIFT, narrowed
 

@@ -16,8 +16,15 @@ import numpy as np
 from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
 from lilliput.ir.types import Array, DType
-from lilliput.ops.common import ACTIVATIONS
-from lilliput.ops.numeric import quantize_multiplier, requant, requant_s64, saturate
+from lilliput.ops.common import ACTIVATIONS, c_float
+from lilliput.ops.numeric import (
+    Rounding,
+    quantize_multiplier,
+    requant,
+    requant_s64,
+    saturate,
+    scale_even,
+)
 
 NUMBERS = (*ACTIVATIONS, DType.S32, DType.S64)
 ORDERED = (*NUMBERS, DType.BOOL)
@@ -129,7 +136,22 @@ def _sum_c(node: Node, acc: str) -> str:
     return _scaled_c(node, acc, divide=False) if is_quantised(node) else acc
 
 
+def is_even(node: Node) -> bool:
+    """Whether the result is scaled by one float32, with ties to even."""
+    return getattr(node.attrs, "rounding", Rounding.DOUBLE) is Rounding.EVEN
+
+
+def _even_scale(node: Node) -> np.float32:
+    """As MLAS has it: the operand's scale over that of the sum of `count` results."""
+    x, y = node.inputs[0].type, node.output.type
+    return np.float32(x.scale) / (np.float32(y.scale) * np.float32(count(node)))
+
+
 def _mean_finish(node: Node, acc: Array) -> Array:
+    if is_even(node):
+        x, y = node.inputs[0].type, node.output.type
+        centred = acc - x.zero_point * count(node)
+        return scale_even(centred, _even_scale(node), y.zero_point, y.dtype.bounds)
     if is_quantised(node):
         return _scaled(node, acc, divide=True)
     if node.output.type.dtype.is_float:
@@ -138,6 +160,11 @@ def _mean_finish(node: Node, acc: Array) -> Array:
 
 
 def _mean_c(node: Node, acc: str) -> str:
+    if is_even(node):
+        y, offset = node.output.type, node.inputs[0].type.zero_point * count(node)
+        low, high = (bound - y.zero_point for bound in y.dtype.bounds)
+        scale = c_float(float(_even_scale(node)))
+        return f"ll_scale_even({acc} - ({offset}), {scale}, {low}, {high}) + ({y.zero_point})"
     if is_quantised(node):
         return _scaled_c(node, acc, divide=True)
     n = count(node)

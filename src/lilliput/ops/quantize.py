@@ -20,10 +20,9 @@ from lilliput.ir.range import Range
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
 from lilliput.ops import element_rules
 from lilliput.ops.bounds import increasing
-from lilliput.ops.common import REQUANT_C, c_type, check
+from lilliput.ops.common import REQUANT_C, c_float, c_type, check
 from lilliput.ops.elementwise import (
     broadcast_regions,
-    c_float,
     c_int,
     check_fixed,
     check_quantised,

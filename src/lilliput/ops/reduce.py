@@ -30,10 +30,12 @@ from lilliput.ops.folds import (
     Kind,
     accumulator,
     count,
+    is_even,
     is_quantised,
     scaling,
 )
 from lilliput.ops.move import element_strides, oracles
+from lilliput.ops.numeric import Rounding
 from lilliput.ops.registry import register
 
 MAX_RANK = 6
@@ -41,10 +43,14 @@ MAX_RANK = 6
 
 @dataclass(frozen=True)
 class Reduction(Attrs):
-    """axes: what is reduced, ascending, not negative; keepdims leaves them with extent 1."""
+    """axes: what is reduced, ascending, not negative; keepdims leaves them with extent 1.
+
+    rounding : of the mean of int8: DOUBLE, as TFLite, or EVEN, as ONNX Runtime
+    """
 
     axes: tuple[int, ...]
     keepdims: bool = True
+    rounding: Rounding = Rounding.DOUBLE
 
 
 def _attrs(node: Node) -> Reduction:
@@ -61,6 +67,8 @@ def _infer(kind: Kind, a: Reduction, types: Sequence[TensorType]) -> tuple[Tenso
     ascending = a.axes == tuple(sorted(set(a.axes))) and len(a.axes) > 0
     check(ascending, "axes", "ascending, each once, at least one", a.axes)
     check(min(a.axes) >= 0 and max(a.axes) < rank, "axes", f"0 to {rank - 1}", a.axes)
+    even = a.rounding is Rounding.EVEN and kind is KINDS["mean"] and x.dtype is DType.S8
+    check(even or a.rounding is Rounding.DOUBLE, "rounding", "double", a.rounding.value)
     folded = math.prod(x.shape[i] for i in a.axes)
     if kind.summed and x.dtype in ACTIVATIONS and x.dtype.is_integer:
         limit = (1 << 31) // (1 << (8 * x.dtype.itemsize))
@@ -118,7 +126,7 @@ def _bounds(kind: Kind) -> Bounds | None:
     def summed(node: Node, operands: Sequence[Range]) -> Range | None:
         if not is_quantised(node):
             return None
-        mult, shift = scaling(node, divide=node.op.name == "mean")
+        mult, shift = (0, 0) if is_even(node) else scaling(node, divide=node.op.name == "mean")
         x, n = node.inputs[0].type, count(node)
         low, high = (n * (np.array(r) - x.zero_point) for r in _span(operands[0]))
         fits = mult >= 0 and scales_exactly(low, high, shift)
@@ -303,6 +311,16 @@ MEANS = (
         (s8(3, 4, 2, 33, scale=0.7, zero_point=-1),),
         Reduction((3,), keepdims=False),
         (s8(3, 4, 2, scale=0.01, zero_point=2),),
+    ),
+    Sample(
+        (s8(1, 3, 3, 7, scale=0.02, zero_point=-8),),
+        Reduction((1, 2), rounding=Rounding.EVEN),
+        (s8(1, 1, 1, 7, scale=0.008, zero_point=5),),
+    ),
+    Sample(
+        (s8(2, 6, 5, scale=0.5, zero_point=3),),
+        Reduction((1,), keepdims=False, rounding=Rounding.EVEN),
+        (s8(2, 5, scale=0.25),),
     ),
     Sample(
         (s16(2, 5, 6, 3, scale=0.001),),

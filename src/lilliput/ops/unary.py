@@ -19,8 +19,8 @@ from lilliput.ir.op import Attrs, NoAttrs, Op, Sample, Scalar
 from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s8, s16, s32
 from lilliput.ops import element_rules, fixed_point, floatmath
 from lilliput.ops import unary_rules as rules
-from lilliput.ops.common import check
-from lilliput.ops.elementwise import broadcast_regions, c_float, check_quantised
+from lilliput.ops.common import c_float, check
+from lilliput.ops.elementwise import broadcast_regions, check_quantised
 from lilliput.ops.floatmath import F32
 from lilliput.ops.registry import register
 from lilliput.ops.unary_rules import IntRule, by_value, interpolated, plain, tabled, through_float

@@ -19,8 +19,8 @@ from lilliput.errors import TypeMismatch
 from lilliput.ir.graph import Node
 from lilliput.ir.types import Array, TensorType
 from lilliput.ops import fixed_point
-from lilliput.ops.common import check
-from lilliput.ops.elementwise import c_float, c_int, clamped
+from lilliput.ops.common import c_float, check
+from lilliput.ops.elementwise import c_int, clamped
 from lilliput.ops.fixed_exp import Table, inverse_sqrt, lookup_513, table_513
 from lilliput.ops.floatmath import F32
 from lilliput.ops.numeric import Ints, quantize_multiplier, requant, wrap32

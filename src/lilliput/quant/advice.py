@@ -129,8 +129,8 @@ def _rounding(seen: Findings) -> Iterator[str]:
     costly = any((x.gain_db or 0) > COSTLY_DB for x in seen.layers)
     if (seen.output_db < LOW_DB or costly) and "rounding" not in seen.done:
         yield (
-            "rounding: --adaptive-rounding and --bias-correction move weights and biases "
-            "towards the float network"
+            "rounding: --adaptive-rounding and --bias-correction, with --ranges mse, move weights "
+            "and biases towards the float network"
         )
 
 

@@ -106,13 +106,14 @@ def walk(graph: Graph, module: Module, inputs: Mapping[str, Array], count: int) 
 
 
 def chunks(
-    graph: Graph, inputs: Mapping[str, Array], most: int = MOST
+    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = ELEMENTS
 ) -> Iterator[tuple[int, dict[str, Array]]]:
-    """(count, their part of `inputs`) of samples that are calculated at once, in order."""
+    """(count, their part of `inputs`) of samples that are calculated at once, in order: `most`,
+    and `elements` of the largest value."""
     first = graph.inputs[0]
     total = len(inputs[first.name]) // leading(first)
     largest = max(v.type.size for v in graph.values() if v not in graph.params)
-    step = max(1, min(most, ELEMENTS // max(largest, 1)))
+    step = max(1, min(most, elements // max(largest, 1)))
     for start in range(0, total, step):
         count = min(step, total - start)
         part = {
@@ -123,13 +124,14 @@ def chunks(
 
 
 def evenly(
-    graph: Graph, inputs: Mapping[str, Array], most: int = MOST
+    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = ELEMENTS
 ) -> tuple[int, dict[str, Array]]:
-    """(count, their part of `inputs`) of at most `most` samples, spread evenly over all: data come
-    sorted by class or by time, and the first of them are then all alike."""
+    """(count, their part of `inputs`) of at most `most` samples, fewer where `elements` says so,
+    spread evenly over all: data come sorted by class or by time, and the first of them are then
+    all alike."""
     first = graph.inputs[0]
     total = len(inputs[first.name]) // leading(first)
-    count = min(total, next(chunks(graph, inputs, most))[0])
+    count = min(total, next(chunks(graph, inputs, most, elements))[0])
     at = np.linspace(0, total - 1, count).round().astype(np.int64)
     part: dict[str, Array] = {}
     for v in graph.inputs:

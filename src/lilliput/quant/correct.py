@@ -24,6 +24,8 @@ from lilliput.quant.simulate import Simulation
 
 MOST = 128
 """Samples that it learns from, at most."""
+ELEMENTS = 1 << 24
+"""Of the largest value, over these samples: more is better, and they are all in memory at once."""
 
 
 def correct(
@@ -37,22 +39,27 @@ def correct(
 ) -> Encodings:
     """`encodings` with better weights and biases of every product."""
     graph = module.graphs[module.entry]
-    count, part = evenly(graph, inputs, MOST)
+    count, part = evenly(graph, inputs, MOST, ELEMENTS)
     whole = Simulation(module, encodings, part, count)
     rng = np.random.default_rng(seed)
+    left = {name: len(nodes) for name, nodes in graph.consumers().items()}
     for step in walk(graph, module, part, count):
         node, name = step.node, step.node.output.name
         if is_product(node, module.params) and node.op.name != "transpose_conv":
             if rounding:
                 real, _ = constants(module, node)
                 x = whole.real(node.inputs[0])
-                data = adapt(node, real, x, whole.weights[name], rng)
+                data = adapt(node, real, x, whole.weights[name], rng, centred=bias)
                 whole.weights[name] = replace(whole.weights[name], data=data)
             if bias:
                 missing = step.results[0] - whole.accumulated(node) * whole.unit(node)
                 mean = missing.reshape(-1, missing.shape[-1]).mean(0)
                 whole.weights[name] = _moved(whole.weights[name], mean / whole.unit(node))
         whole.apply(node)
+        for v in {v.name for v in node.inputs}:
+            left[v] -= 1
+            if not left[v]:
+                whole.forget(v)
     return replace(encodings, weights=whole.weights)
 
 

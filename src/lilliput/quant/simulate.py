@@ -66,6 +66,11 @@ class Simulation:
             else:
                 self.whole[v.name] = inputs[v.name]
 
+    def forget(self, name: str) -> None:
+        """Lets a value go that nobody reads any more."""
+        self.whole.pop(name, None)
+        self.reals.pop(name, None)
+
     # Operands
 
     def type(self, v: Value) -> TensorType:

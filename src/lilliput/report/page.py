@@ -35,6 +35,7 @@ def page(summary: Summary) -> str:
         _layers(summary),
         _over_time(summary),
         _islands(summary),
+        _unrounded(summary),
         _removed(summary),
         _flash(summary),
         _kernels(summary),
@@ -334,6 +335,17 @@ def _islands(summary: Summary) -> Markup | None:
     why = "These operators calculate in floats between integers: slow where there is no FPU."
     items = tag("ul", *(tag("li", name) for name in summary.islands))
     return _section("floats", "What stays float", tag("p", why), items)
+
+
+def _unrounded(summary: Summary) -> Markup | None:
+    if not summary.unrounded:
+        return None
+    why = (
+        "The file rounds what these operators read to integers, by scales measured on each input. "
+        "Here they calculate in floats; lilliput quantize makes integers of them."
+    )
+    items = tag("ul", *(tag("li", name) for name in summary.unrounded))
+    return _section("unrounded", "What the file rounds at run time", tag("p", why), items)
 
 
 def _removed(summary: Summary) -> Markup | None:

@@ -377,6 +377,7 @@ class Summary:
     front : what the first entry could be with more or less RAM, predicted for the core, from the
         fastest to the smallest
     islands : operators that calculate in floats in a network of integers
+    unrounded : operators that the file quantises dynamically, which calculate in floats
     recomputed : layers that are computed more than once, or of which a part is, to save RAM
     """
 
@@ -407,6 +408,7 @@ class Summary:
     memories: tuple[MemoryUse, ...] = ()
     waiting: Waiting | None = None
     islands: tuple[str, ...] = ()
+    unrounded: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:

@@ -49,6 +49,7 @@ def text(summary: Summary) -> str:
         ("MACs", f"{summary.macs:,}{_before(summary)}"),
         *_recomputed(summary),
         *(("STAYS FLOAT", name) for name in summary.islands),
+        *(("NOT ROUNDED", name) for name in summary.unrounded),
         ("RAM", total(ram.total)),
         *((("  allowed", size(summary.allowed)),) if summary.allowed is not None else ()),
         ("  activations", size(ram.activations)),

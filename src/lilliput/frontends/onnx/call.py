@@ -17,6 +17,8 @@ from lilliput.ops.quantize import dequantize
 
 T = TypeVar("T", int, float, str)
 MAX_INTS = 4096
+AWAITED = "integers whose scale is measured at run time are used for more than one product"
+STATIC = "quantise it statically, with calibration data, or compile the float model"
 
 
 class Scope(Protocol):
@@ -137,6 +139,8 @@ class Call:
             return t.value
         if t.data is not None:
             return self.scope.builder.param(self.scope.rename(t.name), t.data)
+        if t.awaited is not None:
+            raise self.refuse(AWAITED, found=t.name, hint=STATIC)
         assert t.integers is not None
         return self.builder.add(
             dequantize, (t.integers,), name=f"{t.name}/float", origin=self.origin

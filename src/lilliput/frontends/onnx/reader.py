@@ -22,7 +22,7 @@ from lilliput.errors import (
     UsageError,
 )
 from lilliput.frontends.ends import named
-from lilliput.frontends.onnx.call import Call
+from lilliput.frontends.onnx.call import AWAITED, STATIC, Call
 from lilliput.frontends.onnx.folding import evaluated
 from lilliput.frontends.onnx.library import (
     DecodeError,
@@ -201,6 +201,8 @@ class _Reader:
             return tensor.value
         if tensor.data is not None:
             return self.builder.param(self.rename(name), tensor.data)
+        if tensor.awaited is not None:
+            raise UnsupportedError(AWAITED, where=f'output "{name}"', hint=STATIC)
         assert tensor.integers is not None
         stem = f"{name}/float"
         return self.builder.add(dequantize, (tensor.integers,), name=stem, origin=name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,14 @@ _KINDS = {
 """Types that are others here, with the same values or the nearest."""
 
 
+class Awaited(Protocol):
+    """What stands between the nodes of a chain that together are one operator
+    (`operators.measured`)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """What a name of the graph stands for.
@@ -37,6 +45,7 @@ class Tensor:
     value : of what is computed, as it is in the file (uint8 with a scale is int8)
     stored : constant integers that stand for it
     integers : computed integers that stand for it
+    awaited : nothing yet that could be computed
     """
 
     name: str
@@ -44,11 +53,14 @@ class Tensor:
     value: Value | None = None
     stored: Stored | None = None
     integers: Value | None = None
+    awaited: Awaited | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         if self.data is not None:
             return tuple(self.data.shape)
+        if self.awaited is not None:
+            return self.awaited.shape
         known = self.value or self.integers
         assert known is not None
         return known.type.shape

@@ -5,6 +5,7 @@ capture    module or program, example -> Traced
 archive    a file (.pt2) -> program             these two alone talk to torch
 program    Traced: steps of ATen operators, as plain data
 scales     what quantize and dequantize of a PT2E program say
+dynamic    chains of scales that are measured at run time, left out
 uses       who reads a tensor, and as which integers
 reader     Traced -> Module                     a table name -> builder, errors all at once
 operators  the builders, by family

@@ -15,6 +15,7 @@ from lilliput.errors import ModelError, Problem, UnsupportedError, UsageError
 from lilliput.frontends.ends import named
 from lilliput.frontends.torch.call import Call, Folding, Tensors, Unavailable, describe
 from lilliput.frontends.torch.capture import capture
+from lilliput.frontends.torch.dynamic import without_measured_scales
 from lilliput.frontends.torch.operators import IGNORED, INTEGER, READ
 from lilliput.frontends.torch.program import Ref, Spec, Step, Traced
 from lilliput.frontends.torch.scales import DEQUANTIZES, DYNAMIC, QUANTIZES
@@ -45,7 +46,8 @@ def read(
     if io not in IO:
         raise UsageError("unknown form of inputs and outputs", expected=" or ".join(IO), found=io)
     kept = READ.keys() | INTEGER.keys()
-    return _Reader(capture(module, example, kept, batch), name, io).run()
+    traced, unrounded = without_measured_scales(capture(module, example, kept, batch))
+    return replace(_Reader(traced, name, io).run(), unrounded=unrounded)
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from lilliput.frontends.onnx.call import Call
 from lilliput.frontends.onnx.operators import (
     elementwise,
+    measured,
     products,
     quantised,
     recurrent,
@@ -27,6 +28,7 @@ READ: Mapping[str, Callable[[Call], Tensor | list[Tensor]]] = {
     **reduce.READ,
     **recurrent.READ,
     **quantised.READ,
+    **measured.READ,  # has Cast and Mul, too: last
 }
 
 __all__ = ["READ"]

@@ -61,13 +61,16 @@ _PRODUCT = _Places(zeros=True)
 def _weights(call: Call, at: _Places, layout: tuple[int, ...] | None = None) -> Value:
     """The weights with axis 0 = output channels; `layout` is the permutation that makes it so.
 
-    int8 weights of float activations are dequantised here: float32 data, the same values.
+    int8 weights of float activations are dequantised here: float32 data, the same values; what the
+    file rounds activations to at run time is left out, which is noted.
     Channels with a negative scale become their negation: every product, and so every
     rounding, stays the same.
     """
     type = call.type(at.w)
     _check_weights(call, at, layout[0] if layout else 0)
     hybrid = call.type(at.x).dtype.is_float and type.dtype.is_integer
+    if hybrid:
+        call.tensors.builder.unrounded.append(call.where)
     if call.constant(at.w) is None:
         if hybrid or type.dtype is DType.S4:
             raise call.refuse(

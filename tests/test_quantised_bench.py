@@ -1,0 +1,59 @@
+"""benchmarks.quantised: rows, halves, and MCUNet itself where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import quantised
+from tests.test_quantize_data import network
+
+from lilliput.compiler import Quantization, from_module, load, quantize
+from lilliput.demo_data import load_digits_split
+
+
+def test_a_row_counts_what_changed() -> None:
+    real = np.array([[3.0, 1, 0], [0, 2, 1], [1, 0, 5], [2, 1, 0]])
+    found = np.array([[3.0, 1, 0], [0, 1, 2], [1, 0, 5], [1, 2, 0]])
+    made = quantised.row("name", real, found, np.array([0, 1, 2, 1]))
+    assert (made.right, made.gained, made.lost, made.same) == (3, 1, 1, 2)
+    assert made.noise_db == pytest.approx(10 * np.log10((real**2).sum() / 4))
+    assert "1 gained, 1 lost" in str(made)
+
+
+def test_no_half_answers_for_itself() -> None:
+    """Scales of a half that is nearly dark can say little of the other."""
+    digits = load_digits_split()
+    x = digits.x_train[:40].copy()
+    model = from_module(network())
+    whole = quantised.crossed(model, x, Quantization())
+    real = quantised.answers(model, x)
+    assert quantised.row("", real, whole, digits.y_train[:40]).noise_db > 15
+    x[1::2] *= 1e-3
+    crossed = quantised.crossed(model, x, Quantization())
+    real = quantised.answers(model, x)
+    noise = ((crossed - real) ** 2).mean(1)
+    assert noise[0::2].mean() > 10 * ((whole - quantised.answers(model, x)) ** 2)[0::2].mean()
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:
+    """With fewer pictures than there, which cost a few dB."""
+    model = load(shared / quantised.FLOAT)
+    x, classes = quantised.pictures(shared / quantised.PICTURES, 176)
+    seen, held = x[0:192:2], x[1:64:2]
+    real = quantised.answers(model, held)
+    rows = [
+        quantised.row(
+            name,
+            real,
+            quantised.answers(quantize(model, seen, options, test=held[:1]).model, held),
+            classes[1:64:2],
+        )
+        for name, options in quantised.RECIPES.items()
+        if name in ("plain", "best")
+    ]
+    assert rows[1].noise_db > rows[0].noise_db + 2
+    assert rows[1].noise_db > 16
