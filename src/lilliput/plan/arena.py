@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -143,20 +143,25 @@ def place(
         return {}
     bound = base + lower_bound(blocks, distances)
     problem = Problem(blocks, distances, base)
-    best = _improve(problem, _best_order(problem, blocks, bound), bound, effort)
-    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+    at = arrange(problem, _orders(blocks), bound, effort)
+    return {block.name: at[i] for i, block in enumerate(blocks)}
+
+
+def arrange(problem: Problem, orders: Iterable[list[int]], bound: int, effort: int) -> list[int]:
+    """Offsets of the blocks of a problem: the best of a few orders, improved by `effort` moves, or
+    fewer where nothing ends above `bound`."""
+    return _improve(problem, _best_order(problem, orders, bound), bound, effort).at
 
 
 def greedy(blocks: Sequence[Block], distances: Distances, base: int) -> dict[str, int]:
     """Offsets of the best greedy order, which `place` begins with; there is a buffer."""
-    best = _best_order(Problem(blocks, distances, base), blocks, base)
+    best = _best_order(Problem(blocks, distances, base), _orders(blocks), base)
     return {block.name: best.at[i] for i, block in enumerate(blocks)}
 
 
-def _best_order(problem: Problem, blocks: Sequence[Block], bound: int) -> _Tower:
+def _best_order(problem: Problem, orders: Iterable[list[int]], bound: int) -> _Tower:
     best: _Tower | None = None
-    for key in _greedy_orders(blocks):
-        order = sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
+    for order in orders:
         tower = problem.build(order)
         if tower is not None and (best is None or tower.top < best.top):
             best = tower
@@ -164,6 +169,11 @@ def _best_order(problem: Problem, blocks: Sequence[Block], bound: int) -> _Tower
             break
     assert best is not None
     return best
+
+
+def _orders(blocks: Sequence[Block]) -> Iterator[list[int]]:
+    for key in _greedy_orders(blocks):
+        yield sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
 
 
 def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int, ...]]]:

@@ -11,13 +11,14 @@ its own, from when it is made until it has been read for the last time:
 
 So has the scratch of each execution.  What is needed for longer than an iteration is placed first,
 in the order in which it is made, each as low as there is room; then what passes through, on top of
-that; a few other orders are tried.  Where all are of one size, nothing does with less than this
-takes; where they are not, gaps can be left.  A table says where each row begins.
+that; a few other orders are tried, and the best one is improved as `arena` does it, until nothing
+lies above what is alive at a time.  Where all are of one size, nothing does with less than that;
+where they are not, gaps can be left.  A table says where each row begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -26,12 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.ir.region import needs
+from lilliput.plan.arena import Block, Problem, align_up, arrange
 from lilliput.plan.group import Member, Slot
 
 TABLE: Final = 1 << 16
 """What a table can say, in units that all places are multiples of."""
 ALIGN: Final = 8
 """Of scratch, in bytes."""
+EFFORT: Final = 150
+"""Moves of the search for a pool: those that reach the bound at all do so after fewer, mostly."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -69,11 +73,9 @@ def lines(
         are free
     """
     work = _Work(members, slots, roots, scratch)
-    best = work.placed(None, 0)
+    best = work.placed(None)
     if out is not None:
-        made = work.written(out)
-        first = int(made[work.last[0]])  # once the head is done, line buffers only shrink
-        over = work.placed(made, first)
+        over = work.placed(work.written(out))
         if over.end < best.end + out[1] * out[2]:
             best = over
     return work.lines(best)
@@ -114,7 +116,8 @@ class _Work:
         self.born = np.concatenate([born for born, *_ in lives])
         self.died = np.concatenate([died for _, died, _ in lives])
         self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
-        self.grain = np.concatenate([np.full(len(born), _grain(n)) for born, _, n in lives])
+        lies = zip(self.sizes.tolist(), self.born.tolist(), self.died.tolist(), strict=True)
+        self.blocks = [Block("", n, _grain(n), born, died) for n, born, died in lies]
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
 
     def _time(self, place: int, k: int) -> int:
@@ -130,25 +133,36 @@ class _Work:
                 made[self._time(j, k)] = min((k + 1) * member.quantum, rows) * nbytes
         return np.maximum.accumulate(made)
 
-    def placed(self, made: Ints | None, first: int) -> _Placed:
-        """The best of a few orders; none lower than `first`, or over what is `made` by then."""
-        floor, whole = np.zeros_like(self.born), 0
+    def placed(self, made: Ints | None) -> _Placed:
+        """The best of a few orders, improved; nothing over what is `made` by then."""
+        floor, alive = np.zeros_like(self.born), self._alive()
         if made is not None:
-            floor, whole = np.maximum(made[self.died], first), int(made[-1])
+            floor, alive = made[self.died], np.maximum(alive + made, made[-1])
+        problem = Problem(self.blocks, {}, 0)
+        starts = zip(floor.tolist(), self.blocks, strict=True)
+        problem.starts = [align_up(least, block.align) for least, block in starts]
+        at = np.array(arrange(problem, self._orders(), int(alive.max()), EFFORT))
+        whole = 0 if made is None else int(made[-1])
+        return _Placed(at, max(int((at + self.sizes).max()), whole), made is not None)
+
+    def _orders(self) -> Iterator[list[int]]:
+        """What is made first comes first, but for what passes; or what is needed last."""
         passing = self.died - self.born < self.count
-        best: _Placed | None = None
         for keys in (
             (self.born, passing),
             (self.born, -self.sizes, passing),
             (self.born, -self.sizes),
+            (-self.died, -self.sizes),
+            (-self.died, -self.sizes, passing),
         ):
-            order = np.lexsort(keys)
-            at = _place(order, self.born, self.died, self.sizes, self.grain, floor)
-            end = max(int((at + self.sizes).max()), whole)
-            if best is None or end < best.end:
-                best = _Placed(at, end, made is not None)
-        assert best is not None
-        return best
+            yield np.lexsort(keys).tolist()
+
+    def _alive(self) -> Ints:
+        """Bytes that are alive, by time."""
+        changes = np.zeros(max(self.last) + 2, np.int64)
+        np.add.at(changes, self.born, self.sizes)
+        np.add.at(changes, self.died + 1, -self.sizes)
+        return np.cumsum(changes[:-1])
 
     def lines(self, placed: _Placed) -> Lines | None:
         base = int(placed.at.min()) // ALIGN * ALIGN
@@ -184,20 +198,3 @@ def _lives(
 def _grain(nbytes: int) -> int:
     """What rows of so many bytes are aligned to: as much as they were in a ring, up to a point."""
     return min(nbytes & -nbytes, ALIGN)
-
-
-def _place(
-    order: npt.NDArray[np.intp], born: Ints, died: Ints, sizes: Ints, grain: Ints, floor: Ints
-) -> Ints:
-    """Each row, in `order`, as low as it has room beside those placed before it."""
-    at = np.full(len(born), -1)
-    for i in order:
-        meets = (at >= 0) & (born <= died[i]) & (born[i] <= died)
-        low, high = at[meets], at[meets] + sizes[meets]
-        found = -(-int(floor[i]) // int(grain[i])) * int(grain[i])
-        for k in np.argsort(low, kind="stable"):
-            if low[k] >= found + sizes[i]:
-                break
-            found = max(found, -(-int(high[k]) // int(grain[i])) * int(grain[i]))
-        at[i] = found
-    return at
