@@ -139,10 +139,23 @@ def within(
         return None
     row, wide = view.pixels * view.channels * view.dtype.itemsize, out.pixels * out.channels
     wide *= out.dtype.itemsize
-    return max(
-        0,
-        *(shift + (y + 1) * wide - first_row(rule, view, y) * row for y in range(out.rows)),
-    )
+    tops = [first_row(rule, view, y) * row for y in range(out.rows)]
+    if policy == "pixel":
+        lead = _pixel_lead(rule, out, view)
+        within_row = (shift + y * wide + lead - top for y, top in enumerate(tops))
+        next_row = (shift + y * wide - top for y, top in enumerate(tops[1:], start=1))
+        return max(0, *within_row, *next_row)
+    return max(0, *(shift + (y + 1) * wide - top for y, top in enumerate(tops)))
+
+
+def _pixel_lead(rule: FrameRule, out: View, view: View) -> int:
+    """Bytes of a row that are written before those of the first row of its window die: at most,
+    where a kernel goes through the pixels one after the other."""
+    pixel, wide = view.channels * view.dtype.itemsize, out.channels * out.dtype.itemsize
+    if isinstance(rule.x, Whole) or rule.x.axis != 1:
+        return out.pixels * wide
+    lefts = (needs(rule.x, (x, x + 1), view.pixels)[0] for x in range(out.pixels))
+    return max((x + 1) * wide - left * pixel for x, left in enumerate(lefts))
 
 
 def _plane_distance(rule: FrameRule, out: View, view: View, shift: int) -> int | None:
