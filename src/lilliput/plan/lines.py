@@ -48,14 +48,18 @@ class Lines:
     """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of
     each member.
 
+    beside : bytes that it takes beside the maps that it may lie over
     behind : how far the pool has to start behind the map that the loop makes; None where the two
         may not meet
+    ahead : how far the pool has to start before the map that dies in the loop, likewise
     """
 
     nbytes: int
     places: Mapping[str, tuple[int, ...]]
     scratch: tuple[tuple[int, ...], ...]
+    beside: int
     behind: int | None = None
+    ahead: int | None = None
 
 
 @lru_cache(maxsize=256)
@@ -65,29 +69,35 @@ def lines(
     roots: tuple[Line, ...],
     scratch: tuple[int, ...],
     out: Line | None,
+    inp: Line | None = None,
 ) -> Lines | None:
     """The pool of a loop; None where a table could not say where rows are.
 
     roots : what is made inside and dies inside; scratch : bytes of each member
     out : a map that the loop makes row by row: while its last rows are still to come, their bytes
         are free
+    inp : a map that dies in the loop and ends behind all of that: what was read of it is free
     """
     work = _Work(members, slots, roots, scratch)
-    best = work.placed(None)
-    if out is not None:
-        over = work.placed(work.written(out))
-        if over.end < best.end + out[1] * out[2]:
-            best = over
+    best = work.placed(None, None)
+    if best.beside and (out is not None or inp is not None):
+        best = min(best, work.placed(out, inp), key=lambda placed: placed.beside)
     return work.lines(best)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where rows are, in bytes from the start of the loop's output where they may lie over it."""
+    """Where rows are, in bytes from the start of the loop's output where they may lie over it.
+
+    beside : bytes that they take beside the maps that they may lie over
+    over : whether there is an output that they may lie over
+    ahead : how far from there a map that dies must start, if they may lie over one
+    """
 
     at: Ints
-    end: int
+    beside: int
     over: bool
+    ahead: int | None
 
 
 class _Work:
@@ -133,17 +143,34 @@ class _Work:
                 made[self._time(j, k)] = min((k + 1) * member.quantum, rows) * nbytes
         return np.maximum.accumulate(made)
 
-    def placed(self, made: Ints | None) -> _Placed:
-        """The best of a few orders, improved; nothing over what is `made` by then."""
-        floor, alive = np.zeros_like(self.born), self._alive()
-        if made is not None:
-            floor, alive = made[self.died], np.maximum(alive + made, made[-1])
+    def dead(self, inp: Line) -> Ints:
+        """Bytes of a map that nobody reads any more, by time."""
+        name, rows, nbytes = inp
+        first = np.full(max(self.last) + 1, rows, np.int64)
+        for j, (member, slot) in enumerate(zip(self.members, self.slots, strict=True)):
+            for rule in [read.rule for read in member.reads if read.root == name]:
+                for k in range(slot.count):
+                    piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
+                    now = self._time(j, k)
+                    first[now] = min(first[now], needs(rule, piece, rows)[0])
+        return np.minimum.accumulate(first[::-1])[::-1] * nbytes
+
+    def placed(self, out: Line | None, inp: Line | None) -> _Placed:
+        """The best of a few orders, improved: nothing over what is made of a map by then, or is
+        still to be read of another one that begins behind it as near as can be."""
+        nothing = np.zeros(max(self.last) + 1, np.int64)
+        made = nothing if out is None else self.written(out)
+        rest = nothing if inp is None else inp[1] * inp[2] - self.dead(inp)
         problem = Problem(self.blocks, {}, 0)
-        starts = zip(floor.tolist(), self.blocks, strict=True)
+        starts = zip(made[self.died].tolist(), self.blocks, strict=True)
         problem.starts = [align_up(least, block.align) for least, block in starts]
-        at = np.array(arrange(problem, self._orders(), int(alive.max()), EFFORT))
-        whole = 0 if made is None else int(made[-1])
-        return _Placed(at, max(int((at + self.sizes).max()), whole), made is not None)
+        problem.tails = rest[self.born].tolist()
+        maps = max(int(made[-1]), int((made + rest).max()))
+        bound = max(int((self._alive() + made + rest).max()), maps)
+        at = np.array(arrange(problem, self._orders(), bound, EFFORT))
+        end = int((at + self.sizes + rest[self.born]).max())
+        ahead = None if inp is None else end - inp[1] * inp[2]
+        return _Placed(at, max(end - maps, 0), out is not None, ahead)
 
     def _orders(self) -> Iterator[list[int]]:
         """What is made first comes first, but for what passes; or what is needed last."""
@@ -173,8 +200,16 @@ class _Work:
         parts = [tuple(int(x) for x in part) for part in np.split(at, self.ends)]
         count = len(self.roots)
         places = dict(zip(self.roots, parts[:count], strict=True))
-        behind = base if placed.over else None
-        return Lines(placed.end - base, places, tuple(parts[count:]), behind)
+        ahead = None if placed.ahead is None else max(placed.ahead - base, 0)
+        nbytes = int((at + self.sizes).max())
+        return Lines(
+            nbytes,
+            places,
+            tuple(parts[count:]),
+            placed.beside,
+            base if placed.over else None,
+            ahead,
+        )
 
 
 def _lives(

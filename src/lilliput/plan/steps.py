@@ -18,7 +18,7 @@ from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
-from lilliput.plan.lines import Line, Lines, lines
+from lilliput.plan.lines import Line, lines
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -43,12 +43,16 @@ from lilliput.plan.views import make_view, planar_view
 
 @dataclass(frozen=True)
 class _Group:
-    """Actions that become one loop, as `streaming` says."""
+    """Actions that become one loop, as `streaming` says.
+
+    under : (output, input) that line buffers lie between
+    """
 
     members: Sequence[int]
     actions: tuple[Job | Ask, ...]
     streaming: tuple[Member, ...]
     table: Timetable
+    under: tuple[str, str] | None = None
 
 
 class StepWriter:
@@ -112,7 +116,13 @@ class StepWriter:
     def _groups(self) -> dict[int, _Group]:
         """First action of each group -> the group."""
         loops = (run for run in self.runs if run.rows)
-        found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
+        found = {
+            r.start: replace(
+                self._group(range(r.start, r.stop), r.rows),
+                under=(r.slide.out, r.slide.inp) if r.under and r.slide else None,
+            )
+            for r in loops
+        }
         makers = {
             _made(a).name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job | Ask)
         }
@@ -182,20 +192,30 @@ class StepWriter:
         )
         if not roots:
             return
-        out = None if self._slides(group) else self._made_in_rows(group)
-        pool = lines(group.streaming, group.table.slots, roots, scratch, out)
-        if pool is None or pool.nbytes - _over(pool, out) >= _apart(group, roots, scratch):
+        out, inp = self._free(group)
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp)
+        if pool is None or pool.beside >= _apart(group, roots, scratch):
             return
         name = f"{self.name}/{_made(group.actions[0]).name}/lines"
         self.pool.buffer(name, pool.nbytes, Kind.ARENA, itemsize=8)
         if pool.behind is not None and out is not None:
-            self.pool.behind[f"{self.name}/{out[0]}", name] = pool.behind
+            self.pool.near[f"{self.name}/{out[0]}", name] = pool.behind
+        if pool.ahead is not None and inp is not None:
+            self.pool.near[name, f"{self.name}/{inp[0]}"] = pool.ahead
         self.lines |= {root: (name, places) for root, places in pool.places.items()}
         self.scratch |= {
             t.output.name: (name, at)
             for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
             if t and nbytes
         }
+
+    def _free(self, group: _Group) -> tuple[Line | None, Line | None]:
+        """What a loop makes and what dies in it, where line buffers may lie over the rows that are
+        still to come, or have been read."""
+        if group.under is None:
+            return None if self._slides(group) else self._made_in_rows(group), None
+        out, inp = (next(self._lines(group, [root]), None) for root in group.under)
+        return out, inp
 
     def _slides(self, group: _Group) -> bool:
         """Whether what a loop makes can run over an input that dies in it."""
@@ -374,11 +394,6 @@ class StepWriter:
             home = self.pool.homes.get(root)
             self.pool.buffer(key, nbytes, Kind.ARENA, home, type.dtype.itemsize)
         return key
-
-
-def _over(pool: Lines, out: Line | None) -> int:
-    """Bytes that a pool shares with what its loop makes."""
-    return 0 if pool.behind is None or out is None else max(out[1] * out[2] - pool.behind, 0)
 
 
 def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
