@@ -42,6 +42,10 @@ Ints = npt.NDArray[np.int64]
 Line = tuple[str, int, int]
 """A root that is kept in rows: its name, its rows, and the bytes of one."""
 
+Lead = tuple[int, str, int]
+"""A member that makes a row while it goes through the pixels of rows of a root, and how far ahead
+the row must begin of one of these that dies then: it may lie over it."""
+
 
 @dataclass(frozen=True)
 class Lines:
@@ -70,6 +74,7 @@ def lines(
     scratch: tuple[int, ...],
     out: Line | None,
     inp: Line | None = None,
+    leads: tuple[Lead, ...] = (),
 ) -> Lines | None:
     """The pool of a loop; None where a table could not say where rows are.
 
@@ -78,7 +83,7 @@ def lines(
         are free
     inp : a map that dies in the loop and ends behind all of that: what was read of it is free
     """
-    work = _Work(members, slots, roots, scratch)
+    work = _Work(members, slots, roots, scratch, leads)
     best = work.placed(None, None)
     if best.beside and (out is not None or inp is not None):
         best = min(best, work.placed(out, inp), key=lambda placed: placed.beside)
@@ -113,6 +118,7 @@ class _Work:
         slots: Sequence[Slot],
         roots: Sequence[Line],
         scratch: Sequence[int],
+        leads: Sequence[Lead] = (),
     ):
         self.members, self.slots, self.count = members, slots, len(members)
         self.roots = [name for name, *_ in roots]
@@ -127,8 +133,32 @@ class _Work:
         self.died = np.concatenate([died for _, died, _ in lives])
         self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
         lies = zip(self.sizes.tolist(), self.born.tolist(), self.died.tolist(), strict=True)
-        self.blocks = [Block("", n, _grain(n), born, died) for n, born, died in lies]
+        self.blocks = [
+            Block(str(i), n, _grain(n), born, died) for i, (n, born, died) in enumerate(lies)
+        ]
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
+        self.near: dict[tuple[str, str], int] = {}
+        self.shared = np.zeros(max(self.last) + 1, np.int64)
+        for lead in leads:
+            self._over(*lead)
+
+    def _over(self, j: int, root: str, lead: int) -> None:
+        """Lets the rows that member j makes lie over those of a root that die meanwhile."""
+        firsts = dict(zip(self.roots, (0, *self.ends.tolist()), strict=False))
+        counts = dict(zip(self.roots, np.diff([0, *self.ends, len(self.born)]), strict=False))
+        mine, root_rows = (
+            range(firsts[name], firsts[name] + int(counts[name]))
+            for name in (self.members[j].writes, root)
+        )
+        dying: dict[int, list[int]] = {}
+        for i in root_rows:
+            dying.setdefault(int(self.died[i]), []).append(i)
+        for made in mine:
+            now = int(self.born[made])
+            rows = dying.get(now, [])
+            self.near |= {(str(made), str(i)): lead for i in rows}
+            gain = min(int(self.sizes[made]) - lead, int(self.sizes[rows].sum()))
+            self.shared[now] += max(gain, 0)
 
     def _time(self, place: int, k: int) -> int:
         slot = self.slots[place]
@@ -161,7 +191,7 @@ class _Work:
         nothing = np.zeros(max(self.last) + 1, np.int64)
         made = nothing if out is None else self.written(out)
         rest = nothing if inp is None else inp[1] * inp[2] - self.dead(inp)
-        problem = Problem(self.blocks, {}, 0)
+        problem = Problem(self.blocks, self.near, 0)
         starts = zip(made[self.died].tolist(), self.blocks, strict=True)
         problem.starts = [align_up(least, block.align) for least, block in starts]
         problem.tails = rest[self.born].tolist()
@@ -185,11 +215,11 @@ class _Work:
             yield np.lexsort(keys).tolist()
 
     def _alive(self) -> Ints:
-        """Bytes that are alive, by time."""
+        """Bytes that are alive, by time, less what may lie over one another."""
         changes = np.zeros(max(self.last) + 2, np.int64)
         np.add.at(changes, self.born, self.sizes)
         np.add.at(changes, self.died + 1, -self.sizes)
-        return np.cumsum(changes[:-1])
+        return np.cumsum(changes[:-1]) - self.shared
 
     def lines(self, placed: _Placed) -> Lines | None:
         base = int(placed.at.min()) // ALIGN * ALIGN

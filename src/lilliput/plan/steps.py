@@ -18,7 +18,8 @@ from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
-from lilliput.plan.lines import Line, lines
+from lilliput.plan.lines import Lead, Line, lines
+from lilliput.plan.overlap import pixel_lead
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -193,7 +194,8 @@ class StepWriter:
         if not roots:
             return
         out, inp = self._free(group)
-        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp)
+        leads = tuple(self._leads(group, {name for name, *_ in roots}))
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp, leads)
         if pool is None or pool.beside >= _apart(group, roots, scratch):
             return
         name = f"{self.name}/{_made(group.actions[0]).name}/lines"
@@ -208,6 +210,24 @@ class StepWriter:
             for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
             if t and nbytes
         }
+
+    def _leads(self, group: _Group, roots: set[str]) -> Iterator[Lead]:
+        """Rows that may lie over those that they are made from, pixel by pixel."""
+        for j, (action, part) in enumerate(zip(group.actions, group.streaming, strict=True)):
+            if not isinstance(action, Job) or part.quantum > 1 or part.writes not in roots:
+                continue
+            task = action.task
+            read = [x.root for x in part.reads]
+            if (
+                task.kernel.overlap != "pixel"
+                or [m.writes for m in group.streaming].count(part.writes) > 1
+            ):
+                continue
+            for operand, rule in zip(task.operands, task.rules, strict=False):
+                root = self._root(operand.value)
+                if root in roots and read.count(root) == 1:
+                    ends = (_pixels(v) for v in (task.output, operand.value))
+                    yield j, root, pixel_lead(rule.x, *ends)
 
     def _free(self, group: _Group) -> tuple[Line | None, Line | None]:
         """What a loop makes and what dies in it, where line buffers may lie over the rows that are
@@ -410,6 +430,12 @@ def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
         else:
             held += rings[root] * row
     return held + max(beside)
+
+
+def _pixels(value: Value) -> tuple[int, int]:
+    """Pixels of a row, and bytes of one."""
+    _, pixels, channels = value.type.frame
+    return pixels, channels * value.type.dtype.itemsize
 
 
 def _touches(member: Member, root: str) -> bool:
