@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import inf
 from operator import add
 from typing import Final
@@ -202,13 +202,15 @@ class Schedule:
         read = tuple(facts(read.root for read in part.member.reads))
         return _Fact(part.member, part.call, part.carry, tuple(facts(self.made[i])), read)
 
-    def runs(self) -> list[Run]:
-        """Plain calls, and every loop that needs less than those do which it stands for, in
-        order."""
-        # every cut begins with one of the runs from the first part on: what needs less than all of
-        # these is good enough
-        first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
-        enough = min((r.least for r in first), default=0)
+    def runs(self, enough: int | None = None) -> list[Run]:
+        """Plain calls, and every loop that needs less than those do which it stands for, in order.
+
+        enough : bytes that no loop has to need less than; by default what the first run of a cut
+            needs at the least
+        """
+        if enough is None:
+            first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
+            enough = min((r.least for r in first), default=0)
         loops = list(self._loops(1, None, enough))
         places = {(r.start, r.stop) for r in loops}
         for block in BLOCKS[1:]:
@@ -254,12 +256,12 @@ class Schedule:
         in place of calls that need no more than some run of any cut does.
 
         Every cut begins with one of the runs from the first part on."""
-        found = [*self.plain[:1], *self._grow(0, 1)]
+        found = [*self.plain[:1], *self._grow(0, 1, lower=0)]
         floor = min((r.least for r in found), default=0)
         found += self.plain[1:]
         hard = [i for i, run in enumerate(self.plain) if run.least > floor]
         for start in range(1, max(hard, default=-1) + 1):
-            found += self._grow(start, 1, floor)
+            found += self._grow(start, 1, floor, lower=floor)
         return sorted(found, key=lambda r: (r.stop, r.start, r.rows))
 
     def _loops(self, block: int, places: Set[tuple[int, int]] | None, enough: int) -> Iterator[Run]:
@@ -491,17 +493,27 @@ class _Loop:
         mine = [n for n in self.made if n in rhythm.rings and self.maps[n].last < self.stop]
         if slide is None or not mine or any(self.maps[n].planar for n in mine):
             return
-        kept = {n: (rhythm.kept[n], self.maps[n].row) for n in mine}
-        resting = sum(k.rest * row for k, row in kept.values())
+        kept = [(rhythm.kept[n], self.maps[n].row) for n in mine]
+        resting = sum(k.rest * row for k, row in kept)
         out, inp = self.maps[slide.out], self.maps[slide.inp]
         if resting > inp.nbytes:
             return
-        pair = (slide.out, (out.rows, out.row)), (slide.inp, (inp.rows, inp.row))
-        slots = rhythm.slots()
+        slots, members = rhythm.slots(), list(enumerate(rhythm.members))
+        writers = [
+            (j, 0 if any(isinstance(x.rule, Reduce) for x in m.reads) else m.quantum)
+            for j, m in members
+            if m.writes == slide.out
+        ]
+        readers = [
+            (j, _tops(x.rule, m.quantum, slots[j].count, inp.rows))
+            for j, m in members
+            for x in m.reads
+            if x.root == slide.inp
+        ]
         maps = out.nbytes + inp.nbytes - slide.gain
-        most = Under(rhythm.members, slots, kept, *pair).most()
+        under = Under(slots, kept, (out.rows, out.row), writers, (inp.rows, inp.row), readers)
+        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
         shared = min(self._tail(slots, self._slides(slots)), resting)
-        beside = tuple(max(nbytes - maps, 0) for nbytes in most)
         yield replace(apart, base=apart.base - resting + shared, beside=beside, under=True)
 
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
@@ -568,6 +580,12 @@ class _Loop:
                 end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
                 far = max(far, end * target.row - first * source.row)
         return far
+
+
+@lru_cache(maxsize=1024)
+def _tops(rule: AxisRule, quantum: int, count: int, rows: int) -> tuple[int, ...]:
+    """The first row that each execution reads."""
+    return tuple(needs(rule, (k * quantum, (k + 1) * quantum), rows)[0] for k in range(count))
 
 
 def streams(run: Run) -> bool:

@@ -12,15 +12,13 @@ This gives for each part of a loop the most of that over its executions, gone th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from lilliput.ir.region import AxisRule, Reduce, needs
-from lilliput.plan.group import Kept, Member, Slot
+from lilliput.plan.group import Kept, Slot
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,14 +30,17 @@ Rows = tuple[int, int]
 class Under:
     """A loop whose line buffers lie between `out`, which it makes, and `inp`, which dies in it.
 
-    kept : root of a line buffer -> when how many of its rows are alive, and bytes of one
+    kept : of each line buffer when how many of its rows are alive, and bytes of one
+    writers : (part, rows an execution) of those that make the output; no rows: all at the end
+    readers : (part, the first input row of each execution) of those that read the input
     """
 
-    members: Sequence[Member]
     slots: Sequence[Slot]
-    kept: Mapping[str, tuple[Kept, int]]
-    out: tuple[str, Rows]
-    inp: tuple[str, Rows]
+    kept: Sequence[tuple[Kept, int]]
+    out: Rows
+    writers: Sequence[tuple[int, int]]
+    inp: Rows
+    readers: Sequence[tuple[int, Sequence[int]]]
 
     def most(self) -> list[int]:
         """Bytes of the two maps and of all line buffers that are needed while each part executes,
@@ -51,43 +52,23 @@ class Under:
         def times(j: int) -> Ints:
             """How often part j has executed by then, what executes just then included."""
             slot = self.slots[j]
-            return np.clip((when - slot.phase - (place < j)) // slot.period + 1, 0, slot.count)
+            done = (when - slot.phase - (place < j)) // slot.period + 1
+            return np.minimum(np.maximum(done, 0), slot.count)
 
-        total = self._made(times, place) + self._unread(times, place)
-        for kept, row in self.kept.values():
+        made = np.zeros_like(place)
+        for j, quantum in self.writers:
+            done = times(j)
+            rows = done * quantum if quantum else (done == self.slots[j].count) * self.out[0]
+            made = np.maximum(made, np.minimum(rows, self.out[0]))
+        first = np.full_like(place, self.inp[0])
+        for j, tops in self.readers:
+            # rows die in ascending order: none before a later execution has had it
+            dead = np.minimum.accumulate(np.array([*tops, self.inp[0]])[::-1])[::-1]
+            first = np.minimum(first, dead[times(j) - (place == j)])
+        total = made * self.out[1] + (self.inp[0] - first) * self.inp[1]
+        for kept, row in self.kept:
             steady = np.full(len(counts), kept.rest)
-            for first, end, rows in kept.pieces():
-                steady[first:end] = rows
+            for begin, end, rows in kept.pieces():
+                steady[begin:end] = rows
             total += row * np.minimum(steady[place], times(kept.maker) * kept.made)
         return np.maximum.reduceat(total, np.cumsum([0, *counts[:-1]])).tolist()
-
-    def _made(self, times: Callable[[int], Ints], place: Ints) -> Ints:
-        """Bytes of the output that are there."""
-        name, (rows, row) = self.out
-        made = np.zeros_like(place)
-        for j, member in enumerate(self.members):
-            if member.writes == name:
-                done = times(j)
-                if any(isinstance(x.rule, Reduce) for x in member.reads):
-                    done = np.where(done == self.slots[j].count, rows, 0)
-                else:
-                    done = np.minimum(done * member.quantum, rows)
-                made = np.maximum(made, done)
-        return made * row
-
-    def _unread(self, times: Callable[[int], Ints], place: Ints) -> Ints:
-        """Bytes of the input that this or a later execution reads."""
-        name, (rows, row) = self.inp
-        first = np.full_like(place, rows)
-        for j, member in enumerate(self.members):
-            for rule in (x.rule for x in member.reads if x.root == name):
-                tops = _tops(rule, member.quantum, self.slots[j].count, rows)
-                first = np.minimum(first, tops[times(j) - (place == j)])
-        return (rows - first) * row
-
-
-@lru_cache(maxsize=1024)
-def _tops(rule: AxisRule, quantum: int, count: int, rows: int) -> Ints:
-    """The first row that each execution or a later one reads; behind the last one all are dead."""
-    tops = [needs(rule, (k * quantum, (k + 1) * quantum), rows)[0] for k in range(count)]
-    return np.minimum.accumulate(np.array([*tops, rows], np.int64)[::-1])[::-1]
