@@ -23,7 +23,7 @@ from math import gcd, inf
 
 from lilliput.plan.group import Kept, Slot, first_unfinished, unmade
 from lilliput.plan.layers import Layer, Link, Net
-from lilliput.plan.under import Under
+from lilliput.plan.under import PARTS, Under
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +185,7 @@ class Lean:
         over their inputs."""
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            held = before + loop.closed - loop.resting + loop.carry
-            if max(loop.most + loop.lines, held) > self.limit:
+            if max(loop.most + loop.lines, before + loop.fixed) > self.limit:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
@@ -392,9 +391,10 @@ class _Loop:
         with these under an input; none that need more than `limit` bytes in any case."""
         net = self.net
         maps = net.alive[self.start] + self.closed - self.resting + self.opened + self.carry
+        fixed = net.alive[self.start] + self.opened + self.fixed
         out = [m for m in self.open if not net.maps[m].planar]
         shared = min(sum(net.nbytes[m] for m in self.dead), self.opened)
-        if maps - shared > limit:
+        if fixed - shared - (min(self.resting, self.opened) if self.long else 0) > limit:
             return
         slide: tuple[int, int, int] | None = None
         over = -1
@@ -424,11 +424,23 @@ class _Loop:
                 slide = slide[0], slide[1] + beside, slide[2]
                 yield Found(self.start, self.stop, maps + beside, slide, left, under=True)
 
+    @property
+    def long(self) -> bool:
+        """Whether line buffers lie apart, whatever they could lie under."""
+        return self.stop - self.start > PARTS
+
+    @property
+    def fixed(self) -> int:
+        """Bytes beside the maps that are there before this loop or after it, at the least."""
+        if self.long:
+            return self.closed + self.carry + self.most
+        return self.closed - self.resting + self.carry
+
     def _under(self, out: int, slide: tuple[int, int, int]) -> int | None:
         """Bytes of line buffers and scratch beside an output and its input that they lie between;
         None where they cannot."""
         net, inp = self.net, slide[0]
-        if not self.lined or self.resting > net.nbytes[inp]:
+        if not self.lined or self.long or self.resting > net.nbytes[inp]:
             return None
         if any(net.maps[m].planar for m in self.lined):
             return None

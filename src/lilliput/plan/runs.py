@@ -27,7 +27,7 @@ from lilliput.plan.group import (
     timetable,
     unmade,
 )
-from lilliput.plan.under import Under
+from lilliput.plan.under import PARTS, Under
 
 LOOP_CYCLES: Final = 30.0
 """What a loop adds to a call: clamping its rows."""
@@ -491,7 +491,9 @@ class _Loop:
         all are in rows, and fewer bytes than that input."""
         slide, rhythm = apart.slide, self.rhythm
         mine = [n for n in self.made if n in rhythm.rings and self.maps[n].last < self.stop]
-        if slide is None or not mine or any(self.maps[n].planar for n in mine):
+        if slide is None or not mine or self.stop - self.start > PARTS:
+            return
+        if any(self.maps[n].planar for n in mine):
             return
         kept = [(rhythm.kept[n], self.maps[n].row) for n in mine]
         resting = sum(k.rest * row for k, row in kept)

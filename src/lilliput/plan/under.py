@@ -14,11 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from lilliput.plan.group import Kept, Slot
+
+PARTS: Final = 5
+"""Parts of a loop that is looked at: longer ones have line buffers of so many maps that an input
+hides few of them."""
 
 Ints = npt.NDArray[np.int64]
 
