@@ -120,7 +120,7 @@ def fits(cut: Sequence[Run], maps: dict[str, Map], limit: float) -> bool:
             return False
         name, nbytes = run.made
         highest = limit - nbytes
-        if run.slide and run.least + run.slide.gain > limit:
+        if run.slide and (run.under or run.least + run.slide.gain > limit):
             source = run.slide.inp
             begin = at if source == large else limit - maps[source].nbytes
             highest = min(highest, begin - run.slide.distance)

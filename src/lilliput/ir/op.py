@@ -205,6 +205,8 @@ class Kernel:
         stores by itself and takes no epilogue
     overlap : how far the output may run over the input it consumes:
         "element" reads element i before it writes element i and never reads it again
+        "pixel" goes through rows, pixels and channels in this order, and needs no input pixel again
+            that precedes the window of the current pixel
         "row" needs no input row again that precedes the window of the current row
         "none" the output must not touch an input
     in_place : it has read a channel of its first operand, whole, before it writes that channel, and

@@ -357,7 +357,7 @@ DEPTHWISE = Kernel(
     specialise=("kh", "kw", "multiplier", "w_next", "w_zero", *WINDOW),
     operands=_depthwise_operands,
     finish=finish,
-    overlap="row",
+    overlap="pixel",
     packed=(1,),
     writes=EITHER,
     work=_depthwise_work,
@@ -389,7 +389,7 @@ CONV2D = Kernel(
     specialise=("kh", "kw", "resume", "group_in", "group_out", "in_c", "w_next", "w_zero", *WINDOW),
     operands=_conv2d_operands,
     finish=finish,
-    overlap="row",
+    overlap="pixel",
     writes=EITHER,
     work=_conv2d_work,
 )

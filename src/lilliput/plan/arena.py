@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -85,6 +85,29 @@ def lower_bound(blocks: Sequence[Block], distances: Distances) -> int:
         coarse = {o: [(i, align_up(d, grain)) for i, d in near] for o, near in pairs.items()}
         most = max(rounded[name] - n for name, n in sizes.items())
         best = max(best, _need(sizes, pairs), _need(rounded, coarse) - most)
+        best = max(best, _need_between(sizes, pairs), _need_between(rounded, coarse) - most)
+    return best
+
+
+def _need_between(sizes: Mapping[str, int], inputs: Mapping[str, Sequence[tuple[str, int]]]) -> int:
+    """As `_need`, where line buffers lie between an output and the input that it runs over, so that
+    all three may meet: counted in pairs their overlaps would be too many.
+
+    Either the three follow one another at their distances, without a gap, or the line buffers meet
+    one of the two others not at all.
+    """
+    best = 0
+    for out, near in inputs.items():
+        for lines, behind in near:
+            for inp, ahead in inputs.get(lines, ()):
+                three = (out, lines, inp)
+                a, b, c = (sizes[name] for name in three)
+                least = min(behind + ahead + c, a + b, b + c)
+                apart = {
+                    o: [(i, d) for i, d in pairs if o not in three or i not in three]
+                    for o, pairs in inputs.items()
+                }
+                best = max(best, _need(sizes, apart) - a - b - c + max(least, a, b, c))
     return best
 
 
@@ -143,20 +166,25 @@ def place(
         return {}
     bound = base + lower_bound(blocks, distances)
     problem = Problem(blocks, distances, base)
-    best = _improve(problem, _best_order(problem, blocks, bound), bound, effort)
-    return {block.name: best.at[i] for i, block in enumerate(blocks)}
+    at = arrange(problem, _orders(blocks), bound, effort)
+    return {block.name: at[i] for i, block in enumerate(blocks)}
+
+
+def arrange(problem: Problem, orders: Iterable[list[int]], bound: int, effort: int) -> list[int]:
+    """Offsets of the blocks of a problem: the best of a few orders, improved by `effort` moves, or
+    fewer where nothing ends above `bound`."""
+    return _improve(problem, _best_order(problem, orders, bound), bound, effort).at
 
 
 def greedy(blocks: Sequence[Block], distances: Distances, base: int) -> dict[str, int]:
     """Offsets of the best greedy order, which `place` begins with; there is a buffer."""
-    best = _best_order(Problem(blocks, distances, base), blocks, base)
+    best = _best_order(Problem(blocks, distances, base), _orders(blocks), base)
     return {block.name: best.at[i] for i, block in enumerate(blocks)}
 
 
-def _best_order(problem: Problem, blocks: Sequence[Block], bound: int) -> _Tower:
+def _best_order(problem: Problem, orders: Iterable[list[int]], bound: int) -> _Tower:
     best: _Tower | None = None
-    for key in _greedy_orders(blocks):
-        order = sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
+    for order in orders:
         tower = problem.build(order)
         if tower is not None and (best is None or tower.top < best.top):
             best = tower
@@ -164,6 +192,11 @@ def _best_order(problem: Problem, blocks: Sequence[Block], bound: int) -> _Tower
             break
     assert best is not None
     return best
+
+
+def _orders(blocks: Sequence[Block]) -> Iterator[list[int]]:
+    for key in _greedy_orders(blocks):
+        yield sorted(range(len(blocks)), key=lambda i: key(blocks[i]))
 
 
 def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int, ...]]]:
@@ -197,8 +230,9 @@ class _Tower:
     under: list[int]
     top: int
 
-    def highest(self, sizes: Sequence[int]) -> list[int]:
-        return [i for i, offset in enumerate(self.at) if offset + sizes[i] == self.top]
+    def highest(self, problem: Problem) -> list[int]:
+        ends = zip(self.at, problem.sizes, problem.tails, strict=True)
+        return [i for i, (at, nbytes, tail) in enumerate(ends) if at + nbytes + tail == self.top]
 
     def joints(self, block: int) -> list[tuple[int, int]]:
         """(lower, upper) of whatever stands on one another, from `block` down."""
@@ -212,6 +246,7 @@ class _Tower:
 class Problem:
     """Blocks by their index, in bytes; `starts` are the lowest offsets that there are for each.
 
+    tails : bytes of something else that is known to lie behind each, and counts as its own
     conflicts : of block i, (j, low, high): with j at offset a, the offsets of i in the open
         interval (a + low, a + high) are forbidden
     """
@@ -220,6 +255,7 @@ class Problem:
         self.sizes = [b.nbytes for b in blocks]
         self.aligns = [b.align for b in blocks]
         self.starts = [align_up(base, b.align) for b in blocks]
+        self.tails = [0] * len(blocks)
         self.conflicts: list[list[tuple[int, int, int]]] = [[] for _ in blocks]
         alive: list[int] = []
         for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
@@ -249,7 +285,7 @@ class Problem:
         if like is not None:
             for i in order[:kept]:
                 at[i], under[i] = like.at[i], like.under[i]
-                top = max(top, at[i] + self.sizes[i])
+                top = max(top, at[i] + self.sizes[i] + self.tails[i])
         for i in order[kept:]:
             taken = sorted((at[j] + a, at[j] + b, j) for j, a, b in self.conflicts[i] if at[j] >= 0)
             offset, lower = self.starts[i], -1
@@ -259,7 +295,7 @@ class Problem:
                 if offset < high:
                     offset, lower = align_up(high, self.aligns[i]), j
             at[i], under[i] = offset, lower
-            top = max(top, offset + self.sizes[i])
+            top = max(top, offset + self.sizes[i] + self.tails[i])
             if top > limit:
                 return None
         return _Tower(order, at, under, top)
@@ -279,7 +315,7 @@ def _improve(problem: Problem, best: _Tower, bound: int, effort: int) -> _Tower:
     for _ in range(effort):
         if best.top <= bound:
             break
-        joints = here.joints(_pick(chance, here.highest(problem.sizes)))
+        joints = here.joints(_pick(chance, here.highest(problem)))
         if not joints:
             break  # one buffer is as large as all: nothing is lower
         lower, upper = _pick(chance, joints)

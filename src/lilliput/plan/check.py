@@ -6,8 +6,9 @@ value, and the position in it, that was last written there.  A step is legal whe
 it reads carries what its view says it should, piece by piece, in the order in which its
 kernel works:
 
-    for each output row: the operand bytes that the region rule asks for are intact, before
-    the row is written and, unless the kernel reads an element before it writes it, after
+    for each output row, or for each pixel where the kernel goes through them and rows are not
+    enough: the operand bytes that the region rule asks for are intact, before the row is written
+    and, unless the kernel reads an element before it writes it, after
 
 A ring that is one row too short, an input overwritten too early, a copy not waited for, a
 state updated before its last reader, a constant in a memory that cannot be read: each
@@ -16,7 +17,7 @@ shows as a byte that carries the wrong name.  No state is written while a guard 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,7 @@ Tags = npt.NDArray[np.int64]
 PENDING = -2
 NOTHING = -1
 SPAN = 1 << 40  # tags of value k are k*SPAN + byte
+_Box = tuple[Interval, Interval, Interval]
 
 
 def check(program: Program, direct: Mapping[str, bool]) -> None:
@@ -340,24 +342,43 @@ class _Shadow:
         y, x, c = (axis.at(k) for axis in (call.region.y, call.region.x, call.region.c))
         reduces = any(isinstance(r.y, Reduce) for r in call.rules)
         whole = reduces or call.kernel.overlap == "none"
-        pieces = [(y, c)] if whole else _pieces(call, y, c)
+        pieces = [(y, x, c)] if whole else _pieces(call, y, x, c)
         own = len(call.inputs) - (len(call.store.operands) if call.store else 0)
         self.epilogue(call, own, y)
         for i, view in enumerate(call.inputs[:own]):
             self.in_place(call, i, view)
         if call.scratch is not None:
             self.scratch(call, call.scratch, y, k)
-        for rows, channels in pieces:
-            for i, view in enumerate(call.inputs):
-                self.operand(call, i, self.slice(view, k), rows, x, channels)
-            if not reduces:
-                self.write(call.output, rows, x, channels)
-                for i, view in enumerate(call.inputs):
-                    if i < own and call.kernel.overlap != "element":
-                        self.operand(call, i, self.slice(view, k), rows, x, channels)
+        if call.kernel.overlap == "pixel":
+            self.rows_or_pixels(call, pieces, own, k)
+        else:
+            self.pieces(call, pieces, own, k)
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
+
+    def rows_or_pixels(self, call: Call, pieces: Sequence[_Box], own: int, k: int) -> None:
+        """As `pieces`, by rows, or where these are not enough by pixels."""
+        before = {name: tags.copy() for name, tags in self.memory.items()}
+        try:
+            self.pieces(call, pieces, own, k)
+        except CertificateError:
+            self.memory = before
+            fine = [(y, (at, at + 1), c) for y, x, c in pieces for at in range(*x)]
+            self.pieces(call, fine, own, k)
+
+    def pieces(self, call: Call, pieces: Sequence[_Box], own: int, k: int) -> None:
+        """Execution k of a call, piece after piece; `own` of its inputs are not the epilogue's."""
+        reduces = any(isinstance(r.y, Reduce) for r in call.rules)
+        for y, x, c in pieces:
+            for i, view in enumerate(call.inputs):
+                self.operand(call, i, self.slice(view, k), y, x, c)
+            if reduces:
+                continue
+            self.write(call.output, y, x, c)
+            for i, view in enumerate(call.inputs):
+                if i < own and call.kernel.overlap != "element":
+                    self.operand(call, i, self.slice(view, k), y, x, c)
 
     def reachable(self, view: View) -> None:
         memory = self.program.buffers[view.buffer].memory
@@ -530,10 +551,10 @@ def _image_rows(rule: FrameRule, y: Interval) -> Interval:
     return ends[0][0], ends[1][1]
 
 
-def _pieces(call: Call, y: Interval, c: Interval) -> list[tuple[Interval, Interval]]:
-    """(rows, channels) in the order in which the kernel works."""
+def _pieces(call: Call, y: Interval, x: Interval, c: Interval) -> list[_Box]:
+    """(rows, pixels, channels) in the order in which the kernel works."""
     q = call.kernel.quantum
     rows = [(r, min(r + q, y[1])) for r in range(y[0], y[1], q)]
     if call.kernel.by_planes:
-        return [(r, (k, k + 1)) for k in range(*c) for r in rows]
-    return [(r, c) for r in rows]
+        return [(r, x, (k, k + 1)) for k in range(*c) for r in rows]
+    return [(r, x, c) for r in rows]

@@ -23,18 +23,21 @@ from math import gcd, inf
 
 from lilliput.plan.group import Kept, Slot, first_unfinished, unmade
 from lilliput.plan.layers import Layer, Link, Net
+from lilliput.plan.under import PARTS, Under
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """A call, or a loop: parts [start, stop), bytes with the leanest kernels, and of the output
-    that runs over an input: (input, distance, bytes shared); the largest map made and its bytes."""
+    that runs over an input: (input, distance, bytes shared); the largest map made and its bytes;
+    whether line buffers lie between output and input."""
 
     start: int
     stop: int
     least: int
     slide: tuple[int, int, int] | None
     made: tuple[int, int]
+    under: bool = False
 
 
 def _place(run: Found) -> tuple[int, int]:
@@ -164,7 +167,7 @@ class Lean:
             top, slide, at = limit - nbytes, run.slide, ways[run.stop]
             for before, below in ways[run.start].items():
                 room: float = top
-                if slide is not None and run.least + slide[2] > limit:
+                if slide is not None and (run.under or run.least + slide[2] > limit):
                     if slide[0] != before:
                         below = limit - self.nbytes[slide[0]]
                     room = min(below - slide[1], top)
@@ -182,16 +185,14 @@ class Lean:
         over their inputs."""
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            if loop.most + max(loop.lines, before + loop.closed + loop.carry) > self.limit:
+            if max(loop.most + loop.lines, before + loop.fixed) > self.limit:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
             hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
             if hard > floor:
                 within = min(self.limit, plain - 1)
-                found = loop.found(within)
-                if found is not None and found.least <= within:
-                    yield found
+                yield from (x for x in loop.found(within, floor) if x.least <= within)
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,7 @@ class _Loop:
     rates, phases : of each part, in iterations
     rings : map made inside -> rows of its line buffer so far
     kept : map made inside -> when how many of its rows are alive
+    lined : maps made inside whose rows nobody needs afterwards
     even : map made inside -> whether those who read it execute when it is made
     resting : bytes of line buffers in rows that are alive after every part
     closed, opened : bytes of maps that nobody reads after the loop, and of those that somebody does
@@ -269,6 +271,7 @@ class _Loop:
         self.closed = self.opened = self.lines = self.most = self.carry = self.resting = 0
         self.need: list[int] = []
         self.outside: dict[int, list[tuple[int, Link]]] = {}
+        self.lined: list[int] = []
         self.dead: list[int] = []
         self.open: list[int] = []
 
@@ -373,6 +376,7 @@ class _Loop:
                 self.closed += net.nbytes[m]
                 continue
             held = self._held(m)
+            self.lined.append(m)
             self.closed += held
             self.resting += 0 if map.planar else held
             pieces = self.kept[m].pieces() if not map.planar else [(i, j + 1, rows)]
@@ -382,15 +386,18 @@ class _Loop:
             self.most = max(self.need)
         self.most = max(self.most, self.need[j])
 
-    def found(self, limit: float) -> Found | None:
-        """The loop so far; None where it needs more than `limit` bytes in any case."""
+    def found(self, limit: float, lower: float) -> Iterator[Found]:
+        """The loop so far with its line buffers apart, and where that needs more than `lower` bytes
+        with these under an input; none that need more than `limit` bytes in any case."""
         net = self.net
-        base = net.alive[self.start] + self.closed + self.opened + self.carry + self.most
+        maps = net.alive[self.start] + self.closed - self.resting + self.opened + self.carry
+        fixed = net.alive[self.start] + self.opened + self.fixed
         out = [m for m in self.open if not net.maps[m].planar]
         shared = min(sum(net.nbytes[m] for m in self.dead), self.opened)
-        if base - shared - min(self.resting, self.opened) > limit:
-            return None
+        if fixed - shared - (min(self.resting, self.opened) if self.long else 0) > limit:
+            return
         slide: tuple[int, int, int] | None = None
+        over = -1
         free = list(self.dead)
         tail = 0
         for o in out:
@@ -403,13 +410,60 @@ class _Loop:
                         best = inp, distance, gain
             if best is not None:
                 free.remove(best[0])
-                base -= best[2]
+                maps -= best[2]
                 if slide is None or best[2] > slide[2]:
-                    slide = best
+                    slide, over = best, o
             else:
                 tail = max(tail, self._tail(o))
-        base -= min(tail, self.resting)
-        return Found(self.start, self.stop, base, slide, net.left(self.open, self.stop))
+        left = net.left(self.open, self.stop)
+        least = maps + self.resting - min(tail, self.resting) + self.most
+        yield Found(self.start, self.stop, least, slide, left)
+        if slide is not None and least > lower and maps <= limit:
+            beside = self._under(over, slide)
+            if beside is not None and maps + beside < least:
+                slide = slide[0], slide[1] + beside, slide[2]
+                yield Found(self.start, self.stop, maps + beside, slide, left, under=True)
+
+    @property
+    def long(self) -> bool:
+        """Whether line buffers lie apart, whatever they could lie under."""
+        return self.stop - self.start > PARTS
+
+    @property
+    def fixed(self) -> int:
+        """Bytes beside the maps that are there before this loop or after it, at the least."""
+        if self.long:
+            return self.closed + self.carry + self.most
+        return self.closed - self.resting + self.carry
+
+    def _under(self, out: int, slide: tuple[int, int, int]) -> int | None:
+        """Bytes of line buffers and scratch beside an output and its input that they lie between;
+        None where they cannot."""
+        net, inp = self.net, slide[0]
+        if not self.lined or self.long or self.resting > net.nbytes[inp]:
+            return None
+        if any(net.maps[m].planar for m in self.lined):
+            return None
+        w = net.maps[out].first - self.start
+        writer = net.layers[self.start + w]
+        under = Under(
+            [self._slot(j) for j in range(self.stop - self.start)],
+            [(self.kept[m], net.maps[m].row) for m in self.lined],
+            (net.maps[out].rows, net.maps[out].row),
+            [(w, 0 if writer.reduces else writer.quantum)],
+            (net.maps[inp].rows, net.maps[inp].row),
+            [(j, self._tops(j, link, net.maps[inp].rows)) for j, link in self.outside[inp]],
+        )
+        maps = net.nbytes[out] + net.nbytes[inp] - slide[2]
+        scratch = net.scratch[self.start : self.stop]
+        pairs = zip(under.most(), scratch, strict=True)
+        return max(max(nbytes - maps, 0) + kernel for nbytes, kernel in pairs)
+
+    def _tops(self, j: int, link: Link, rows: int) -> list[int]:
+        """The first row that each execution of a reader reads."""
+        layer, pad = self.net.layers[self.start + j], link.pad or 0
+        taken = layer.quantum * link.stride
+        return [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
 
     def _slot(self, j: int) -> Slot:
         layer = self.net.layers[self.start + j]

@@ -11,13 +11,14 @@ its own, from when it is made until it has been read for the last time:
 
 So has the scratch of each execution.  What is needed for longer than an iteration is placed first,
 in the order in which it is made, each as low as there is room; then what passes through, on top of
-that; a few other orders are tried.  Where all are of one size, nothing does with less than this
-takes; where they are not, gaps can be left.  A table says where each row begins.
+that; a few other orders are tried, and the best one is improved as `arena` does it, until nothing
+lies above what is alive at a time.  Where all are of one size, nothing does with less than that;
+where they are not, gaps can be left.  A table says where each row begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -26,17 +27,24 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.ir.region import needs
+from lilliput.plan.arena import Block, Problem, align_up, arrange
 from lilliput.plan.group import Member, Slot
 
 TABLE: Final = 1 << 16
 """What a table can say, in units that all places are multiples of."""
 ALIGN: Final = 8
 """Of scratch, in bytes."""
+EFFORT: Final = 150
+"""Moves of the search for a pool: those that reach the bound at all do so after fewer, mostly."""
 
 Ints = npt.NDArray[np.int64]
 
 Line = tuple[str, int, int]
 """A root that is kept in rows: its name, its rows, and the bytes of one."""
+
+Lead = tuple[int, str, int]
+"""A member that makes a row while it goes through the pixels of rows of a root, and how far ahead
+the row must begin of one of these that dies then: it may lie over it."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,18 @@ class Lines:
     """A pool of `nbytes`: where each row of a root begins, and the scratch of each execution of
     each member.
 
+    beside : bytes that it takes beside the maps that it may lie over
     behind : how far the pool has to start behind the map that the loop makes; None where the two
         may not meet
+    ahead : how far the pool has to start before the map that dies in the loop, likewise
     """
 
     nbytes: int
     places: Mapping[str, tuple[int, ...]]
     scratch: tuple[tuple[int, ...], ...]
+    beside: int
     behind: int | None = None
+    ahead: int | None = None
 
 
 @lru_cache(maxsize=256)
@@ -61,31 +73,36 @@ def lines(
     roots: tuple[Line, ...],
     scratch: tuple[int, ...],
     out: Line | None,
+    inp: Line | None = None,
+    leads: tuple[Lead, ...] = (),
 ) -> Lines | None:
     """The pool of a loop; None where a table could not say where rows are.
 
     roots : what is made inside and dies inside; scratch : bytes of each member
     out : a map that the loop makes row by row: while its last rows are still to come, their bytes
         are free
+    inp : a map that dies in the loop and ends behind all of that: what was read of it is free
     """
-    work = _Work(members, slots, roots, scratch)
-    best = work.placed(None, 0)
-    if out is not None:
-        made = work.written(out)
-        first = int(made[work.last[0]])  # once the head is done, line buffers only shrink
-        over = work.placed(made, first)
-        if over.end < best.end + out[1] * out[2]:
-            best = over
+    work = _Work(members, slots, roots, scratch, leads)
+    best = work.placed(None, None)
+    if best.beside and (out is not None or inp is not None):
+        best = min(best, work.placed(out, inp), key=lambda placed: placed.beside)
     return work.lines(best)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where rows are, in bytes from the start of the loop's output where they may lie over it."""
+    """Where rows are, in bytes from the start of the loop's output where they may lie over it.
+
+    beside : bytes that they take beside the maps that they may lie over
+    over : whether there is an output that they may lie over
+    ahead : how far from there a map that dies must start, if they may lie over one
+    """
 
     at: Ints
-    end: int
+    beside: int
     over: bool
+    ahead: int | None
 
 
 class _Work:
@@ -101,6 +118,7 @@ class _Work:
         slots: Sequence[Slot],
         roots: Sequence[Line],
         scratch: Sequence[int],
+        leads: Sequence[Lead] = (),
     ):
         self.members, self.slots, self.count = members, slots, len(members)
         self.roots = [name for name, *_ in roots]
@@ -114,8 +132,33 @@ class _Work:
         self.born = np.concatenate([born for born, *_ in lives])
         self.died = np.concatenate([died for _, died, _ in lives])
         self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
-        self.grain = np.concatenate([np.full(len(born), _grain(n)) for born, _, n in lives])
+        lies = zip(self.sizes.tolist(), self.born.tolist(), self.died.tolist(), strict=True)
+        self.blocks = [
+            Block(str(i), n, _grain(n), born, died) for i, (n, born, died) in enumerate(lies)
+        ]
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
+        self.near: dict[tuple[str, str], int] = {}
+        self.shared = np.zeros(max(self.last) + 1, np.int64)
+        for lead in leads:
+            self._over(*lead)
+
+    def _over(self, j: int, root: str, lead: int) -> None:
+        """Lets the rows that member j makes lie over those of a root that die meanwhile."""
+        firsts = dict(zip(self.roots, (0, *self.ends.tolist()), strict=False))
+        counts = dict(zip(self.roots, np.diff([0, *self.ends, len(self.born)]), strict=False))
+        mine, root_rows = (
+            range(firsts[name], firsts[name] + int(counts[name]))
+            for name in (self.members[j].writes, root)
+        )
+        dying: dict[int, list[int]] = {}
+        for i in root_rows:
+            dying.setdefault(int(self.died[i]), []).append(i)
+        for made in mine:
+            now = int(self.born[made])
+            rows = dying.get(now, [])
+            self.near |= {(str(made), str(i)): lead for i in rows}
+            gain = min(int(self.sizes[made]) - lead, int(self.sizes[rows].sum()))
+            self.shared[now] += max(gain, 0)
 
     def _time(self, place: int, k: int) -> int:
         slot = self.slots[place]
@@ -130,25 +173,53 @@ class _Work:
                 made[self._time(j, k)] = min((k + 1) * member.quantum, rows) * nbytes
         return np.maximum.accumulate(made)
 
-    def placed(self, made: Ints | None, first: int) -> _Placed:
-        """The best of a few orders; none lower than `first`, or over what is `made` by then."""
-        floor, whole = np.zeros_like(self.born), 0
-        if made is not None:
-            floor, whole = np.maximum(made[self.died], first), int(made[-1])
+    def dead(self, inp: Line) -> Ints:
+        """Bytes of a map that nobody reads any more, by time."""
+        name, rows, nbytes = inp
+        first = np.full(max(self.last) + 1, rows, np.int64)
+        for j, (member, slot) in enumerate(zip(self.members, self.slots, strict=True)):
+            for rule in [read.rule for read in member.reads if read.root == name]:
+                for k in range(slot.count):
+                    piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
+                    now = self._time(j, k)
+                    first[now] = min(first[now], needs(rule, piece, rows)[0])
+        return np.minimum.accumulate(first[::-1])[::-1] * nbytes
+
+    def placed(self, out: Line | None, inp: Line | None) -> _Placed:
+        """The best of a few orders, improved: nothing over what is made of a map by then, or is
+        still to be read of another one that begins behind it as near as can be."""
+        nothing = np.zeros(max(self.last) + 1, np.int64)
+        made = nothing if out is None else self.written(out)
+        rest = nothing if inp is None else inp[1] * inp[2] - self.dead(inp)
+        problem = Problem(self.blocks, self.near, 0)
+        starts = zip(made[self.died].tolist(), self.blocks, strict=True)
+        problem.starts = [align_up(least, block.align) for least, block in starts]
+        problem.tails = rest[self.born].tolist()
+        maps = max(int(made[-1]), int((made + rest).max()))
+        bound = max(int((self._alive() + made + rest).max()), maps)
+        at = np.array(arrange(problem, self._orders(), bound, EFFORT))
+        end = int((at + self.sizes + rest[self.born]).max())
+        ahead = None if inp is None else end - inp[1] * inp[2]
+        return _Placed(at, max(end - maps, 0), out is not None, ahead)
+
+    def _orders(self) -> Iterator[list[int]]:
+        """What is made first comes first, but for what passes; or what is needed last."""
         passing = self.died - self.born < self.count
-        best: _Placed | None = None
         for keys in (
             (self.born, passing),
             (self.born, -self.sizes, passing),
             (self.born, -self.sizes),
+            (-self.died, -self.sizes),
+            (-self.died, -self.sizes, passing),
         ):
-            order = np.lexsort(keys)
-            at = _place(order, self.born, self.died, self.sizes, self.grain, floor)
-            end = max(int((at + self.sizes).max()), whole)
-            if best is None or end < best.end:
-                best = _Placed(at, end, made is not None)
-        assert best is not None
-        return best
+            yield np.lexsort(keys).tolist()
+
+    def _alive(self) -> Ints:
+        """Bytes that are alive, by time, less what may lie over one another."""
+        changes = np.zeros(max(self.last) + 2, np.int64)
+        np.add.at(changes, self.born, self.sizes)
+        np.add.at(changes, self.died + 1, -self.sizes)
+        return np.cumsum(changes[:-1]) - self.shared
 
     def lines(self, placed: _Placed) -> Lines | None:
         base = int(placed.at.min()) // ALIGN * ALIGN
@@ -159,8 +230,16 @@ class _Work:
         parts = [tuple(int(x) for x in part) for part in np.split(at, self.ends)]
         count = len(self.roots)
         places = dict(zip(self.roots, parts[:count], strict=True))
-        behind = base if placed.over else None
-        return Lines(placed.end - base, places, tuple(parts[count:]), behind)
+        ahead = None if placed.ahead is None else max(placed.ahead - base, 0)
+        nbytes = int((at + self.sizes).max())
+        return Lines(
+            nbytes,
+            places,
+            tuple(parts[count:]),
+            placed.beside,
+            base if placed.over else None,
+            ahead,
+        )
 
 
 def _lives(
@@ -184,20 +263,3 @@ def _lives(
 def _grain(nbytes: int) -> int:
     """What rows of so many bytes are aligned to: as much as they were in a ring, up to a point."""
     return min(nbytes & -nbytes, ALIGN)
-
-
-def _place(
-    order: npt.NDArray[np.intp], born: Ints, died: Ints, sizes: Ints, grain: Ints, floor: Ints
-) -> Ints:
-    """Each row, in `order`, as low as it has room beside those placed before it."""
-    at = np.full(len(born), -1)
-    for i in order:
-        meets = (at >= 0) & (born <= died[i]) & (born[i] <= died)
-        low, high = at[meets], at[meets] + sizes[meets]
-        found = -(-int(floor[i]) // int(grain[i])) * int(grain[i])
-        for k in np.argsort(low, kind="stable"):
-            if low[k] >= found + sizes[i]:
-                break
-            found = max(found, -(-int(high[k]) // int(grain[i])) * int(grain[i]))
-        at[i] = found
-    return at

@@ -211,7 +211,7 @@ class _Search:
 
     def least_ram(self, prices: Prices) -> Program:
         """Lets tasks stream, and gives up planes wherever the arena is fullest; then asks for less
-        and less, as long as that is worth the cycles."""
+        and less, as long as that is worth the cycles; at last for just less, and for no planes."""
         prices = replace(prices, ram=None)
         best = program = self.make(prices)
         while (tighter := self._tighter(program, prices)) is not None:
@@ -222,8 +222,19 @@ class _Search:
         while True:
             smaller = self.within(prices, self.ram(best) * STEP)
             if self.worth(smaller) >= self.worth(best):
-                return best
+                break
             best = smaller
+        # a step may have been too large, and what lies badly may do so because of planes elsewhere
+        for last in (prices, self._in_rows(prices, best)):
+            smaller = self._squeezed(last, self.ram(best) - 1)
+            best = min(best, smaller, key=self.worth)
+        return best
+
+    def _in_rows(self, prices: Prices, program: Program) -> Prices:
+        """Prices with all planes of a program given up."""
+        planar = {c.output.root for c in _calls_of(program) if c.output.is_planar}
+        rows = frozenset(c.value.name for c in _calls_of(program)) | planar
+        return replace(prices, rows=rows)
 
     def within(self, prices: Prices, room: float) -> Program:
         """The fastest plan of at most `room` bytes of RAM: first by streaming alone, then with
@@ -244,11 +255,9 @@ class _Search:
         """As `within`; where even the smallest is too large, with all planes given up at once, too:
         that it lies badly may be because of planes elsewhere than where the arena is fullest."""
         best = self.within(prices, room)
-        planar = frozenset(c.output.root for c in _calls_of(best) if c.output.is_planar)
-        if self.ram(best) <= room or not planar:
+        if self.ram(best) <= room or not any(c.output.is_planar for c in _calls_of(best)):
             return best
-        rows = frozenset(c.value.name for c in _calls_of(best)) | planar
-        program = self._streamed(replace(prices, rows=rows), room)
+        program = self._streamed(self._in_rows(prices, best), room)
         return min(best, program, key=lambda p: self._beyond(p, room))
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:

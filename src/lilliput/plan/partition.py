@@ -164,7 +164,7 @@ class Cutter:
         """
         top = limit - run.made[1]
         slide = run.slide
-        if slide is None or run.least + slide.gain <= limit:
+        if slide is None or (not run.under and run.least + slide.gain <= limit):
             return top
         below = before.room if slide.inp == before.map else limit - self.maps[slide.inp].nbytes
         room = min(below - slide.distance, top)

@@ -177,7 +177,7 @@ class Planner:
         if self.prices.memories:  # any two may come to lie in one memory
             buffers = {n: replace(b, memory="") for n, b in buffers.items()}
         blocks = lifetimes(entry, buffers)
-        near = {**distances(entry, buffers, blocks), **self.pool.behind}
+        near = {**distances(entry, buffers, blocks), **self.pool.near}
         self.spans[entry.name] = (blocks, near)
 
     def _cut(self, name: str, layout: Storage) -> Cut | None:

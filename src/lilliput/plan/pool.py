@@ -22,12 +22,13 @@ Homes = Mapping[str, str]
 @dataclass
 class Pool:
     """`buffers` and `consts` by name; `constants`: what was asked for -> the buffer it is in;
-    `behind`: (what a loop makes, its line buffers) -> how far these start behind that."""
+    `near`: (what a loop makes, its line buffers) or (these, what dies in it) -> how far the second
+    starts behind the first, at least, where they may meet."""
 
     device: Device
     homes: Homes
     buffers: dict[str, Buffer] = field(default_factory=dict[str, Buffer])
-    behind: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    near: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     consts: dict[str, Const] = field(default_factory=dict[str, Const])
     constants: dict[str, str] = field(default_factory=dict[str, str])
     contents: dict[tuple[str, str, bytes], str] = field(

@@ -9,8 +9,8 @@ scratch allows, and of calling them piece by piece.  `partition` chooses among r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from math import inf
 from operator import add
 from typing import Final
@@ -27,6 +27,7 @@ from lilliput.plan.group import (
     timetable,
     unmade,
 )
+from lilliput.plan.under import PARTS, Under
 
 LOOP_CYCLES: Final = 30.0
 """What a loop adds to a call: clamping its rows."""
@@ -115,6 +116,7 @@ class Run:
     calls : cycles of going through the parts piece by piece
     slide : the output that runs over an input, if one does
     made : the largest map that is there afterwards and was not before, and its bytes
+    under : whether line buffers lie between that output and its input
     """
 
     start: int
@@ -126,6 +128,7 @@ class Run:
     slide: Slide | None
     made: tuple[str, int]
     parts: tuple[Part, ...] = field(repr=False)
+    under: bool = False
 
     @cached_property
     def least(self) -> int:
@@ -199,13 +202,19 @@ class Schedule:
         read = tuple(facts(read.root for read in part.member.reads))
         return _Fact(part.member, part.call, part.carry, tuple(facts(self.made[i])), read)
 
-    def runs(self) -> list[Run]:
-        """Plain calls, and every loop that needs less than those do which it stands for, in
-        order."""
-        loops = list(self._loops(1, None))
+    def runs(self, enough: int | None = None) -> list[Run]:
+        """Plain calls, and every loop that needs less than those do which it stands for, in order.
+
+        enough : bytes that no loop has to need less than; by default what the first run of a cut
+            needs at the least
+        """
+        if enough is None:
+            first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
+            enough = min((r.least for r in first), default=0)
+        loops = list(self._loops(1, None, enough))
         places = {(r.start, r.stop) for r in loops}
         for block in BLOCKS[1:]:
-            loops += self._loops(block, places)
+            loops += self._loops(block, places, enough)
         return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
 
     def needs(self) -> list[int]:
@@ -247,45 +256,54 @@ class Schedule:
         in place of calls that need no more than some run of any cut does.
 
         Every cut begins with one of the runs from the first part on."""
-        limit = max((r.least for r in self.plain), default=0)
-        found = [*self.plain[:1], *self._grow(0, 1, limit)]
+        found = [*self.plain[:1], *self._grow(0, 1, lower=0)]
         floor = min((r.least for r in found), default=0)
         found += self.plain[1:]
         hard = [i for i, run in enumerate(self.plain) if run.least > floor]
         for start in range(1, max(hard, default=-1) + 1):
-            found += self._grow(start, 1, limit, floor)
+            found += self._grow(start, 1, floor, lower=floor)
         return sorted(found, key=lambda r: (r.stop, r.start, r.rows))
 
-    def _loops(self, block: int, places: Set[tuple[int, int]] | None) -> Iterator[Run]:
-        """Loops of `block` rows an execution, at some places or everywhere."""
-        limit = max((r.least for r in self.plain), default=0)
+    def _loops(self, block: int, places: Set[tuple[int, int]] | None, enough: int) -> Iterator[Run]:
+        """Loops of `block` rows an execution, at some places or everywhere; no line buffers under
+        an input where `enough` bytes are not needed anyway."""
         if places is None:
             for start in range(len(self.parts)):
-                yield from self._grow(start, block, limit)
+                yield from self._grow(start, block, lower=enough)
             return
         ends: dict[int, set[int]] = {}
         for start, stop in places:
             ends.setdefault(start, set()).add(stop)
         for start in sorted(ends):
-            yield from self._grow(start, block, limit, stops=ends[start])
+            yield from self._grow(start, block, stops=ends[start], lower=enough)
 
     def _grow(
-        self, start: int, block: int, limit: int, floor: int = 0, stops: Set[int] | None = None
+        self,
+        start: int,
+        block: int,
+        floor: int = 0,
+        stops: Set[int] | None = None,
+        lower: float = inf,
     ) -> Iterator[Run]:
         """Loops from one part on that need less than the calls which they stand for.
 
-        limit : bytes of line buffers, at most; floor : bytes that those calls need more than;
-        stops : where such loops end, where that is not anywhere
+        floor : bytes that those calls need more than; stops : where such loops end, where that is
+        not anywhere; lower : where they need more, loops with line buffers under an input, too
         """
         loop, plain = _Loop(self, start, block), 0
         while loop.stop < (max(stops) if stops else len(self.parts)) and loop.extend():
             lines = loop.known.lines
-            if lines > limit:
+            if lines > self.limit:
                 break  # line buffers only grow
             plain = max(plain, self.plain[loop.stop - 1].least)
             wanted = stops is None or loop.stop in stops
-            if wanted and max(lines, floor) < plain and (run := loop.run()).least < plain:
-                yield run
+            if wanted and max(lines, floor) < plain:
+                yield from (run for run in loop.runs(lower) if run.least < plain)
+
+    @cached_property
+    def limit(self) -> int:
+        """Bytes that calls alone need."""
+        return max((r.least for r in self.plain), default=0)
 
 
 @dataclass(frozen=True)
@@ -312,17 +330,19 @@ class _Shape:
     calls: float
     slide: Slide | None
     made: tuple[str, int]
+    under: bool = False
 
 
 @dataclass(eq=False)
 class Grown:
-    """What is known of a loop: bytes of its line buffers, its shape once somebody wanted that, and
-    the loops of one more part, by rows an execution and what they depend on of it; None where that
-    does not stream.
+    """What is known of a loop: bytes of its line buffers, its shape once somebody wanted that, with
+    line buffers apart and under an input (empty where that gains nothing), and the loops of one
+    more part, by rows an execution and what they depend on of it; None where that does not stream.
     """
 
     lines: int = 0
     shape: _Shape | None = None
+    lower: tuple[_Shape, ...] | None = None
     further: dict[tuple[int, int], Grown | None] = field(
         default_factory=dict[tuple[int, int], "Grown | None"]
     )
@@ -399,12 +419,28 @@ class _Loop:
         rows = (n for n in mine if not self.maps[n].planar)
         return planar + sum(kept[n].least * self.maps[n].row for n in rows)
 
-    def run(self) -> Run:
+    def runs(self, lower: float) -> Iterator[Run]:
+        """The loop with its line buffers apart, and where that needs more than `lower` bytes with
+        these under an input, if that is less."""
         if self.known.shape is None:
             self._catch_up()
             self.known.shape = self._shape()
-        shape, parts = self.known.shape, self.schedule.parts[self.start : self.stop]
+        plain = self._run(self.known.shape)
+        yield plain
+        if plain.least <= lower:
+            return
+        if self.known.lower is None:
+            self._catch_up()
+            self.known.lower = tuple(self._lower(self.known.shape))
+        yield from (r for r in map(self._run, self.known.lower) if r.least < plain.least)
+
+    def _run(self, shape: _Shape) -> Run:
+        parts, slide = self.schedule.parts[self.start : self.stop], shape.slide
         base = self.schedule.alive[self.start] + shape.base
+        if shape.under and slide is not None:
+            scratch = (p.ways[0].scratch for p in parts)
+            lines = max(map(add, shape.beside, scratch))
+            slide = replace(slide, distance=slide.distance + lines)
         return Run(
             self.start,
             self.stop,
@@ -412,9 +448,10 @@ class _Loop:
             base,
             shape.beside,
             shape.calls,
-            shape.slide,
+            slide,
             shape.made,
             parts,
+            shape.under,
         )
 
     def _shape(self) -> _Shape:
@@ -448,6 +485,38 @@ class _Loop:
         left = self.schedule.left(self.start, stop)
         carry = sum(p.carry for p in parts)
         return _Shape(held + resting - gain + carry, tuple(beside), calls, most, left)
+
+    def _lower(self, apart: _Shape) -> Iterator[_Shape]:
+        """The loop with its line buffers between an output and the input that it runs over; where
+        all are in rows, and fewer bytes than that input."""
+        slide, rhythm = apart.slide, self.rhythm
+        mine = [n for n in self.made if n in rhythm.rings and self.maps[n].last < self.stop]
+        if slide is None or not mine or self.stop - self.start > PARTS:
+            return
+        if any(self.maps[n].planar for n in mine):
+            return
+        kept = [(rhythm.kept[n], self.maps[n].row) for n in mine]
+        resting = sum(k.rest * row for k, row in kept)
+        out, inp = self.maps[slide.out], self.maps[slide.inp]
+        if resting > inp.nbytes:
+            return
+        slots, members = rhythm.slots(), list(enumerate(rhythm.members))
+        writers = [
+            (j, 0 if any(isinstance(x.rule, Reduce) for x in m.reads) else m.quantum)
+            for j, m in members
+            if m.writes == slide.out
+        ]
+        readers = [
+            (j, _tops(x.rule, m.quantum, slots[j].count, inp.rows))
+            for j, m in members
+            for x in m.reads
+            if x.root == slide.inp
+        ]
+        maps = out.nbytes + inp.nbytes - slide.gain
+        under = Under(slots, kept, (out.rows, out.row), writers, (inp.rows, inp.row), readers)
+        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
+        shared = min(self._tail(slots, self._slides(slots)), resting)
+        yield replace(apart, base=apart.base - resting + shared, beside=beside, under=True)
 
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
         """Bytes of the largest output in rows, of those that run over nothing, that are still to be
@@ -513,6 +582,12 @@ class _Loop:
                 end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
                 far = max(far, end * target.row - first * source.row)
         return far
+
+
+@lru_cache(maxsize=1024)
+def _tops(rule: AxisRule, quantum: int, count: int, rows: int) -> tuple[int, ...]:
+    """The first row that each execution reads."""
+    return tuple(needs(rule, (k * quantum, (k + 1) * quantum), rows)[0] for k in range(count))
 
 
 def streams(run: Run) -> bool:

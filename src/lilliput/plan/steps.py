@@ -18,7 +18,8 @@ from lilliput.ir.types import DType
 from lilliput.plan.frames import Box, operand_frame
 from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
-from lilliput.plan.lines import Line, Lines, lines
+from lilliput.plan.lines import Lead, Line, lines
+from lilliput.plan.overlap import pixel_lead
 from lilliput.plan.parts import iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -43,12 +44,16 @@ from lilliput.plan.views import make_view, planar_view
 
 @dataclass(frozen=True)
 class _Group:
-    """Actions that become one loop, as `streaming` says."""
+    """Actions that become one loop, as `streaming` says.
+
+    under : (output, input) that line buffers lie between
+    """
 
     members: Sequence[int]
     actions: tuple[Job | Ask, ...]
     streaming: tuple[Member, ...]
     table: Timetable
+    under: tuple[str, str] | None = None
 
 
 class StepWriter:
@@ -113,7 +118,13 @@ class StepWriter:
     def _groups(self) -> dict[int, _Group]:
         """First action of each group -> the group."""
         loops = (run for run in self.runs if run.rows)
-        found = {r.start: self._group(range(r.start, r.stop), r.rows) for r in loops}
+        found = {
+            r.start: replace(
+                self._group(range(r.start, r.stop), r.rows),
+                under=(r.slide.out, r.slide.inp) if r.under and r.slide else None,
+            )
+            for r in loops
+        }
         makers = {
             _made(a).name: i for i, a in enumerate(self.layout.actions) if isinstance(a, Job | Ask)
         }
@@ -183,20 +194,49 @@ class StepWriter:
         )
         if not roots:
             return
-        out = None if self._slides(group) else self._made_in_rows(group)
-        pool = lines(group.streaming, group.table.slots, roots, scratch, out)
-        if pool is None or pool.nbytes - _over(pool, out) >= _apart(group, roots, scratch):
+        out, inp = self._free(group)
+        leads = tuple(self._leads(group, {name for name, *_ in roots}))
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp, leads)
+        if pool is None or pool.beside >= _apart(group, roots, scratch):
             return
         name = f"{self.name}/{_made(group.actions[0]).name}/lines"
         self.pool.buffer(name, pool.nbytes, Kind.ARENA, itemsize=8)
         if pool.behind is not None and out is not None:
-            self.pool.behind[f"{self.name}/{out[0]}", name] = pool.behind
+            self.pool.near[f"{self.name}/{out[0]}", name] = pool.behind
+        if pool.ahead is not None and inp is not None:
+            self.pool.near[name, f"{self.name}/{inp[0]}"] = pool.ahead
         self.lines |= {root: (name, places) for root, places in pool.places.items()}
         self.scratch |= {
             t.output.name: (name, at)
             for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
             if t and nbytes
         }
+
+    def _leads(self, group: _Group, roots: set[str]) -> Iterator[Lead]:
+        """Rows that may lie over those that they are made from, pixel by pixel."""
+        for j, (action, part) in enumerate(zip(group.actions, group.streaming, strict=True)):
+            if not isinstance(action, Job) or part.quantum > 1 or part.writes not in roots:
+                continue
+            task = action.task
+            read = [x.root for x in part.reads]
+            if (
+                task.kernel.overlap != "pixel"
+                or [m.writes for m in group.streaming].count(part.writes) > 1
+            ):
+                continue
+            for operand, rule in zip(task.operands, task.rules, strict=False):
+                root = self._root(operand.value)
+                if root in roots and read.count(root) == 1:
+                    ends = (_pixels(v) for v in (task.output, operand.value))
+                    yield j, root, pixel_lead(rule.x, *ends)
+
+    def _free(self, group: _Group) -> tuple[Line | None, Line | None]:
+        """What a loop makes and what dies in it, where line buffers may lie over the rows that are
+        still to come, or have been read."""
+        if group.under is None:
+            return None if self._slides(group) else self._made_in_rows(group), None
+        out, inp = (next(self._lines(group, [root]), None) for root in group.under)
+        return out, inp
 
     def _slides(self, group: _Group) -> bool:
         """Whether what a loop makes can run over an input that dies in it."""
@@ -377,11 +417,6 @@ class StepWriter:
         return key
 
 
-def _over(pool: Lines, out: Line | None) -> int:
-    """Bytes that a pool shares with what its loop makes."""
-    return 0 if pool.behind is None or out is None else max(out[1] * out[2] - pool.behind, 0)
-
-
 def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
     """Bytes of the line buffers of a loop, each by itself, and of the scratch beside them."""
     rings, beside = group.table.rings, list(scratch)
@@ -396,6 +431,12 @@ def _apart(group: _Group, roots: Sequence[Line], scratch: Sequence[int]) -> int:
         else:
             held += rings[root] * row
     return held + max(beside)
+
+
+def _pixels(value: Value) -> tuple[int, int]:
+    """Pixels of a row, and bytes of one."""
+    _, pixels, channels = value.type.frame
+    return pixels, channels * value.type.dtype.itemsize
 
 
 def _touches(member: Member, root: str) -> bool:
