@@ -209,3 +209,11 @@ def test_ten_steps_are_those_of_torch(network: str, optimiser: str) -> None:
             for name, (expected, actual) in pairs.items():
                 apart = np.abs(expected - actual).max()
                 assert not BOUND.broken(expected, actual).any(), f"{what} {name}, {k}: {apart}"
+
+
+def test_what_only_training_needs_costs_inference_nothing() -> None:
+    """A recurrence begins with zeros: their product with the weights is a constant."""
+    model = lilliput.from_torch(Recurrent().eval(), torch.randn(1, 5, 6))
+    left = [m.graphs["infer"].nodes for m in (model.module, model.shrunk.module)]
+    kept, fewer = ([n.op.name for n in nodes].count("linear") for nodes in left)
+    assert (kept, fewer) == (7, 6)

@@ -36,6 +36,7 @@ def shrink(module: Module) -> Shrunk:
     fresh = partial(fresh_name, names)
     entries = [_Entry(name, graph, module.params) for name, graph in module.graphs.items()]
     for one in entries:
+        one.fold(fresh)
         while one.round(fresh):
             pass
     if not any(one.removed or one.rewritten for one in entries):
@@ -62,6 +63,12 @@ class _Entry:
         self.kept: dict[str, Indices] = {}
         self.removed: list[Removal] = []
         self.rewritten: list[Rewrite] = []
+
+    def fold(self, fresh: Fresh) -> None:
+        """The first step of a recurrence from zeros, which training needs, is a constant."""
+        constant = self.params.keys()
+        if any(n.inputs and all(v.name in constant for v in n.inputs) for n in self.graph.nodes):
+            self._take(self.graph, self.params, fresh)
 
     def round(self, fresh: Fresh) -> bool:
         """One step of each kind; whether it has changed anything."""
