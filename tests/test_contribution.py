@@ -190,7 +190,7 @@ def test_fronts_are_values_of_the_network_and_shared() -> None:
     x, _ = turned()
     fronts = Fronts(x[:5], reference)
     made: list[Array] = []
-    for text in ("biases=2", "biases=1,3:1/2", "2"):
+    for text in ("biases=2", "biases=1,3", "2"):
         module = trainable(MODULE, parse(text, PRODUCTS), classes=10).module
         simulator = Simulator(trainable(MODULE, parse(text, PRODUCTS), classes=10))
         for entry in (ENTRY, module.entry):
@@ -205,6 +205,21 @@ def test_fronts_are_values_of_the_network_and_shared() -> None:
             made.append(given[name])
     assert made[0] is made[1] is made[2] is made[3], "the same value, whatever its name"
     assert made[4] is made[5] is not made[0]
+
+
+def test_fronts_of_layers_in_part_are_their_own() -> None:
+    """A way to train them that holds channels in another order gets them in that order."""
+    x, _ = turned()
+    fronts = Fronts(x[:5], reference, keep=1)
+    for text in ("biases=2", "2:1/2", "biases=1,3:1/4", "4:1/2", "biases=2"):
+        simulator = Simulator(trainable(MODULE, parse(text, PRODUCTS), classes=10))
+        module = simulator.training.module
+        for entry in (ENTRY, module.entry):
+            examine = simulator.learning if entry == ENTRY else simulator.testing
+            given = fronts.given(module, entry)
+            ours, theirs = (examine(v, np.zeros(5)) for v in (given, x[:5]))
+            for key, data in theirs.features.items():
+                np.testing.assert_array_equal(ours.features[key], data)
 
 
 def test_where_everything_moves_the_picture_is_what_is_given() -> None:

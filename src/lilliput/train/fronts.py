@@ -14,8 +14,8 @@ from lilliput.ir import Array, Graph, Module
 from lilliput.ir.rewrite import drop_dead
 from lilliput.train.stages import Parts, Prepare, reached
 
-KEPT = 2
-"""Values that are kept: one is asked for again and again before the next."""
+KEPT = 4
+"""Values that are kept, those that were used last."""
 
 
 class Fronts:
@@ -40,11 +40,16 @@ class Fronts:
         if key not in self._made:
             known = [c for c in cuts if hashes[c] in self._made]
             start = known[-1] if known else source.name
-            data = self._made[hashes[start]] if known else self.x
+            data = self._used(hashes[start]) if known else self.x
             self._made[key] = self._after(module, graph, start, data, name)
             while len(self._made) > self.keep:
                 del self._made[next(iter(self._made))]
-        return {name: self._made[key]}
+        return {name: self._used(key)}
+
+    def _used(self, key: str) -> Array:
+        """What is kept, as the newest of it."""
+        self._made[key] = self._made.pop(key)
+        return self._made[key]
 
     def _after(self, module: Module, graph: Graph, start: str, data: Array, name: str) -> Array:
         (value,) = [v for n in graph.nodes for v in n.outputs if v.name == name]
