@@ -148,6 +148,25 @@ def test_evaluating_gives_the_loss_of_a_step_and_moves_nothing(digits: Module) -
         assert loss.tobytes() == stepped.tobytes()
 
 
+def test_other_losses_are_evaluated_as_well(digits: Module) -> None:
+    found = trainable(digits, UpdateScheme(biases=2), loss="mse", evaluate=True)
+    session, rng = Session(found.module), np.random.default_rng(4)
+    x, target = found.module.inputs(ENTRY)
+    for _ in range(3):
+        given = {
+            x.name: rng.integers(-128, 128, x.type.shape).astype(np.int8),
+            target.name: rng.random(target.type.shape).astype(np.float32),
+        }
+        renamed = {
+            n.name: given[v.name]
+            for n, v in zip(found.module.inputs(EVALUATE), (x, target), strict=True)
+        }
+        loss = session.run(renamed, EVALUATE).outputs[f"{EVALUATE}/loss"]
+        assert loss.tobytes() == session.run(given, ENTRY).outputs["loss"].tobytes()
+        endless = {**renamed, f"{EVALUATE}/target": np.full(target.type.shape, np.inf, np.float32)}
+        assert session.run(endless, EVALUATE).refused == f"{EVALUATE}/target"
+
+
 def test_every_entry_is_the_same_in_numpy_and_c(digits: Module, host_compiler: Toolchain) -> None:
     module = compiler.from_module(training(digits).module).module
     rows = examples(training(digits), 10, MOST)

@@ -30,14 +30,14 @@ BOARD, CLASSES = "mps2-an386", 4
 SCHEME = UpdateScheme(biases=1, weights={3: 1.0})
 
 
-def written(folder: Path) -> Path:
+def written(folder: Path, optimiser: Optimiser | None = None) -> Path:
     """A project that learns, in `folder`."""
     options = compiler.Options("none")
     found = compiler.learner(
         compiler.load(digits_model()),
         devices.load(BOARD),
         SCHEME,
-        Optimiser(momentum=0.9),
+        optimiser or Optimiser(momentum=0.9),
         classes=CLASSES,
         max_classes=6,
         evaluate=True,
@@ -65,6 +65,13 @@ def said(folder: Path, *more: str, toolchain: str = "gcc") -> str:
 def test_an_image_learns_saves_and_loads(toolchain: str, tmp_path: Path) -> None:
     folder = written(tmp_path / "project")
     assert said(folder, toolchain=toolchain) == "lilliput digits: exact"
+
+
+@pytest.mark.qemu
+@pytest.mark.gcc
+def test_a_save_between_the_examples_of_a_step_leaves_out_their_sums(tmp_path: Path) -> None:
+    folder = written(tmp_path / "project", Optimiser("adam", 0.003, accumulate=3))
+    assert said(folder) == "lilliput digits: exact"
 
 
 @pytest.mark.qemu
