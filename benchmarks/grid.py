@@ -203,7 +203,8 @@ def _gradients() -> Iterator[Grown]:
         if k == 1:
             yield replace(attrs, fixed=True), (dy, (o, 1, 1, i))
     for h, w, c, k in PLANES:
-        attrs = ConvBack((h, w), pad=(k // 2,) * 4, groups=c)
+        p = k // 2
+        attrs = ConvBack((h, w), pad=(p, p, p, p), groups=c)
         yield attrs, ((1, h, w, c), (c, k, k, 1))
 
 
