@@ -308,6 +308,8 @@ def _tiles_accepts(node: Node) -> str | None:
     x, w = node.inputs[0].type, node.inputs[1].type
     if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
         return "not int8 times int8 weights without a zero point"
+    if node.output.type.frame[1] == 1:
+        return "a pixel alone has no twin"
     return _pointwise_accepts(node) if isinstance(node.attrs, Conv2d) else None
 
 
