@@ -145,7 +145,7 @@ def test_a_loop_that_does_not_fit_is_told_in_a_few_words() -> None:
     assert re.search(
         r"most is needed at a loop of 4 layers, \d+ times: "
         r'conv2d "model/block_0\S*…\S*/conv" to conv2d "model/block_3\S*…\S*/conv", '
-        r"[\d,]+ bytes: image \(input\) 12,288, y\d/lines \(ring\) [\d,]+, y3 \(output\) 8,192, "
+        r"[\d,]+ bytes: y\d/lines \(ring\) [\d,]+, image \(input\) 12,288, y3 \(output\) 8,192, "
         r"of which some lie over one another\n",
         told,
     ), told

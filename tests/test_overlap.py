@@ -130,6 +130,22 @@ def test_the_nearest_programs_compute_the_same(name: str, host_compiler: Toolcha
         assert proof.exact, f"{pair.entry.name}: {proof.difference}"
 
 
+def test_kernels_that_go_through_pixels_compute_the_same(host_compiler: Toolchain) -> None:
+    """Each at the distance of its own, which is less than that of rows."""
+    op = next(op for op in all_ops() if op.name == "conv2d")
+    module, calls = sample_module(op, op.samples)
+    module = Canonicalize()(module)
+    near = [p for p in pairs(module) if p.meet(p.nearest()) and p.call.kernel.overlap == "pixel"]
+    first = {p.call.kernel.name: p for p in reversed(near)}
+    assert first.keys() <= {"conv2d", "depthwise"}
+    assert first
+    for pair in first.values():
+        alone = replace(module, graphs={pair.entry.name: module.graphs[pair.entry.name]})
+        mine = [c for c in calls if c.entry == pair.entry.name]
+        proof = prove(alone, pair.placed(pair.nearest()), mine, hosts=[host_compiler])
+        assert proof.exact, f"{pair.entry.name}: {proof.difference}"
+
+
 def bounded(module: Module) -> None:
     """The planner's own check accepts the program; no arena is below what is said of every one."""
     program = plan(Canonicalize()(module), M4, SMALL)

@@ -123,6 +123,7 @@ def _ahead(_: Node) -> int:
 DEPTHWISE_FOURS = replace(
     DEPTHWISE,
     name="depthwise_fours",
+    overlap="row",
     source="depthwise_fours.c",
     accepts=_depthwise_accepts,
     types=_depthwise_types,

@@ -111,6 +111,7 @@ def _depthwise_types(node: Node) -> Mapping[str, str]:
 DEPTHWISE_LANES = replace(
     _own_epilogue(DEPTHWISE_FOURS),
     name="depthwise_lanes",
+    overlap="row",
     source="depthwise_lanes.c",
     types=_depthwise_types,
     scratch=_scratch,
