@@ -241,7 +241,8 @@ def load(case: Case, value: Value) -> str:
     (_, pixels, channels), out = value.type.frame, case.node.output.type.frame
     kind = c_type(value.type.dtype)
     x = f"at->x * (PIXEL[{len(case.operands) + index}] / (int32_t)sizeof({kind}))"
-    where = [x] * (pixels > 1) + ["at->c"] * (channels > 1 or out[2] == 1)
+    channel = "at->c" if channels in (1, out[2]) else "(at->c >> 3)"  # bits of bytes
+    where = [x] * (pixels > 1) + [channel] * (channels > 1 or out[2] == 1)
     return f"((const {kind} *)(const void *)at->row[{index}])[{' + '.join(where) or 0}]"
 
 

@@ -107,6 +107,8 @@ def trained(seed: int = 0) -> Trained:
         torch.tensor(10 ** rng.uniform(-DECADES, 0.3, WIDE), dtype=torch.float32) for _ in range(2)
     )
     steps = torch.optim.Adam(network.parameters(), 3e-3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # how sums are split among threads decides what is learned
     for _ in range(EPOCHS):
         for part in torch.randperm(split).split(64):
             scores = network.apart(torch.from_numpy(x[part]), f1, f2)
@@ -114,6 +116,7 @@ def trained(seed: int = 0) -> Trained:
             steps.zero_grad()
             loss.backward()
             steps.step()
+    torch.set_num_threads(threads)
     with torch.no_grad():
         network.fold(f1, f2)
     return Trained(network.eval(), x[:split], y[:split], x[split:], y[split:])

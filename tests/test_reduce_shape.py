@@ -197,6 +197,7 @@ NOT_IN_TFLM = {
     "max_pool2d-2": "padding that is neither SAME nor VALID",
     "max_pool2d-4": "padding that is neither SAME nor VALID",
     "max_pool2d-5": "padding that is neither SAME nor VALID",
+    "mean-6": "rounded once and to even, as ONNX Runtime does",
     "transpose-4": "rank 6",
     "transpose-5": "int32",
     "transpose-6": "int64",

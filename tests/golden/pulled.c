@@ -60,22 +60,14 @@ static PULLED_ARENA_RAM_SECTION _Alignas(16) uint8_t pulled_arena_ram[PULLED_ARE
 #undef LL_X
 #undef LL_Y
 
-#define LL_NAME(kernel) ll_##kernel##_int32_int8_int8_int8
+#define LL_NAME(kernel) ll_##kernel##_int32_int8
 #define LL_ACC int32_t
-#define LL_ADD ll_wrap_add
-#define LL_DOT ll_dot_s8
 #define LL_R int32_t
-#define LL_W int8_t
-#define LL_X int8_t
 #define LL_Y int8_t
-#include "lilliput/kernels/linear.inc"
+#include "lilliput/kernels/linear_tiles.inc"
 #undef LL_NAME
 #undef LL_ACC
-#undef LL_ADD
-#undef LL_DOT
 #undef LL_R
-#undef LL_W
-#undef LL_X
 #undef LL_Y
 
 /* conv2d of steps 1 */
@@ -213,7 +205,7 @@ LL_NOINLINE void pulled_depthwise2(const ll_depthwise_params *p, const ll_in *in
     LL_STEP_END();
 }
 
-/* linear of steps 4 */
+/* linear_tiles of steps 4 */
 LL_INLINE int32_t pulled_store3(const ll_at *at, int32_t acc)
 {
     const int32_t v0 = ll_sat8((ll_away(ll_mulh_add(ll_wrap_shl(acc, 1), ((const int32_t *)(const void *)at->row[0])[at->c], 0)) + ((const int32_t *)(const void *)at->row[1])[at->c]) >> ((const int8_t *)(const void *)at->row[2])[at->c]);
@@ -221,13 +213,11 @@ LL_INLINE int32_t pulled_store3(const ll_at *at, int32_t acc)
     return v1;
 }
 
-LL_NOINLINE void pulled_linear3(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+LL_NOINLINE void pulled_linear_tiles3(const ll_linear_tiles_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
-    ll_linear_params q = *p;
+    ll_linear_tiles_params q = *p;
     q.resume = 0;
     q.in_c = 6;
-    q.w_next = 6;
-    q.w_zero = 0;
     const ll_in from[7] = {
         {in[0].base, 4, 6, 1, 0, 1, in[0].rows},
         {in[1].base, 0, 6, LL_WHOLE, 0, 1, 0},
@@ -243,25 +233,25 @@ LL_NOINLINE void pulled_linear3(const ll_linear_params *p, const ll_in *in, cons
     (void)in;
     (void)r;
     const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_linear_int32_int8_int8_int8(&q, from, to, &s, scratch, from + 3, 4, pulled_store3);
+    ll_linear_tiles_int32_int8(&q, from, to, &s, scratch, from + 3, 4, pulled_store3);
     LL_STEP_END();
 }
 
 /* where rows begin in a pool of line buffers */
 static const uint16_t pulled_rows0[13] = {
-    176, 209, 300, 336, 369, 402, 435, 468, 372, 405, 438, 372, 405,
+    176, 340, 373, 464, 340, 497, 464, 530, 569, 428, 536, 569, 245,
 };
 /* where rows begin in a pool of line buffers */
 static const uint16_t pulled_rows1[13] = {
-    0, 11, 0, 22, 0, 11, 0, 22, 0, 11, 0, 22, 5,
+    11, 0, 27, 16, 5, 27, 38, 14, 25, 36, 18, 47, 23,
 };
 /* where rows begin in a pool of line buffers */
 static const uint16_t pulled_rows2[7] = {
-    66, 75, 84, 66, 75, 84, 32,
+    76, 107, 98, 116, 125, 70, 79,
 };
 /* where rows begin in a pool of line buffers */
 static const uint16_t pulled_rows3[7] = {
-    0, 0, 0, 0, 9, 18, 41,
+    9, 18, 50, 36, 45, 54, 63,
 };
 __attribute__((weak)) void pulled_on_step(uint32_t step)
 {
@@ -274,17 +264,17 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
     for (int32_t t = 0; t < 17; ++t) {
         if (t < 13) {
             const int32_t k = t;
-            /* step 0: rows of x: s8[1,13,11,3] -> ram+144 */
-            rows(ctx, k, 1, (int8_t *)(void *)(pulled_arena_ram + 144 + pulled_rows0[k] * 1));
+            /* step 0: rows of x: s8[1,13,11,3] -> ram+0 */
+            rows(ctx, k, 1, (int8_t *)(void *)(pulled_arena_ram + 0 + pulled_rows0[k] * 1));
             pulled_on_step(0u);
         }
         if (t >= 1 && t - 1 < 13) {
             const int32_t k = t - 1;
             {
-                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+144, pulled_wa, pulled_a_bias, pulled_a_outside, pulled_a_mult, pulled_a_offset, pulled_a_right -> ram+144 */
+                /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+0, pulled_wa, pulled_a_bias, pulled_a_outside, pulled_a_mult, pulled_a_offset, pulled_a_right -> ram+0 */
                 static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 144, 1, 3, 3, 0, 1, pulled_rows0},
+                    {pulled_arena_ram + 0, 1, 3, 3, 0, 1, pulled_rows0},
                     {(const uint8_t *)pulled_wa, 0, 27, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)pulled_a_bias, 0, 32, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_a_outside, 0, 9, LL_WHOLE, 0, 1, 0},
@@ -293,7 +283,7 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
                     {(const uint8_t *)pulled_a_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 144, 8, 8, 3, 0, 1, pulled_rows1},
+                    {pulled_arena_ram + 0, 8, 8, 3, 0, 1, pulled_rows1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
                 pulled_conv2d0(&p, in, out, &r, 0);
@@ -303,10 +293,10 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 2 && (t - 2) % 2 == 0 && (t - 2) / 2 < 7) {
             const int32_t k = (t - 2) / 2;
             {
-                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+144, pulled_ws, pulled_s_bias, pulled_s_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+144 */
+                /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+0, pulled_ws, pulled_s_bias, pulled_s_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+0 */
                 static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 144, 8, 8, 3, 0, 1, pulled_rows1},
+                    {pulled_arena_ram + 0, 8, 8, 3, 0, 1, pulled_rows1},
                     {(const uint8_t *)pulled_ws, 0, 72, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)pulled_s_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_s_outside, 0, 24, LL_WHOLE, 0, 1, 0},
@@ -315,7 +305,7 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
                     {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
+                    {pulled_arena_ram + 0, 4, 6, 3, 0, 1, pulled_rows2},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 pulled_conv2d1(&p, in, out, &r, 0);
@@ -325,10 +315,10 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
             const int32_t k = (t - 4) / 2;
             {
-                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+144, pulled_wd_by_tap, pulled_d_bias, pulled_d_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+144 */
+                /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+0, pulled_wd_by_tap, pulled_d_bias, pulled_d_outside, pulled_s_mult, pulled_s_offset, pulled_s_right -> ram+0 */
                 static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
+                    {pulled_arena_ram + 0, 4, 6, 3, 0, 1, pulled_rows2},
                     {(const uint8_t *)pulled_wd_by_tap, 0, 54, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)pulled_d_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_d_outside, 0, 6, LL_WHOLE, 0, 1, 0},
@@ -337,7 +327,7 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
                     {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {pulled_arena_ram + 144, 4, 6, 1, 0, 1, pulled_rows3},
+                    {pulled_arena_ram + 0, 4, 6, 1, 0, 1, pulled_rows3},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
                 pulled_depthwise2(&p, in, out, &r, 0);
@@ -347,22 +337,22 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
         if (t >= 4 && (t - 4) % 2 == 0 && (t - 4) / 2 < 7) {
             const int32_t k = (t - 4) / 2;
             {
-                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear; ram+144, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+144 -> ram+0 */
-                static const ll_linear_params p = {.in_c = 6, .resume = 0, .w_next = 6, .w_zero = 0};
+                /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear_tiles; ram+0, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+0 -> ram+0 */
+                static const ll_linear_tiles_params p = {.in_c = 6, .resume = 0};
                 static const ll_in in[7] = {
-                    {pulled_arena_ram + 144, 4, 6, 1, 0, 1, pulled_rows3},
+                    {pulled_arena_ram + 0, 4, 6, 1, 0, 1, pulled_rows3},
                     {(const uint8_t *)pulled_wp, 0, 6, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)pulled_p_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)pulled_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
-                    {pulled_arena_ram + 144, 4, 6, 3, 0, 1, pulled_rows2},
+                    {pulled_arena_ram + 0, 4, 6, 3, 0, 1, pulled_rows2},
                 };
                 static const ll_out out[1] = {
                     {pulled_arena_ram + 0, 36, 6, LL_WHOLE, 0, 1, 0},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                pulled_linear3(&p, in, out, &r, 0);
+                pulled_linear_tiles3(&p, in, out, &r, 0);
             }
             pulled_on_step(4u);
         }

@@ -11,7 +11,7 @@ extern "C" {
 /* Arena in ram: activations, scratch, inputs, outputs and states. */
 /* Define PUSHED_ARENA_RAM as the name of an array of yours, or */
 /* PUSHED_ARENA_RAM_SECTION as attributes, to place it. */
-#define PUSHED_ARENA_RAM_BYTES 648
+#define PUSHED_ARENA_RAM_BYTES 604
 #define PUSHED_CONST_BYTES 1007
 
 /* input x: s8[1,13,11,3], real = 0.05000000074505806 * (q - 4); row by row */
