@@ -133,6 +133,17 @@ def test_only_what_is_trained_is_in_ram(digits: Module) -> None:
     )
 
 
+def test_no_entry_puts_a_weight_together_that_is_trained_in_part(digits: Module) -> None:
+    scheme = parse("1:1/2,3:1/2", layers(with_head(digits, CLASSES)))
+    found = trainable(digits, scheme, classes=CLASSES, evaluate=True)
+    parts = {t.name for t in found.tensors if t.name.endswith("/trained")}
+    assert len(parts) == 2
+    assert len(found.module.graphs) == 3
+    for graph in found.module.graphs.values():
+        joined = [n for n in graph.nodes if n.op.name == "concat"]
+        assert parts.isdisjoint(v.name for n in joined for v in n.inputs)
+
+
 def test_less_ram_is_asked_for_and_found(digits: Module) -> None:
     module = from_module(training(digits, "biases=2,1:1/2").module).module
     fast, small = (

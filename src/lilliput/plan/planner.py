@@ -302,6 +302,7 @@ class Planner:
             arenas,
             bounds,
             ram=self.device.ram.name,
+            near=dict(self.pool.near),
         )
         if choice is None or len(arenas) < 2:
             return program

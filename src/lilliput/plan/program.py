@@ -366,6 +366,8 @@ class Program:
     extra : what is computed again for them
     ram : the default RAM, whose arena needs no section
     spread : where buffers were given to several RAMs
+    near : (a, b) -> how far buffer b starts behind a, at least, where the two may meet: rows with
+        places of their own, and maps that they may lie over
     identity : what a checkpoint of the saved states belongs to: see `ir.identity`
     """
 
@@ -381,6 +383,7 @@ class Program:
     extra: tuple[Extra, ...] = ()
     ram: str = ""
     spread: Spread | None = None
+    near: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     identity: int = 0
 
     @property

@@ -38,7 +38,7 @@ def _timeline(program: Program, entry: Entry, memory: str) -> Timeline | None:
     kept = [b for b in buffers.values() if b.kind is Kind.STATE and b.memory == memory]
     if not blocks and not kept:
         return None
-    far = distances(entry, buffers, blocks)
+    far = {**distances(entry, buffers, blocks), **program.near}
     states = max((_end(b.offset, b.nbytes) for b in kept), default=0)
     columns: list[Column] = []
     number = first_step(program, entry)

@@ -122,7 +122,9 @@ def trainable(
     split = _Split(whole, chosen, others, ordered.how)
     limit = room(classes, max_classes, split.names)
     b = split.builder()
-    infer = b.graph([_forward(b, split, whole, "", limit)[1]])
+    output = _forward(b, split, whole, "", limit)[1]
+    b.nodes[:] = _unjoined(b, split)
+    infer = b.graph([output])
     goal = _Goal(split, whole, objective, limit)
     step, updates, guard = _step(goal, optimiser)
     states = _states(split, updates)
@@ -419,6 +421,7 @@ def _evaluation(goal: _Goal) -> tuple[Graph, tuple[Guard, ...]]:
     """Forward and loss: outputs loss, what the network gives."""
     b, prefix = goal.split.builder(), f"{EVALUATE}/"
     loss, output, guards = goal.loss(b, prefix, prefix)
+    b.nodes[:] = _unjoined(b, goal.split)
     b.nodes[:] = _named(b.nodes, {loss.name: f"{prefix}loss"})
     loss = _renamed(loss, f"{prefix}loss")
     return b.graph([loss, output]), (*guards, finite(loss.name))
@@ -465,15 +468,20 @@ def _renamed(value: Value, name: str) -> Value:
     return replace(value, name=name)
 
 
-def _small(b: Builder, split: _Split, loss: Value, optimiser: Optimiser) -> list[Node]:
-    """The nodes of `b` after every rewrite that makes a step small."""
+def _unjoined(b: Builder, split: _Split) -> list[Node]:
+    """The nodes of `b`, where no weight of which a part is trained is put together."""
     parts = {trained.name: (trained, frozen) for trained, frozen in split.parts.values()}
     joined = {
         n.output.name: parts[n.inputs[0].name]
         for n in b.nodes
         if n.op.name == "concat" and n.inputs[0].name in parts
     }
-    nodes = split_weights(b, b.nodes, joined)
+    return split_weights(b, b.nodes, joined)
+
+
+def _small(b: Builder, split: _Split, loss: Value, optimiser: Optimiser) -> list[Node]:
+    """The nodes of `b` after every rewrite that makes a step small."""
+    nodes = _unjoined(b, split)
     if optimiser.gradients == "fixed":
         nodes = rounded(nodes)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
