@@ -28,7 +28,6 @@ from lilliput.ops.conv_meetings import (
     meetings,
     pairs,
     plain,
-    zero_point,
 )
 from lilliput.ops.gemm import TWOS
 from lilliput.ops.registry import register
@@ -63,7 +62,7 @@ def _grad_x_infer(a: ConvBack, types: Sequence[TensorType]) -> tuple[TensorType,
     dy, w = types
     check(dy.dtype is DType.F32, "dy", "f32", dy.dtype.value)
     check(w.dtype in (DType.F32, DType.S8), "weights", "f32 or s8", w.dtype.value)
-    check(zero_point(w) == 0, "zero point of the weights", 0, zero_point(w))
+    check(w.zero_point == 0, "zero point of the weights", 0, w.zero_point)
     check(len(dy.shape) == len(w.shape) == 4, "ranks", "(N,OH,OW,O), (O,KH,KW,I/g)", (dy, w))
     check(dy.shape[3] == w.shape[0], "output channels", w.shape[0], dy.shape[3])
     check(w.shape[0] % a.groups == 0, "output channels", f"multiple of {a.groups}", w.shape[0])

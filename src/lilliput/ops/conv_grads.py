@@ -27,7 +27,6 @@ from lilliput.ops.conv_meetings import (
     meetings,
     pairs,
     plain,
-    zero_point,
 )
 from lilliput.ops.registry import register
 
@@ -118,7 +117,7 @@ def _grad_w_params(node: Node) -> Mapping[str, int]:
         "pad_left": a.pad[2],
         "group_in": x[3] // a.groups,
         "group_out": dy[3] // a.groups,
-        "zero_point": zero_point(node.inputs[0].type),
+        "zero_point": node.inputs[0].type.zero_point,
     }
 
 

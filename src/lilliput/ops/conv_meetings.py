@@ -35,12 +35,7 @@ def centred(data: Array, type: TensorType) -> Array:
     """Real numbers of float32: integers less their zero point."""
     if type.dtype.is_float:
         return data
-    zero = type.quant.zero_point[0] if type.quant is not None else 0
-    return (data.astype(np.int32) - zero).astype(np.float32)
-
-
-def zero_point(type: TensorType) -> int:
-    return type.quant.zero_point[0] if type.quant is not None else 0
+    return (data.astype(np.int32) - type.zero_point).astype(np.float32)
 
 
 def given(_: Builder, node: Node) -> tuple[Operand, ...]:

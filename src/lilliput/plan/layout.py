@@ -152,15 +152,14 @@ class _Work:
             if isinstance(i, Movement) and len(i.node.inputs) == 1
             for v in i.node.inputs
         }
-        last_read = self._last_reads()
+        self.last_read = self._last_reads()
         watched = {g.guard.name for g in guards}
         made = [i for i, item in enumerate(items) if _gives(item, watched)]
         guarded = max(made, default=-1)
-        self.last_read = last_read
         self.turns: dict[str, tuple[str, int]] = {}
         for index, item in enumerate(items):
             turn = self._turn_of(item.node) if isinstance(item, Movement) else None
-            if turn is not None and last_read[turn[0]] <= index and guarded < index:
+            if turn is not None and self.last_read[turn[0]] <= index and guarded < index:
                 self.turns[item.output.name] = turn
                 self.layout.turning.add(turn[0])
         # concat results take their operands in before those are made: decide it first
