@@ -25,6 +25,7 @@ from lilliput.ops.conv_meetings import (
     centred,
     extent,
     given,
+    is_product,
     meetings,
     pairs,
     plain,
@@ -75,11 +76,7 @@ def _grad_x_infer(a: ConvBack, types: Sequence[TensorType]) -> tuple[TensorType,
 
 def roundable(a: ConvBack, w: TensorType) -> bool:
     """Whether dy of a convolution with these weights can be rounded."""
-    return w.dtype is DType.S8 and w.shape[0] <= DEEPEST and _is_product(a, w)
-
-
-def _is_product(a: ConvBack, w: TensorType) -> bool:
-    return w.shape[1:3] == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
+    return w.dtype is DType.S8 and w.shape[0] <= DEEPEST and is_product(a, w.shape)
 
 
 def _grad_x_meetings(node: Node) -> Iterator[Meeting]:
@@ -175,7 +172,7 @@ def _exact(node: Node) -> str | None:
 
 
 def _product(node: Node) -> str | None:
-    plain = _is_product(_back(node), node.inputs[1].type)
+    plain = is_product(_back(node), node.inputs[1].type.shape)
     return _exact(node) or (None if plain else "only 1x1 convolutions of stride 1")
 
 

@@ -29,6 +29,7 @@ from lilliput.ops.accumulate import (
     macs,
 )
 from lilliput.ops.common import c_type
+from lilliput.ops.conv_meetings import is_product
 from lilliput.ops.finish import finish
 
 
@@ -249,8 +250,8 @@ def depthwise_accepts(node: Node) -> str | None:
 def _pointwise_accepts(node: Node) -> str | None:
     a = layer(node)
     assert isinstance(a, Conv2d)
-    plain = node.inputs[1].type.shape[1:3] == (1, 1) and a.stride == (1, 1) and a.groups == 1
-    return None if plain and not any(a.pad) else "not 1x1 with stride 1 in one group"
+    plain = is_product(a, node.inputs[1].type.shape)
+    return None if plain else "not 1x1 with stride 1 in one group"
 
 
 def _linear_work(node: Node) -> Work:

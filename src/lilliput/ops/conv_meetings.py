@@ -21,7 +21,7 @@ SAME = (1, 1, 1, 1)
 
 
 class Geometry(Protocol):
-    """stride, dilation and pad (top, bottom, left, right) of a convolution."""
+    """stride, dilation, pad (top, bottom, left, right) and groups of a convolution."""
 
     @property
     def stride(self) -> tuple[int, int]: ...
@@ -29,6 +29,13 @@ class Geometry(Protocol):
     def dilation(self) -> tuple[int, int]: ...
     @property
     def pad(self) -> tuple[int, int, int, int]: ...
+    @property
+    def groups(self) -> int: ...
+
+
+def is_product(a: Geometry, w: Sequence[int]) -> bool:
+    """Whether a convolution with weights of shape `w` is a matrix product of every pixel."""
+    return tuple(w[1:3]) == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
 
 
 def centred(data: Array, type: TensorType) -> Array:

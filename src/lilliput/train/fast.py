@@ -25,6 +25,7 @@ from lilliput.ir import Array, DType, Node
 from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
 from lilliput.ops.conv_back import ConvBack, rounded_sums
 from lilliput.ops.conv_grads import ConvGrad
+from lilliput.ops.conv_meetings import is_product
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.reduce import Reduction
 from lilliput.optional import need
@@ -73,9 +74,7 @@ class _Convolution:
     """Floats x (N,H,W,I) with w (O,KH,KW,I/g) -> (N,OH,OW,O)."""
 
     def __init__(self, attrs: Any, w: tuple[int, ...]):
-        self.attrs = attrs
-        plain = w[1:3] == attrs.stride == (1, 1) and not any(attrs.pad) and attrs.groups == 1
-        self.plain = plain
+        self.attrs, self.plain = attrs, is_product(attrs, w)
 
     def __call__(self, x: Array, w: Array) -> Array:
         if self.plain:
@@ -151,7 +150,7 @@ def _grad_x(node: Node) -> Run:
     assert isinstance(a, ConvBack)
     if a.fixed:
         return lambda operands: (rounded_sums(operands[0], operands[1]),)
-    if w.shape[1:3] == a.stride == (1, 1) and not any(a.pad) and a.groups == 1:
+    if is_product(a, w.shape):
         return lambda operands: (
             operands[0] @ operands[1].astype(np.float32).reshape(len(operands[1]), -1),
         )
