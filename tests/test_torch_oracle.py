@@ -17,7 +17,7 @@ from lilliput import devices
 from lilliput.compiler import Check, Model, check, load
 from lilliput.compiler.proof import random_calls
 from lilliput.emu import torch_oracle
-from lilliput.emu.onnx_oracle import Shown, compare
+from lilliput.emu.near import Shown, compare
 from lilliput.emu.prove import WayResult, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -131,4 +131,4 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
     path = saved(exported(nn.Linear(4, 2), torch.zeros(1, 4)), tmp_path)
     model = replace(load(path), pt2=tmp_path / "gone.pt2")
     found = _checked(model)
-    assert "does not run the program" in found.not_installed[torch_oracle.NAME]
+    assert "does not run the file" in found.not_installed[torch_oracle.NAME]

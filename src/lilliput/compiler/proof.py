@@ -17,6 +17,7 @@ import numpy as np
 
 from lilliput.codegen.harness import harness
 from lilliput.compiler import windows
+from lilliput.compiler.others import other_way
 from lilliput.compiler.pipeline import (
     Log,
     Model,
@@ -27,12 +28,11 @@ from lilliput.compiler.pipeline import (
     refuse_foreign_instructions,
 )
 from lilliput.devices.device import Core, Device
-from lilliput.emu import onnx_oracle, oracle, prove, torch_oracle
+from lilliput.emu import prove
 from lilliput.emu.analysis import stack_bound
 from lilliput.emu.machine import emulation_device
 from lilliput.emu.toolchain import Toolchain, find, host_compilers
-from lilliput.errors import LilliputError, MissingTool
-from lilliput.frontends.tflite import read
+from lilliput.errors import MissingTool
 from lilliput.ir.interp import Run
 from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.index import gather
@@ -210,7 +210,7 @@ def check(
         read_as, whole_given = model.stream.whole, windows.whole_calls(model, given)
         whole = prove.reference(read_as.module, whole_given)
         originals.append(windows.compare(model, whole, proof.expected))
-    others = _oracle(read_as, whole_given, whole, not_installed, log)
+    others = other_way(read_as, whole_given, whole, not_installed, log)
     agree = proof.exact and all(way.difference is None for way in originals)
     floats = any(v.type.dtype.is_float for g in model.module.graphs.values() for v in g.values())
     near = all(way.difference is None for way in others)
@@ -321,94 +321,6 @@ def _original(model: Model, whole: Sequence[Run], left: Sequence[Run]) -> prove.
                 )
                 return prove.WayResult(way, tensors, where)
     return prove.WayResult(way, tensors, None)
-
-
-def _oracle(
-    model: Model,
-    calls: Sequence[prove.Call],
-    expected: Sequence[Run],
-    not_installed: dict[str, str],
-    log: Log,
-) -> list[prove.WayResult]:
-    """The outputs of another implementation that reads the same file; nothing for other files."""
-    if model.onnx is not None:
-        return _onnx(model, model.onnx, calls, expected, not_installed, log)
-    if model.pt2 is not None:
-        return _torch(model, model.pt2, calls, expected, not_installed, log)
-    if model.tflite is None:
-        return []
-    log("TFLite Micro")
-    entry = model.module.entry
-    ports = model.module.inputs(entry), model.module.outputs(entry)
-    floats = any(v.type.dtype.is_float for v in model.module.graphs[entry].values())
-    inputs = [tuple(c.inputs[v.name] for v in ports[0]) for c in calls]
-    try:
-        types = [v.type for v in ports[0]]
-        as_read = read(model.tflite).graphs[entry]  # passes leave tensors out
-        sizes = {v.name: v.type.size for v in as_read.values()}
-        run = oracle.run(model.tflite, types, inputs, floats=floats, sizes=sizes)
-    except LilliputError as e:
-        not_installed["TFLite Micro"] = str(e)
-        return []
-    graph = model.module.graphs[entry]
-    return [oracle.compare(run, graph, ports[1], expected, floats=floats)]
-
-
-def _onnx(
-    model: Model,
-    path: Path,
-    calls: Sequence[prove.Call],
-    expected: Sequence[Run],
-    not_installed: dict[str, str],
-    log: Log,
-) -> list[prove.WayResult]:
-    """What ONNX Runtime makes of the same file."""
-    log(onnx_oracle.NAME)
-    entry = model.module.entry
-    inputs, outputs = model.module.inputs(entry), model.module.outputs(entry)
-    given = [tuple(c.inputs[v.name] for v in inputs) for c in calls]
-    shown = onnx_oracle.ends(model.module.graphs[entry], outputs)
-    cut = [one.tensor for one in shown]
-    try:
-        found = onnx_oracle.run(path, inputs, given, model.rows, cut)
-    except LilliputError as e:
-        not_installed[onnx_oracle.NAME] = str(e)
-        return []
-    shown = shown or tuple(onnx_oracle.Shown(v.name, v) for v in outputs)
-    near = onnx_oracle.MEASURED if model.module.unrounded else onnx_oracle.NEAR
-    return [onnx_oracle.compare(shown, found, expected, model.rows, near)]
-
-
-def _torch(
-    model: Model,
-    path: Path,
-    calls: Sequence[prove.Call],
-    expected: Sequence[Run],
-    not_installed: dict[str, str],
-    log: Log,
-) -> list[prove.WayResult]:
-    """What PyTorch makes of the same program."""
-    name = torch_oracle.NAME
-    log(name)
-    entry = model.module.entry
-    inputs, outputs = model.module.inputs(entry), model.module.outputs(entry)
-    kept = torch_oracle.comparable(model.module.graphs[entry], outputs)
-    if not kept:
-        not_installed[name] = "float ends behind integers have no bound to be compared within"
-        return []
-    try:
-        given = [tuple(c.inputs[v.name] for v in inputs) for c in calls]
-        found = torch_oracle.run(path, inputs, given, model.rows)
-    except LilliputError as e:
-        not_installed[name] = str(e)
-        return []
-    if len(found[0]) != len(outputs):
-        not_installed[name] = f"it has {len(found[0])} tensors for {len(outputs)} outputs"
-        return []
-    shown = [onnx_oracle.Shown(outputs[k].name, outputs[k]) for k in kept]
-    chosen = [tuple(call[k] for k in kept) for call in found]
-    near = torch_oracle.MEASURED if model.module.unrounded else torch_oracle.NEAR
-    return [onnx_oracle.compare(shown, chosen, expected, model.rows, near)]
 
 
 def _saturation(runs: Sequence[Run]) -> tuple[int, int]:

@@ -8,25 +8,20 @@ Runtime computes some layers of a quantised file in float32, in an order of its 
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lilliput.emu.child import run_module
-from lilliput.emu.prove import Difference, WayResult
-from lilliput.errors import EmulationError, MissingTool
+from lilliput.emu.child import Told, answer, ask
+from lilliput.emu.near import Near, Shown
+from lilliput.errors import MissingTool
 from lilliput.ir.graph import Graph, Value
-from lilliput.ir.interp import Run
 from lilliput.ir.types import Array
 from lilliput.ops.quantize import dequantize, quantize
-from lilliput.tolerances import BOUNDS, Bound
+from lilliput.tolerances import BOUNDS
 
 NAME = "ONNX Runtime"
 STEP = 1.001
@@ -35,27 +30,9 @@ SUFFIX = "/float"
 """What the reader names the reals by that a DequantizeLinear gives (`onnx.call`)."""
 
 
-@dataclass(frozen=True)
-class Near:
-    """How near another implementation has to come: floats within a bound, integers within so many
-    steps of their scale."""
-
-    who: str
-    floats: Bound
-    steps: float
-
-
 NEAR = Near(NAME, BOUNDS[NAME], STEP)
 MEASURED = Near(NAME, BOUNDS["scales of run time"], STEP)
 """For files that round activations to scales which are measured on each input."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A tensor that both have: its name in the file, and our value of the same elements."""
-
-    tensor: str
-    value: Value
 
 
 def ends(graph: Graph, outputs: Sequence[Value]) -> tuple[Shown, ...]:
@@ -91,85 +68,21 @@ def run(
         if util.find_spec(module) is None:
             hint = 'pip install "lilliput[oracle]"'
             raise MissingTool(f"{NAME} is not installed", expected=module, hint=hint)
-    with tempfile.TemporaryDirectory(prefix="lilliput-") as temporary:
-        folder = Path(temporary)
-        arrays = {
-            f"{c}.{k}": a.transpose(0, 3, 1, 2) if v.name in rows else a
-            for c, call in enumerate(calls)
-            for k, (v, a) in enumerate(zip(inputs, call, strict=True))
-        }
-        np.savez(folder / "inputs.npz", allow_pickle=False, **arrays)
-        quant = [[v.type.scale, v.type.zero_point] if v.type.quant else None for v in inputs]
-        job = {"path": str(path.resolve()), "calls": len(calls), "quant": quant, "cut": list(cut)}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        run_module("lilliput.emu.onnx_oracle", folder, NAME, timeout)
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if result["refused"]:
-            raise EmulationError(f"{NAME} refuses the file", found=result["refused"])
-        with np.load(folder / "outputs.npz", allow_pickle=False) as data:
-            return [
-                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in range(len(calls))
-            ]
-
-
-def compare(
-    shown: Sequence[Shown],
-    found: Sequence[Sequence[Array]],
-    expected: Sequence[Run],
-    rows: frozenset[str],
-    near: Near = NEAR,
-) -> WayResult:
-    """Every tensor that is shown, of every call."""
-    tensors = 0
-    for number, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
-        for one, array in zip(shown, theirs, strict=True):
-            want = ours.values[one.value.name]
-            if one.value.name in rows:
-                want = want.transpose(0, 3, 1, 2)
-            bound, want, array = _comparable(one.value, want, array, near)
-            tensors += 1
-            broken = np.flatnonzero(bound.broken(want, array.reshape(want.shape)))
-            if broken.size:
-                at = int(broken[0])
-                pair = float(want.reshape(-1)[at]), float(array.reshape(-1)[at])
-                difference = Difference(
-                    near.who, number, one.tensor, "output", at, *pair, int(broken.size)
-                )
-                return WayResult(near.who, tensors, difference)
-    return WayResult(near.who, tensors, None)
-
-
-def _comparable(value: Value, want: Array, found: Array, near: Near) -> tuple[Bound, Array, Array]:
-    """(how far they may be apart, ours, theirs), both as reals or as plain numbers."""
-    quant = value.type.quant
-    if quant is None or not quant.is_per_tensor:
-        bound = near.floats if value.type.dtype.is_float else Bound(0.0, 0.0)
-        return bound, want, found
-    if found.dtype == np.uint8:
-        found = found.astype(np.int16) - 128
-    if found.dtype.kind == "f":
-        want = (want.astype(np.float64) - value.type.zero_point) * value.type.scale
-        return Bound(near.steps * value.type.scale, 0.0), want, found
-    return Bound(near.steps, 0.0), want.astype(np.float64), found
+    arrays = {
+        f"{c}.{k}": a.transpose(0, 3, 1, 2) if v.name in rows else a
+        for c, call in enumerate(calls)
+        for k, (v, a) in enumerate(zip(inputs, call, strict=True))
+    }
+    quant = [[v.type.scale, v.type.zero_point] if v.type.quant else None for v in inputs]
+    job = {"path": str(path.resolve()), "calls": len(calls), "quant": quant, "cut": list(cut)}
+    found, results = ask(__name__, NAME, (job, arrays), timeout)
+    return [tuple(results[f"{c}.{k}"] for k in range(found["outputs"])) for c in range(len(calls))]
 
 
 # In the child -----------------------------------------------------------------------------
 
 
-def _work(folder: Path) -> None:
-    """Answers job.json with outputs.npz and result.json."""
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    result: dict[str, object] = {"refused": "", "outputs": 0}
-    try:
-        arrays, count = _calls(folder, job)
-        np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
-        result["outputs"] = count
-    except Exception as error:
-        result["refused"] = str(error)[:1000] or type(error).__name__
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
-
-
-def _calls(folder: Path, job: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
+def _work(job: Mapping[str, Any], given: Mapping[str, Array]) -> Told:
     runtime: Any = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -177,15 +90,14 @@ def _calls(folder: Path, job: Mapping[str, Any]) -> tuple[dict[str, Array], int]
     data = _cut(job["path"], job["cut"]) if job["cut"] else job["path"]
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     arrays: dict[str, Array] = {}
-    with np.load(folder / "inputs.npz", allow_pickle=False) as given:
-        for c in range(job["calls"]):
-            feed = {
-                info.name: _given(given[f"{c}.{k}"], info.type, job["quant"][k])
-                for k, info in enumerate(session.get_inputs())
-            }
-            found = session.run(job["cut"] or None, feed)
-            arrays |= {f"{c}.{k}": np.asarray(a) for k, a in enumerate(found)}
-    return arrays, len(session.get_outputs())
+    for c in range(job["calls"]):
+        feed = {
+            info.name: _given(given[f"{c}.{k}"], info.type, job["quant"][k])
+            for k, info in enumerate(session.get_inputs())
+        }
+        found = session.run(job["cut"] or None, feed)
+        arrays |= {f"{c}.{k}": np.asarray(a) for k, a in enumerate(found)}
+    return {"outputs": len(session.get_outputs())}, arrays
 
 
 def _given(array: Array, kind: str, quant: Sequence[float] | None) -> Array:
@@ -219,4 +131,4 @@ def _cut(path: str, names: Sequence[str]) -> bytes:
 
 
 if __name__ == "__main__":
-    _work(Path(sys.argv[1]))
+    answer(_work)

@@ -9,22 +9,18 @@ its integer kernels round differently.
 from __future__ import annotations
 
 import importlib
-import json
 import math
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import util
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from lilliput import errors
-from lilliput.emu.child import run_module
+from lilliput.emu.child import Told, answer, ask
 from lilliput.emu.prove import Difference, WayResult
 from lilliput.frontends.tflite.flatbuf import decode
 from lilliput.frontends.tflite.schema import CODES, IDENTIFIER, Model, SubGraph
@@ -78,31 +74,18 @@ def run(
             expected="the Python package tflite-micro",
             hint='pip install "lilliput[oracle]" (Linux x86-64 and macOS only)',
         )
-    with tempfile.TemporaryDirectory(prefix="lilliput-") as temporary:
-        folder = Path(temporary)
-        (folder / "model.tflite").write_bytes(tflite)
-        arrays = {f"{c}.{k}": a for c, call in enumerate(calls) for k, a in enumerate(call)}
-        np.savez(folder / "inputs.npz", allow_pickle=False, **arrays)
-        job = {
-            "names": names,
-            "calls": len(calls),
-            "quant": [[t.scale, t.zero_point] if t.quant else None for t in types],
-        }
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        run_module("lilliput.emu.oracle", folder, "TFLite Micro", timeout)
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if not result["name"]:
-            raise errors.EmulationError("the file is refused", found="; ".join(result["refused"]))
-        with np.load(folder / "outputs.npz", allow_pickle=False) as data:
-            calls_found = range(len(calls))
-            outputs = [
-                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in calls_found
-            ]
-            between = [
-                {name: data[f"{c}.t{i}"] for i, name in enumerate(result["between"])}
-                for c in calls_found
-            ]
-    return OracleRun(result["name"], tuple(outputs), tuple(between))
+    arrays = {f"{c}.{k}": a for c, call in enumerate(calls) for k, a in enumerate(call)}
+    arrays["tflite"] = np.frombuffer(tflite, np.uint8)
+    job = {
+        "names": names,
+        "calls": len(calls),
+        "quant": [[t.scale, t.zero_point] if t.quant else None for t in types],
+    }
+    found, data = ask(__name__, " or ".join(names), (job, arrays), timeout)
+    numbers = range(len(calls))
+    outputs = (tuple(data[f"{c}.{k}"] for k in range(found["outputs"])) for c in numbers)
+    between = ({n: data[f"{c}.t{i}"] for i, n in enumerate(found["between"])} for c in numbers)
+    return OracleRun(found["name"], tuple(outputs), tuple(between))
 
 
 def compare(
@@ -251,39 +234,34 @@ def _litert_interpreter(tflite: bytes) -> Any:
 _RUNTIMES = {_TFLM: _micro, _LITERT: _litert}
 
 
-def _work(folder: Path) -> None:
-    """Answers job.json with outputs.npz and result.json."""
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    tflite = (folder / "model.tflite").read_bytes()
+def _work(job: Mapping[str, Any], given: Mapping[str, Array]) -> Told:
+    """The calls by the first of the runtimes that does not refuse the file."""
+    tflite = given["tflite"].tobytes()
     graph = decode(tflite, IDENTIFIER, Model).subgraphs[0]
-    result: dict[str, object] = {"name": "", "outputs": len(graph.outputs), "between": []}
     refused: list[str] = []
     for name in job["names"]:
         try:
-            arrays, between = _calls(_RUNTIMES[name](tflite, graph, job["quant"]), folder, job)
+            arrays, between = _calls(_RUNTIMES[name](tflite, graph, job["quant"]), given, job)
         except Exception as error:
             refused.append(f"{name}: {error}")
             continue
-        np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
-        result |= {"name": name, "between": between}
-        break
-    result["refused"] = refused
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return {"name": name, "outputs": len(graph.outputs), "between": between}, arrays
+    raise errors.EmulationError("; ".join(refused))
 
 
-def _calls(invoke: Invoke, folder: Path, job: dict[str, Any]) -> tuple[dict[str, Array], list[str]]:
-    """Arrays as outputs.npz names them, and the names of those that lie between."""
+def _calls(
+    invoke: Invoke, given: Mapping[str, Array], job: Mapping[str, Any]
+) -> tuple[dict[str, Array], list[str]]:
+    """Outputs and what lies between, by call and place, and the names of what lies between."""
     arrays: dict[str, Array] = {}
     names: list[str] = []
-    with np.load(folder / "inputs.npz", allow_pickle=False) as data:
-        for c in range(job["calls"]):
-            inputs = [data[f"{c}.{k}"] for k in range(len(job["quant"]))]
-            outputs, between = invoke(inputs)
-            names = list(between)
-            arrays |= {f"{c}.{k}": a for k, a in enumerate(outputs)}
-            arrays |= {f"{c}.t{i}": a for i, a in enumerate(between.values())}
+    for c in range(job["calls"]):
+        outputs, between = invoke([given[f"{c}.{k}"] for k in range(len(job["quant"]))])
+        names = list(between)
+        arrays |= {f"{c}.{k}": a for k, a in enumerate(outputs)}
+        arrays |= {f"{c}.t{i}": a for i, a in enumerate(between.values())}
     return arrays, names
 
 
 if __name__ == "__main__":
-    _work(Path(sys.argv[1]))
+    answer(_work)

@@ -7,19 +7,16 @@ Float ends behind integers have no bound: a step inside becomes any difference t
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lilliput.emu.child import run_module
-from lilliput.emu.onnx_oracle import Near
-from lilliput.errors import EmulationError, MissingTool
+from lilliput.emu.child import Told, answer, ask
+from lilliput.emu.near import Near
+from lilliput.errors import MissingTool
 from lilliput.frontends.torch.archive import load
 from lilliput.ir.graph import Graph, Value
 from lilliput.ir.types import Array
@@ -55,24 +52,14 @@ def run(
     if util.find_spec("torch") is None:
         hint = 'pip install "lilliput[torch]"'
         raise MissingTool(f"{NAME} is not installed", expected="torch", hint=hint)
-    with tempfile.TemporaryDirectory(prefix="lilliput-") as temporary:
-        folder = Path(temporary)
-        arrays = {
-            f"{c}.{k}": _reals(v, a).transpose(0, 3, 1, 2) if v.name in rows else _reals(v, a)
-            for c, call in enumerate(calls)
-            for k, (v, a) in enumerate(zip(inputs, call, strict=True))
-        }
-        np.savez(folder / "inputs.npz", allow_pickle=False, **arrays)
-        job = {"path": str(path.resolve()), "calls": len(calls), "inputs": len(inputs)}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        run_module("lilliput.emu.torch_oracle", folder, NAME, timeout)
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if result["refused"]:
-            raise EmulationError(f"{NAME} does not run the program", found=result["refused"])
-        with np.load(folder / "outputs.npz", allow_pickle=False) as data:
-            return [
-                tuple(data[f"{c}.{k}"] for k in range(result["outputs"])) for c in range(len(calls))
-            ]
+    arrays = {
+        f"{c}.{k}": _reals(v, a).transpose(0, 3, 1, 2) if v.name in rows else _reals(v, a)
+        for c, call in enumerate(calls)
+        for k, (v, a) in enumerate(zip(inputs, call, strict=True))
+    }
+    job = {"path": str(path.resolve()), "calls": len(calls), "inputs": len(inputs)}
+    found, results = ask(__name__, NAME, (job, arrays), timeout)
+    return [tuple(results[f"{c}.{k}"] for k in range(found["outputs"])) for c in range(len(calls))]
 
 
 def _reals(value: Value, data: Array) -> Array:
@@ -85,35 +72,24 @@ def _reals(value: Value, data: Array) -> Array:
 # In the child -----------------------------------------------------------------------------
 
 
-def _work(folder: Path) -> None:
-    """Answers job.json with outputs.npz and result.json."""
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    result: dict[str, object] = {"refused": "", "outputs": 0}
-    try:
-        found = _calls(folder, job)
-        arrays = {f"{c}.{k}": a for c, call in enumerate(found) for k, a in enumerate(call)}
-        np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
-        result["outputs"] = len(found[0])
-    except Exception as error:
-        result["refused"] = str(error)[:1000] or type(error).__name__
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
-
-
-def _calls(folder: Path, job: dict[str, Any]) -> list[list[Array]]:
+def _work(job: Mapping[str, Any], given: Mapping[str, Array]) -> Told:
     torch = need("torch", "torch", "PyTorch programs")
     tree = need("torch.utils._pytree", "torch", "PyTorch programs")
     torch.set_num_threads(1)
     program = load(Path(job["path"]).read_bytes(), job["path"])
     module, types = program.module(), _types(program)
-    found: list[list[Array]] = []
-    with np.load(folder / "inputs.npz", allow_pickle=False) as given, torch.no_grad():
+    arrays: dict[str, Array] = {}
+    outputs = 0
+    with torch.no_grad():
         for c in range(job["calls"]):
             tensors = iter([torch.from_numpy(given[f"{c}.{k}"]) for k in range(job["inputs"])])
             flat = [next(tensors).to(t) if isinstance(t, torch.dtype) else t for t in types]
             args, named = tree.tree_unflatten(flat, program.call_spec.in_spec)
             leaves = tree.tree_leaves(module(*args, **named))
-            found.append([a.numpy().copy() for a in leaves if isinstance(a, torch.Tensor)])
-    return found
+            found = [a.numpy().copy() for a in leaves if isinstance(a, torch.Tensor)]
+            arrays |= {f"{c}.{k}": a for k, a in enumerate(found)}
+            outputs = len(found)
+    return {"outputs": outputs}, arrays
 
 
 def _types(program: Any) -> list[Any]:
@@ -127,4 +103,4 @@ def _types(program: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    _work(Path(sys.argv[1]))
+    answer(_work)
