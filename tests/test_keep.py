@@ -7,6 +7,7 @@ was, value by value, and the C of a plan against NumPy.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lilliput.compiler import from_module
-from lilliput.devices.device import Device
+from lilliput.devices.device import Device, Memory
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
@@ -31,7 +32,7 @@ from lilliput.plan.build import plan
 from lilliput.plan.keep import Item, Kept, Problem, Way, away, evaluated, smallest, solve
 from lilliput.plan.later import Finder
 from lilliput.plan.maker import Maker
-from lilliput.plan.objective import STACK_ROOM, Budget
+from lilliput.plan.objective import STACK_ROOM, Budget, predicted
 from lilliput.plan.options import PlanOptions
 from lilliput.plan.program import Program
 from lilliput.train.build import ENTRY, trainable
@@ -250,8 +251,16 @@ def test_weights_that_have_moved_are_not_read() -> None:
 
 
 def planned(module: Module, ram: float, later: float = inf, device: Device = M4) -> Program:
-    options = PlanOptions(budget=Budget(ram=ram + STACK_ROOM), later=later, extra_macs=0)
+    budget = Budget(ram=ram + STACK_ROOM)
+    beside = frozenset(m.name for m in device.memories if not m.default)
+    options = PlanOptions(budget=budget, later=later, extra_macs=0, memories=beside)
     return plan(module, device, options)
+
+
+def with_slow_ram(read: float, write: float) -> Device:
+    """The core beside a RAM of so many cycles a byte."""
+    slow = Memory("slow", "ram", 0x6000_0000, 1 << 16, read=read, write=write)
+    return replace(M4, limits=True, memories=(*M4.memories, slow))
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +279,7 @@ def range_of(learner: Module) -> tuple[int, int, int]:
     )
 
 
+@pytest.mark.slow
 def test_every_budget_down_to_the_smallest_is_kept(
     learner: Module, range_of: tuple[int, int, int], host_compiler: Toolchain
 ) -> None:
@@ -305,6 +315,57 @@ def test_a_step_that_makes_values_again_is_the_same_on_the_core(
     target = (find(M4.core, "auto"), M4)
     proof = prove(learner, program, samples(learner, 2), target=target)
     assert proof.exact, str(proof.difference)
+
+
+def test_what_is_moved_away_and_back_is_the_same(learner: Module, host_compiler: Toolchain) -> None:
+    """The kept value lies in the slow RAM alone, and the copies are steps like any other."""
+    device = with_slow_ram(1.5, 1.5)
+    alone = replace(finder(learner), far=device.memory("slow"), macs=0)
+    name, most = f"{ENTRY}/deep0", max(alone.needs.values())
+    asked = alone.problem(ENTRY, 0)
+    items = asked.problem.items
+    ways = [Way.PAGE if i.name == name else Way.KEEP for i in items]
+    moves = {ENTRY: list(asked.moves(evaluated(asked.problem, ways)))}
+    laid = make_later(learner, moves)
+    homes = dict.fromkeys(laid.far, "slow")
+    options = PlanOptions(homes=homes, extra_macs=0)
+    program = replace(plan(laid.made.module, device, options), pieces=laid.made.pieces)
+    far = [b for b in program.buffers.values() if b.memory == "slow"]
+    assert [b.nbytes for b in far] == [SIDE * SIDE * WIDTH]
+    needs = Maker(laid.made.module, device, options).needs()
+    assert max(needs.values()) <= most
+    proof = prove(learner, program, samples(learner, 3), hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
+
+
+@pytest.mark.slow
+def test_what_kernels_would_wait_for_too_long_is_moved_away_and_back(
+    host_compiler: Toolchain,
+) -> None:
+    """The plan that keeps maps in the slow RAM while they are used fits, too, and is slower."""
+    module = learning()
+    device = with_slow_ram(20.0, 20.0)
+    program, other = (planned(module, 27_100, later, device) for later in (inf, 0))
+    assert {p.memory for p in program.paged} == {"slow"}
+    assert not other.paged
+    assert max(program.arenas["ram"], other.arenas["ram"]) <= 27_100
+    assert predicted(program, device) < predicted(other, device)
+    proof = prove(module, program, samples(module, 3), hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
+
+
+def test_pages_cost_their_time_in_both_memories(learner: Module) -> None:
+    """A copy each way, and what a byte waits for where it is read and where it is written."""
+    cheap, dear = (
+        replace(finder(learner), far=with_slow_ram(*c).memory("slow"))
+        for c in ((1.0, 2.0), (3.0, 5.0))
+    )
+    one, other = (f.problem(ENTRY, 0).problem.items for f in (cheap, dear))
+    assert [i.name for i in one] == [i.name for i in other]
+    for a, b in zip(one, other, strict=True):
+        if a.paged < inf:
+            assert b.paged - a.paged == pytest.approx(a.nbytes * (8.0 - 3.0))
+            assert a.paged > a.nbytes * 3.0
 
 
 @pytest.mark.slow

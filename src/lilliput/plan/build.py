@@ -167,9 +167,10 @@ def _with_later(
             break
         other = tried(found, maker_of(found))
         planned = min(planned, other, key=lambda p: aim.price(p[1]))
-        if aim.beyond(planned[1]) <= 0:
+        over = aim.beyond(other[1])
+        if over <= 0:
             return planned
-        room -= 2 * aim.beyond(other[1])
+        room -= 2 * over
     found = finder.least()
     for budget in (maker.budget, replace(maker.budget, ram=STACK_ROOM)):
         if found is not None and aim.beyond(planned[1]) > 0:

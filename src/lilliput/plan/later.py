@@ -29,6 +29,8 @@ from lilliput.plan.program import Program
 
 LEAST: Final = 256
 """Bytes of a value that is worth the question."""
+REACH: Final = 16
+"""Nodes before its first late reader at which a value may be there again."""
 ASKED: Final = 6
 """Times that the programme is asked again because the estimate for its graph is too much."""
 
@@ -134,11 +136,14 @@ class Finder:
         graph = self.module.graphs[entry]
         reads = Reads(graph)
         base = tuple(max(self.needs.get(v.name, 0) for v in n.outputs) for n in graph.nodes)
+        found = dict(_gaps(graph, reads, self._bound(entry)))
         gaps = {
-            name: gap
-            for name, gap in _gaps(graph, reads, self._bound(entry))
-            if any(b > limit for b in base[gap[0] + 1 : gap[1]])
+            name: (early, late)
+            for name, (early, late) in found.items()
+            if any(b > limit for b in base[early + 1 : late])
         }
+        passing = _passing(graph, reads, found)
+        quiet = {name: _quiet(passing, *gap) for name, gap in gaps.items()}
         barred = self._barred(entry)
         chains = {
             name: None if name in refused else chain(reads, name, late, barred)
@@ -154,8 +159,8 @@ class Finder:
         for name in names:
             last = max(reads.last(name), 0)
             early, late = gaps.get(name, (last, last))
-            found = chains.get(name)
-            sources = found.sources if found else ()
+            made = chains.get(name)
+            sources = made.sources if made else ()
             items.append(
                 Item(
                     name,
@@ -164,13 +169,13 @@ class Finder:
                     late,
                     last,
                     tuple(index[s] for s in sources if s in index),
-                    self._cycles(found),
-                    self._macs(graph, found),
+                    self._cycles(made),
+                    self._macs(graph, made),
                     self._paged(graph, name) if name in gaps else inf,
                 )
             )
         room = float(self.far.size) if self.far else 0.0
-        return Asked(Problem(tuple(items), base, self.macs, room), chains)
+        return Asked(Problem(tuple(items), base, self.macs, room), chains, quiet)
 
     def _bound(self, entry: str) -> set[str]:
         """Values that are alive at the end of the entry, or looked at by a guard."""
@@ -207,16 +212,19 @@ class Finder:
 
 @dataclass(frozen=True)
 class Asked:
-    """A programme, and how each of its items would be made again."""
+    """A programme, how each of its items would be made again, and before which node it would be
+    fetched: copies in the middle of nodes that stream would part them."""
 
     problem: Problem
     chains: Mapping[str, Chain | None]
+    quiet: Mapping[str, int]
 
     def moves(self, kept: Kept) -> Iterator[Move]:
         for item, way, step in zip(self.problem.items, kept.ways, kept.steps, strict=True):
-            if way is not Way.KEEP:
-                again = self.chains[item.name] if way is Way.AGAIN else None
-                yield Move(item.name, step, again)
+            if way is Way.AGAIN:
+                yield Move(item.name, step, self.chains[item.name])
+            elif way is Way.PAGE:
+                yield Move(item.name, min(step, self.quiet[item.name]), None)
 
 
 def _dear(found: Later, needs: Needs, counted: float) -> frozenset[str]:
@@ -245,6 +253,24 @@ def _gaps(
                 early, late = max(pairs, key=lambda p: p[1] - p[0])
                 if late - early > 1:
                     yield name, (early, late)
+
+
+def _passing(graph: Graph, reads: Reads, gaps: Mapping[str, tuple[int, int]]) -> Sequence[int]:
+    """Bytes that are alive before each node, but for values that wait for long."""
+    found = [0] * (len(graph.nodes) + 1)
+    for node in graph.nodes:
+        for value in node.outputs:
+            early, late = gaps.get(value.name, (0, 0))
+            if value.name in reads.made and late - early <= REACH:
+                for t in range(reads.made[value.name] + 1, reads.last(value.name) + 1):
+                    found[t] += value.type.nbytes
+    return found
+
+
+def _quiet(passing: Sequence[int], early: int, late: int) -> int:
+    """The place before the first late reader at which least is under way."""
+    places = range(max(early + 1, late - REACH), late + 1)
+    return min(places, key=lambda t: (passing[t], -t))
 
 
 def cycles_of(program: Program, core: str) -> Mapping[str, float]:
