@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lilliput.compiler import from_module
+from lilliput.compiler import Learner, Options, from_module
+from lilliput.compiler import learner as compiled_learner
 from lilliput.devices.device import Device, Memory
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
+from lilliput.errors import DoesNotFit
 from lilliput.ir import Builder, Module, Quant, Session
 from lilliput.ir.graph import Value
 from lilliput.ir.types import s8
@@ -35,6 +37,7 @@ from lilliput.plan.maker import Maker
 from lilliput.plan.objective import STACK_ROOM, Budget, predicted
 from lilliput.plan.options import PlanOptions
 from lilliput.plan.program import Program
+from lilliput.report import text
 from lilliput.train.build import ENTRY, trainable
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme
@@ -378,3 +381,35 @@ def test_two_blocks_need_a_sixth_less(host_compiler: Toolchain) -> None:
     assert {e.layer for e in program.extra} >= {"wide0", "deep0", "wide1"}
     proof = prove(module, program, samples(module, 10), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
+
+
+@pytest.mark.slow
+def test_a_learner_says_what_is_made_again(range_of: tuple[int, int, int]) -> None:
+    """In JSON and as text where it fits, and as what the smallest plan costs where it does not."""
+    module = bottlenecks(1)
+    scheme = UpdateScheme(3, dict.fromkeys(range(3), 1.0))
+    options = Options(
+        ram=range_of[2] + STACK_ROOM,
+        compiler="none",
+        plan=PlanOptions(later=inf, extra_macs=0),
+    )
+
+    def taught(ram: int) -> Learner:
+        return compiled_learner(
+            from_module(module),
+            M4,
+            scheme,
+            Optimiser(rate=0.05),
+            classes=CLASSES,
+            options=replace(options, ram=ram),
+        )
+
+    found = taught(range_of[2] + STACK_ROOM)
+    made = found.to_json()["plan"]
+    assert isinstance(made, dict)
+    assert made["extra_macs"] > 0
+    assert made["paged_bytes"] == 0
+    assert made["paged"] == ()
+    assert "computed again" in text(found.compiled.summary)
+    with pytest.raises(DoesNotFit, match=r"the smallest plan makes [0-9,]+ MACs again"):
+        taught(range_of[2] // 2)
