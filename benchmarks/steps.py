@@ -3,6 +3,9 @@
 One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
 STM32F746 (the picture included), instructions counted on its emulated core, cycles estimated.
 `steps.json` holds what was found; what is not measured this time stays as it was.
+
+`--full` plans the update of every tensor instead, for the same core with RAM without limits: no
+board of the kind holds it.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ PUBLISHED = {
 }
 """Scheme -> kB of RAM that were measured of it (Lin et al. 2022, Figure 9), where they were."""
 FILES = {"mcunet": "mcunet-5fps.pkl", "mbv2": "mbv2-w0.35.pkl", "proxyless": "proxyless-w0.3.pkl"}
+
+FULL = {"mcunet": 3650, "mbv2": 2939, "proxyless": 2745}
+"""Network -> kB of RAM that were published for the update of everything."""
+CORE = "cortex-m7"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,17 @@ def measured(folder: Path, name: str, optimize: str) -> Step:
     )
 
 
+def full(folder: Path, name: str) -> str:
+    """A row of Markdown: RAM of the image that updates every tensor of a network, and of that its
+    states; nothing runs."""
+    options = Options(optimize=Optimize.RAM, shrink=False)
+    model, optimiser = load(folder / "tiny_training" / FILES[name]), Optimiser(rule="nearest")
+    found = learner(model, board(CORE), "full", optimiser, classes=CLASSES, options=options)
+    nbytes = found.compiled.summary.ram_bytes
+    total = nbytes.total or nbytes.activations + nbytes.states
+    return f"| {name}, full | {total:,} | {FULL[name]:,} | {nbytes.states:,} |"
+
+
 def table(steps: list[Step]) -> str:
     """Markdown; RAM that was published beside it, where it was."""
     lines = [
@@ -103,10 +121,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("--only", action="append", help="measure this scheme (repeatable)")
     parser.add_argument("--optimize", action="append", choices=["speed", "ram"])
+    parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
     chosen = parser.parse_args()
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
         print("note: the networks are found by LILLIPUT_SHARED, which is not set", file=sys.stderr)
+        return 0
+    if chosen.full:
+        print("| scheme | RAM, B | published, kB | states, B |\n|---|---|---|---|")
+        for name in chosen.only or FULL:
+            print(full(Path(shared) / "models", name), flush=True)
         return 0
     found = {(s.scheme, s.optimize): s for s in known()}
     wrong = 0

@@ -6,6 +6,7 @@ Thin over `lilliput.compiler.training`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +121,14 @@ EXAMPLE = (
     help="How they pass back through int8 weights: as 16-bit numbers, a scale a pixel, or floats.",
 )
 @click.option(
+    "--recompute",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Where the step of a scheme does not fit: make values of the forward part again in the "
+    "backward part, or move them to a slower RAM that may be used, and back.",
+)
+@click.option(
     "--data",
     metavar="PATH",
     help="Simulate it on this data set: a folder, .npz or .csv with splits train and test.",
@@ -153,6 +162,7 @@ def train(
     weight_decay: float,
     rule: str,
     gradients: str,
+    recompute: str,
     accumulate: int,
     moments: str,
     data: str | None,
@@ -199,6 +209,8 @@ def train(
     model = network.load(shrink=False)
     lead = ""
     if way is None:
+        later = math.inf if recompute == "auto" else 0.0
+        options = replace(options, plan=replace(options.plan, later=later))
         found = pipeline.learner(
             model,
             board,

@@ -180,7 +180,7 @@ class Compiled:
         """The summary, with what the planner decided under `plan`."""
         value = self.summary.to_json()
         planned = ("arenas", "bounds", "peak", "front", "layers", "timelines", "constants")
-        planned = (*planned, "extra_macs", "recomputed")
+        planned = (*planned, "extra_macs", "recomputed", "paged", "paged_bytes")
         return {**value, "plan": {key: value.pop(key) for key in planned}}
 
 

@@ -25,7 +25,7 @@ from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
 from lilliput.ir.types import Array, TensorType
 from lilliput.quant.scheme import stored_constant
-from lilliput.report import require_fit
+from lilliput.report import Summary, require_fit
 from lilliput.train.build import Trained, Training, trainable
 from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.layers import Layer, layers
@@ -108,19 +108,21 @@ def learner(
     try:
         require_fit(compiled.summary)
     except DoesNotFit as e:
-        raise _too_small(e, model, device, training, options, seed) from None
+        raise _too_small(e, model, compiled.summary, training, device, options, seed) from None
     return Learner(training, compiled)
 
 
 def _too_small(
     error: DoesNotFit,
     model: Model,
-    device: Device,
+    summary: Summary,
     training: Training,
+    device: Device,
     options: Options,
     seed: int,
 ) -> DoesNotFit:
-    """The same error, and what the head alone would need."""
+    """The same error, with what the smallest plan of the step costs where it makes values again,
+    and what the head alone would need."""
     objective, classes = training.objective, None
     if objective.classifies:
         classes = training.module.outputs("train_step")[1].type.shape[-1]
@@ -136,6 +138,8 @@ def _too_small(
     need = least.ram_bytes
     nbytes = need.total or need.activations + need.states
     hint = f"training the head alone needs {nbytes:,} B of RAM: --scheme head"
+    if summary.recomputed:
+        hint = f"the smallest plan makes {summary.extra_macs:,} MACs again; {hint}"
     return DoesNotFit([*error.problems[:-1], replace(error.problems[-1], hint=hint)])
 
 

@@ -12,22 +12,27 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
-from lilliput.devices.device import Device
+from lilliput.devices.device import Device, Memory
 from lilliput.errors import PlanError
 from lilliput.ir.identity import identity
 from lilliput.ir.module import Module, Param
+from lilliput.passes.recompute import macs
 from lilliput.plan.check import check
 from lilliput.plan.front import Point
 from lilliput.plan.guard import guarded_first
+from lilliput.plan.later import Finder, Later, cycles_of
 from lilliput.plan.maker import Maker
-from lilliput.plan.memories import best_of_memories, further
+from lilliput.plan.memories import best_of_memories, further, used_beside
 from lilliput.plan.objective import (
+    STACK_ROOM,
     Aim,
+    Budget,
     Optimize,
     Prices,
 )
@@ -37,6 +42,10 @@ from lilliput.plan.program import (
     Program,
 )
 from lilliput.plan.recompute import recompute
+
+TRIES: Final = 2
+"""Plans of graphs in which values that are read early and late are not kept, before what needs the
+least is planned."""
 
 
 @np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
@@ -71,13 +80,16 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Make
         maker = _smaller(maker, other, options.optimize, device.ram.name)
     more = further(device, options.memories)
 
-    def best(maker: Maker) -> Program:
+    def best(maker: Maker, more: Sequence[Memory] = more) -> Program:
         refine, budget = maker.moving_rows, maker.budget
         return best_of_memories(maker, refine, device, options.optimize, budget, more)
 
+    first = maker
     program = best(maker)
     if options.extra_macs > 0 and not options.streams:  # groups name values of the graph as it is
         maker, program = _with_less(maker, program, best)
+    if options.later > 0 and not options.streams:
+        maker, program = _with_later(first, (maker, program), best, more)
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing, identity=identity(module))
 
@@ -105,6 +117,66 @@ def _with_less(
         return maker, program
     extra = found.extra(maker.module)
     return other, replace(tried, pieces=found.pieces, extra=extra)
+
+
+def _with_later(
+    maker: Maker,
+    planned: tuple[Maker, Program],
+    best: Callable[[Maker, Sequence[Memory]], Program],
+    more: Sequence[Memory],
+) -> tuple[Maker, Program]:
+    """What was `planned`, or where that does not fit, or waits for a slow RAM, a better one that
+    makes again, or moves away and back, what is read early and late.
+
+    maker : of the module as it is
+    """
+    device, options, ram = maker.device, maker.options, maker.device.ram
+    aim = Aim(device, options.optimize, maker.budget)
+    slow = [m for m in more if m.kind == "ram" and m.cost > ram.cost]
+    quick = [m for m in more if m not in slow]
+    made = planned[1]
+    if aim.beyond(made) <= 0 and not any(m in slow for m in used_beside(made, device)):
+        return planned
+
+    def maker_of(found: Later, budget: Budget = maker.budget) -> Maker:
+        homes = {**options.homes, **found.homes}
+        other = replace(options, homes=homes, budget=budget)
+        return Maker(found.made.module, device, other)
+
+    finder = Finder(
+        maker.module,
+        device,
+        maker.needs(),
+        lambda found: maker_of(found).needs(),
+        cycles_of(made, device.core.name),
+        slow[0] if slow else None,
+        options.later * macs(maker.module),
+    )
+    states = sum(s.value.type.nbytes for s in maker.module.states.values())
+    room = maker.budget.ram - STACK_ROOM - states
+    room += sum(m.size for m in quick if m.kind == "ram")
+
+    def tried(found: Later, other: Maker) -> tuple[Maker, Program]:
+        program, extra = best(other, quick), found.made.extra(maker.module)
+        made = replace(program, pieces=found.made.pieces, extra=extra, paged=found.paged)
+        return other, made
+
+    for _ in range(TRIES):
+        found = finder.within(room)
+        if found is None:
+            break
+        other = tried(found, maker_of(found))
+        planned = min(planned, other, key=lambda p: aim.price(p[1]))
+        over = aim.beyond(other[1])
+        if over <= 0:
+            return planned
+        room -= 2 * over
+    found = finder.least()
+    for budget in (maker.budget, replace(maker.budget, ram=STACK_ROOM)):
+        if found is not None and aim.beyond(planned[1]) > 0:
+            other = maker_of(found, budget)
+            planned = min(planned, tried(found, other), key=lambda p: aim.price(p[1]))
+    return planned
 
 
 def _smaller(make: Maker, other: Maker, optimize: Optimize, memory: str) -> Maker:

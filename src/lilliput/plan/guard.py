@@ -37,7 +37,7 @@ def waiting(module: Module, entry: str) -> tuple[frozenset[int], frozenset[int]]
     if not makers:
         return frozenset(), frozenset()
     needed = _needed(graph, makers)
-    late = _writers(graph, {v.name for v in module.updates(entry).values()})
+    late = writers(graph, {v.name for v in module.updates(entry).values()})
     indices = range(len(graph.nodes))
     return (
         frozenset(i for i in indices if graph.nodes[i] in makers),
@@ -57,7 +57,7 @@ def _needed(graph: Graph, makers: Collection[Node]) -> set[int]:
     return found
 
 
-def _writers(graph: Graph, updates: Collection[str]) -> set[int]:
+def writers(graph: Graph, updates: Collection[str]) -> set[int]:
     """Nodes that may be one task with the making of an update: element-wise nodes of one reader
     before it, and the node that these begin at."""
     index = {v.name: i for i, n in enumerate(graph.nodes) for v in n.outputs}

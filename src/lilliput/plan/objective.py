@@ -137,11 +137,16 @@ class Aim:
         room = self.budget.ram - STACK_ROOM
         return room if _ram(program, self.device) > room else None
 
+    def beyond(self, program: Program) -> float:
+        """Bytes by which the default RAM is too small for a program, less than 0 where it fits."""
+        return _ram(program, self.device) + STACK_ROOM - self.budget.ram
+
     def better(self, program: Program, other: Program) -> bool:
-        one, another = (self._price(p) for p in (program, other))
+        one, another = (self.price(p) for p in (program, other))
         return one < another
 
-    def _price(self, program: Program) -> tuple[float, float]:
+    def price(self, program: Program) -> tuple[float, float]:
+        """What is the less, the better."""
         nbytes, cycles = _ram(program, self.device), predicted(program, self.device)
         if self.optimize is Optimize.RAM:
             return worth(nbytes, cycles), 0.0

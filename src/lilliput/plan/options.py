@@ -29,7 +29,10 @@ class PlanOptions:
     device it is planned for;
     exact : offsets that are not proven to be optimal are left to OR-tools, which must be there;
     extra_macs : multiply-accumulates that may be done again for the sake of RAM, as a share of
-    those of the network: where the least RAM is asked for, or where nothing else fits."""
+    those of the network: where the least RAM is asked for, or where nothing else fits;
+    later : the same share for values that are read early and late, such as those that a training
+    step keeps of its forward part: made again, or moved to a slower memory that is open and back,
+    where nothing else fits."""
 
     homes: Homes = field(default_factory=lambda: MappingProxyType({}))
     streams: tuple[tuple[str, ...], ...] = ()
@@ -40,4 +43,5 @@ class PlanOptions:
     budget: Budget | None = None
     exact: bool = False
     extra_macs: float = EXTRA_MACS
+    later: float = 0.0
     memories: frozenset[str] | None = None

@@ -89,6 +89,7 @@ class Parts:
     """The actions of one entry as parts, and the maps that lie in the arena.
 
     apart : parameters that are copied to RAM before a call, which no loop waits for
+    away : values that live in another memory
     """
 
     module: Module
@@ -97,6 +98,7 @@ class Parts:
     selection: Selection
     core: str
     apart: frozenset[str] = frozenset()
+    away: frozenset[str] = frozenset()
 
     def maps(self) -> dict[str, Map]:
         """Root -> what it is in memory, of every value that is neither constant nor a state."""
@@ -123,7 +125,7 @@ class Parts:
                     touch(value, at)
         for value in self.module.outputs(self.entry):
             touch(value, len(self.layout.actions))
-        elsewhere = {*self.selection.params, *self.module.states}
+        elsewhere = {*self.selection.params, *self.module.states, *self.away}
         planar = {n for n, held in self.selection.layouts.items() if held is Layout.PLANES}
         return {
             root: Map(rows, -(-types[root].nbytes // rows), first[root], last[root], root in planar)

@@ -194,7 +194,9 @@ class Planner:
         if key not in self.memo.cutters:
             layout = layout or self._storage(name)
             apart = frozenset(self.options.blocks)
-            view = Parts(self.module, name, layout, selection, self.device.core.name, apart)
+            away = frozenset(n for n, m in self.options.homes.items() if m != self.device.ram.name)
+            core = self.device.core.name
+            view = Parts(self.module, name, layout, selection, core, apart, away)
             self.memo.cutters[key] = Cutter(view.parts(), view.maps(), self.memo.loops)
         return self.memo.cutters[key]
 

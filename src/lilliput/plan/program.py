@@ -20,7 +20,7 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Kernel
 from lilliput.ir.region import AxisRule, Interval, clamp
 from lilliput.ir.types import Array, DType
-from lilliput.passes.recompute import Extra, Piece
+from lilliput.passes.recompute import Extra, Paged, Piece
 
 
 class Kind(Enum):
@@ -363,7 +363,7 @@ class Program:
         what the states take included, for the kernels and the order that were chosen
     missing : parameters that have no data yet, whose constants stand for their size alone
     pieces : values that the planner has added, and what they are of the values that it was given
-    extra : what is computed again for them
+    extra : what is computed again for them; paged : what is moved to another memory and back
     ram : the default RAM, whose arena needs no section
     spread : where buffers were given to several RAMs
     near : (a, b) -> how far buffer b starts behind a, at least, where the two may meet: rows with
@@ -381,6 +381,7 @@ class Program:
     missing: tuple[str, ...] = ()
     pieces: Mapping[str, Piece] = field(default_factory=dict[str, Piece])
     extra: tuple[Extra, ...] = ()
+    paged: tuple[Paged, ...] = ()
     ram: str = ""
     spread: Spread | None = None
     near: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])

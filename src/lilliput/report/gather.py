@@ -92,6 +92,7 @@ def summarize(
         missing,
         allowed=allowed,
         recomputed=program.extra,
+        paged=program.paged,
         memories=tuple(_uses(program, device, linked)),
         waiting=program.spread
         and Waiting(program.spread.cycles, program.spread.bound, program.spread.exact),

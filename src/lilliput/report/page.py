@@ -186,6 +186,7 @@ def _work(summary: Summary) -> Markup:
     rows: list[tuple[str, str]] = [
         ("multiply-accumulates", f"{sum(x.macs for x in summary.layers if x.entry == first):,}"),
         *((("computed again", f"{summary.extra_macs:,}"),) if summary.recomputed else ()),
+        *((("paged, bytes", f"{summary.paged_bytes:,}"),) if summary.paged else ()),
         ("predicted cycles", f"{summary.predicted_cycles:,.0f}"),
     ]
     notes = [f"Predicted by the planner, before compiling: {summary.prediction}."]

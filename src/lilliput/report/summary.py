@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from lilliput.passes.recompute import Extra
+from lilliput.passes.recompute import Extra, Paged
 from lilliput.plan.front import Point
 
 
@@ -379,6 +379,7 @@ class Summary:
     islands : operators that calculate in floats in a network of integers
     unrounded : operators that the file quantises dynamically, which calculate in floats
     recomputed : layers that are computed more than once, or of which a part is, to save RAM
+    paged : values that are moved to a slower memory and back, to save RAM
     """
 
     model: str
@@ -405,6 +406,7 @@ class Summary:
     allowed: int | None = None
     front: tuple[Point, ...] = ()
     recomputed: tuple[Extra, ...] = ()
+    paged: tuple[Paged, ...] = ()
     memories: tuple[MemoryUse, ...] = ()
     waiting: Waiting | None = None
     islands: tuple[str, ...] = ()
@@ -419,6 +421,11 @@ class Summary:
     def extra_macs(self) -> int:
         """What is computed again."""
         return sum(extra.macs for extra in self.recomputed)
+
+    @property
+    def paged_bytes(self) -> int:
+        """What a call of every entry moves of them, both ways."""
+        return 2 * sum(paged.nbytes for paged in self.paged)
 
     @property
     def predicted_cycles(self) -> float:
@@ -443,7 +450,8 @@ class Summary:
 
     def to_json(self) -> dict[str, object]:
         """Plain values; `stored.from_json` reads them back."""
-        return {**asdict(self), "macs": self.macs, "extra_macs": self.extra_macs}
+        more = {"macs": self.macs, "extra_macs": self.extra_macs, "paged_bytes": self.paged_bytes}
+        return {**asdict(self), **more}
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,10 @@ def _recomputed(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.recomputed:
         share = summary.extra_macs / (summary.macs - summary.extra_macs)
         yield "  computed again", f"{summary.extra_macs:,} of them, {share:.1%} of the network's"
+    if summary.paged:
+        count, memories = len(summary.paged), ", ".join(sorted({p.memory for p in summary.paged}))
+        what = "1 value" if count == 1 else f"{count} values"
+        yield "  paged", f"{what} to {memories} and back, {summary.paged_bytes:,} B moved"
 
 
 def _before(summary: Summary) -> str:

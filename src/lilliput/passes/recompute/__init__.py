@@ -5,17 +5,19 @@ a map is made twice, each of its makers streams into its own reader and the map 
 
     again     two passes: a map that is summed up, and then needed once more, is made once for each
     tiles     a stretch of the graph piece by piece, with the halo computed for each piece
+    later     a value that is read early and late is made again, or fetched, for its late readers
     pieces    what a value that was added stands for; what all of it costs
 
 Weights are shared: the nodes that are added read the parameters of those that were there.
 """
 
 from lilliput.passes.recompute.again import Twice, find_twice, make_twice, stretches
-from lilliput.passes.recompute.pieces import Extra, Piece, Recomputed, macs
+from lilliput.passes.recompute.pieces import Extra, Paged, Piece, Recomputed, macs
 from lilliput.passes.recompute.tiles import Stretch, find_stretch, tile
 
 __all__ = [
     "Extra",
+    "Paged",
     "Piece",
     "Recomputed",
     "Stretch",

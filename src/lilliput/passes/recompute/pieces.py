@@ -38,6 +38,16 @@ class Extra:
     times: int
 
 
+@dataclass(frozen=True)
+class Paged:
+    """A value that lies in another memory between its early and its late readers; each call moves
+    its bytes there and back."""
+
+    value: str
+    memory: str
+    nbytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class Recomputed:
     """`module` with what was added: value name -> what it stands for."""
