@@ -265,14 +265,12 @@ class _Search:
 
     def fitting(self, prices: Prices, room: float) -> Program:
         """As `within`; where even the smallest is too large, with all planes given up at once, too:
-        that it lies badly may be because of planes elsewhere than where the arena is fullest; and
-        with rows in strips."""
+        that it lies badly may be because of planes elsewhere than where the arena is fullest."""
         best = self.within(prices, room)
         if self.ram(best) <= room or not any(c.output.is_planar for c in _calls_of(best)):
             return best
-        rows = self._in_rows(prices, best)
-        tried = (best, self._streamed(rows, room), self._streamed(replace(rows, strips=True), room))
-        return min(tried, key=lambda p: self._beyond(p, room))
+        program = self._streamed(self._in_rows(prices, best), room)
+        return min(best, program, key=lambda p: self._beyond(p, room))
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:
         """By what it is worse than another: bytes that are too many, then cycles."""
