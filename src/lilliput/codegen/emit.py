@@ -295,18 +295,30 @@ class _Emitter:
     def loop(self, text: Text, loop: Loop, begin: str, end: str) -> None:
         text.add(comment(f"{len(loop.body)} steps stream through line buffers"))
         with text.block(f"for (int32_t t = {begin}; t < {end}; ++t)"):
-            for timed in loop.body:
-                condition, k = _timing(timed)
-                with text.block(f"if ({condition})"):
-                    if isinstance(timed.step, Wait):
-                        self.step(text, timed.step)
-                    else:
-                        text.add(f"const int32_t k = {k};")
-                        self.step(text, timed.step, looped=True)
+            for strips, group in loop.turns():
+                if strips == 1:
+                    self.due(text, group)
+                    continue
+                text.add(comment(f"{strips} strips of pixels"))
+                with text.block(f"for (int32_t q = 0; q < {strips}; ++q)"):
+                    self.due(text, group)
 
-    def step(self, text: Text, step: Step, *, looped: bool = False) -> None:
+    def due(self, text: Text, group: Sequence[Timed]) -> None:
+        """Steps of a loop at iteration t, in strip q where they have several."""
+        for timed in group:
+            condition, k = _timing(timed)
+            with text.block(f"if ({condition})"):
+                if isinstance(timed.step, Wait):
+                    self.step(text, timed.step)
+                else:
+                    text.add(f"const int32_t k = {k};")
+                    self.step(text, timed.step, looped=True, columns=timed.columns)
+
+    def step(
+        self, text: Text, step: Step, *, looped: bool = False, columns: Sequence[int] = ()
+    ) -> None:
         if isinstance(step, Call):
-            self.call(text, step, looped=looped)
+            self.call(text, step, looped=looped, columns=columns)
         elif isinstance(step, Pull):
             self.pull(text, step, looped=looped)
         elif isinstance(step, Copy):
@@ -334,8 +346,10 @@ class _Emitter:
         """The names of the tables that a call's epilogue reads."""
         return {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
 
-    def call(self, text: Text, call: Call, *, looped: bool) -> None:
-        n = self.instances.add(call, self.next_step, self.tables(call), looped=looped)
+    def call(self, text: Text, call: Call, *, looped: bool, columns: Sequence[int] = ()) -> None:
+        n = self.instances.add(
+            call, self.next_step, self.tables(call), looped=looped, strips=bool(columns)
+        )
         kernel = call.kernel.function
         params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):
@@ -358,8 +372,14 @@ class _Emitter:
                         f"in[{i}].first = k * {view.block};",
                     )
             region = call.region
-            bounds = [b for r in (region.y, region.x, region.c) for b in _bounds(r, looped=looped)]
-            fixed = not looped or all(r.step == 0 for r in (region.y, region.x, region.c))
+            y, x, c = (_bounds(r, looped=looped) for r in (region.y, region.x, region.c))
+            if columns:
+                numbers = ", ".join(map(str, columns))
+                text.add(f"static const uint16_t columns[{len(columns)}] = {{{numbers}}};")
+                x = "columns[q]", "columns[q + 1]"
+            bounds = [*y, *x, *c]
+            steps = all(r.step == 0 for r in (region.y, region.x, region.c))
+            fixed = not columns and (not looped or steps)
             text.add(
                 f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
             )

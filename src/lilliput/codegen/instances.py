@@ -53,8 +53,11 @@ class Instances:
     found: dict[Instance, int] = field(default_factory=dict[Instance, int])
     steps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
 
-    def add(self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool) -> int:
-        """The number of the instance that executes `call`, which may be within a loop."""
+    def add(
+        self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool, strips: bool
+    ) -> int:
+        """The number of the instance that executes `call`, which may be within a loop, and there
+        strip by strip."""
         params = call.kernel.params(call.node)
         operands = len(call.store.operands) if call.store else 0
         instance = Instance(
@@ -63,7 +66,7 @@ class Instances:
             tuple(store_lines(call, tables)),
             len(call.inputs) - operands,
             operands,
-            known(call, looped=looped),
+            known(call, looped=looped, strips=strips),
         )
         number = self.found.setdefault(instance, len(self.found))
         self.steps.setdefault(number, []).append(step)
@@ -140,13 +143,14 @@ class Known:
     region: str
 
 
-def known(call: Call, *, looped: bool) -> Known:
-    """Strides of every view, and the bounds of every axis that a loop does not step along."""
+def known(call: Call, *, looped: bool, strips: bool) -> Known:
+    """Strides of every view, and the bounds of every axis that a loop does not step along; with
+    `strips` it does so along pixels."""
     inputs, outputs = strides(call)
     region = call.region
     bounds: list[str] = []
     for axis, reach in (("y", region.y), ("x", region.x), ("c", region.c)):
-        moves = looped and reach.step != 0
+        moves = (looped and reach.step != 0) or (strips and axis == "x")
         low, high = reach.at(0)
         bounds += [f"r->{axis}0", f"r->{axis}1"] if moves else [str(low), str(high)]
     return Known(

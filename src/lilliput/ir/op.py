@@ -229,6 +229,7 @@ class Kernel:
     feature : of the core that it is written for (`devices/cores.toml`), "" for every core
     reads, writes : layouts that it takes for its first operand and gives its output
     by_planes : it goes through the rows of one channel after the other
+    strips : it does some pixels of a row by themselves, and reads none but those of their windows
     """
 
     name: str
@@ -257,6 +258,7 @@ class Kernel:
     reads: tuple[Layout, ...] = (Layout.ROWS,)
     writes: tuple[Layout, ...] = (Layout.ROWS,)
     by_planes: bool = False
+    strips: bool = False
 
     @property
     def function(self) -> str:

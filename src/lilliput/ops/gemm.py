@@ -190,6 +190,7 @@ GEMM = Kernel(
     operands=_operands(TWOS),
     finish=finish,
     overlap="row",
+    strips=True,
     ahead=lambda node: 4,
     align=4,
     scratch=_scratch,

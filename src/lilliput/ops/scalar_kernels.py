@@ -78,6 +78,7 @@ FOURS = Kernel(
     operands=_operands,
     finish=finish,
     overlap="row",
+    strips=True,
     align=4,
     scratch=lambda node: _chunk(node) * 4 + depth(node),
     writes=EITHER,

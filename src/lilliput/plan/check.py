@@ -161,11 +161,13 @@ class _Shadow:
 
     def step(self, step: Step) -> None:
         if isinstance(step, Loop):
+            turns = [(q, group) for strips, group in step.turns() for q in range(strips)]
             for t in range(step.count):
-                for timed in step.body:
-                    k = timed.execution(t)
-                    if k is not None:
-                        self.leaf(timed.step, k)
+                for q, group in turns:
+                    due = ((timed, timed.execution(t)) for timed in group)
+                    for timed, k in due:
+                        if k is not None:
+                            self.leaf(timed.strip(q), k)
         else:
             self.leaf(step, 0)
 
@@ -437,7 +439,7 @@ class _Shadow:
     def apart(self, view: View, out: View, y: Interval) -> None:
         """The rows of an execution that an epilogue reads, and those that it stores."""
         spans = [
-            (self.address(v) + (v.places[row] if v.places else row * v.row), _width(v), v)
+            (self.address(v) + (v.places[row] if v.places else _slot(v, row) * v.row), _width(v), v)
             for v in (view, out)
             for row in range(*(y if v.rows > 1 else (0, 1)))
         ]
@@ -490,6 +492,11 @@ def _one_place(view: View, out: View) -> bool:
     """Whether each element of the two has the same address."""
     same = view.buffer == out.buffer and view.start == out.start and view.places == out.places
     return same and view.extents == out.extents and _strides(view) == _strides(out)
+
+
+def _slot(view: View, row: int) -> int:
+    """Where a row lies in a line buffer, which no counter turns."""
+    return row if view.ring is None else (row + view.shift) % view.ring
 
 
 def _reach(view: View) -> int:

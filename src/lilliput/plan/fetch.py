@@ -98,7 +98,10 @@ class _Fetcher:
         return Loop(count, (Timed(part, 1, 0, count),))
 
     def loop(self, loop: Loop) -> list[Step]:
-        """The loop with copies, and what comes before and after it; nothing where none are made."""
+        """The loop with copies, and what comes before and after it; nothing where none are made,
+        as in loops that go by strips."""
+        if any(timed.columns for timed in loop.body):
+            return []
         made = {t.step.output.buffer for t in loop.body if isinstance(t.step, Call)}
         read = {v.buffer for t in loop.body if isinstance(t.step, Call) for v in t.step.inputs}
         both = made & read  # made and read in one loop: it stays where the loop keeps it

@@ -99,6 +99,11 @@ class Kept:
     readers: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
 
     @property
+    def most(self) -> int:
+        """While the one that needs most of them executes."""
+        return max(rows for _, rows, _ in self.readers)
+
+    @property
     def rest(self) -> int:
         """After all of them."""
         return max(0, *(rows - freed for _, rows, freed in self.readers))
@@ -106,13 +111,11 @@ class Kept:
     @property
     def least(self) -> int:
         """At any time, whoever else will read them."""
-        most = max(rows for _, rows, _ in self.readers)
-        return min(self.rest, max(most - self.made, 0))
+        return min(self.rest, max(self.most - self.made, 0))
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
         """(first place, place behind the last, rows), up to the last reader."""
-        most = max(rows for _, rows, _ in self.readers)
-        yield 0, self.maker, max(most - self.made, 0)
+        yield 0, self.maker, max(self.most - self.made, 0)
         start = self.maker
         for place in sorted({place for place, *_ in self.readers}):
             left = (rows - freed * (at < start) for at, rows, freed in self.readers)

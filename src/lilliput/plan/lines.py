@@ -29,6 +29,7 @@ import numpy.typing as npt
 from lilliput.ir.region import needs
 from lilliput.plan.arena import Block, Problem, align_up, arrange
 from lilliput.plan.group import Member, Slot
+from lilliput.plan.strips import Chase
 
 TABLE: Final = 1 << 16
 """What a table can say, in units that all places are multiples of."""
@@ -75,6 +76,7 @@ def lines(
     out: Line | None,
     inp: Line | None = None,
     leads: tuple[Lead, ...] = (),
+    chases: tuple[Chase, ...] | None = None,
 ) -> Lines | None:
     """The pool of a loop; None where a table could not say where rows are.
 
@@ -82,8 +84,9 @@ def lines(
     out : a map that the loop makes row by row: while its last rows are still to come, their bytes
         are free
     inp : a map that dies in the loop and ends behind all of that: what was read of it is free
+    chases : of a loop that goes by strips: its members share each iteration, and a scratch
     """
-    work = _Work(members, slots, roots, scratch, leads)
+    work = _Work(members, slots, roots, scratch, leads, chases)
     best = work.placed(None, None)
     if best.beside and (out is not None or inp is not None):
         best = min(best, work.placed(out, inp), key=lambda placed: placed.beside)
@@ -108,7 +111,8 @@ class _Placed:
 class _Work:
     """The rows of a loop, one after the other: when each is made, and read for the last time.
 
-    Times are iteration * members + place in the loop's body.
+    Times are iteration * members + place in the loop's body, with strips the first place of those
+    that take turns.
     last : when each member executes for the last time
     """
 
@@ -119,19 +123,22 @@ class _Work:
         roots: Sequence[Line],
         scratch: Sequence[int],
         leads: Sequence[Lead] = (),
+        chases: Sequence[Chase] | None = None,
     ):
         self.members, self.slots, self.count = members, slots, len(members)
         self.roots = [name for name, *_ in roots]
-        lives = [(*_lives(members, slots, *line[:2]), line[2]) for line in roots]
-        for j, nbytes in enumerate(scratch):
-            works = np.array(
-                [self._time(j, k) for k in range(slots[j].count if nbytes else 0)], int
-            )
-            lives.append((works, works, -(-nbytes // ALIGN) * ALIGN))
+        turns = next((j for j, m in enumerate(members) if m.reads), 0)
+        self.places = [j if chases is None or not m.reads else turns for j, m in enumerate(members)]
+        lives = [(*self._lives(*line[:2]), np.full(line[1], line[2])) for line in roots]
+        self.works = [
+            np.array([self._time(j, k) for k in range(slot.count if nbytes else 0)], np.int64)
+            for j, (slot, nbytes) in enumerate(zip(slots, scratch, strict=True))
+        ]
+        lives += self._scratch([-(-n // ALIGN) * ALIGN for n in scratch], chases is not None)
         self.ends = np.cumsum([len(born) for born, *_ in lives])[:-1]
         self.born = np.concatenate([born for born, *_ in lives])
         self.died = np.concatenate([died for _, died, _ in lives])
-        self.sizes = np.concatenate([np.full(len(born), n) for born, _, n in lives])
+        self.sizes = np.concatenate([sizes for *_, sizes in lives])
         lies = zip(self.sizes.tolist(), self.born.tolist(), self.died.tolist(), strict=True)
         self.blocks = [
             Block(str(i), n, _grain(n), born, died) for i, (n, born, died) in enumerate(lies)
@@ -139,8 +146,38 @@ class _Work:
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
         self.near: dict[tuple[str, str], int] = {}
         self.shared = np.zeros(max(self.last) + 1, np.int64)
-        for lead in leads:
+        for lead in leads if chases is None else ():
             self._over(*lead)
+        self.strips = chases is not None
+        self._follow({(c.new, c.old, c.fresh): c.lead for c in chases or ()})
+
+    def _scratch(self, scratch: Sequence[int], shared: bool) -> list[tuple[Ints, Ints, Ints]]:
+        """When there is scratch, and its bytes: of each member, or one for all of an iteration."""
+        if not shared:
+            pairs = zip(self.works, scratch, strict=True)
+            return [(works, works, np.full(len(works), n)) for works, n in pairs]
+        most: dict[int, int] = {}
+        for works, nbytes in zip(self.works, scratch, strict=True):
+            most |= {t: max(most.get(t, 0), nbytes) for t in works.tolist()}
+        times = np.array(sorted(most), np.int64)
+        self.works = [np.searchsorted(times, works) for works in self.works]
+        return [(times, times, np.array([most[t] for t in times.tolist()], np.int64))]
+
+    def _follow(self, leads: Mapping[tuple[str, str, bool], int]) -> None:
+        """Lets rows that are made strip by strip lie over those that die meanwhile."""
+        if not leads:
+            return
+        names = np.repeat(self.roots, np.diff([0, *self.ends])[: len(self.roots)])
+        made: dict[int, list[int]] = {}
+        dying: dict[int, list[int]] = {}
+        for i in range(len(names)):
+            made.setdefault(int(self.born[i]), []).append(i)
+            dying.setdefault(int(self.died[i]), []).append(i)
+        for now, new in made.items():
+            for i, j in ((i, j) for i in new for j in dying.get(now, ()) if i != j):
+                lead = leads.get((str(names[i]), str(names[j]), int(self.born[j]) == now))
+                if lead is not None:
+                    self.near[str(i), str(j)] = lead
 
     def _over(self, j: int, root: str, lead: int) -> None:
         """Lets the rows that member j makes lie over those of a root that die meanwhile."""
@@ -162,7 +199,22 @@ class _Work:
 
     def _time(self, place: int, k: int) -> int:
         slot = self.slots[place]
-        return (slot.phase + slot.period * k) * self.count + place
+        return (slot.phase + slot.period * k) * self.count + self.places[place]
+
+    def _lives(self, root: str, rows: int) -> tuple[Ints, Ints]:
+        """When the rows of a root are made, and when they are read for the last time."""
+        born = np.full(rows, np.iinfo(np.int64).max)
+        died = np.zeros(rows, np.int64)
+        for j, (member, slot) in enumerate(zip(self.members, self.slots, strict=True)):
+            rules = [read.rule for read in member.reads if read.root == root]
+            for k in range(slot.count):
+                now = self._time(j, k)
+                piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
+                made = slice(*piece) if member.writes == root else slice(0)
+                born[made] = np.minimum(born[made], now)
+                for read in (made, *(slice(*needs(rule, piece, rows)) for rule in rules)):
+                    died[read] = np.maximum(died[read], now)
+        return born, died
 
     def written(self, out: Line) -> Ints:
         """Bytes of a map that are there, by time."""
@@ -196,7 +248,11 @@ class _Work:
         problem.starts = [align_up(least, block.align) for least, block in starts]
         problem.tails = rest[self.born].tolist()
         maps = max(int(made[-1]), int((made + rest).max()))
-        bound = max(int((self._alive() + made + rest).max()), maps)
+        if self.strips:  # before an iteration begins: in it much may lie over much else
+            before = np.concatenate([[0], made[:-1]])
+            bound = max(int((self._alive() + before + rest).max()), maps)
+        else:
+            bound = max(int((self._alive() + made + rest).max()), maps)
         at = np.array(arrange(problem, self._orders(), bound, EFFORT))
         end = int((at + self.sizes + rest[self.born]).max())
         ahead = None if inp is None else end - inp[1] * inp[2]
@@ -215,9 +271,10 @@ class _Work:
             yield np.lexsort(keys).tolist()
 
     def _alive(self) -> Ints:
-        """Bytes that are alive, by time, less what may lie over one another."""
+        """Bytes that are alive, by time, less what may lie over one another; with strips those that
+        have been made before."""
         changes = np.zeros(max(self.last) + 2, np.int64)
-        np.add.at(changes, self.born, self.sizes)
+        np.add.at(changes, self.born + 1 if self.strips else self.born, self.sizes)
         np.add.at(changes, self.died + 1, -self.sizes)
         return np.cumsum(changes[:-1]) - self.shared
 
@@ -230,34 +287,20 @@ class _Work:
         parts = [tuple(int(x) for x in part) for part in np.split(at, self.ends)]
         count = len(self.roots)
         places = dict(zip(self.roots, parts[:count], strict=True))
+        scratch = parts[count:]
+        if self.strips:
+            shared = parts[count]
+            scratch = [tuple(shared[int(k)] for k in works) for works in self.works]
         ahead = None if placed.ahead is None else max(placed.ahead - base, 0)
         nbytes = int((at + self.sizes).max())
         return Lines(
             nbytes,
             places,
-            tuple(parts[count:]),
+            tuple(scratch),
             placed.beside,
             base if placed.over else None,
             ahead,
         )
-
-
-def _lives(
-    members: Sequence[Member], slots: Sequence[Slot], root: str, rows: int
-) -> tuple[Ints, Ints]:
-    """When the rows of a root are made, and when they are read for the last time."""
-    born = np.full(rows, np.iinfo(np.int64).max)
-    died = np.zeros(rows, np.int64)
-    for j, (member, slot) in enumerate(zip(members, slots, strict=True)):
-        rules = [read.rule for read in member.reads if read.root == root]
-        for k in range(slot.count):
-            now = (slot.phase + slot.period * k) * len(members) + j
-            piece = k * member.quantum, min((k + 1) * member.quantum, member.rows)
-            made = slice(*piece) if member.writes == root else slice(0)
-            born[made] = np.minimum(born[made], now)
-            for read in (made, *(slice(*needs(rule, piece, rows)) for rule in rules)):
-                died[read] = np.maximum(died[read], now)
-    return born, died
 
 
 def _grain(nbytes: int) -> int:

@@ -20,7 +20,7 @@ from lilliput.plan.objective import (
     step_cycles,
 )
 from lilliput.plan.options import PlanOptions
-from lilliput.plan.planner import Memo, Planner
+from lilliput.plan.planner import AGAIN, Memo, Planner
 from lilliput.plan.program import (
     Buffer,
     Kind,
@@ -38,7 +38,7 @@ class Maker:
         self.spilled: dict[int, Maker] = {}
 
     def __call__(self, prices: Prices) -> Program:
-        key = prices.selecting(), prices.ram, prices.memories
+        key = prices.selecting(), prices.ram, prices.memories, prices.strips
         if key not in self.memo.programs:
             self.memo.programs[key] = prices, self._make(prices)
         return self.memo.programs[key][1]
@@ -46,7 +46,7 @@ class Maker:
     def _make(self, prices: Prices) -> Program:
         """A plan, and where its constants are too many for the internal flash and another one is
         open, with the coldest of them there."""
-        program = self._chosen(prices).program(rows=False, checks=0)
+        program = self._corrected(prices)
         flashes = [m for m in self.device.memories if m.name in prices.memories]
         flashes = [m for m in flashes if m.kind == "flash"]
         opened = prices.memories - {m.name for m in flashes}
@@ -63,6 +63,21 @@ class Maker:
         if not flashes:
             return program
         return with_spilled(program, self.device, self.budget, flashes, again)
+
+    def _corrected(self, prices: Prices) -> Program:
+        """The smallest of a few plans, each cut by what the one before said of its loops, up to the
+        first that has the RAM that was asked for."""
+        best: Program | None = None
+        for _ in range(AGAIN):
+            work, ram = self._chosen(prices), self.device.ram.name
+            program = work.program(rows=False, checks=0)
+            nbytes = program.arenas.get(ram, 0)
+            if best is None or nbytes < best.arenas.get(ram, 0):
+                best = program
+            if not work.corrected or prices.ram is None or nbytes <= prices.ram:
+                break
+        assert best is not None
+        return best
 
     def moving_rows(self, plain: Program) -> Program:
         """The fastest of a few: a program that was made here and whose buffers were given to

@@ -52,6 +52,7 @@ class Prices:
     ram : bytes of activations within which tasks run one after the other where they fit, and
         stream where they do not; None where few are worth cycles
     memories : that are open beside the default RAM and flash
+    strips : whether loops may make their rows strip by strip
     """
 
     flash: float = 0.0
@@ -60,6 +61,7 @@ class Prices:
     without: frozenset[str] = frozenset()
     ram: float | None = inf
     memories: frozenset[str] = frozenset()
+    strips: bool = False
 
     def selecting(self) -> Selecting:
         """All that kernels are selected by."""
@@ -218,22 +220,32 @@ class _Search:
         """Lets tasks stream, and gives up planes wherever the arena is fullest; then asks for less
         and less, as long as that is worth the cycles; at last for just less, and for no planes."""
         prices = replace(prices, ram=None)
-        best = program = self.make(prices)
+        best, own = self.make(prices), prices
+        program = best
         while (tighter := self._tighter(program, prices)) is not None:
             prices = tighter
             program = self.make(prices)
             if self.worth(program) < self.worth(best):
-                best = program
+                best, own = program, prices
         while True:
             smaller = self.within(prices, self.ram(best) * STEP)
             if self.worth(smaller) >= self.worth(best):
                 break
-            best = smaller
+            best, own = smaller, prices
         # a step may have been too large, and what lies badly may do so because of planes elsewhere
         for last in (prices, self._in_rows(prices, best)):
             smaller = self._squeezed(last, self.ram(best) - 1)
             best = min(best, smaller, key=self.worth)
-        return best
+        return self._by_strips(own, best)
+
+    def _by_strips(self, prices: Prices, best: Program) -> Program:
+        """Less and less with rows in strips, as long as that is worth the cycles."""
+        prices, room = replace(prices, strips=True), self.ram(best) - 1.0
+        while True:
+            smaller = self._squeezed(prices, room)
+            if self.worth(smaller) >= self.worth(best):
+                return best
+            best, room = smaller, self.ram(smaller) * STEP
 
     def _in_rows(self, prices: Prices, program: Program) -> Prices:
         """Prices with all planes of a program given up."""

@@ -199,11 +199,13 @@ def _across(writer: _Access, reader: _Access) -> int | None:
         return None  # an epilogue's operand that does not lie as the output does
     reduces = any(isinstance(r.y, Reduce) for r in writer.call.rules)
     count = writer.timed.count
+    turns = writer.timed.strips > 1 and reader.timed.strips > 1
+    order = (
+        -1 if turns else writer.order - reader.order
+    )  # a strip is written before the next is read
     far = 0
     for k in (count - 1,) if reduces else range(count):
-        later = first_unfinished(
-            _slot(writer.timed), _slot(reader.timed), k, writer.order - reader.order
-        )
+        later = first_unfinished(_slot(writer.timed), _slot(reader.timed), k, order)
         if later >= reader.timed.count:
             continue
         y1 = out.rows if reduces else writer.call.region.y.at(k)[1]

@@ -10,7 +10,9 @@ Scratch that is affordable decides which kernels a run can have.
     fewest cycles   min over the cuts of the sum, of runs within a limit
 
 Exact for the costs it is given; placement may need more where buffers do not fit together, so
-the caller plans the result and asks again with a smaller limit.  After msf-CNN (fusion groups as
+the caller plans the result, corrects what a loop turned out to need, and asks again.
+
+After msf-CNN (fusion groups as
 a path through a graph), StreamNet (line buffers instead of recomputation) and vMCU (outputs that
 run over inputs).
 """
@@ -18,7 +20,7 @@ run over inputs).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, log
 from typing import Final
@@ -58,10 +60,18 @@ class Cutter:
 
     maps : every value of the arena by the name of its root
     loops : what other cutters found out about loops
+    strips : whether rows may be made strip by strip
     """
 
-    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None = None):
-        self.schedule = Schedule(parts, maps, loops)
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        maps: Mapping[str, Map],
+        loops: Loops | None = None,
+        *,
+        strips: bool = False,
+    ):
+        self.schedule = Schedule(parts, maps, loops, strips=strips)
         self.maps, self.plain = maps, self.schedule.plain
 
     @cached_property
@@ -100,6 +110,12 @@ class Cutter:
                 return cut
             self.runs = [r for r in self.runs if r not in wrong]
             del self.least
+
+    def correct(self, run: Run, more: int) -> None:
+        """Says that a run needs `more` bytes than was estimated, as its rows turned out to lie."""
+        dearer = replace(run, base=run.base + more, lines=run.lines + more)
+        self.runs = [dearer if r is run else r for r in self.runs]
+        self.__dict__.pop("least", None)
 
     @cached_property
     def least(self) -> int:

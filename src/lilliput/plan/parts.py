@@ -16,13 +16,14 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Kernel, Layout
 from lilliput.ir.region import Pointwise, Reduce, Whole
 from lilliput.plan.cost import call_cycles, predict
-from lilliput.plan.frames import windowed
+from lilliput.plan.frames import whole_box, windowed
 from lilliput.plan.group import Lie, Member, Read
 from lilliput.plan.layout import Action, Ask, Job, Place, Storage, Turn
 from lilliput.plan.overlap import within
 from lilliput.plan.program import View
 from lilliput.plan.runs import Map, Part, Way, ways
 from lilliput.plan.select import Selection, Task
+from lilliput.plan.strips import Flow, Look
 from lilliput.plan.views import make_view, planar_view
 
 ASK_CYCLES: Final = 50.0
@@ -63,6 +64,34 @@ def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> M
     output = layout.place(task.output)
     rows, quantum = iteration_rows(task), task.kernel.quantum
     return Member(task.node.describe(), reads, output.root, rows, quantum, lie(output))
+
+
+def flow(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> Flow | None:
+    """How a part that streams goes through pixels; None where it cannot go by strips."""
+    if isinstance(action, Ask):
+        value, looks = action.value, tuple[Look, ...]()
+        if layout.place(value).box != whole_box(value.type):
+            return None
+    else:
+        task, value = action.task, action.task.output
+        own, read = len(task.operands), operands(task)
+        pairs = [
+            (v, rule.x, i >= own)
+            for i, (v, rule) in enumerate(zip(read, task.rules, strict=True))
+            if v.name not in params
+        ]
+        whole = all(
+            layout.place(v).box == whole_box(v.type) for v in (value, *(p[0] for p in pairs))
+        )
+        if not (task.kernel.strips and task.kernel.quantum == 1 and whole and pairs):
+            return None
+        if any(isinstance(rule.y, Reduce) for rule in task.rules):
+            return None
+        looks = tuple(
+            Look(layout.place(v).root, rule, v.type.frame[1], late) for v, rule, late in pairs
+        )
+    _, pixels, channels = value.type.frame
+    return Flow(layout.place(value).root, pixels, channels * value.type.dtype.itemsize, looks)
 
 
 def _one_image(task: Task) -> bool:
@@ -140,7 +169,8 @@ class Parts:
     def part(self, action: Action) -> Part:
         if isinstance(action, Ask):
             streaming = member(action, self.layout, self.selection.params)
-            return Part(streaming, (Way(0, 0.0),), ASK_CYCLES, 0, {})
+            through = flow(action, self.layout, self.selection.params)
+            return Part(streaming, (Way(0, 0.0),), ASK_CYCLES, 0, {}, through)
         if not isinstance(action, Job):
             return Part(None, (Way(0, 0.0),), 0.0, 0, {})
         task, kernel = action.task, action.task.kernel
@@ -150,7 +180,14 @@ class Parts:
             call_cycles(kernel, task.node, self.core),
             kernel.carry(task.node),
             dict(self._near(action)),
+            self._flow(action),
         )
+
+    def _flow(self, job: Job) -> Flow | None:
+        """As `flow`, of whichever of its kernels is taken in the end."""
+        if all(kernel.strips and kernel.quantum == 1 for kernel, _ in self._kernels(job.task)):
+            return flow(job, self.layout, self.selection.params)
+        return None
 
     def _kernels(self, task: Task) -> Iterator[tuple[Kernel, float]]:
         """The one that was chosen, and those of less scratch that could do the task from where its

@@ -52,24 +52,31 @@ AGAIN = 4
 """Times that kernels are chosen at most: each time with less scratch for some."""
 
 
+Asked = tuple[Selecting, float | None, frozenset[str], bool]
+"""All of `Prices`: what kernels are selected by, RAM, memories, strips."""
+
+
 @dataclass
 class Memo:
     """What plans at several prices have in common: selections, and the runs of their tasks."""
 
-    programs: dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]] = field(
-        default_factory=dict[tuple[Selecting, float | None, frozenset[str]], tuple[Prices, Program]]
+    programs: dict[Asked, tuple[Prices, Program]] = field(
+        default_factory=dict["Asked", tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
     )
-    cutters: dict[tuple[int, frozenset[str]], Cutter] = field(
-        default_factory=dict[tuple[int, frozenset[str]], Cutter]
+    cutters: dict[tuple[int, frozenset[str], bool], Cutter] = field(
+        default_factory=dict[tuple[int, frozenset[str], bool], Cutter]
     )
     loops: Loops = field(default_factory=Loops)
 
 
 class Planner:
-    """`choose` for each entry, then `program` once."""
+    """`choose` for each entry, then `program` once.
+
+    corrected : whether a loop turned out to need more than it was chosen for
+    """
 
     def __init__(
         self, module: Module, device: Device, options: PlanOptions, prices: Prices, memo: Memo
@@ -79,6 +86,7 @@ class Planner:
         self.pool = Pool(device, options.homes)
         self.selections: dict[str, Selection] = {}
         self.turning: frozenset[str] = frozenset()
+        self.corrected = False
         self.spans: dict[str, tuple[list[arena.Block], arena.Distances]] = {}
         for state in module.states.values():
             type = state.value.type
@@ -149,6 +157,9 @@ class Planner:
         runs = cut.runs if cut else ()
         writer = StepWriter(module, name, layout, selection, self.pool, self.options.streams, runs)
         steps = writer.steps()
+        for run, more in writer.excess if self.prices.strips else ():
+            self.cutter(name, layout).correct(run, more)
+            self.corrected |= cut is not None and run.nbytes(cut.limit) + more > cut.limit
         pull = self.options.pull
         inputs = tuple((v, None if v.name in pull else writer.view(v)) for v in module.inputs(name))
         outputs = tuple((v, writer.view(v)) for v in module.outputs(name))
@@ -190,14 +201,15 @@ class Planner:
     def cutter(self, name: str, layout: Storage | None = None) -> Cutter:
         """What cuts an entry whose kernels are chosen, and whose storage may be known already."""
         selection = self.selections[name]
-        key = id(selection), frozenset(self.turning)
+        key = id(selection), frozenset(self.turning), self.prices.strips
         if key not in self.memo.cutters:
             layout = layout or self._storage(name)
             apart = frozenset(self.options.blocks)
             away = frozenset(n for n, m in self.options.homes.items() if m != self.device.ram.name)
             core = self.device.core.name
             view = Parts(self.module, name, layout, selection, core, apart, away)
-            self.memo.cutters[key] = Cutter(view.parts(), view.maps(), self.memo.loops)
+            loops, strips = self.memo.loops, self.prices.strips
+            self.memo.cutters[key] = Cutter(view.parts(), view.maps(), loops, strips=strips)
         return self.memo.cutters[key]
 
     def needs(self, name: str) -> Iterator[tuple[str, int]]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import groupby
 
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Kernel
@@ -266,12 +267,28 @@ class Stop:
 
 @dataclass(frozen=True)
 class Timed:
-    """Within a loop: execution k happens at iteration period*k + phase, 0 <= k < count."""
+    """Within a loop: execution k happens at iteration period*k + phase, 0 <= k < count.
+
+    columns : of a call that is done strip by strip the pixel of its output at which each strip
+        begins, and the end of the last one
+    """
 
     step: Call | Pull | Copy | Wait
     period: int
     phase: int
     count: int
+    columns: tuple[int, ...] = ()
+
+    @property
+    def strips(self) -> int:
+        return max(len(self.columns) - 1, 1)
+
+    def strip(self, q: int) -> Call | Pull | Copy | Wait:
+        """What is done of the step in strip q."""
+        if not self.columns or not isinstance(self.step, Call):
+            return self.step
+        x = Range(self.columns[q], self.columns[q + 1], self.step.region.x.extent)
+        return replace(self.step, region=replace(self.step.region, x=x))
 
     def execution(self, t: int) -> int | None:
         k, rest = divmod(t - self.phase, self.period)
@@ -280,10 +297,18 @@ class Timed:
 
 @dataclass(frozen=True)
 class Loop:
-    """`body` at each iteration t = 0 .. count-1, as far as its steps are due."""
+    """`body` at each iteration t = 0 .. count-1, as far as its steps are due.
+
+    Neighbours of as many strips take turns: all of them do one before the first does the next.
+    """
 
     count: int
     body: tuple[Timed, ...]
+
+    def turns(self) -> Iterator[tuple[int, tuple[Timed, ...]]]:
+        """(strips, the neighbours that take turns)."""
+        for strips, group in groupby(self.body, key=lambda timed: timed.strips):
+            yield strips, tuple(group)
 
 
 Leaf = Call | Pull | Copy | Wait | Advance | Stop

@@ -27,6 +27,7 @@ from lilliput.plan.group import (
     timetable,
     unmade,
 )
+from lilliput.plan.strips import STRIPS, Flow, chases, in_strips
 from lilliput.plan.under import PARTS, Under
 
 LOOP_CYCLES: Final = 30.0
@@ -74,6 +75,7 @@ class Part:
     call : cycles of each further call
     carry : bytes that must live between calls
     near : input -> the distance at which one call may write its output over it
+    flow : how it goes through pixels; None where it cannot go by strips
     """
 
     member: Member | None
@@ -81,6 +83,7 @@ class Part:
     call: float
     carry: int
     near: Mapping[str, int]
+    flow: Flow | None = None
 
     def within(self, scratch: float) -> Way | None:
         """The fastest kernel of so little scratch."""
@@ -111,12 +114,14 @@ class Run:
     """Parts [start, stop) as one loop of `rows` rows an execution, or one part as one call
     (`rows` = 0).
 
-    base : bytes that are alive all the time; beside : bytes that each part has beside these, in
-        rows that it makes or reads and nobody needs afterwards; scratch comes on top
+    base : bytes that are alive all the time, `lines` of them in line buffers beside the maps;
+        beside : bytes that each part has beside these, in rows that it makes or reads and nobody
+        needs afterwards; scratch comes on top
     calls : cycles of going through the parts piece by piece
     slide : the output that runs over an input, if one does
     made : the largest map that is there afterwards and was not before, and its bytes
     under : whether line buffers lie between that output and its input
+    strips : in how many strips each iteration makes its rows
     """
 
     start: int
@@ -129,6 +134,8 @@ class Run:
     made: tuple[str, int]
     parts: tuple[Part, ...] = field(repr=False)
     under: bool = False
+    strips: int = 1
+    lines: int = 0
 
     @cached_property
     def least(self) -> int:
@@ -171,10 +178,18 @@ class Schedule:
     made[i] : the maps that part i is the first to write
     facts[i] : the number of what loops depend on of part i; None where it does not stream
     loops : what is known of loops, of other schedules of the same maps, too
+    strips : whether loops are looked at that make their rows strip by strip
     """
 
-    def __init__(self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None = None):
-        self.parts, self.maps = tuple(parts), maps
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        maps: Mapping[str, Map],
+        loops: Loops | None = None,
+        *,
+        strips: bool = False,
+    ):
+        self.parts, self.maps, self.strips = tuple(parts), maps, strips
         self.alive = [0] * len(parts)
         self.made: list[list[str]] = [[] for _ in parts]
         for name, map in maps.items():
@@ -200,7 +215,8 @@ class Schedule:
             yield from ((n, m.rows, m.row, m.last - i, m.planar) for n, m in found)
 
         read = tuple(facts(read.root for read in part.member.reads))
-        return _Fact(part.member, part.call, part.carry, tuple(facts(self.made[i])), read)
+        made = tuple(facts(self.made[i]))
+        return _Fact(part.member, part.call, part.carry, made, read, part.flow)
 
     def runs(self, enough: int | None = None) -> list[Run]:
         """Plain calls, and every loop that needs less than those do which it stands for, in order.
@@ -319,6 +335,7 @@ class _Fact:
     carry: int
     made: tuple[tuple[str, int, int, int, bool], ...]
     read: tuple[tuple[str, int, int, int, bool], ...]
+    flow: Flow | None
 
 
 @dataclass(frozen=True)
@@ -331,18 +348,22 @@ class _Shape:
     slide: Slide | None
     made: tuple[str, int]
     under: bool = False
+    strips: int = 1
+    lines: int = 0
 
 
 @dataclass(eq=False)
 class Grown:
     """What is known of a loop: bytes of its line buffers, its shape once somebody wanted that, with
-    line buffers apart and under an input (empty where that gains nothing), and the loops of one
-    more part, by rows an execution and what they depend on of it; None where that does not stream.
+    line buffers apart, under an input and by strips (empty where that gains nothing), and the loops
+    of one more part, by rows an execution and what they depend on of it; None where that does not
+    stream.
     """
 
     lines: int = 0
     shape: _Shape | None = None
     lower: tuple[_Shape, ...] | None = None
+    strips: tuple[_Shape, ...] | None = None
     further: dict[tuple[int, int], Grown | None] = field(
         default_factory=dict[tuple[int, int], "Grown | None"]
     )
@@ -432,7 +453,14 @@ class _Loop:
         if self.known.lower is None:
             self._catch_up()
             self.known.lower = tuple(self._lower(self.known.shape))
-        yield from (r for r in map(self._run, self.known.lower) if r.least < plain.least)
+        found = self.known.lower
+        if self.schedule.strips:
+            if self.known.strips is None:
+                self._catch_up()
+                shapes = (s for n in STRIPS for s in self._strips(self.known.shape, n))
+                self.known.strips = tuple(shapes)
+            found += self.known.strips
+        yield from (r for r in map(self._run, found) if r.least < plain.least)
 
     def _run(self, shape: _Shape) -> Run:
         parts, slide = self.schedule.parts[self.start : self.stop], shape.slide
@@ -452,6 +480,8 @@ class _Loop:
             shape.made,
             parts,
             shape.under,
+            shape.strips,
+            shape.lines,
         )
 
     def _shape(self) -> _Shape:
@@ -477,23 +507,62 @@ class _Loop:
                 held += rings[name] * map.row
         slots = rhythm.slots()
         slides = self._slides(slots)
-        gain = sum(slide.gain for slide in slides) + min(self._tail(slots, slides), resting)
+        lines = resting - min(self._tail(slots, slides), resting)
+        gain = sum(slide.gain for slide in slides)
         calls = sum((s.count - 1) * p.call for s, p in zip(slots, parts, strict=True))
         calls += rhythm.iterations(slots) * len(parts) * DUE
         calls += sum(s.count for s in slots) * LOOP_CYCLES
         most = max(slides, key=lambda slide: slide.gain, default=None)
         left = self.schedule.left(self.start, stop)
         carry = sum(p.carry for p in parts)
-        return _Shape(held + resting - gain + carry, tuple(beside), calls, most, left)
+        base = held + lines - gain + carry
+        return _Shape(base, tuple(beside), calls, most, left, lines=lines)
 
-    def _lower(self, apart: _Shape) -> Iterator[_Shape]:
-        """The loop with its line buffers between an output and the input that it runs over; where
-        all are in rows, and fewer bytes than that input."""
-        slide, rhythm = apart.slide, self.rhythm
-        mine = [n for n in self.made if n in rhythm.rings and self.maps[n].last < self.stop]
-        if slide is None or not mine or self.stop - self.start > PARTS:
+    def _inside(self) -> list[str]:
+        """Maps of which the loop keeps rows alone; none where one of them is in planes."""
+        rings = self.rhythm.rings
+        mine = [n for n in self.made if n in rings and self.maps[n].last < self.stop]
+        return [] if any(self.maps[n].planar for n in mine) else mine
+
+    def _strips(self, whole: _Shape, strips: int) -> Iterator[_Shape]:
+        """The loop with its rows made strip by strip: what is new follows what dies, as near as it
+        can; where rows are kept, that moves all of them, so that each wants so much room."""
+        mine, rhythm = self._inside(), self.rhythm
+        parts = self.schedule.parts[self.start : self.stop]
+        flows = tuple(p.flow for p in parts if p.flow is not None)
+        if self.block > 1 or not mine or len(flows) < len(parts) or not in_strips(flows, strips):
             return
-        if any(self.maps[n].planar for n in mine):
+        near = {c.new: c.lead for c in chases(flows, strips) if c.new == c.old}
+        sizes: list[int] = []
+        for name in mine:
+            kept, row = rhythm.kept[name], self.maps[name].row
+            lead, stay = near.get(name, row), kept.most - kept.made
+            sizes.append(min(kept.most * row, stay * (row + lead)) if stay else min(lead, row))
+        resting = sum(rhythm.kept[n].rest * self.maps[n].row for n in mine)
+        beside = tuple(
+            sum(sizes) - resting if flow.looks else nbytes
+            for flow, nbytes in zip(flows, whole.beside, strict=True)
+        )
+        slots, due = rhythm.slots(), [i for i, flow in enumerate(flows) if flow.looks]
+        more = sum(slots[i].count * (parts[i].call + LOOP_CYCLES) for i in due)
+        more += rhythm.iterations(slots) * len(due) * DUE
+        calls = whole.calls + (strips - 1) * more
+        slides = self._slides(slots, turns=True)
+        lost = sum(slide.gain for slide in self._slides(slots)) - sum(x.gain for x in slides)
+        slide = max(slides, key=lambda slide: slide.gain, default=None)
+        base = whole.base + lost
+        shape = replace(whole, base=base, beside=beside, calls=calls, slide=slide, strips=strips)
+        yield shape
+        yield from self._lower(shape, sizes)
+
+    def _lower(self, apart: _Shape, strips: Sequence[int] | None = None) -> Iterator[_Shape]:
+        """The loop with its line buffers between an output and the input that it runs over; where
+        all are in rows, and fewer bytes than that input.
+
+        strips : bytes of each line buffer while rows are made strip by strip
+        """
+        slide, rhythm, mine = apart.slide, self.rhythm, self._inside()
+        if slide is None or not mine or self.stop - self.start > PARTS:
             return
         kept = [(rhythm.kept[n], self.maps[n].row) for n in mine]
         resting = sum(k.rest * row for k, row in kept)
@@ -513,10 +582,10 @@ class _Loop:
             if x.root == slide.inp
         ]
         maps = out.nbytes + inp.nbytes - slide.gain
-        under = Under(slots, kept, (out.rows, out.row), writers, (inp.rows, inp.row), readers)
+        ends = (out.rows, out.row), writers, (inp.rows, inp.row), readers
+        under = Under(slots, kept, *ends, strips)
         beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
-        shared = min(self._tail(slots, self._slides(slots)), resting)
-        yield replace(apart, base=apart.base - resting + shared, beside=beside, under=True)
+        yield replace(apart, base=apart.base - apart.lines, beside=beside, under=True, lines=0)
 
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
         """Bytes of the largest output in rows, of those that run over nothing, that are still to be
@@ -532,8 +601,11 @@ class _Loop:
                 found = max(found, rows * map.row)
         return found
 
-    def _slides(self, slots: Sequence[Slot]) -> list[Slide]:
-        """Outputs that run over inputs which die in the loop, one over one."""
+    def _slides(self, slots: Sequence[Slot], *, turns: bool = False) -> list[Slide]:
+        """Outputs that run over inputs which die in the loop, one over one.
+
+        turns : its parts make their rows strip by strip, one after the other
+        """
         made = [n for n in self.made if self.maps[n].last >= self.stop and not self.maps[n].planar]
         dying = [
             n
@@ -543,7 +615,7 @@ class _Loop:
         found: list[Slide] = []
         for out in made:
             free = [n for n in dying if n not in {slide.inp for slide in found}]
-            far = [(n, self._distance(slots, out, n)) for n in free]
+            far = [(n, self._distance(slots, out, n, turns)) for n in free]
             pairs = [
                 Slide(out, n, d, self.schedule.gain(out, n, d)) for n, d in far if d is not None
             ]
@@ -551,7 +623,7 @@ class _Loop:
             found += [best] if best and best.gain > 0 else []
         return found
 
-    def _distance(self, slots: Sequence[Slot], out: str, inp: str) -> int | None:
+    def _distance(self, slots: Sequence[Slot], out: str, inp: str, turns: bool) -> int | None:
         """As `overlap.distances`, of rows alone."""
         members = self.rhythm.members
         far = 0
@@ -562,13 +634,20 @@ class _Loop:
                 for rule in (x.rule for x in reader.reads if x.root == inp):
                     if isinstance(rule, Whole):
                         return None
-                    far = max(far, self._lead(slots, (w, out), (r, inp), rule))
+                    order = -1 if turns else w - r
+                    far = max(far, self._lead(slots, (w, out), (r, inp), rule, order))
         return far
 
     def _lead(
-        self, slots: Sequence[Slot], write: tuple[int, str], read: tuple[int, str], rule: AxisRule
+        self,
+        slots: Sequence[Slot],
+        write: tuple[int, str],
+        read: tuple[int, str],
+        rule: AxisRule,
+        order: int,
     ) -> int:
-        """Bytes by which what is written may be ahead of what is still to be read."""
+        """Bytes by which what is written may be ahead of what is still to be read; `order` as of
+        `first_unfinished`."""
         (w, out), (r, inp) = write, read
         writer, reader = slots[w], slots[r]
         members, target, source = self.rhythm.members, self.maps[out], self.maps[inp]
@@ -576,7 +655,7 @@ class _Loop:
         whole = any(isinstance(x.rule, Reduce) for x in members[w].reads)
         far = 0
         for k in (writer.count - 1,) if whole else _corners(writer, reader, rule, rows):
-            later = first_unfinished(writer, reader, k, w - r)
+            later = first_unfinished(writer, reader, k, order)
             if later < reader.count:
                 first = needs(rule, (later * rows, later * rows + 1), source.rows)[0]
                 end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)

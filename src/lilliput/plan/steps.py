@@ -20,7 +20,7 @@ from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
 from lilliput.plan.lines import Lead, Line, lines
 from lilliput.plan.overlap import pixel_lead
-from lilliput.plan.parts import iteration_rows, member
+from lilliput.plan.parts import flow, iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
     Advance,
@@ -39,6 +39,7 @@ from lilliput.plan.program import (
 )
 from lilliput.plan.runs import Run
 from lilliput.plan.select import Selection, Task, copy_task
+from lilliput.plan.strips import Flow, chases, columns, in_strips
 from lilliput.plan.views import make_view, planar_view
 
 
@@ -47,6 +48,8 @@ class _Group:
     """Actions that become one loop, as `streaming` says.
 
     under : (output, input) that line buffers lie between
+    flows : of one that goes by strips, how its actions go through pixels, and in how many strips
+    run : what it was estimated as, where it was chosen
     """
 
     members: Sequence[int]
@@ -54,6 +57,9 @@ class _Group:
     streaming: tuple[Member, ...]
     table: Timetable
     under: tuple[str, str] | None = None
+    flows: tuple[Flow, ...] = ()
+    strips: int = 1
+    run: Run | None = None
 
 
 class StepWriter:
@@ -70,7 +76,10 @@ class StepWriter:
         runs: Sequence[Run],
     ):
         """streams : groups that somebody asked for, by the values they make; runs : groups that
-        were chosen, by their actions."""
+        were chosen, by their actions.
+
+        excess : of these the ones that turn out to need more bytes than was estimated
+        """
         self.module, self.name, self.layout = module, entry, layout
         self.pool, self.streams, self.runs = pool, streams, runs
         self.params: Mapping[str, Param] = selection.params
@@ -78,6 +87,7 @@ class StepWriter:
         self.rings: dict[str, int] = {}
         self.lines: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.scratch: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.excess: list[tuple[Run, int]] = []
         graph = module.graphs[entry]
         self.values = {v.name: v for v in graph.values()}
         for job in self._jobs():
@@ -119,9 +129,13 @@ class StepWriter:
         """First action of each group -> the group."""
         loops = (run for run in self.runs if run.rows)
         found = {
-            r.start: replace(
-                self._group(range(r.start, r.stop), r.rows),
-                under=(r.slide.out, r.slide.inp) if r.under and r.slide else None,
+            r.start: self._by_strips(
+                replace(
+                    self._group(range(r.start, r.stop), r.rows),
+                    under=(r.slide.out, r.slide.inp) if r.under and r.slide else None,
+                    run=r,
+                ),
+                r.strips,
             )
             for r in loops
         }
@@ -168,23 +182,36 @@ class StepWriter:
         table = timetable(streaming, frozenset(outside))
         return _Group(members, tuple(actions), tuple(streaming), table)
 
+    def _by_strips(self, group: _Group, strips: int) -> _Group:
+        """A group in strips, where the kernels that were taken in the end allow that."""
+        found = (flow(action, self.layout, self.params) for action in group.actions)
+        flows = tuple(f for f in found if f is not None)
+        if strips == 1 or len(flows) < len(group.actions) or not in_strips(flows, strips):
+            return group
+        return replace(group, flows=flows, strips=strips)
+
     def _loop(self, group: _Group) -> Loop:
-        self._share(group)
+        shares = self._share(group)
+        if not shares and group.run and group.run.strips > 1:
+            self.excess.append((group.run, group.run.least))  # no strips without places
+        cut = columns(group.flows, group.strips) if shares and group.strips > 1 else None
         body: list[Timed] = []
         quanta = (m.quantum for m in group.streaming)
-        for action, q, slot in zip(group.actions, quanta, group.table.slots, strict=True):
+        for i, (action, q) in enumerate(zip(group.actions, quanta, strict=True)):
+            slot = group.table.slots[i]
             if isinstance(action, Ask):
                 step = replace(self._pull(action), rows=q)
             else:
                 call = self._call(action)
                 y = Range(0, q, call.region.y.extent, q)
                 step = replace(call, region=replace(call.region, y=y))
-            body.append(Timed(step, slot.period, slot.phase, slot.count))
+            strips = cut[i] if cut else ()
+            body.append(Timed(step, slot.period, slot.phase, slot.count, strips))
         return Loop(group.table.iterations, tuple(body))
 
-    def _share(self, group: _Group) -> None:
+    def _share(self, group: _Group) -> bool:
         """Line buffers and scratch of a loop in one pool, where that takes less than buffers of
-        their own."""
+        their own; whether it is so."""
         rings, roots = group.table.rings, tuple(self._lines(group, group.table.rings))
         planes = any(self.layouts.get(r) is Layout.PLANES for r in rings)
         jobs = [a.task if isinstance(a, Job) else None for a in group.actions]
@@ -193,12 +220,17 @@ class StepWriter:
             for t in jobs
         )
         if not roots:
-            return
+            return False
         out, inp = self._free(group)
         leads = tuple(self._leads(group, {name for name, *_ in roots}))
-        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp, leads)
+        near = chases(group.flows, group.strips) if group.strips > 1 else None
+        pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp, leads, near)
         if pool is None or pool.beside >= _apart(group, roots, scratch):
-            return
+            return False
+        if group.run is not None:
+            beside = zip(group.run.beside, scratch, strict=True)
+            more = pool.beside - group.run.lines - max(rows + n for rows, n in beside)
+            self.excess += [(group.run, more)] if more > 0 else []
         name = f"{self.name}/{_made(group.actions[0]).name}/lines"
         self.pool.buffer(name, pool.nbytes, Kind.ARENA, itemsize=8)
         if pool.behind is not None and out is not None:
@@ -211,6 +243,7 @@ class StepWriter:
             for t, at, nbytes in zip(jobs, pool.scratch, scratch, strict=True)
             if t and nbytes
         }
+        return True
 
     def _leads(self, group: _Group, roots: set[str]) -> Iterator[Lead]:
         """Rows that may lie over those that they are made from, pixel by pixel."""

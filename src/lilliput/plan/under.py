@@ -38,6 +38,7 @@ class Under:
     kept : of each line buffer when how many of its rows are alive, and bytes of one
     writers : (part, rows an execution) of those that make the output; no rows: all at the end
     readers : (part, the first input row of each execution) of those that read the input
+    strips : of a loop that goes by strips, bytes of each line buffer in an iteration
     """
 
     slots: Sequence[Slot]
@@ -46,6 +47,7 @@ class Under:
     writers: Sequence[tuple[int, int]]
     inp: Rows
     readers: Sequence[tuple[int, Sequence[int]]]
+    strips: Sequence[int] | None = None
 
     def most(self) -> list[int]:
         """Bytes of the two maps and of all line buffers that are needed while each part executes,
@@ -56,9 +58,16 @@ class Under:
 
         def times(j: int) -> Ints:
             """How often part j has executed by then, what executes just then included."""
-            slot = self.slots[j]
-            done = (when - slot.phase - (place < j)) // slot.period + 1
+            slot, later = self.slots[j], (place < j) if self.strips is None else 0
+            done = (when - slot.phase - later) // slot.period + 1
             return np.minimum(np.maximum(done, 0), slot.count)
+
+        def before(j: int) -> Ints:
+            """How often it has been over by then: with strips, before the iteration."""
+            if self.strips is None:
+                return times(j) - (place == j)
+            slot = self.slots[j]
+            return np.minimum(np.maximum((when - 1 - slot.phase) // slot.period + 1, 0), slot.count)
 
         made = np.zeros_like(place)
         for j, quantum in self.writers:
@@ -69,11 +78,15 @@ class Under:
         for j, tops in self.readers:
             # rows die in ascending order: none before a later execution has had it
             dead = np.minimum.accumulate(np.array([*tops, self.inp[0]])[::-1])[::-1]
-            first = np.minimum(first, dead[times(j) - (place == j)])
+            first = np.minimum(first, dead[before(j)])
         total = made * self.out[1] + (self.inp[0] - first) * self.inp[1]
-        for kept, row in self.kept:
+        for i, (kept, row) in enumerate(self.kept):
+            made = row * times(kept.maker) * kept.made
+            if self.strips is not None:
+                total += np.minimum(self.strips[i], made)
+                continue
             steady = np.full(len(counts), kept.rest)
             for begin, end, rows in kept.pieces():
                 steady[begin:end] = rows
-            total += row * np.minimum(steady[place], times(kept.maker) * kept.made)
+            total += np.minimum(row * steady[place], made)
         return np.maximum.reduceat(total, np.cumsum([0, *counts[:-1]])).tolist()
