@@ -24,9 +24,11 @@ from lilliput.ops.accumulate import Conv2d, Linear, centred, requantize
 from lilliput.ops.conv import windows
 from lilliput.ops.shape import Reshape
 
-ELEMENTS = 1 << 22
-"""Of the largest value of a network, over the samples that are calculated at once."""
+ELEMENTS = 1 << 20
+"""Of the largest value of a network, over the samples that are calculated at once: in a cache."""
 MOST = 256
+SPREAD = 1 << 22
+"""The same, of samples that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ def chunks(
 
 
 def evenly(
-    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = ELEMENTS
+    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = SPREAD
 ) -> tuple[int, dict[str, Array]]:
     """(count, their part of `inputs`) of at most `most` samples, fewer where `elements` says so,
     spread evenly over all: data come sorted by class or by time, and the first of them are then

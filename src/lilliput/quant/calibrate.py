@@ -8,7 +8,7 @@ needs more, once again for histograms; nothing is kept of them but these.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,19 +20,19 @@ from lilliput.quant import forms
 from lilliput.quant.batch import Step, chunks, walk
 from lilliput.quant.prepare import is_product
 from lilliput.quant.ranges import BINS, METHODS, Seen
-from lilliput.quant.scheme import Encodings, Scheme, quantise_weights
+from lilliput.quant.scheme import Encodings, Scheme, covering, quantise_weights
 
 
 class Ties:
     """Groups of values that share a scale: name -> the name that stands for its group."""
 
-    def __init__(self, module: Module, scheme: Scheme):
+    def __init__(self, module: Module, dtype: DType):
         graph = module.graphs[module.entry]
         self._parent = {v.name: v.name for v in graph.values() if v.type.dtype.is_float}
         self.fixed: dict[str, Quant] = {}
         self.unseen = set(forms.fused(graph)) | forms.bounded(graph, module.params)
         for node in graph.nodes:
-            quant = forms.fixed_quant(node, scheme)
+            quant = forms.fixed_quant(node, dtype)
             if quant is not None:
                 self.fixed[node.output.name] = quant
         for node in graph.nodes:
@@ -163,35 +163,43 @@ def calibrate(
     if method == "kl" and scheme.activations is not DType.S8:
         raise UsageError("kl is a rule for 8 bits", hint="int16 has steps enough: use minmax")
     graph = module.graphs[module.entry]
-    ties = Ties(module, scheme)
+    ties = Ties(module, scheme.activations)
     spans = _spans(module, observed, ties)
+    whole_spans = dict(spans)
     if method != "minmax":
         whole = {ties.of(v.name) for v in graph.inputs if v.type.dtype.is_float}
         for name, seen in _histograms(module, inputs, ties, spans).items():
             if name not in whole and seen.high > seen.low and seen.counts.any():
                 spans[name] = METHODS[method](seen)
     heads = {ties.of(v.name) for v in graph.outputs if v.type.dtype.is_float}
-    activations: dict[str, Quant] = {}
+    fixed = Ties(module, DType.S16).fixed
+    activations, views = dict[str, Quant](), dict[str, Quant]()
     for v in graph.values():
         if v.type.dtype.is_float:
             group = ties.of(v.name)
             symmetric = scheme.symmetric_heads and group in heads
-            chosen = ties.fixed.get(group)
-            activations[v.name] = chosen or scheme.quant(*spans[group], symmetric=symmetric)
-    return with_weights(module, Encodings(scheme, activations))
+            found = covering(scheme.activations, *spans[group], symmetric=symmetric)
+            activations[v.name] = ties.fixed.get(group, found)
+            # 16 bits have steps enough for all that was seen
+            views[v.name] = fixed.get(group, covering(DType.S16, *whole_spans[group]))
+    return with_weights(module, Encodings(scheme, activations, views=views))
 
 
 def with_weights(module: Module, encodings: Encodings) -> Encodings:
     """`encodings` with every product's weights to the nearest step."""
     graph = module.graphs[module.entry]
     made = {
-        node.output.name: quantise_weights(
-            *constants(module, node), encodings.activations[node.inputs[0].name].scale[0]
-        )
+        node.output.name: quantise_weights(*constants(module, node), read_scale(encodings, node))
         for node in graph.nodes
         if is_product(node, module.params)
     }
-    return Encodings(encodings.scheme, encodings.activations, made)
+    return replace(encodings, weights=made)
+
+
+def read_scale(encodings: Encodings, node: Node) -> float:
+    """Of the first operand of a product, as the product reads it."""
+    x = node.inputs[0]
+    return encodings.read(x.type, x.name, encodings.layer(node)).scale
 
 
 def constants(module: Module, node: Node) -> tuple[Array, Array | None]:

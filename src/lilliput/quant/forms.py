@@ -23,7 +23,6 @@ from lilliput.ir.types import DType, Quant, TensorType
 from lilliput.ops.elementwise import Clamp, stored_bounds
 from lilliput.ops.frame import Pad
 from lilliput.quant.prepare import is_product
-from lilliput.quant.scheme import Scheme
 
 SCALED = frozenset(
     {
@@ -99,11 +98,11 @@ def touches_floats(node: Node) -> bool:
     return any(v.type.dtype.is_float for v in (*node.inputs, *node.outputs))
 
 
-def fixed_quant(node: Node, scheme: Scheme) -> Quant | None:
-    """The scale that the result has whatever the data are; None where the data decide."""
+def fixed_quant(node: Node, dtype: DType) -> Quant | None:
+    """The scale that a result of `dtype` has whatever the data are; None where the data decide."""
     if node.op.name not in FIXED:
         return None
-    x = node.inputs[0].type.with_dtype(scheme.activations, Quant.per_tensor(2.0**-5))
+    x = node.inputs[0].type.with_dtype(dtype, Quant.per_tensor(2.0**-5))
     try:
         return node.op.infer(node.attrs, [x])[0].quant
     except TypeMismatch:
