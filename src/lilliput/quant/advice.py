@@ -24,7 +24,7 @@ from lilliput.quant.forms import SCALED
 from lilliput.quant.passages import passages
 from lilliput.quant.prepare import PRODUCTS
 
-OWN = SCALED | PRODUCTS | {"clamp"}
+OWN = SCALED | PRODUCTS | {"clamp", "lstm"}
 """Operators whose results have ranges that the data decided."""
 UNEQUAL, CLIPPED, UNUSED, LOW_DB, COSTLY_DB, FEW = 8.0, 0.01, 0.35, 12.0, 1.0, 64
 WORTH_DB, MOST_NAMED = 0.3, 4

@@ -27,6 +27,8 @@ from lilliput.ops.shape import Reshape
 ELEMENTS = 1 << 20
 """Of the largest value of a network, over the samples that are calculated at once: in a cache."""
 MOST = 256
+SEQUENCES = frozenset({"gru", "lstm"})
+"""Operators over time: samples are rows of the first operand, and constant states serve all."""
 SPREAD = 1 << 22
 """The same, of samples that are looked at together."""
 
@@ -54,6 +56,8 @@ class Batch:
         """The results of `node`; `varies` says which operands are joined samples."""
         wide = self.widened(node, varies)
         with np.errstate(all="ignore"):
+            if node.op.name in SEQUENCES and not any(varies[1:]):
+                return tuple(node.op.ref(node, operands))
             if wide is not None:
                 return _shaped(wide, _meaning(wide, operands))
             return self._one_by_one(node, operands, varies)

@@ -20,7 +20,8 @@ from lilliput.quant import forms
 from lilliput.quant.batch import Step, chunks, walk
 from lilliput.quant.prepare import is_product
 from lilliput.quant.ranges import BINS, METHODS, Seen
-from lilliput.quant.scheme import Encodings, Scheme, covering, quantise_weights
+from lilliput.quant.recurrent import cell_quant, cell_reach, gate_weights, is_lstm, recurrent_name
+from lilliput.quant.scheme import Encodings, Scheme, Weights, covering, quantise_weights
 
 
 class Ties:
@@ -40,6 +41,8 @@ class Ties:
 
     def _tie(self, node: Node, fused: Mapping[str, Node]) -> None:
         y = node.output
+        if node.op.name == "lstm":
+            self._join(node.inputs[4].name, y.name)
         if y.name in fused:
             self._join(y.name, fused[y.name].output.name)
         if node.op.name not in forms.TIED or not y.type.dtype.is_float:
@@ -79,11 +82,13 @@ class Extremes:
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """extremes : of every float value by name; samples : how many there were."""
+    """extremes : of every float value by name; samples : how many there were; cells : largest
+    magnitude of the cell state of each LSTM, by its result."""
 
     extremes: Mapping[str, Extremes]
     samples: int
     never: tuple[Problem, ...] = field(default=())
+    cells: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
@@ -91,12 +96,16 @@ def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
     graph = module.graphs[module.entry]
     found: dict[str, Extremes] = {}
     bad: dict[str, Problem] = {}
+    cells: dict[str, float] = {}
     total = 0
     for v in forms.floats_of(graph.inputs):
         found[v.name] = _extremes(inputs[v.name], v)
     for count, part in chunks(graph, inputs):
         total += count
         for step in walk(graph, module, part, count):
+            if is_lstm(step.node, module.params):
+                name, reach = step.node.output.name, cell_reach(step.node, step.operands)
+                cells[name] = max(cells.get(name, 0.0), reach)
             for v, data in zip(step.node.outputs, step.results, strict=True):
                 if not v.type.dtype.is_float:
                     continue
@@ -109,7 +118,7 @@ def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
                 )
     if bad:
         raise UsageError(list(bad.values())[:1])
-    return Observed(found, total, tuple(_never(graph, found)))
+    return Observed(found, total, tuple(_never(graph, found)), cells)
 
 
 def _extremes(data: Array, v: Value) -> Extremes:
@@ -182,17 +191,27 @@ def calibrate(
             activations[v.name] = ties.fixed.get(group, found)
             # 16 bits have steps enough for all that was seen
             views[v.name] = fixed.get(group, covering(DType.S16, *whole_spans[group]))
-    return with_weights(module, Encodings(scheme, activations, views=views))
+    wide = {node.outputs[1].name for node in graph.nodes if is_lstm(node, module.params)}
+    for node in graph.nodes:
+        if is_lstm(node, module.params):
+            activations[node.outputs[1].name] = cell_quant(observed.cells[node.output.name])
+    return with_weights(module, Encodings(scheme, activations, {}, frozenset(wide), views))
 
 
 def with_weights(module: Module, encodings: Encodings) -> Encodings:
     """`encodings` with every product's weights to the nearest step."""
     graph = module.graphs[module.entry]
-    made = {
-        node.output.name: quantise_weights(*constants(module, node), read_scale(encodings, node))
-        for node in graph.nodes
-        if is_product(node, module.params)
-    }
+    made: dict[str, Weights] = {}
+    for node in graph.nodes:
+        name = node.output.name
+        if is_product(node, module.params):
+            made[name] = quantise_weights(*constants(module, node), read_scale(encodings, node))
+        elif is_lstm(node, module.params):
+            w, r, bias = (module.params[v.name].data for v in node.inputs[1:4])
+            assert w is not None
+            assert r is not None
+            made[name] = gate_weights(w, bias, read_scale(encodings, node))
+            made[recurrent_name(node)] = gate_weights(r, None, encodings.activations[name].scale[0])
     return replace(encodings, weights=made)
 
 

@@ -22,6 +22,7 @@ from lilliput.ops.elementwise import Clamp, clamp
 from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requantize
 from lilliput.quant import forms
 from lilliput.quant.prepare import is_product
+from lilliput.quant.recurrent import is_lstm, recurrent_name
 from lilliput.quant.scheme import Encodings, bias_type, quantise_weights, stored_constant
 
 
@@ -174,6 +175,9 @@ class _Converter:
         self._float(node, why)
 
     def _integer(self, node: Node) -> None:
+        if is_lstm(node, self.module.params):
+            self._lstm(node)
+            return
         if is_product(node, self.module.params):
             operands: Sequence[Value] = self._product(node)
         elif node.op.name in forms.TIED and node.output.type.dtype.is_float:
@@ -222,6 +226,24 @@ class _Converter:
         bias = found.bias.astype(bias_type(dtype).numpy)
         name = rest[0].name if rest else f"{w.name}/bias"
         return first, weights, self.builder.param(name, bias, bias_quant)
+
+    def _lstm(self, node: Node) -> None:
+        x, w, r, bias, h, c = node.inputs
+        dtype, name = self.encodings.layer(node), node.output.name
+        types = [self.encodings.type(v.type, v.name) for v in node.outputs]
+        found = [self.encodings.weights[n] for n in (name, recurrent_name(node))]
+        weights = [
+            self.builder.param(v.name, made.data, made.quant, made.dtype)
+            for v, made in zip((w, r), found, strict=True)
+        ]
+        sums = found[0].bias.astype(bias_type(dtype).numpy)
+        states = [self._stored(v, t, v.name) for v, t in zip((h, c), types, strict=True)]
+        operands = (self._read(x, dtype), *weights, self.builder.param(bias.name, sums), *states)
+        origin = node.origin or name
+        made = self.builder.add_multi(
+            node.op, operands, node.attrs, types=types, name=name, origin=origin
+        )
+        self._integers.update(zip((v.name for v in node.outputs), made, strict=True))
 
     def _float(self, node: Node, why: str) -> None:
         self.floats.append(

@@ -21,7 +21,6 @@ from lilliput.ir.module import Module
 from lilliput.ir.types import DType
 from lilliput.quant import forms
 from lilliput.quant.calibrate import read_scale
-from lilliput.quant.prepare import is_product
 from lilliput.quant.scheme import Encodings, Weights
 
 
@@ -103,7 +102,7 @@ def _swapped(module: Module, encodings: Encodings, values: frozenset[str]) -> En
     weights = dict(made.weights)
     for node in module.graphs[module.entry].nodes:
         name = node.output.name
-        if is_product(node, module.params) and name in weights:
+        if name in weights:
             before, after = read_scale(encodings, node), read_scale(made, node)
             if before != after:
                 weights[name] = _rebased(weights[name], before / after)

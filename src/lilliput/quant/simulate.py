@@ -29,6 +29,7 @@ from lilliput.quant import forms
 from lilliput.quant.batch import Batch, sums
 from lilliput.quant.calibrate import read_scale
 from lilliput.quant.prepare import is_product
+from lilliput.quant.recurrent import is_lstm, recurrent_name
 from lilliput.quant.scheme import Encodings, Weights, bias_type, stored_constant
 
 
@@ -142,6 +143,8 @@ class Simulation:
             self._unrounded.add(name)
         elif name in self.islands or not forms.has_form(node, self.module.params):
             self._float(node)
+        elif is_lstm(node, self.module.params):
+            self._lstm(node)
         elif is_product(node, self.module.params):
             self._store(node, self._product(node))
         else:
@@ -183,6 +186,26 @@ class Simulation:
             return self._batch.apply(whole, operands, self._varies(node))[0]
         alone = np.atleast_1d(node.op.ref(whole, operands)[0])
         return np.concatenate([alone] * self._count)
+
+    def _lstm(self, node: Node) -> None:
+        dtype, (y, c) = self.encodings.layer(node), (self.type(v) for v in node.outputs)
+        w, r = (self.weights[n] for n in (node.output.name, recurrent_name(node)))
+        first, *rest = node.inputs
+        quants = (w.quant, r.quant, None, y.quant, c.quant)
+        dtypes = (w.dtype, r.dtype, bias_type(dtype), y.dtype, c.dtype)
+        kinds = zip(rest, dtypes, quants, strict=True)
+        types = [self._view(first, dtype), *(v.type.with_dtype(d, q) for v, d, q in kinds)]
+        states: list[Array] = []
+        for v, type in zip(rest[-2:], types[-2:], strict=True):
+            data = self.module.params[v.name].data
+            assert data is not None
+            states.append(stored_constant(data, type))
+        ends = [replace(v, type=t) for v, t in zip(node.outputs, (y, c), strict=True)]
+        inputs = [replace(v, type=t) for v, t in zip(node.inputs, types, strict=True)]
+        whole = replace(node, inputs=tuple(inputs), outputs=tuple(ends))
+        operands = [self._read(first, dtype), w.data, r.data, w.bias, *states]
+        results = self._batch.apply(whole, operands, self._varies(node))
+        self.whole.update(zip((v.name for v in node.outputs), results, strict=True))
 
     # Products
 
