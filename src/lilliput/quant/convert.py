@@ -23,7 +23,7 @@ from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requanti
 from lilliput.quant import forms
 from lilliput.quant.prepare import is_product
 from lilliput.quant.recurrent import is_lstm, recurrent_name
-from lilliput.quant.scheme import Encodings, bias_type, quantise_weights, stored_constant
+from lilliput.quant.scheme import Encodings, Weights, bias_type, quantise_weights, stored_constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class _Converter:
         self.islands: list[str] = []
         self._integers: dict[str, Value] = {}
         self._views: dict[tuple[str, DType], Value] = {}
+        self._weights: dict[tuple[str, Quant, bytes], Value] = {}
         self._reals: dict[str, Value] = {}
         graph = module.graphs[module.entry]
         self.fused = forms.fused(graph)
@@ -220,12 +221,20 @@ class _Converter:
             data, bias = (self.module.params[v.name].data for v in (w, rest[0] if rest else w))
             assert data is not None
             found = quantise_weights(data, bias if rest else None, first.type.scale)
-        weights = self.builder.param(w.name, found.data, found.quant, found.dtype)
+        weights = self._shared(w.name, found)
         unit = tuple(float(np.float32(first.type.scale * s)) for s in found.scale)
         bias_quant = Quant(unit, (0,) * len(unit), 0)
         bias = found.bias.astype(bias_type(dtype).numpy)
         name = rest[0].name if rest else f"{w.name}/bias"
         return first, weights, self.builder.param(name, bias, bias_quant)
+
+    def _shared(self, name: str, found: Weights) -> Value:
+        """Weights as a parameter: one for all that read the same integers, as frames do."""
+        key = name, found.quant, found.data.tobytes()
+        if key not in self._weights:
+            made = self.builder.param(name, found.data, found.quant, found.dtype)
+            self._weights[key] = made
+        return self._weights[key]
 
     def _lstm(self, node: Node) -> None:
         x, w, r, bias, h, c = node.inputs
