@@ -28,6 +28,7 @@ from lilliput.ir.types import Array
 from lilliput.optional import need
 
 SOUNDS = "data/speech_commands/speech_commands_v002_12class_flac.npz"
+RECIPE = lilliput.Quantization(ranges="mse", adaptive_rounding=True, bias_correction=True)
 DEVICE, RATE = "cortex-m4", 16_000
 
 
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> None:
     with torch.no_grad():
         real = net(torch.from_numpy(seen)).numpy().argmax(1)
     model = lilliput.from_torch(net, torch.zeros(1, *x.shape[1:]), name="keywords")
-    made = lilliput.quantize(model, x[:: len(x) // 256 + 1]).model
+    made = lilliput.quantize(model, x[:: len(x) // 512 + 1], RECIPE).model
     joined = lilliput.compiler.from_module(audio.prepend(example.FRONT, made.module))
     blocks = [audio.blocks(example.FRONT, s) for s in sounds[held]]
     scores, exact = on_the_core(joined, blocks)
