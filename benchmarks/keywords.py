@@ -74,6 +74,7 @@ def main(arguments: list[str]) -> None:
     if chosen.sounds:
         held = held[:: max(1, len(held) // chosen.sounds)]
     x, seen = example.features(sounds[~test]), example.features(sounds[held])
+    torch.manual_seed(0)
     network = example.network(int(classes.max()) + 1, chosen.width)
     net = training.train(network, x, classes[~test], epochs=chosen.epochs)
     with torch.no_grad():
