@@ -19,7 +19,14 @@ def test_a_row_counts_what_changed() -> None:
     made = quantised.row("name", real, found, np.array([0, 1, 2, 1]))
     assert (made.right, made.gained, made.lost, made.same) == (3, 1, 1, 2)
     assert made.noise_db == pytest.approx(10 * np.log10((real**2).sum() / 4))
-    assert "1 gained, 1 lost" in str(made)
+    assert "1 gained, 1 lost (chance 1.00)" in str(made)
+
+
+def test_the_chance_of_changes_is_mcnemars() -> None:
+    """18 against 22 as SciPy's binomial test has it; none at all says nothing."""
+    assert quantised.Row("", 0, 18, 22, 0, 0.0).chance == pytest.approx(0.6358, abs=1e-4)
+    assert quantised.Row("", 0, 1, 9, 0, 0.0).chance == pytest.approx(0.02148, abs=1e-5)
+    assert quantised.Row("", 0, 0, 0, 0, 0.0).chance == 1.0
 
 
 def test_no_half_answers_for_itself() -> None:
@@ -53,7 +60,7 @@ def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:
             classes[1:64:2],
         )
         for name, options in quantised.RECIPES.items()
-        if name in ("plain", "best")
+        if name in ("plain", "no training")
     ]
     assert rows[1].noise_db > rows[0].noise_db + 2
     assert rows[1].noise_db > 16

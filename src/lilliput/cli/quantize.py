@@ -49,6 +49,12 @@ EXAMPLE = "lilliput quantize model.tflite --data calibration.npz -o small.tflite
     help="What values between layers become; int16 is exacter and twice the RAM.",
 )
 @click.option(
+    "--int16-layers",
+    metavar="NAME,...",
+    help="Layers with int16 results in a network of int8: names as --explain lists them, or "
+    "patterns.",
+)
+@click.option(
     "--ranges",
     type=click.Choice(["minmax", "percentile", "mse", "kl"]),
     default="minmax",
@@ -59,6 +65,12 @@ EXAMPLE = "lilliput quantize model.tflite --data calibration.npz -o small.tflite
 @click.option("--absorb-bias", is_flag=True, help="Give high biases to the layer behind.")
 @click.option("--bias-correction", is_flag=True, help="Make up in biases for what layers miss.")
 @click.option("--adaptive-rounding", is_flag=True, help="Round weights for the least output error.")
+@click.option(
+    "--distill",
+    default=0,
+    metavar="ROUNDS",
+    help="Train the integers towards the float network, so often over the data, without labels.",
+)
 @click.option("--symmetric-heads", is_flag=True, help="Give int8 outputs the zero point 0.")
 @click.option("--allow-float", is_flag=True, help="Leave what has no integer form in floats.")
 @click.option("--allow-dead", is_flag=True, help="Accept activations that are 0 on all data.")
@@ -75,11 +87,13 @@ def quantize(
     groups: str | None,
     out: str,
     activations: str,
+    int16_layers: str | None,
     ranges: str,
     equalize: bool,
     absorb_bias: bool,
     bias_correction: bool,
     adaptive_rounding: bool,
+    distill: int,
     symmetric_heads: bool,
     allow_float: bool,
     allow_dead: bool,
@@ -108,6 +122,8 @@ def quantize(
         allow_dead,
         explain,
         seed,
+        tuple(n.strip() for n in int16_layers.split(",") if n.strip()) if int16_layers else (),
+        distill,
     )
     compared = test or data
     found = pipeline.quantize(

@@ -22,12 +22,13 @@ from lilliput.ir.module import Module
 from lilliput.ir.types import Array, DType
 from lilliput.quant.absorb import absorb
 from lilliput.quant.batch import evenly, outputs, walk
-from lilliput.quant.calibrate import Observed, calibrate, observe
-from lilliput.quant.convert import Converted, convert
+from lilliput.quant.calibrate import Observed, calibrate, observe, with_weights
+from lilliput.quant.convert import Converted, convert, product_names
 from lilliput.quant.correct import correct
 from lilliput.quant.data import Samples, array, samples
 from lilliput.quant.equalise import equalise
 from lilliput.quant.explain import explain
+from lilliput.quant.mixed import widened
 from lilliput.quant.outcome import Outcome
 from lilliput.quant.predictions import Predictions, compare
 from lilliput.quant.prepare import prepare
@@ -44,12 +45,14 @@ class Quantization:
     """How to quantise.
 
     activations : "int8" or "int16"
+    int16_layers : names of layers, or patterns of names, with int16 results in a network of int8
     ranges : "minmax", "percentile", "mse" or "kl"
     equalize, absorb_bias, bias_correction, adaptive_rounding : see `lilliput.quant`
     symmetric_heads : outputs with zero point 0
     allow_float : leave what has no integer form in floats; allow_dead : take activations that are
         0 on all data
     explain : compare layer by layer
+    distill : rounds over the data in which the integers are trained towards the float network
     """
 
     activations: str = "int8"
@@ -63,6 +66,8 @@ class Quantization:
     allow_dead: bool = False
     explain: bool = False
     seed: int = 0
+    int16_layers: tuple[str, ...] = ()
+    distill: int = 0
 
     @property
     def scheme(self) -> Scheme:
@@ -107,6 +112,8 @@ def quantize(
     """
     options = options or Quantization()
     module = model.module if isinstance(model, Model) else model
+    if options.distill < 0:
+        raise UsageError("rounds of training", expected="0 or more", found=options.distill)
     scheme = options.scheme
     network = prepare(module)
     inputs = network.inputs(network.entry)
@@ -118,6 +125,8 @@ def quantize(
     repaired = _repaired(network, data, observed, options)
     network, observed = repaired.network, repaired.observed
     encodings = calibrate(network, data.inputs, observed, scheme, options.ranges)
+    if options.int16_layers:
+        encodings = with_weights(network, widened(network, encodings, options.int16_layers))
     convert(network, encodings, allow_float=options.allow_float)  # refuses before it learns
     if options.adaptive_rounding or options.bias_correction:
         log("towards the float network, layer by layer")
@@ -130,6 +139,10 @@ def quantize(
             seed=options.seed,
         )
     converted = convert(network, encodings, allow_float=options.allow_float)
+    if options.distill:
+        log("training towards the float network, without labels")
+        encodings = _distilled(network, encodings, converted.module, data, options, log)
+        converted = convert(network, encodings, allow_float=options.allow_float)
     made = _model(converted)
     log("comparing the integers with their simulation")
     compared, checked = _check(network, encodings, made.module, data, converted.islands)
@@ -142,6 +155,7 @@ def quantize(
     outcome = Outcome(
         model=module.name,
         activations=options.activations,
+        wide=_wide(network, encodings),
         ranges=options.ranges,
         samples=data.count,
         float_bytes=_bytes(module),
@@ -153,6 +167,7 @@ def quantize(
         absorbed=repaired.absorbed,
         bias_corrected=options.bias_correction,
         adaptively_rounded=options.adaptive_rounding,
+        distilled=options.distill,
         floats=_floats(converted),
         warnings=(
             *data.warnings,
@@ -206,6 +221,35 @@ def _repaired(
     return found
 
 
+def _distilled(
+    network: Module,
+    encodings: Encodings,
+    made: Module,
+    data: Samples,
+    options: Quantization,
+    log: Log,
+) -> Encodings:
+    """`encodings` with the weights and biases that training gives the integer network `made`.
+
+    Raises MissingTool without torch, UnsupportedError for operators that no gradient passes.
+    """
+    from lilliput.train.distill import Teacher, distill  # torch, only where it is asked for
+    from lilliput.train.qat import WEIGHED, Qat
+
+    teacher, student = Teacher(network), Qat(made)
+    x = data.inputs[network.inputs(network.entry)[0].name]
+    distill(student, teacher, x, epochs=options.distill, seed=options.seed, log=log)
+    weights = dict(encodings.weights)
+    origins = product_names(network)
+    for node in made.graphs[made.entry].nodes:
+        name = origins.get(node.output.name)
+        if name is not None and node.op.name in WEIGHED and node.inputs[1].name in student.steps:
+            stored = [student.stored(v.name) for v in node.inputs[1:3]]
+            old = weights[name]
+            weights[name] = replace(old, data=stored[0].astype(old.data.dtype), bias=stored[1])
+    return replace(encodings, weights=weights)
+
+
 def _model(converted: Converted) -> Model:
     """The integers, with their .tflite file for other implementations where the format has it."""
     made = from_module(converted.module)
@@ -213,6 +257,12 @@ def _model(converted: Converted) -> Model:
         return replace(made, tflite=write_tflite(made.module, made.module.entry))
     except UnsupportedError:
         return made
+
+
+def _wide(network: Module, encodings: Encodings) -> tuple[str, ...]:
+    """Names of the values of int16 in a network of int8, in order."""
+    values = network.graphs[network.entry].values()
+    return tuple(v.name for v in values if v.name in encodings.wide)
 
 
 def _floats(converted: Converted) -> tuple[str, ...]:
@@ -231,6 +281,7 @@ def _done(options: Quantization) -> list[str]:
         "equalize": options.equalize,
         "absorb": options.absorb_bias,
         "rounding": options.adaptive_rounding,
+        "distill": options.distill > 0,
     }
     return [name for name, taken in steps.items() if taken]
 

@@ -7,7 +7,7 @@ the node that folds the zero point of the activations into the bias.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,9 @@ from lilliput.ops.numeric import (
     wrap32,
 )
 from lilliput.ops.registry import register
+
+AT_ONCE = 1 << 15
+"""Accumulators that are rounded at once: few enough for a cache, in all the forms between."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +136,29 @@ def check_multipliers(node: Node) -> None:
 
 def requantize(node: Node, acc: Array) -> Array:
     """Accumulators (..., O) of `node` as elements of its output type."""
-    y, attrs = node.output.type, layer(node)
+    y = node.output.type
     if is_raw(node) or y.dtype.is_float:
         return acc.astype(y.dtype.numpy)
+    store = _stores(node)
+    flat = acc.reshape(-1, acc.shape[-1])
+    made = np.empty(flat.shape, y.dtype.numpy)
+    rows = max(1, AT_ONCE // max(flat.shape[-1], 1))
+    for first in range(0, len(flat), rows):
+        made[first : first + rows] = store(flat[first : first + rows])
+    return made.reshape(acc.shape)
+
+
+def _stores(node: Node) -> Callable[[Array], Array]:
+    """What makes elements of the output of accumulators (R, O)."""
+    y, attrs = node.output.type, layer(node)
     if attrs.rounding is Rounding.EVEN:
-        scaled = scale_even(wrap32(acc), float_scales(node), y.zero_point, y.dtype.bounds)
-        return scaled.astype(y.dtype.numpy)
-    mult, shift = multipliers(node)
+        scales = float_scales(node)
+        return lambda acc: scale_even(wrap32(acc), scales, y.zero_point, y.dtype.bounds)
+    mult, shift = (np.asarray(v, np.int64) for v in multipliers(node))
     if acc_type(node) is DType.S64:
-        scaled = requant_s64(acc, mult, shift)
-    else:
-        scaled = requant(wrap32(acc), mult, shift, attrs.rounding)
-    return saturate(scaled + y.zero_point, y)
+        return lambda acc: saturate(requant_s64(acc, mult, shift) + y.zero_point, y)
+    rounding = attrs.rounding
+    return lambda acc: saturate(requant(wrap32(acc), mult, shift, rounding) + y.zero_point, y)
 
 
 def layer(node: Node) -> Weighted:

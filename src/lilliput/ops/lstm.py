@@ -11,7 +11,7 @@ kernel: gates in Q0.15, the cell state int16 with a scale that is a power of two
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,10 +179,10 @@ def _int_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
 # Floats -----------------------------------------------------------------------------------
 
 
-def _ref_float(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+def float_frames(node: Node, operands: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
+    """(h, c) behind every frame, each (N,H); states of one sample serve all."""
     x, w, r, bias, h, c = operands
     units, clip = h.shape[1], np.float32(_clip(node) or np.inf)
-    shown: list[Array] = []
     for t in range(x.shape[1]):
         sums = dot_rows(x[:, t], w, np.broadcast_to(bias, (x.shape[0], 4 * units)))
         sums = sums + dot_rows(h, r, np.zeros_like(sums))
@@ -191,8 +191,12 @@ def _ref_float(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
         c = f * c + i * floatmath.tanh(g)
         c = np.maximum(np.minimum(c, clip), -clip)
         h = o * floatmath.tanh(c)
-        shown.append(h)
-    return np.stack(shown, axis=1), c
+        yield h, c
+
+
+def _ref_float(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
+    shown, cells = zip(*float_frames(node, operands), strict=True)
+    return np.stack(shown, axis=1), cells[-1]
 
 
 def dot_rows(a: Array, w: Array, start: Array) -> Array:

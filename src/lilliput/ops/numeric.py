@@ -66,7 +66,11 @@ def mulh_round(a: npt.ArrayLike, b: npt.ArrayLike) -> Ints:
     """High half of 2ab, rounded to nearest, saturating (SaturatingRoundingDoublingHighMul)."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     # to the nearest, ties upwards, whatever the sign: one shift
-    high = (a * b + (1 << 30)) >> 31
+    high = np.asarray(a * b)
+    high += 1 << 30
+    high >>= 31
+    if not (b == INT32_MIN).any():
+        return high
     return np.where((a == INT32_MIN) & (b == INT32_MIN), INT32_MAX, high)
 
 
@@ -74,7 +78,9 @@ def shr_round(a: npt.ArrayLike, n: npt.ArrayLike) -> Ints:
     """a / 2^n to nearest, ties away from zero (RoundingDivideByPOT); 0 <= n <= 31."""
     a, n = np.asarray(a, np.int64), np.asarray(n, np.int64)
     half = (np.int64(1) << n) >> 1
-    return (a + half - ((a < 0) & (n > 0))) >> n
+    moved = np.asarray(a + half)
+    moved += (a >> 63) if (n > 0).all() else np.where(n > 0, a >> 63, 0)
+    return np.asarray(moved >> n)
 
 
 def requant(

@@ -5,6 +5,7 @@
     used         share of the integers between the least and the largest that occur
     spread       largest channel range over the middle one: what one scale for all costs the others
     gain         dB that the outputs win if this layer alone stays in floats
+    int16        dB that they win if its result alone is int16; of the layers that lose most
 
 One idea: each rule looks at figures that were measured and names the layer that is worst; an
 option is named only where it would do something.
@@ -23,9 +24,10 @@ from lilliput.quant.forms import SCALED
 from lilliput.quant.passages import passages
 from lilliput.quant.prepare import PRODUCTS
 
-OWN = SCALED | PRODUCTS | {"clamp"}
+OWN = SCALED | PRODUCTS | {"clamp", "lstm"}
 """Operators whose results have ranges that the data decided."""
 UNEQUAL, CLIPPED, UNUSED, LOW_DB, COSTLY_DB, FEW = 8.0, 0.01, 0.35, 12.0, 1.0, 64
+WORTH_DB, MOST_NAMED = 0.3, 4
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Layer:
     dead: int
     channels: int
     gain_db: float | None = None
+    int16_db: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
     """module : the float network; extremes : of its values; output_db : SQNR of its first output;
-    samples : that ranges come from; done : "equalize", "absorb", "rounding", where these were."""
+    samples : that ranges come from; done : "equalize", "absorb", "rounding", "distill", where
+    these were."""
 
     module: Module
     extremes: Mapping[str, Extremes]
@@ -134,6 +138,17 @@ def _rounding(seen: Findings) -> Iterator[str]:
         )
 
 
+def _some_finer(seen: Findings) -> Iterator[str]:
+    found = [x for x in seen.layers if (x.int16_db or 0.0) > WORTH_DB]
+    if found:
+        found.sort(key=lambda x: -(x.int16_db or 0.0))
+        names = ",".join(x.name for x in found[:MOST_NAMED])
+        yield (
+            f"int16: {found[0].name} with 16 bits gives the outputs {found[0].int16_db:.1f} dB "
+            f"(--int16-layers {names})"
+        )
+
+
 def _finer(seen: Findings) -> Iterator[str]:
     if seen.output_db < LOW_DB:
         yield (
@@ -144,7 +159,10 @@ def _finer(seen: Findings) -> Iterator[str]:
 
 def _training(seen: Findings) -> Iterator[str]:
     if seen.output_db < LOW_DB and {"equalize", "rounding"} <= seen.done:
-        yield "training: lilliput.train.qat trains the integers themselves"
+        if "distill" not in seen.done:
+            yield "training: --distill 4 trains the integers towards the floats, without labels"
+        else:
+            yield "training: lilliput.train.qat trains the integers on labels"
 
 
 RULES: tuple[Callable[[Findings], Iterator[str]], ...] = (
@@ -155,6 +173,7 @@ RULES: tuple[Callable[[Findings], Iterator[str]], ...] = (
     _unused,
     _more_data,
     _rounding,
+    _some_finer,
     _finer,
     _training,
 )

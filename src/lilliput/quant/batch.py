@@ -24,9 +24,13 @@ from lilliput.ops.accumulate import Conv2d, Linear, centred, requantize
 from lilliput.ops.conv import windows
 from lilliput.ops.shape import Reshape
 
-ELEMENTS = 1 << 22
-"""Of the largest value of a network, over the samples that are calculated at once."""
+ELEMENTS = 1 << 20
+"""Of the largest value of a network, over the samples that are calculated at once: in a cache."""
 MOST = 256
+SEQUENCES = frozenset({"gru", "lstm"})
+"""Operators over time: samples are rows of the first operand, and constant states serve all."""
+SPREAD = 1 << 22
+"""The same, of samples that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,8 @@ class Batch:
         """The results of `node`; `varies` says which operands are joined samples."""
         wide = self.widened(node, varies)
         with np.errstate(all="ignore"):
+            if node.op.name in SEQUENCES and not any(varies[1:]):
+                return tuple(node.op.ref(node, operands))
             if wide is not None:
                 return _shaped(wide, _meaning(wide, operands))
             return self._one_by_one(node, operands, varies)
@@ -124,7 +130,7 @@ def chunks(
 
 
 def evenly(
-    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = ELEMENTS
+    graph: Graph, inputs: Mapping[str, Array], most: int = MOST, elements: int = SPREAD
 ) -> tuple[int, dict[str, Array]]:
     """(count, their part of `inputs`) of at most `most` samples, fewer where `elements` says so,
     spread evenly over all: data come sorted by class or by time, and the first of them are then

@@ -8,7 +8,7 @@ needs more, once again for histograms; nothing is kept of them but these.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,19 +20,20 @@ from lilliput.quant import forms
 from lilliput.quant.batch import Step, chunks, walk
 from lilliput.quant.prepare import is_product
 from lilliput.quant.ranges import BINS, METHODS, Seen
-from lilliput.quant.scheme import Encodings, Scheme, quantise_weights
+from lilliput.quant.recurrent import cell_quant, cell_reach, gate_weights, is_lstm, recurrent_name
+from lilliput.quant.scheme import Encodings, Scheme, Weights, covering, quantise_weights
 
 
 class Ties:
     """Groups of values that share a scale: name -> the name that stands for its group."""
 
-    def __init__(self, module: Module, scheme: Scheme):
+    def __init__(self, module: Module, dtype: DType):
         graph = module.graphs[module.entry]
         self._parent = {v.name: v.name for v in graph.values() if v.type.dtype.is_float}
         self.fixed: dict[str, Quant] = {}
         self.unseen = set(forms.fused(graph)) | forms.bounded(graph, module.params)
         for node in graph.nodes:
-            quant = forms.fixed_quant(node, scheme)
+            quant = forms.fixed_quant(node, dtype)
             if quant is not None:
                 self.fixed[node.output.name] = quant
         for node in graph.nodes:
@@ -40,6 +41,8 @@ class Ties:
 
     def _tie(self, node: Node, fused: Mapping[str, Node]) -> None:
         y = node.output
+        if node.op.name == "lstm":
+            self._join(node.inputs[4].name, y.name)
         if y.name in fused:
             self._join(y.name, fused[y.name].output.name)
         if node.op.name not in forms.TIED or not y.type.dtype.is_float:
@@ -79,11 +82,13 @@ class Extremes:
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """extremes : of every float value by name; samples : how many there were."""
+    """extremes : of every float value by name; samples : how many there were; cells : largest
+    magnitude of the cell state of each LSTM, by its result."""
 
     extremes: Mapping[str, Extremes]
     samples: int
     never: tuple[Problem, ...] = field(default=())
+    cells: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
@@ -91,12 +96,16 @@ def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
     graph = module.graphs[module.entry]
     found: dict[str, Extremes] = {}
     bad: dict[str, Problem] = {}
+    cells: dict[str, float] = {}
     total = 0
     for v in forms.floats_of(graph.inputs):
         found[v.name] = _extremes(inputs[v.name], v)
     for count, part in chunks(graph, inputs):
         total += count
         for step in walk(graph, module, part, count):
+            if is_lstm(step.node, module.params):
+                name, reach = step.node.output.name, cell_reach(step.node, step.operands)
+                cells[name] = max(cells.get(name, 0.0), reach)
             for v, data in zip(step.node.outputs, step.results, strict=True):
                 if not v.type.dtype.is_float:
                     continue
@@ -109,7 +118,7 @@ def observe(module: Module, inputs: Mapping[str, Array]) -> Observed:
                 )
     if bad:
         raise UsageError(list(bad.values())[:1])
-    return Observed(found, total, tuple(_never(graph, found)))
+    return Observed(found, total, tuple(_never(graph, found)), cells)
 
 
 def _extremes(data: Array, v: Value) -> Extremes:
@@ -163,35 +172,53 @@ def calibrate(
     if method == "kl" and scheme.activations is not DType.S8:
         raise UsageError("kl is a rule for 8 bits", hint="int16 has steps enough: use minmax")
     graph = module.graphs[module.entry]
-    ties = Ties(module, scheme)
+    ties = Ties(module, scheme.activations)
     spans = _spans(module, observed, ties)
+    whole_spans = dict(spans)
     if method != "minmax":
         whole = {ties.of(v.name) for v in graph.inputs if v.type.dtype.is_float}
         for name, seen in _histograms(module, inputs, ties, spans).items():
             if name not in whole and seen.high > seen.low and seen.counts.any():
                 spans[name] = METHODS[method](seen)
     heads = {ties.of(v.name) for v in graph.outputs if v.type.dtype.is_float}
-    activations: dict[str, Quant] = {}
+    fixed = Ties(module, DType.S16).fixed
+    activations, views = dict[str, Quant](), dict[str, Quant]()
     for v in graph.values():
         if v.type.dtype.is_float:
             group = ties.of(v.name)
             symmetric = scheme.symmetric_heads and group in heads
-            chosen = ties.fixed.get(group)
-            activations[v.name] = chosen or scheme.quant(*spans[group], symmetric=symmetric)
-    return with_weights(module, Encodings(scheme, activations))
+            found = covering(scheme.activations, *spans[group], symmetric=symmetric)
+            activations[v.name] = ties.fixed.get(group, found)
+            # 16 bits have steps enough for all that was seen
+            views[v.name] = fixed.get(group, covering(DType.S16, *whole_spans[group]))
+    wide = {node.outputs[1].name for node in graph.nodes if is_lstm(node, module.params)}
+    for node in graph.nodes:
+        if is_lstm(node, module.params):
+            activations[node.outputs[1].name] = cell_quant(observed.cells[node.output.name])
+    return with_weights(module, Encodings(scheme, activations, {}, frozenset(wide), views))
 
 
 def with_weights(module: Module, encodings: Encodings) -> Encodings:
     """`encodings` with every product's weights to the nearest step."""
     graph = module.graphs[module.entry]
-    made = {
-        node.output.name: quantise_weights(
-            *constants(module, node), encodings.activations[node.inputs[0].name].scale[0]
-        )
-        for node in graph.nodes
-        if is_product(node, module.params)
-    }
-    return Encodings(encodings.scheme, encodings.activations, made)
+    made: dict[str, Weights] = {}
+    for node in graph.nodes:
+        name = node.output.name
+        if is_product(node, module.params):
+            made[name] = quantise_weights(*constants(module, node), read_scale(encodings, node))
+        elif is_lstm(node, module.params):
+            w, r, bias = (module.params[v.name].data for v in node.inputs[1:4])
+            assert w is not None
+            assert r is not None
+            made[name] = gate_weights(w, bias, read_scale(encodings, node))
+            made[recurrent_name(node)] = gate_weights(r, None, encodings.activations[name].scale[0])
+    return replace(encodings, weights=made)
+
+
+def read_scale(encodings: Encodings, node: Node) -> float:
+    """Of the first operand of a product, as the product reads it."""
+    x = node.inputs[0]
+    return encodings.read(x.type, x.name, encodings.layer(node)).scale
 
 
 def constants(module: Module, node: Node) -> tuple[Array, Array | None]:

@@ -22,7 +22,8 @@ from lilliput.ops.elementwise import Clamp, clamp
 from lilliput.ops.quantize import Requantize, To, dequantize, quantize, requantize
 from lilliput.quant import forms
 from lilliput.quant.prepare import is_product
-from lilliput.quant.scheme import Encodings, quantise_weights, stored_constant
+from lilliput.quant.recurrent import is_lstm, recurrent_name
+from lilliput.quant.scheme import Encodings, Weights, bias_type, quantise_weights, stored_constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,32 @@ def convert(module: Module, encodings: Encodings, *, allow_float: bool = False) 
     return Converted(whole, tuple(made.floats), frozenset(made.islands))
 
 
+def product_names(module: Module) -> dict[str, str]:
+    """Result of a product in the integer network -> of the same product in the float network."""
+    graph = module.graphs[module.entry]
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if is_product(node, module.params):
+            limit = forms.fused(graph).get(node.output.name)
+            made = (limit or node).output.name
+            found[made] = found[_inner(made)] = node.output.name
+    return found
+
+
+def _inner(name: str) -> str:
+    """Of what a clamp that is a node of its own limits, by the name of its result."""
+    return f"{name}/linear"
+
+
 class _Converter:
     def __init__(self, module: Module, encodings: Encodings):
         self.module, self.encodings = module, encodings
-        self.dtype = encodings.scheme.activations
         self.builder = Builder()
         self.floats: list[Problem] = []
         self.islands: list[str] = []
         self._integers: dict[str, Value] = {}
+        self._views: dict[tuple[str, DType], Value] = {}
+        self._weights: dict[tuple[str, Quant, bytes], Value] = {}
         self._reals: dict[str, Value] = {}
         graph = module.graphs[module.entry]
         self.fused = forms.fused(graph)
@@ -91,7 +110,7 @@ class _Converter:
         else:
             type = self.encodings.type(v.type, v.name)
             made = self.builder.add(
-                quantize, (self._reals[v.name],), To(self.dtype), type=type, name=f"{v.name}/whole"
+                quantize, (self._reals[v.name],), To(type.dtype), type=type, name=f"{v.name}/whole"
             )
         self._integers[v.name] = made
         return made
@@ -100,17 +119,34 @@ class _Converter:
         param = self.module.params[v.name]
         if not v.type.dtype.is_float:
             return self.builder.use(param)
-        assert param.data is not None
-        type = self.encodings.type(v.type, v.name)
-        return self.builder.param(v.name, stored_constant(param.data, type), type.quant)
+        return self._stored(v, self.encodings.type(v.type, v.name), v.name)
 
-    def _scaled(self, v: Value, quant: Quant) -> Value:
-        """The value in the scale `quant`."""
-        x = self._plain(v)
-        if x.type.quant in (quant, None):
+    def _stored(self, v: Value, type: TensorType, name: str) -> Value:
+        data = self.module.params[v.name].data
+        assert data is not None
+        return self.builder.param(name, stored_constant(data, type), type.quant, type.dtype)
+
+    def _read(self, v: Value, dtype: DType) -> Value:
+        """The value as a layer of `dtype` reads it; what is no float is as it was."""
+        if not v.type.dtype.is_float or self.encodings.dtype(v.name) is dtype:
+            return self._plain(v)
+        if (v.name, dtype) not in self._views:
+            type, name = self.encodings.read(v.type, v.name, dtype), f"{v.name}/{dtype.value}"
+            constant = v.name in self.module.params
+            made = self._stored(v, type, name) if constant else self._rescaled(v, type, name)
+            self._views[v.name, dtype] = made
+        return self._views[v.name, dtype]
+
+    def _rescaled(self, v: Value, type: TensorType, name: str) -> Value:
+        attrs = Requantize(type.dtype)
+        return self.builder.add(requantize, (self._plain(v),), attrs, type=type, name=name)
+
+    def _scaled(self, v: Value, y: TensorType) -> Value:
+        """The value in the type and scale of `y`."""
+        x = self._read(v, y.dtype) if v.name in self.module.params else self._plain(v)
+        if x.type.quant is None or (x.type.dtype, x.type.quant) == (y.dtype, y.quant):
             return x
-        type = x.type.with_dtype(self.dtype, quant)
-        attrs = Requantize(self.dtype)
+        type, attrs = x.type.with_dtype(y.dtype, y.quant), Requantize(y.dtype)
         return self.builder.add(requantize, (x,), attrs, type=type, name=f"{x.name}/scaled")
 
     # Nodes
@@ -140,16 +176,19 @@ class _Converter:
         self._float(node, why)
 
     def _integer(self, node: Node) -> None:
+        if is_lstm(node, self.module.params):
+            self._lstm(node)
+            return
         if is_product(node, self.module.params):
             operands: Sequence[Value] = self._product(node)
         elif node.op.name in forms.TIED and node.output.type.dtype.is_float:
-            quant = self.encodings.activations[node.output.name]
+            type = self.encodings.type(node.output.type, node.output.name)
             operands = [
-                self._scaled(v, quant) if v.type.dtype.is_float else self._plain(v)
+                self._scaled(v, type) if v.type.dtype.is_float else self._plain(v)
                 for v in node.inputs
             ]
         else:
-            operands = [self._plain(v) for v in node.inputs]
+            operands = [self._read(v, self.encodings.layer(node)) for v in node.inputs]
         y = node.output
         type = self.encodings.type(y.type, y.name) if y.type.dtype.is_float else y.type
         limit = self.fused.get(y.name)
@@ -159,7 +198,7 @@ class _Converter:
         if not isinstance(bounds, Clamp) or (bounds.low, bounds.high) == type.dtype.bounds:
             made = self._add(node, operands, attrs, type, result.name)
         else:
-            inner = self._add(node, operands, attrs, type, f"{result.name}/linear")
+            inner = self._add(node, operands, attrs, type, _inner(result.name))
             made = self.builder.add(
                 clamp, (inner,), bounds, type=type, name=result.name, origin=node.origin
             )
@@ -175,18 +214,45 @@ class _Converter:
 
     def _product(self, node: Node) -> tuple[Value, ...]:
         x, w, *rest = node.inputs
-        first = self._plain(x)
+        dtype = self.encodings.layer(node)
+        first = self._read(x, dtype)
         found = self.encodings.weights.get(node.output.name)
         if found is None:
             data, bias = (self.module.params[v.name].data for v in (w, rest[0] if rest else w))
             assert data is not None
             found = quantise_weights(data, bias if rest else None, first.type.scale)
-        weights = self.builder.param(w.name, found.data, found.quant, found.dtype)
+        weights = self._shared(w.name, found)
         unit = tuple(float(np.float32(first.type.scale * s)) for s in found.scale)
         bias_quant = Quant(unit, (0,) * len(unit), 0)
-        bias = found.bias.astype(self.encodings.scheme.bias.numpy)
+        bias = found.bias.astype(bias_type(dtype).numpy)
         name = rest[0].name if rest else f"{w.name}/bias"
         return first, weights, self.builder.param(name, bias, bias_quant)
+
+    def _shared(self, name: str, found: Weights) -> Value:
+        """Weights as a parameter: one for all that read the same integers, as frames do."""
+        key = name, found.quant, found.data.tobytes()
+        if key not in self._weights:
+            made = self.builder.param(name, found.data, found.quant, found.dtype)
+            self._weights[key] = made
+        return self._weights[key]
+
+    def _lstm(self, node: Node) -> None:
+        x, w, r, bias, h, c = node.inputs
+        dtype, name = self.encodings.layer(node), node.output.name
+        types = [self.encodings.type(v.type, v.name) for v in node.outputs]
+        found = [self.encodings.weights[n] for n in (name, recurrent_name(node))]
+        weights = [
+            self.builder.param(v.name, made.data, made.quant, made.dtype)
+            for v, made in zip((w, r), found, strict=True)
+        ]
+        sums = found[0].bias.astype(bias_type(dtype).numpy)
+        states = [self._stored(v, t, v.name) for v, t in zip((h, c), types, strict=True)]
+        operands = (self._read(x, dtype), *weights, self.builder.param(bias.name, sums), *states)
+        origin = node.origin or name
+        made = self.builder.add_multi(
+            node.op, operands, node.attrs, types=types, name=name, origin=origin
+        )
+        self._integers.update(zip((v.name for v in node.outputs), made, strict=True))
 
     def _float(self, node: Node, why: str) -> None:
         self.floats.append(

@@ -42,10 +42,12 @@ def correct(
     count, part = evenly(graph, inputs, MOST, ELEMENTS)
     whole = Simulation(module, encodings, part, count)
     rng = np.random.default_rng(seed)
-    left = {name: len(nodes) for name, nodes in graph.consumers().items()}
+    users = graph.consumers()
+    left = {name: len(nodes) for name, nodes in users.items()}
     for step in walk(graph, module, part, count):
         node, name = step.node, step.node.output.name
-        if is_product(node, module.params) and node.op.name != "transpose_conv":
+        alone = all(len(users[v.name]) == 1 for v in node.inputs[1:])  # or frames share them
+        if alone and is_product(node, module.params) and node.op.name != "transpose_conv":
             if rounding:
                 real, _ = constants(module, node)
                 x = whole.real(node.inputs[0])

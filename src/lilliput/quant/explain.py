@@ -15,17 +15,20 @@ import numpy as np
 
 from lilliput.ir.graph import Node
 from lilliput.ir.module import Module
-from lilliput.ir.types import Array
-from lilliput.quant.advice import Findings, Layer, advice
+from lilliput.ir.types import Array, DType
+from lilliput.quant.advice import OWN, Findings, Layer, advice
 from lilliput.quant.batch import evenly, walk
 from lilliput.quant.calibrate import Observed
 from lilliput.quant.equalise import spread
+from lilliput.quant.mixed import has_int16, widened
 from lilliput.quant.prepare import is_product
 from lilliput.quant.scheme import Encodings
 from lilliput.quant.simulate import Simulation, simulate
 
 MOST = 64
 """Samples that layers are compared on, at most."""
+WIDER = 4
+"""Products, and other operators, that are tried with int16 results: those that lose most."""
 EXACT_DB = 150.0
 """What is said of no difference at all."""
 
@@ -76,7 +79,9 @@ def explain(
     base = _sqnr(real[out], whole_real(whole, module, out)) if out else EXACT_DB
     if each and out:
         gains = _gains(module, encodings, part, count, out, real[out], base)
-        layers = [_with_gain(x, gains) for x in layers]
+        layers = [replace(x, gain_db=gains.get(x.name)) for x in layers]
+        wide = _int16_gains(module, encodings, part, count, out, real[out], base, layers)
+        layers = [replace(x, int16_db=wide.get(x.name)) for x in layers]
     seen = Findings(module, observed.extremes, layers, base, observed.samples, frozenset(done))
     return Explanation(count, base, tuple(layers), advice(seen))
 
@@ -136,5 +141,26 @@ def _gains(
     return gains
 
 
-def _with_gain(layer: Layer, gains: Mapping[str, float]) -> Layer:
-    return replace(layer, gain_db=gains.get(layer.name))
+def _int16_gains(
+    module: Module,
+    encodings: Encodings,
+    part: Mapping[str, Array],
+    count: int,
+    out: str,
+    real: Array,
+    base: float,
+    layers: Sequence[Layer],
+) -> dict[str, float]:
+    """Value -> dB of the output that int16 in its place gives, of the layers that lose most."""
+    if encodings.scheme.activations is not DType.S8:
+        return {}
+    graph = module.graphs[module.entry]
+    ready = {n.output.name for n in graph.nodes if has_int16(n, module)} - encodings.wide
+    able = [x for x in layers if x.name in ready and x.operator in OWN]
+    products = sorted((x for x in able if x.gain_db), key=lambda x: -(x.gain_db or 0.0))
+    others = sorted((x for x in able if x.gain_db is None), key=lambda x: x.sqnr_db)
+    gains: dict[str, float] = {}
+    for x in (*products[:WIDER], *others[:WIDER]):
+        wide = simulate(module, widened(module, encodings, (x.name,)), part, count)
+        gains[x.name] = _sqnr(real, whole_real(wide, module, out)) - base
+    return gains

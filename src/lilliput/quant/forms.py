@@ -1,10 +1,11 @@
 """What quantisation knows of operators: which of them have an integer form, and whose scales.
 
-One idea: four kinds, as tables of names; an operator that is in none stays a float or is refused.
+One idea: a few kinds, as tables of names; an operator that is in none stays a float or is refused.
 
     products   weights by channel, a bias, a result with a scale of its own
     scaled     operands and result each with a scale of its own
     tied       they move, choose or average elements: operands and result share one scale
+    lstm       see `recurrent`
     fixed      the result has the scale that TFLite prescribes, whatever the data
 
 The integer operators are those that the importer of .tflite files makes, with the same attributes.
@@ -23,7 +24,7 @@ from lilliput.ir.types import DType, Quant, TensorType
 from lilliput.ops.elementwise import Clamp, stored_bounds
 from lilliput.ops.frame import Pad
 from lilliput.quant.prepare import is_product
-from lilliput.quant.scheme import Scheme
+from lilliput.quant.recurrent import is_lstm
 
 SCALED = frozenset(
     {
@@ -92,18 +93,19 @@ def has_form(node: Node, params: Mapping[str, object]) -> bool:
     """Whether a node of floats has an integer form; a node without floats is one already."""
     if not touches_floats(node):
         return True
-    return node.op.name in SCALED | TIED | FIXED or is_product(node, params)
+    known = node.op.name in SCALED | TIED | FIXED
+    return known or is_product(node, params) or is_lstm(node, params)
 
 
 def touches_floats(node: Node) -> bool:
     return any(v.type.dtype.is_float for v in (*node.inputs, *node.outputs))
 
 
-def fixed_quant(node: Node, scheme: Scheme) -> Quant | None:
-    """The scale that the result has whatever the data are; None where the data decide."""
+def fixed_quant(node: Node, dtype: DType) -> Quant | None:
+    """The scale that a result of `dtype` has whatever the data are; None where the data decide."""
     if node.op.name not in FIXED:
         return None
-    x = node.inputs[0].type.with_dtype(scheme.activations, Quant.per_tensor(2.0**-5))
+    x = node.inputs[0].type.with_dtype(dtype, Quant.per_tensor(2.0**-5))
     try:
         return node.op.infer(node.attrs, [x])[0].quant
     except TypeMismatch:

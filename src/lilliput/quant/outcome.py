@@ -15,6 +15,8 @@ class Outcome:
         `checked` samples
     equalised : passages between layers; reformed : activations that took another form for it;
         absorbed : channels that gave a part of their bias away
+    distilled : rounds of training towards the float network
+    wide : values of int16 in a network of int8
     floats : nodes left in floats, with the reasons
     warnings : what is odd, but possible
     evaluated : the answers of both networks on `evaluated_on`
@@ -33,6 +35,8 @@ class Outcome:
     absorbed: int = 0
     bias_corrected: bool = False
     adaptively_rounded: bool = False
+    distilled: int = 0
+    wide: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     evaluated_on: str = ""

@@ -21,6 +21,7 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.rewrite import drop_dead
 from lilliput.ir.types import Array, f32
 from lilliput.ops.elementwise import Clamp, clamp
+from lilliput.quant.unroll import unrolled
 
 RANGES = {
     "relu": (0.0, math.inf),
@@ -36,7 +37,9 @@ FOLDED = frozenset({"add", "sub", "mul", "div"})
 def prepare(module: Module) -> Module:
     """The same network in that form.  Raises UnsupportedError for what is no float network of
     one entry without states."""
-    graph = _checked(module)
+    _checked(module)
+    module = unrolled(module)
+    graph = module.graphs[module.entry]
     graph = replace(graph, nodes=tuple(_as_clamp(n) for n in graph.nodes))
     graph, params = _fold_channels(graph, dict(module.params))
     graph = drop_dead(graph)
@@ -44,7 +47,7 @@ def prepare(module: Module) -> Module:
     return replace(module, graphs={module.entry: graph}, params=kept)
 
 
-def _checked(module: Module) -> Graph:
+def _checked(module: Module) -> None:
     if len(module.graphs) > 1 or module.states:
         raise UnsupportedError(
             "only networks of one entry without states are quantised",
@@ -67,7 +70,6 @@ def _checked(module: Module) -> Graph:
         raise UnsupportedError(
             "parameters have no data", hint="only trained networks are quantised"
         )
-    return graph
 
 
 def _as_clamp(node: Node) -> Node:

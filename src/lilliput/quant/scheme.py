@@ -9,6 +9,7 @@ differ from layer to layer, are a `Weights` of another dtype.
 
     activations  int8: real = scale * (q - zero_point), one scale a tensor
                  int16: real = scale * q
+                 of all layers, or int16 of some and int8 of the others (`mixed`)
     weights      int8 in -127..127, one scale for each output channel (axis 0), no zero point
     biases       int32 (int64 beside int16) of scale x.scale * w.scale[o]
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lilliput.errors import UsageError
+from lilliput.ir.graph import Node
 from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ops.numeric import saturate
 
@@ -52,20 +54,21 @@ class Scheme:
         if self.weights is not DType.S8:
             raise UsageError("no such weights", expected="int8", found=self.weights.value)
 
-    @property
-    def bias(self) -> DType:
-        """int64 beside int16: sums of int16 products leave int32 after some 500 of them."""
-        return DType.S32 if self.activations is DType.S8 else DType.S64
 
-    def quant(self, low: float, high: float, *, symmetric: bool = False) -> Quant:
-        """The scale and zero point that cover [low, high] and 0, which is always exact."""
-        low, high = min(low, 0.0), max(high, 0.0)
-        first, last = self.activations.bounds
-        if symmetric or self.activations is DType.S16:
-            return Quant.per_tensor(_scale(max(-low, high) / last))
-        scale = _scale((high - low) / (last - first))
-        zero_point = int(np.clip(np.rint(first - low / scale), first, last))
-        return Quant.per_tensor(scale, zero_point)
+def bias_type(activations: DType) -> DType:
+    """int64 beside int16: sums of int16 products leave int32 after some 500 of them."""
+    return DType.S32 if activations is DType.S8 else DType.S64
+
+
+def covering(dtype: DType, low: float, high: float, *, symmetric: bool = False) -> Quant:
+    """The scale and zero point that cover [low, high] and 0, which is always exact."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    first, last = dtype.bounds
+    if symmetric or dtype is DType.S16:
+        return Quant.per_tensor(_scale(max(-low, high) / last))
+    scale = _scale((high - low) / (last - first))
+    zero_point = int(np.clip(np.rint(first - low / scale), first, last))
+    return Quant.per_tensor(scale, zero_point)
 
 
 def _scale(real: float) -> float:
@@ -99,15 +102,38 @@ class Weights:
 @dataclass(frozen=True, eq=False)
 class Encodings:
     """activations : value name -> its quantisation; weights : name of a product's (first) result
-    -> its weights."""
+    -> its weights
+    wide : values that are int16 although the scheme says int8
+    views : value name -> its quantisation where a layer of int16 reads it, or of a value in `wide`
+        where a layer of int8 does
+    """
 
     scheme: Scheme
     activations: Mapping[str, Quant]
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
+    wide: frozenset[str] = frozenset()
+    views: Mapping[str, Quant] = field(default_factory=dict[str, Quant])
+
+    def dtype(self, name: str) -> DType:
+        return DType.S16 if name in self.wide else self.scheme.activations
 
     def type(self, real: TensorType, name: str) -> TensorType:
         """The integer type of the float value `name`."""
-        return real.with_dtype(self.scheme.activations, self.activations[name])
+        return real.with_dtype(self.dtype(name), self.activations[name])
+
+    def read(self, real: TensorType, name: str, dtype: DType) -> TensorType:
+        """The type in which a layer of `dtype` reads the float value `name`."""
+        if self.dtype(name) is dtype:
+            return self.type(real, name)
+        return real.with_dtype(dtype, self.views[name])
+
+    def layer(self, node: Node) -> DType:
+        """The type that `node` calculates in: that of its float results, or else the widest of
+        its float operands."""
+        if node.output.type.dtype.is_float:
+            return self.dtype(node.output.name)
+        wide = any(v.name in self.wide for v in node.inputs)
+        return DType.S16 if wide else self.scheme.activations
 
 
 def along(values: tuple[float, ...] | Array, rank: int) -> Array:

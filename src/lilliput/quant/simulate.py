@@ -21,14 +21,16 @@ import numpy as np
 from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.op import Attrs
-from lilliput.ir.types import Array, TensorType
+from lilliput.ir.types import Array, DType, TensorType
 from lilliput.ops.accumulate import requantize as store
 from lilliput.ops.elementwise import Clamp
 from lilliput.ops.quantize import Requantize, To, quantize, requantize
 from lilliput.quant import forms
 from lilliput.quant.batch import Batch, sums
+from lilliput.quant.calibrate import read_scale
 from lilliput.quant.prepare import is_product
-from lilliput.quant.scheme import Encodings, Weights, stored_constant
+from lilliput.quant.recurrent import is_lstm, recurrent_name
+from lilliput.quant.scheme import Encodings, Weights, bias_type, stored_constant
 
 
 class Simulation:
@@ -76,6 +78,11 @@ class Simulation:
     def type(self, v: Value) -> TensorType:
         return self.encodings.type(v.type, v.name) if v.type.dtype.is_float else v.type
 
+    def _view(self, v: Value, dtype: DType) -> TensorType:
+        """The type in which a layer of `dtype` reads `v`."""
+        float_ = v.type.dtype.is_float
+        return self.encodings.read(v.type, v.name, dtype) if float_ else v.type
+
     def real(self, v: Value) -> Array:
         """float64: what the integers of `v` stand for, or the reals that it is."""
         if v.name in self.module.params:
@@ -101,10 +108,23 @@ class Simulation:
         node = Node(quantize, (v,), (y,), To(y.type.dtype))
         return node.op.ref(node, [self.reals[v.name].astype(np.float32)])[0]
 
+    def _read(self, v: Value, dtype: DType) -> Array:
+        """The integers of `v` as a layer of `dtype` reads them."""
+        type = self._view(v, dtype)
+        if v.name in self.module.params and v.type.dtype.is_float:
+            data = self.module.params[v.name].data
+            assert data is not None
+            return stored_constant(data, type)
+        return self._rescaled(v, self._rounded(v), self.type(v), type)
+
     def _tied(self, v: Value, to: TensorType) -> Array:
-        """The integers of `v` in the scale of `to`."""
-        data, type = self._rounded(v), self.type(v)
-        if not v.type.dtype.is_float or type.quant == to.quant:
+        """The integers of `v` in the type and scale of `to`."""
+        if v.name in self.module.params:
+            return self._rescaled(v, self._read(v, to.dtype), self._view(v, to.dtype), to)
+        return self._rescaled(v, self._rounded(v), self.type(v), to)
+
+    def _rescaled(self, v: Value, data: Array, type: TensorType, to: TensorType) -> Array:
+        if not v.type.dtype.is_float or (type.dtype, type.quant) == (to.dtype, to.quant):
             return data
         x, y = replace(v, type=type), replace(v, type=type.with_dtype(to.dtype, to.quant))
         node = Node(requantize, (x,), (y,), Requantize(to.dtype))
@@ -123,6 +143,8 @@ class Simulation:
             self._unrounded.add(name)
         elif name in self.islands or not forms.has_form(node, self.module.params):
             self._float(node)
+        elif is_lstm(node, self.module.params):
+            self._lstm(node)
         elif is_product(node, self.module.params):
             self._store(node, self._product(node))
         else:
@@ -152,29 +174,50 @@ class Simulation:
         self.whole[y.name] = result
 
     def _integer(self, node: Node) -> Array:
-        types = [self.type(v) for v in node.inputs]
-        y = self.type(node.output)
+        dtype, y = self.encodings.layer(node), self.type(node.output)
+        types = [self._view(v, dtype) for v in node.inputs]
         if node.op.name in forms.TIED and y.quant is not None:
             operands = [self._tied(v, y) for v in node.inputs]
-            types = [t.with_dtype(t.dtype, y.quant) if t.quant else t for t in types]
+            types = [t.with_dtype(y.dtype, y.quant) if t.quant else t for t in types]
         else:
-            operands = [self._rounded(v) for v in node.inputs]
+            operands = [self._read(v, dtype) for v in node.inputs]
         whole = _typed(node, types, y, forms.integer_attrs(node, y))
         if any(self._varies(node)):
             return self._batch.apply(whole, operands, self._varies(node))[0]
         alone = np.atleast_1d(node.op.ref(whole, operands)[0])
         return np.concatenate([alone] * self._count)
 
+    def _lstm(self, node: Node) -> None:
+        dtype, (y, c) = self.encodings.layer(node), (self.type(v) for v in node.outputs)
+        w, r = (self.weights[n] for n in (node.output.name, recurrent_name(node)))
+        first, *rest = node.inputs
+        quants = (w.quant, r.quant, None, y.quant, c.quant)
+        dtypes = (w.dtype, r.dtype, bias_type(dtype), y.dtype, c.dtype)
+        kinds = zip(rest, dtypes, quants, strict=True)
+        types = [self._view(first, dtype), *(v.type.with_dtype(d, q) for v, d, q in kinds)]
+        states: list[Array] = []
+        for v, type in zip(rest[-2:], types[-2:], strict=True):
+            data = self.module.params[v.name].data
+            assert data is not None
+            states.append(stored_constant(data, type))
+        ends = [replace(v, type=t) for v, t in zip(node.outputs, (y, c), strict=True)]
+        inputs = [replace(v, type=t) for v, t in zip(node.inputs, types, strict=True)]
+        whole = replace(node, inputs=tuple(inputs), outputs=tuple(ends))
+        operands = [self._read(first, dtype), w.data, r.data, w.bias, *states]
+        results = self._batch.apply(whole, operands, self._varies(node))
+        self.whole.update(zip((v.name for v in node.outputs), results, strict=True))
+
     # Products
 
     def accumulated(self, node: Node) -> Array:
         """Sums of a product in units of its accumulator, bias included: float64 (..., O)."""
         found = self.weights[node.output.name]
-        x = self.type(node.inputs[0])
+        dtype = self.encodings.layer(node)
+        x = self._view(node.inputs[0], dtype)
         if node.inputs[0].name in self._unrounded:
             steps = self.real(node.inputs[0]) / x.scale
         else:
-            steps = self._rounded(node.inputs[0]).astype(np.float64) - x.zero_point
+            steps = self._read(node.inputs[0], dtype).astype(np.float64) - x.zero_point
         if node.op.name == "transpose_conv":
             return self._transposed(node, steps, found)
         return sums(node, steps, found.data.astype(np.float64)) + found.bias
@@ -189,15 +232,16 @@ class Simulation:
     def _product(self, node: Node) -> Array:
         acc = np.rint(self.accumulated(node)).astype(np.int64)
         found, (x, w) = self.weights[node.output.name], node.inputs[:2]
-        bias = TensorType((len(found.bias),), self.encodings.scheme.bias)
-        types = [self.type(x), w.type.with_dtype(found.dtype, found.quant), bias]
+        dtype = self.encodings.layer(node)
+        bias = TensorType((len(found.bias),), bias_type(dtype))
+        types = [self._view(x, dtype), w.type.with_dtype(found.dtype, found.quant), bias]
         three = replace(node, inputs=(x, w, Value(f"{w.name}/bias", bias)))
         return store(_typed(three, types, self.type(node.output), node.attrs), acc)
 
     def unit(self, node: Node) -> Array:
         """(O): what one step of the accumulator of a product stands for."""
         scale = np.asarray(self.weights[node.output.name].scale, np.float64)
-        return scale * self.type(node.inputs[0]).scale
+        return scale * read_scale(self.encodings, node)
 
 
 def _typed(node: Node, types: Sequence[TensorType], y: TensorType, attrs: Attrs) -> Node:

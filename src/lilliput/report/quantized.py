@@ -14,8 +14,8 @@ from lilliput.quant.predictions import Part, Predictions
 from lilliput.report.markup import Markup, document, tag
 from lilliput.report.words import columns, middle
 
-ROWS = 40
-"""Of a terminal's table."""
+ROWS, WIDE = 40, 6
+"""Of a terminal's table; names of values of int16 that are told."""
 BAR, WIDTH, LABEL, TOP_DB = 16, 640, 240, 60.0
 """Of the picture: height of a layer, width, part of it for names, dB at the right end."""
 
@@ -33,6 +33,9 @@ def quantized_text(found: Outcome) -> str:
 def _facts(found: Outcome) -> Iterator[tuple[str, str]]:
     yield "model", found.model
     yield "integers", f"{found.activations} activations, int8 weights, ranges by {found.ranges}"
+    if found.wide:
+        names = ", ".join(found.wide[:WIDE]) + (" ..." if len(found.wide) > WIDE else "")
+        yield "int16", f"{len(found.wide)} values: {names}"
     yield "learnt from", f"{found.samples:,} samples"
     yield "parameters", f"{found.float_bytes:,} B became {found.integer_bytes:,} B"
     steps = [f"{found.equalised} pairs of layers equalised"] if found.equalised else []
@@ -40,6 +43,7 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str]]:
     steps += [f"biases of {found.absorbed} channels absorbed"] if found.absorbed else []
     steps += ["weights rounded for the outputs"] if found.adaptively_rounded else []
     steps += ["biases corrected"] if found.bias_corrected else []
+    steps += [f"trained {found.distilled} rounds towards the floats"] if found.distilled else []
     if steps:
         yield "repaired", ", ".join(steps)
     yield (

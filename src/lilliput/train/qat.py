@@ -21,6 +21,7 @@ from lilliput.errors import GraphError, Problem, UnsupportedError, UsageError
 from lilliput.ir import Array, Graph, Module, Node, Param, TensorType, Value
 from lilliput.ir.batch import batched
 from lilliput.optional import need
+from lilliput.train.exact import Product, is_sum
 from lilliput.train.surrogates import TWINS, Tensor
 
 torch = need("torch", "torch", "training on the host")
@@ -93,7 +94,7 @@ class Qat(nn.Module):
                 hint="quantise the network first: lilliput.quantize",
             )
         _check_twins(graph, self.steps)
-        self.result = _logits(graph)
+        self.result = logits(graph)
         self.real = nn.ParameterDict(
             {
                 _key(name): nn.Parameter(steps.real(_data(network.params[name])))
@@ -104,6 +105,10 @@ class Qat(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n,...) real numbers of the network's input; raises UsageError for another shape."""
+        return self.values(x)[self.result]
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Every value by name, in real numbers; x and errors as for `forward`."""
         graph: Graph = self._batched(len(x))
         source = graph.inputs[0]
         if tuple(x.shape) != source.type.shape:
@@ -112,7 +117,15 @@ class Qat(nn.Module):
         values |= {v.name: self._param(v) for v in graph.params}
         for node in graph.nodes:
             values |= _executed(node, values)
-        return values[self.result].real
+        return {name: both.real for name, both in values.items()}
+
+    def trained(self, name: str) -> Tensor:
+        """The real numbers of a trained parameter."""
+        return self.real[_key(name)]
+
+    def stored(self, name: str) -> Array:
+        """The integers that a trained parameter is rounded to, int64."""
+        return self.steps[name].stored(self.trained(name))
 
     def _for(self, n: int) -> Graph:
         return batched(self.network, n).graphs[self.network.entry]
@@ -120,17 +133,16 @@ class Qat(nn.Module):
     def module(self) -> Module:
         """The integer network with the weights as they are now."""
         params = dict(self.network.params)
-        for name, steps in self.steps.items():
+        for name in self.steps:
             old = params[name]
-            data = steps.stored(self.real[_key(name)]).astype(_data(old).dtype)
-            params[name] = Param(old.value, data)
+            params[name] = Param(old.value, self.stored(name).astype(_data(old).dtype))
         return replace(self.network, params=params)
 
     def _param(self, value: Value) -> _Both:
         steps = self.steps.get(value.name)
         if steps is None:
             return _known(value.type, _data(self.network.params[value.name]))
-        shadow = self.real[_key(value.name)]
+        shadow = self.trained(value.name)
         stored = steps.stored(shadow)
         exact = steps.real(stored)
         real = _straight(shadow, exact, -np.inf, np.inf)
@@ -147,6 +159,10 @@ class _Both:
 
 def _executed(node: Node, values: Mapping[str, _Both]) -> dict[str, _Both]:
     operands = [values[v.name] for v in node.inputs]
+    if is_sum(node):
+        real = [o.real for o in operands] + [None] * (3 - len(operands))
+        result, kept = Product.apply(node, [o.stored for o in operands], *real)
+        return {node.output.name: _Both(kept.numpy(), result)}
     with np.errstate(all="ignore"):
         results = node.op.ref(node, [o.stored for o in operands])
     both = [
@@ -234,7 +250,7 @@ def _check_twins(graph: Graph, trained: Mapping[str, Steps]) -> None:
         raise UnsupportedError(missing)
 
 
-def _logits(graph: Graph) -> str:
+def logits(graph: Graph) -> str:
     """What a loss is computed from: the first output, or what a last softmax takes."""
     last = graph.producers().get(graph.outputs[0].name)
     softmax = last is not None and last.op.name == "softmax"
