@@ -2,8 +2,9 @@
 
 One idea: requantisation is exact in every form, and the form is as short as what is known of the
 sums allows.  In general it is `ll_requant` and a clamp.  Where the weights are constant and prove
-that no sum leaves 30 bits, the rounded product, the offset of the last rounding and the zero
-point are one instruction, and shift and saturation another:
+that no sum leaves 30 bits (of a bias that is trained, how far it may move says so), the rounded
+product, the offset of the last rounding and the zero point are one instruction, and shift and
+saturation another:
 
     sat8((mulh(2a, m) + 2^(r-1) + (zp << r)) >> r)      TFLite's double rounding, shift -r
 
@@ -93,12 +94,12 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     return reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
 
 
-def constants_of(b: Builder) -> Callable[[Value], Array | None]:
-    """The data of a builder's parameters."""
+def sizes_of(b: Builder) -> Callable[[Value], Array | None]:
+    """The data of a builder's parameters, and the largest magnitudes of what is no constant."""
 
     def data(value: Value) -> Array | None:
         param = b.params.get(value.name)
-        return param.data if param else None
+        return param.data if param else b.magnitudes.get(value.name)
 
     return data
 
@@ -130,7 +131,7 @@ class _Channels:
 
 
 def _is_short(b: Builder, node: Node, shift: Array) -> bool:
-    largest = largest_sum(node, constants_of(b))
+    largest = largest_sum(node, sizes_of(b))
     if largest is None or node.output.type.dtype is not DType.S8:
         return False
     in_range = shift.min() + MOST_SHIFT >= 0 and shift.max() < 29

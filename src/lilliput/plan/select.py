@@ -119,7 +119,7 @@ def select(
     choices = dict(
         zip((d.output.name for d in computing), choose(computing, planar, convert), strict=True)
     )
-    writer = _Writer(graph, params, core)
+    writer = _Writer(graph, params, core, sizes)
     for item in drafts.items:
         if isinstance(item, Movement):
             writer.selection.items.append(item)
@@ -164,7 +164,14 @@ def conversion_alone(value: Value, held: Layout, layout: Layout, core: str) -> S
 class _Writer:
     """Turns drafts with choices into tasks."""
 
-    def __init__(self, graph: Graph, params: Mapping[str, Param], core: str):
+    def __init__(
+        self,
+        graph: Graph,
+        params: Mapping[str, Param],
+        core: str,
+        sizes: Mapping[str, Array] = NOTHING,
+    ):
+        self.sizes = sizes
         self.selection = Selection(params=dict(params))
         self.names = {v.name for v in graph.values()} | set(params)
         self.core = core
@@ -220,7 +227,7 @@ class _Writer:
         rejected: tuple[tuple[str, str], ...],
         others: tuple[Kernel, ...] = (),
     ) -> None:
-        b = Builder(self.selection.params, self.names)
+        b = Builder(self.selection.params, self.names, self.sizes)
         operands = kernel.operands(b, node)
         output = fused[-1].output if fused else node.output
         expression: Expression | None = None
