@@ -20,7 +20,7 @@ LEAST = float(np.float32(3.9370080e-09))
 CHANNELS = 6
 
 
-def network(biases: Mapping[int, int], weights: Mapping[int, int]) -> Module:
+def network(biases: Mapping[int, int], weights: Mapping[int, int], least: float = LEAST) -> Module:
     """A convolution whose channels in `biases` have the least scale, that bias, and zero weights
     but for one number each."""
     rng = np.random.default_rng(5)
@@ -28,7 +28,7 @@ def network(biases: Mapping[int, int], weights: Mapping[int, int]) -> Module:
     bias = rng.integers(-900, 900, CHANNELS).astype(np.int32)
     scale = [0.004] * CHANNELS
     for c, value in biases.items():
-        w[c], bias[c], scale[c] = 0, value, LEAST
+        w[c], bias[c], scale[c] = 0, value, least
         w[c, 1, 1, 2] = weights.get(c, 0)
     b = Builder()
     x = b.input("x", s8(1, 5, 5, 4, scale=0.05, zero_point=-128))
@@ -85,8 +85,16 @@ def test_a_sum_that_wrapped_saturates() -> None:
 
 @pytest.mark.parametrize("bias", [-(2**27) + 4000, 0, 2**26])
 def test_ordinary_biases_are_left_alone(bias: int) -> None:
-    before = network({0: bias}, {})
+    before = network({0: bias}, {}, least=1e-6)
     assert data(unsaturated(before))["bias"][0] == bias
+
+
+def test_what_is_stored_of_it_is_requantised_shortly() -> None:
+    """A scale of the least number shifts a zero point out of 32 bits."""
+    for bias in (-(2**31), 2**31 - 1):
+        after = unsaturated(network({0: bias}, {}))
+        b = Builder(dict(after.params))
+        assert "ll_requant" not in finish(b, node(after)).c("acc", lambda value: value.name)
 
 
 def test_a_trained_bias_has_short_requantisations() -> None:

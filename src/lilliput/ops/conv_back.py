@@ -196,15 +196,15 @@ def _fixed_types(sums: str, apart: int) -> Callable[[Node], Mapping[str, str]]:
 
 
 def _fixed_bytes(node: Node) -> int:
-    """Rounded numbers of two pixels, by twos."""
-    return 8 * -(-node.inputs[0].type.shape[3] // 2)
+    """Rounded numbers of four pixels, by twos."""
+    return 16 * -(-node.inputs[0].type.shape[3] // 2)
 
 
 def _fixed_work(node: Node) -> Work:
-    """Inner: of two pixels, one of which may be missing; set-ups: numbers that are rounded."""
-    (_, rows, pixels, channels), i = node.inputs[0].type.shape, node.output.type.shape[3]
-    both = node.inputs[0].type.shape[0] * rows * -(-pixels // 2)
-    return Work(2 * both * channels * i, node.output.type.size, 2 * both * channels)
+    """Inner: of four pixels, some of which may be missing; set-ups: numbers that are rounded."""
+    channels, i = node.inputs[0].type.shape[3], node.output.type.shape[3]
+    pixels = -(-node.inputs[0].type.size // channels // 4) * 4
+    return Work(pixels * channels * i, node.output.type.size, pixels * channels)
 
 
 def _twos(node: Node) -> str | None:
@@ -295,7 +295,7 @@ GRAD_X_PLANE = replace(
     work=_plane_work,
 )
 GRAD_X_FIXED = replace(
-    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "group_out"), lambda _: 1),
+    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "group_out"), lambda _: TILE - 1),
     types=_fixed_types("ll_back_rows", 1),
     params=_fixed_params,
     scratch=_fixed_bytes,

@@ -18,11 +18,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.ir import Array, DType, Graph, Module, Node, Param, Quant, Value
-from lilliput.ops.accumulate import Conv2d, Linear, acc_type, is_raw, requantize, resumes
+from lilliput.ops.accumulate import (
+    Conv2d,
+    Linear,
+    acc_type,
+    is_raw,
+    multipliers,
+    requantize,
+    resumes,
+)
 from lilliput.ops.numeric import INT32_MAX, INT32_MIN
+from lilliput.ops.scaling import MOST_SHIFT
 
 NEAR = 1 << 27
-"""Sums that may be larger than this are looked at."""
+"""Channels whose sums may be larger than this are looked at, and those that are scaled by less than
+short requantisations take."""
 SMALL = 1 << 26
 """What is left of a bias at most."""
 
@@ -87,7 +97,9 @@ def _rewritten(layer: _Layer) -> tuple[Param, ...]:
     assert quant is not None
     ends = [_stored(layer.node, np.clip(bias + s, INT32_MIN, INT32_MAX)) for s in (-size, size)]
     times = np.zeros(len(bias), np.int64)
-    for c in np.flatnonzero((np.abs(bias) + size >= NEAR) & (ends[0] == ends[1])).tolist():
+    far = np.array(multipliers(layer.node)[1]) < -MOST_SHIFT
+    odd = (np.abs(bias) + size >= NEAR) | far
+    for c in np.flatnonzero(odd & (ends[0] == ends[1])).tolist():
         times[c] = _power(layer.node, quant, c, int(bias[c]), int(ends[0][c]))
     if not times.any():
         return ()
@@ -107,6 +119,8 @@ def _power(node: Node, quant: Quant, c: int, bias: int, stored: int) -> int:
         type = replace(node.inputs[1].type, quant=replace(quant, scale=scale))
         weights = replace(node.inputs[1], type=type)
         moved = node.with_inputs((node.inputs[0], weights, *node.inputs[2:]))
+        if multipliers(moved)[1][c] < -MOST_SHIFT:
+            continue
         sums = np.zeros(len(quant.scale), np.int64)
         sums[c] = smaller
         return k if _stored(moved, sums)[c] == stored else 0
