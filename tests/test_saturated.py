@@ -1,4 +1,5 @@
-"""Channels whose bias has run into the ends of int32 get numbers of an ordinary size."""
+"""Sums of training steps are bounded: a bias that has run into the ends of int32 gets an ordinary
+size, and what is trained says how far it moves."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 
 from lilliput.ir import Array, Builder, Module, Node, Quant, Session
-from lilliput.ir.types import s8
+from lilliput.ir.types import s8, s32
 from lilliput.ops.accumulate import Conv2d
 from lilliput.ops.conv import conv2d
 from lilliput.ops.finish import doubles, finish, largest_sum
 from lilliput.ops.update import LIMIT
+from lilliput.plan.select import accumulators
 from lilliput.train.saturated import unsaturated
 
 LEAST = float(np.float32(3.9370080e-09))
@@ -108,3 +110,42 @@ def test_a_trained_bias_has_short_requantisations() -> None:
 
     assert "ll_mulh_add" in text(LIMIT)
     assert "ll_requant" in text(2 * LIMIT)
+
+
+def resumed() -> tuple[Builder, Node]:
+    """A layer that goes on from the sums of constant weights with weights that are trained."""
+    rng = np.random.default_rng(8)
+    b = Builder()
+    x = b.input("x", s8(1, 3, 4, 6, scale=0.05, zero_point=4))
+    frozen = rng.integers(-127, 128, (5, 1, 1, 6)).astype(np.int8)
+    w = b.param("frozen", frozen, Quant((0.01,) * 5, (0,) * 5, 0))
+    zeros, raw = b.param("zeros", np.zeros(5, np.int32)), Conv2d(raw=True)
+    begun = b.add(conv2d, (x, w, zeros), raw, type=s32(1, 3, 4, 5), name="begun")
+    trained = b.state("w", w.type, np.zeros((5, 1, 1, 6), np.int8))
+    bias = b.state("bias", s32(5), np.zeros(5, np.int32))
+    y = s8(1, 3, 4, 5, scale=0.1, zero_point=-128)
+    b.add(conv2d, (x, trained, bias, begun), Conv2d(), type=y, name="y")
+    return b, b.nodes[-1]
+
+
+def test_sums_that_go_on_are_bounded_by_what_came_before() -> None:
+    b, last = resumed()
+    graph = b.graph([last.output])
+    sizes = accumulators(graph, b.params)
+    assert list(sizes) == ["begun"]
+    weights = data_of(b)["frozen"].reshape(5, 6).astype(np.int64)
+    ends = np.array([weights.clip(0) @ np.full(6, v) for v in (-132, 123)])
+    ends = ends + np.array([weights.clip(None, 0) @ np.full(6, v) for v in (123, -132)])
+    assert np.array_equal(sizes["begun"], np.abs(ends).max(0))
+    known = {**sizes, "w": np.full((5, 1, 1, 6), 127), "bias": np.full(5, LIMIT)}
+    largest = largest_sum(last, lambda v: known.get(v.name))
+    assert largest is not None
+    assert np.array_equal(largest, LIMIT + 6 * 127 * 132 + sizes["begun"])
+    short = Builder(dict(b.params), magnitudes=known)
+    assert "ll_requant" not in finish(short, last).c("acc", lambda value: value.name)
+    unknown = Builder(dict(b.params), magnitudes={**known, "begun": np.full(5, LIMIT)})
+    assert "ll_requant" in finish(unknown, last).c("acc", lambda value: value.name)
+
+
+def data_of(b: Builder) -> dict[str, Array]:
+    return {name: p.data for name, p in b.params.items() if p.data is not None}

@@ -286,7 +286,7 @@ GRAD_X_TWOS = replace(
 )
 """The same from weights as the forward pass has them, so that they are in flash once."""
 GRAD_X_DEPTHWISE = _grad_x_kernel(
-    "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w"), _strided
+    "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w", "kw"), _strided
 )
 GRAD_X_PLANE = replace(
     _grad_x_kernel("conv2d_grad_x_plane", _plane, ("kw",), _everywhere),

@@ -31,7 +31,6 @@ from lilliput.ops.accumulate import (
     is_raw,
     layer,
     multipliers,
-    resumes,
 )
 from lilliput.ops.common import REQUANT_C, c_float
 from lilliput.ops.numeric import Rounding
@@ -77,21 +76,24 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     """The largest magnitude that each output channel's sum can reach, for any input; None where
     weights or bias are not known.
 
-    Bounds every partial sum of products too, with the bias that zero points were folded into.
+    Bounds every partial sum of products too, with the bias that zero points were folded into and
+    the accumulators that it goes on from.
     """
-    plain = isinstance(node.attrs, Conv2d | Linear) and not resumes(node)
+    plain = isinstance(node.attrs, Conv2d | Linear)
     if not plain or acc_type(node) is not DType.S32:
         return None
     x, weights = node.inputs[0], node.inputs[1]
     w = data(weights)
     bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
-    if w is None or bias is None:
+    begun = data(node.inputs[3]) if len(node.inputs) > 3 else np.zeros(1, np.int64)
+    if w is None or bias is None or begun is None:
         return None
     low, high = x.type.dtype.bounds
     # |x| alone, not |x - zero point|: kernels add products of stored numbers to a folded bias
     reach = max(abs(low), high) + abs(x.type.zero_point)
     size = np.abs(w.astype(np.int64) - weights.type.zero_point)
-    return reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+    sums = reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+    return sums + np.abs(begun.astype(np.int64).reshape(-1, begun.shape[-1])).max(0)
 
 
 def sizes_of(b: Builder) -> Callable[[Value], Array | None]:

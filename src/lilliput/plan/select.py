@@ -20,6 +20,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Param
 from lilliput.ir.op import Finish, Kernel, Layout, NoAttrs, Operand
+from lilliput.ir.range import Range
 from lilliput.ir.rewrite import fold
 from lilliput.ir.types import Array, DType
 from lilliput.ops.common import c_type
@@ -106,6 +107,7 @@ def select(
     sizes : the largest magnitudes of states that are known to stay small
     Raises UnsupportedError listing every node that no kernel accepts.
     """
+    sizes = {**sizes, **accumulators(graph, params)}
     drafts = draft(graph, params, keep, core, sliced, prices, sizes)
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
@@ -126,6 +128,30 @@ def select(
         else:
             writer.add(item, choices[item.output.name], drafts.lost.get(item.node.output.name, ()))
     return writer.selection
+
+
+def accumulators(graph: Graph, params: Mapping[str, Param]) -> dict[str, Array]:
+    """The largest magnitudes, channel by channel, of int32 results whose operator bounds them
+    for any input: sums of constant weights that others go on from."""
+    found: dict[str, Array] = {}
+    for node in graph.nodes:
+        types = [v.type for v in (*node.inputs, node.output)]
+        if node.output.type.dtype is not DType.S32 or node.op.bounds is None:
+            continue
+        if not all(t.dtype.is_integer and len(t.shape) > 0 for t in types):
+            continue
+        told = node.op.bounds(node, [_anything(v, params) for v in node.inputs])
+        if told is not None:
+            rank, channels = len(types[-1].shape), types[-1].shape[-1]
+            low, high = told.along(rank - 1, channels)
+            found[node.output.name] = np.maximum(np.abs(low), np.abs(high))
+    return found
+
+
+def _anything(value: Value, params: Mapping[str, Param]) -> Range:
+    param = params.get(value.name)
+    data = param.data if param is not None else None
+    return Range.full(value.type) if data is None else Range.constant(data)
 
 
 def task_alone(

@@ -213,6 +213,17 @@ LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, 
 }
 #endif
 
+#ifndef LL_OWN_BETWEEN
+/* Bit k: low < x[k] < high, of eight numbers. */
+LL_INLINE uint32_t ll_between_8(const int8_t *x, int32_t low, int32_t high) {
+    uint32_t bits = 0;
+    for (int32_t k = 0; k < 8; ++k) {
+        bits |= (uint32_t)(x[k] > low && x[k] < high) << k;
+    }
+    return bits;
+}
+#endif
+
 /* `ll_dot_s8` for halves of bytes: those of one byte together. */
 LL_INLINE int32_t ll_dot_s8_s4(const int8_t *x, const ll_s4 *w, int32_t at, int32_t zero, int32_t n,
                                int32_t acc) {
