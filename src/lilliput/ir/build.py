@@ -42,9 +42,18 @@ def fresh_name(taken: set[str], stem: str) -> str:
 
 
 class Builder:
-    """Collects values and nodes; `names` may be shared between the entries of a module."""
+    """Collects values and nodes; `names` may be shared between the entries of a module.
 
-    def __init__(self, params: dict[str, Param] | None = None, names: set[str] | None = None):
+    magnitudes : of states that are known to stay small, by name: the largest
+    """
+
+    def __init__(
+        self,
+        params: dict[str, Param] | None = None,
+        names: set[str] | None = None,
+        magnitudes: Mapping[str, Array] | None = None,
+    ):
+        self.magnitudes: Mapping[str, Array] = magnitudes or {}
         self.params: dict[str, Param] = {} if params is None else params
         self.states: dict[str, State] = {}
         self.nodes: list[Node] = []

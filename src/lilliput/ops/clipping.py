@@ -112,6 +112,15 @@ def _clip_params(node: Node) -> Mapping[str, int]:
     return {"low": a.low, "high": a.high, "channels": node.inputs[0].type.shape[-1]}
 
 
+def _clip_work(node: Node) -> Work:
+    """Inner: numbers that are compared one by one, of bytes that are not whole, or of 16 bits;
+    set-ups: pixels."""
+    x = node.inputs[0].type
+    pixels = x.size // x.shape[-1]
+    alone = x.shape[-1] % 8 if x.dtype is DType.S8 else x.shape[-1]
+    return Work(pixels * alone, node.output.type.size, pixels)
+
+
 clip_bits = register(
     Op(
         name="clip_bits",
@@ -131,9 +140,7 @@ clip_bits = register(
                 params=_clip_params,
                 specialise=("low", "high"),
                 operands=_operands,
-                work=lambda node: Work(
-                    node.inputs[0].type.size, node.output.type.size, node.output.type.size
-                ),
+                work=_clip_work,
             ),
         ),
         samples=(

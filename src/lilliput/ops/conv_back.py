@@ -26,6 +26,7 @@ from lilliput.ops.conv_meetings import (
     extent,
     given,
     is_product,
+    meeting_of,
     meetings,
     pairs,
     plain,
@@ -158,13 +159,16 @@ def _plane_bytes(node: Node) -> int:
     return 4 * (w[1] * w[2] + rows * (-(-columns // 4) * 4 + w[2] - 1))
 
 
-def _plane_work(node: Node) -> Work:
-    """Multiply-accumulates with the zeros beside a row; set-ups: a row of four pixels and taps."""
-    dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
-    meetings = _grad_x_meetings(node)
-    rows = sum(r.stop - r.start for (_, tap), _, (r, _) in meetings if tap == w[2] // 2)
-    fours = dy[0] * dy[3] * rows * -(-dy[2] // 4)
-    return Work(4 * fours * w[2], node.output.type.size, fours)
+def _fours_work(node: Node) -> Work:
+    """Multiply-accumulates with the zeros beside a row; set-ups: a row of taps of four pixels, that
+    are a stride apart."""
+    dy, w, size = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
+    a, apart = _back(node), _back(node).stride[1]
+    spans = (meeting_of(a, 0, k, size[1], dy[1])[1] for k in range(w[1]))
+    rows = sum(s.stop - s.start for s in spans)
+    fours = sum(-(-len(range(e, size[2], apart)) // 4) for e in range(min(apart, size[2])))
+    setups = dy[0] * dy[3] * rows * fours
+    return Work(4 * setups * -(-w[2] // apart), node.output.type.size, setups)
 
 
 def _exact(node: Node) -> str | None:
@@ -196,15 +200,15 @@ def _fixed_types(sums: str, apart: int) -> Callable[[Node], Mapping[str, str]]:
 
 
 def _fixed_bytes(node: Node) -> int:
-    """Rounded numbers of two pixels, by twos."""
-    return 8 * -(-node.inputs[0].type.shape[3] // 2)
+    """Rounded numbers of four pixels, by twos."""
+    return 16 * -(-node.inputs[0].type.shape[3] // 2)
 
 
 def _fixed_work(node: Node) -> Work:
-    """Inner: of two pixels, one of which may be missing; set-ups: numbers that are rounded."""
-    (_, rows, pixels, channels), i = node.inputs[0].type.shape, node.output.type.shape[3]
-    both = node.inputs[0].type.shape[0] * rows * -(-pixels // 2)
-    return Work(2 * both * channels * i, node.output.type.size, 2 * both * channels)
+    """Inner: of four pixels, some of which may be missing; set-ups: numbers that are rounded."""
+    channels, i = node.inputs[0].type.shape[3], node.output.type.shape[3]
+    pixels = -(-node.inputs[0].type.size // channels // 4) * 4
+    return Work(pixels * channels * i, node.output.type.size, pixels * channels)
 
 
 def _twos(node: Node) -> str | None:
@@ -285,17 +289,18 @@ GRAD_X_TWOS = replace(
     again=(),
 )
 """The same from weights as the forward pass has them, so that they are in flash once."""
-GRAD_X_DEPTHWISE = _grad_x_kernel(
-    "conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w"), _strided
+GRAD_X_DEPTHWISE = replace(
+    _grad_x_kernel("conv2d_grad_x_depthwise", _depthwise, ("stride_h", "stride_w", "kw"), _strided),
+    work=_fours_work,
 )
 GRAD_X_PLANE = replace(
     _grad_x_kernel("conv2d_grad_x_plane", _plane, ("kw",), _everywhere),
     scratch=_plane_bytes,
     in_place=True,
-    work=_plane_work,
+    work=_fours_work,
 )
 GRAD_X_FIXED = replace(
-    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "group_out"), lambda _: 1),
+    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "group_out"), lambda _: TILE - 1),
     types=_fixed_types("ll_back_rows", 1),
     params=_fixed_params,
     scratch=_fixed_bytes,

@@ -2,8 +2,9 @@
 
 One idea: requantisation is exact in every form, and the form is as short as what is known of the
 sums allows.  In general it is `ll_requant` and a clamp.  Where the weights are constant and prove
-that no sum leaves 30 bits, the rounded product, the offset of the last rounding and the zero
-point are one instruction, and shift and saturation another:
+that no sum leaves 30 bits (of a bias that is trained, how far it may move says so), the rounded
+product, the offset of the last rounding and the zero point are one instruction, and shift and
+saturation another:
 
     sat8((mulh(2a, m) + 2^(r-1) + (zp << r)) >> r)      TFLite's double rounding, shift -r
 
@@ -30,7 +31,6 @@ from lilliput.ops.accumulate import (
     is_raw,
     layer,
     multipliers,
-    resumes,
 )
 from lilliput.ops.common import REQUANT_C, c_float
 from lilliput.ops.numeric import Rounding
@@ -76,29 +76,32 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     """The largest magnitude that each output channel's sum can reach, for any input; None where
     weights or bias are not known.
 
-    Bounds every partial sum of products too, with the bias that zero points were folded into.
+    Bounds every partial sum of products too, with the bias that zero points were folded into and
+    the accumulators that it goes on from.
     """
-    plain = isinstance(node.attrs, Conv2d | Linear) and not resumes(node)
+    plain = isinstance(node.attrs, Conv2d | Linear)
     if not plain or acc_type(node) is not DType.S32:
         return None
     x, weights = node.inputs[0], node.inputs[1]
     w = data(weights)
     bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
-    if w is None or bias is None:
+    begun = data(node.inputs[3]) if len(node.inputs) > 3 else np.zeros(1, np.int64)
+    if w is None or bias is None or begun is None:
         return None
     low, high = x.type.dtype.bounds
     # |x| alone, not |x - zero point|: kernels add products of stored numbers to a folded bias
     reach = max(abs(low), high) + abs(x.type.zero_point)
     size = np.abs(w.astype(np.int64) - weights.type.zero_point)
-    return reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+    sums = reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
+    return sums + np.abs(begun.astype(np.int64).reshape(-1, begun.shape[-1])).max(0)
 
 
-def constants_of(b: Builder) -> Callable[[Value], Array | None]:
-    """The data of a builder's parameters."""
+def sizes_of(b: Builder) -> Callable[[Value], Array | None]:
+    """The data of a builder's parameters, and the largest magnitudes of what is no constant."""
 
     def data(value: Value) -> Array | None:
         param = b.params.get(value.name)
-        return param.data if param else None
+        return param.data if param else b.magnitudes.get(value.name)
 
     return data
 
@@ -130,7 +133,7 @@ class _Channels:
 
 
 def _is_short(b: Builder, node: Node, shift: Array) -> bool:
-    largest = largest_sum(node, constants_of(b))
+    largest = largest_sum(node, sizes_of(b))
     if largest is None or node.output.type.dtype is not DType.S8:
         return False
     in_range = shift.min() + MOST_SHIFT >= 0 and shift.max() < 29

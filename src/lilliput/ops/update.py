@@ -22,8 +22,9 @@ from lilliput.ops.registry import register
 LARGEST = 127
 FAR = np.float32(2.0**22)
 """Steps of int8 weights beyond this are cut: they saturate anyway."""
-LIMIT = 1 << 29
-"""int32 biases move within +-LIMIT: kernels may double a sum that begins with one."""
+LIMIT = 1 << 28
+"""int32 biases move within +-LIMIT: a sum that begins with one stays below 2^29, which short
+requantisations count on."""
 
 
 # sgd --------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def _w(*shape: int) -> TensorType:
 sgd = register(
     Op(
         name="sgd",
-        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^29 (int32, "
+        doc="w' = round(w - step), ties away from zero, within +-127 (int8) or +-2^28 (int32, "
         "where it moves at all); step f32 broadcasts to w; where it is NaN w stays",
         infer=_sgd_infer,
         ref=_sgd_ref,

@@ -352,7 +352,10 @@ class Planner:
 
 
 def _sizes(module: Module) -> dict[str, Array]:
-    """The largest magnitudes of integer states that every entry keeps within limits."""
+    """The largest magnitudes of integer states that every entry keeps within limits.
+
+    Those of int8 weights are none where -128 is among them, which has no opposite.
+    """
     makers = {v.name: n for g in module.graphs.values() for n in g.nodes for v in n.outputs}
     found: dict[str, Array] = {}
     for state in module.states.values():
@@ -360,7 +363,9 @@ def _sizes(module: Module) -> dict[str, Array]:
             makers[v.name].op.limits(makers[v.name]) if v.name in makers else None
             for v in state.updates.values()
         ]
-        if limits and state.value.type.dtype is DType.S32 and all(limits):
+        if limits and state.value.type.dtype in (DType.S8, DType.S32) and all(limits):
             most = max(max(abs(low), abs(high)) for low, high in filter(None, limits))
-            found[state.name] = np.maximum(np.abs(state.init.astype(np.int64)), most)
+            sizes = np.maximum(np.abs(state.init.astype(np.int64)), most)
+            if state.value.type.dtype is DType.S32 or sizes.max() <= DType.S8.bounds[1]:
+                found[state.name] = sizes
     return found

@@ -20,6 +20,7 @@ from lilliput.ir.build import Builder
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Param
 from lilliput.ir.op import Finish, Kernel, Layout, NoAttrs, Operand
+from lilliput.ir.range import Range
 from lilliput.ir.rewrite import fold
 from lilliput.ir.types import Array, DType
 from lilliput.ops.common import c_type
@@ -106,6 +107,7 @@ def select(
     sizes : the largest magnitudes of states that are known to stay small
     Raises UnsupportedError listing every node that no kernel accepts.
     """
+    sizes = {**sizes, **accumulators(graph, params)}
     drafts = draft(graph, params, keep, core, sliced, prices, sizes)
     if drafts.problems:
         raise UnsupportedError(drafts.problems)
@@ -119,13 +121,37 @@ def select(
     choices = dict(
         zip((d.output.name for d in computing), choose(computing, planar, convert), strict=True)
     )
-    writer = _Writer(graph, params, core)
+    writer = _Writer(graph, params, core, sizes)
     for item in drafts.items:
         if isinstance(item, Movement):
             writer.selection.items.append(item)
         else:
             writer.add(item, choices[item.output.name], drafts.lost.get(item.node.output.name, ()))
     return writer.selection
+
+
+def accumulators(graph: Graph, params: Mapping[str, Param]) -> dict[str, Array]:
+    """The largest magnitudes, channel by channel, of int32 results whose operator bounds them
+    for any input: sums of constant weights that others go on from."""
+    found: dict[str, Array] = {}
+    for node in graph.nodes:
+        types = [v.type for v in (*node.inputs, node.output)]
+        if node.output.type.dtype is not DType.S32 or node.op.bounds is None:
+            continue
+        if not all(t.dtype.is_integer and len(t.shape) > 0 for t in types):
+            continue
+        told = node.op.bounds(node, [_anything(v, params) for v in node.inputs])
+        if told is not None:
+            rank, channels = len(types[-1].shape), types[-1].shape[-1]
+            low, high = told.along(rank - 1, channels)
+            found[node.output.name] = np.maximum(np.abs(low), np.abs(high))
+    return found
+
+
+def _anything(value: Value, params: Mapping[str, Param]) -> Range:
+    param = params.get(value.name)
+    data = param.data if param is not None else None
+    return Range.full(value.type) if data is None else Range.constant(data)
 
 
 def task_alone(
@@ -164,7 +190,14 @@ def conversion_alone(value: Value, held: Layout, layout: Layout, core: str) -> S
 class _Writer:
     """Turns drafts with choices into tasks."""
 
-    def __init__(self, graph: Graph, params: Mapping[str, Param], core: str):
+    def __init__(
+        self,
+        graph: Graph,
+        params: Mapping[str, Param],
+        core: str,
+        sizes: Mapping[str, Array] = NOTHING,
+    ):
+        self.sizes = sizes
         self.selection = Selection(params=dict(params))
         self.names = {v.name for v in graph.values()} | set(params)
         self.core = core
@@ -220,7 +253,7 @@ class _Writer:
         rejected: tuple[tuple[str, str], ...],
         others: tuple[Kernel, ...] = (),
     ) -> None:
-        b = Builder(self.selection.params, self.names)
+        b = Builder(self.selection.params, self.names, self.sizes)
         operands = kernel.operands(b, node)
         output = fused[-1].output if fused else node.output
         expression: Expression | None = None

@@ -44,6 +44,7 @@ from lilliput.train.norms import norms
 from lilliput.train.objectives import Objective
 from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, rounded, split_weights
+from lilliput.train.saturated import unsaturated
 from lilliput.train.schemes import UpdateScheme, checked
 from lilliput.train.updates import hoisted
 
@@ -113,7 +114,7 @@ def trainable(
     _check(module)
     optimiser = optimiser or Optimiser()
     objective = Objective(loss)
-    headed = objective.prepared(module, max_classes or classes, seed)
+    headed = unsaturated(objective.prepared(module, max_classes or classes, seed))
     checked(scheme, layers(headed))
     parts = {c.layer.index: c.channels for c in _chosen(layers(headed), scheme) if c.in_part}
     ordered = arranged(headed, parts)

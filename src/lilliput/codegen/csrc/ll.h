@@ -31,6 +31,12 @@
 #else
 #define LL_ASSEMBLY __attribute__((naked, noinline, unused)) static
 #endif
+/* Before a loop of a few turns, whose number is known where it is compiled for speed. */
+#if LL_SMALL
+#define LL_UNROLLED
+#else
+#define LL_UNROLLED _Pragma("GCC unroll 8")
+#endif
 #define LL_CAT_(a, b) a##_##b
 #define LL_CAT(a, b) LL_CAT_(a, b)
 #define LL_WHOLE INT32_MAX /* ring of a view that holds every row */

@@ -32,10 +32,10 @@ LL_INLINE int32_t ll_sgd_s8(int32_t w, float step) {
     return ll_symmetric_s8(step != step ? w : moved);
 }
 
-/* Moves within +-2^29, so that a sum which begins with it can be doubled. */
+/* Moves within +-2^28, so that a sum which begins with it stays below 2^29. */
 LL_INLINE int32_t ll_sgd_s32(int32_t b, float step) {
-    const int32_t limit = 1 << 29;
-    const int32_t n = ll_nearest(step, 1073741824.0f);
+    const int32_t limit = 1 << 28;
+    const int32_t n = ll_nearest(step, 536870912.0f);
     if (n == 0) {
         return b;
     }

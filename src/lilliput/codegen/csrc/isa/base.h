@@ -172,19 +172,21 @@ LL_INLINE void ll_taps_4(const int8_t *const *taps, int32_t count, const int8_t 
 }
 #endif
 
-/* sums[pixel][k] of two pixels and four channels k, of which `left` are there: over n numbers o of
- * numbers[o / 2][pixel][o % 2] * w[o * apart + k]. */
+/* sums[k][pixel] of four channels k, of which `left` are there, and four pixels: over n numbers o
+ * of numbers[o / 2][pixel][o % 2] * w[o * apart + k]. */
 LL_INLINE void ll_back_any(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
                            int32_t left, int32_t *sums) {
-    for (int32_t k = 0; k < 4; ++k) {
-        int32_t first = 0, second = 0;
+    for (int32_t k = 0; k < 4; ++k, sums += 4) {
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
         for (int32_t o = 0; k < left && o < n; ++o) {
-            const int16_t *own = numbers + (o >> 1) * 4 + (o & 1);
-            first += own[0] * w[o * apart + k];
-            second += own[2] * w[o * apart + k];
+            const int16_t *own = numbers + (o >> 1) * 8 + (o & 1);
+            const int32_t weight = w[o * apart + k];
+            s0 += own[0] * weight;
+            s1 += own[2] * weight;
+            s2 += own[4] * weight;
+            s3 += own[6] * weight;
         }
-        sums[k] = first;
-        sums[4 + k] = second;
+        sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
     }
 }
 
@@ -195,16 +197,30 @@ LL_INLINE void ll_back_any(const int8_t *w, const int16_t *numbers, int32_t n, i
 LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
                             int32_t left, int32_t *sums) {
     (void)left;
-    for (int32_t k = 0; k < 8; ++k) {
-        sums[k] = 0;
-    }
-    for (int32_t o = 0; o < n; o += 2, w += 2 * apart, numbers += 4) {
-        for (int32_t k = 0; k < 4; ++k) {
-            const int8_t *own = w + (k & 2) + (k & 1) * 4;
-            sums[k] += numbers[0] * own[0] + numbers[1] * own[1];
-            sums[4 + k] += numbers[2] * own[0] + numbers[3] * own[1];
+    for (int32_t k = 0; k < 4; ++k, sums += 4) {
+        const int8_t *own = w + (k & 2) + (k & 1) * 4;
+        const int16_t *number = numbers;
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+        for (int32_t o = 0; o < n; o += 2, own += 2 * apart, number += 8) {
+            const int32_t p = own[0], q = own[1];
+            s0 += number[0] * p + number[1] * q;
+            s1 += number[2] * p + number[3] * q;
+            s2 += number[4] * p + number[5] * q;
+            s3 += number[6] * p + number[7] * q;
         }
+        sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
     }
+}
+#endif
+
+#ifndef LL_OWN_BETWEEN
+/* Bit k: low < x[k] < high, of eight numbers. */
+LL_INLINE uint32_t ll_between_8(const int8_t *x, int32_t low, int32_t high) {
+    uint32_t bits = 0;
+    for (int32_t k = 0; k < 8; ++k) {
+        bits |= (uint32_t)(x[k] > low && x[k] < high) << k;
+    }
+    return bits;
 }
 #endif
 

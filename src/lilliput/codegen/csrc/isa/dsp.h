@@ -14,6 +14,7 @@
 #define LL_OWN_MULW
 #define LL_OWN_TILE
 #define LL_OWN_BACK
+#define LL_OWN_BETWEEN
 #include "../ll.h"
 
 /* With an FPU: its conversion rounds to even and saturates, as it is set from reset on. */
@@ -81,6 +82,33 @@ LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, con
         yq += y[i] * q[i];
     }
     acc[0] = xp, acc[1] = xq, acc[2] = yp, acc[3] = yq;
+}
+
+/* Four numbers x that keep 0 <= x - first <= span, as bytes without a sign: those of `bits`. */
+LL_INLINE uint32_t ll_within_4(const int8_t *x, uint32_t first, uint32_t span, uint32_t bits) {
+    uint32_t r;
+    __builtin_memcpy(&r, x, sizeof r);
+    __asm__("usub8 %0, %0, %1\n\t"
+            "usub8 %0, %2, %0\n\t"
+            "sel %0, %3, %4"
+            : "+r"(r)
+            : "r"(first), "r"(span), "r"(bits), "r"(0));
+    return r;
+}
+
+LL_INLINE uint32_t ll_between_8(const int8_t *x, int32_t low, int32_t high) {
+    const int32_t least = ll_max(low, -129) + 1, span = ll_min(high, 128) - 1 - least;
+    const uint32_t first = ((uint32_t)least & 0xFFU) * 0x01010101U;
+    const uint32_t spans = ((uint32_t)span & 0xFFU) * 0x01010101U;
+    if (span < 0) {
+        return 0;
+    }
+    const uint32_t a = ll_within_4(x, first, spans, 0x08040201U);
+    const uint32_t b = ll_within_4(x + 4, first, spans, 0x80402010U);
+    uint32_t r;
+    __asm__("usad8 %0, %1, %2" : "=r"(r) : "r"(a), "r"(0));
+    __asm__("usada8 %0, %1, %2, %0" : "+r"(r) : "r"(b), "r"(0));
+    return r;
 }
 
 LL_INLINE int32_t ll_mulw_low(int32_t a, int32_t word) {

@@ -4,89 +4,109 @@
 #define LL_DSP_BACK_H
 
 /* clang-format off */
-/* Two pixels times four channels, two numbers each -------------------------------------------
- * r0 weights, r1 numbers; sums r4-r7 of one pixel and r8-r11 of the other; r2, r3 their numbers
- * (P, Q), r12 and lr weights.  On the stack: 0 sums, 4 bytes between the weights of pairs, 44 the
- * end of the numbers.  A turn is 16 products: 28 or 29 instructions. */
-#define LL_BACK_PART(half, w, a, b, c, d)                                                          \
-    LL_ASM(smlab##half a, w, r2, a)                                                                \
-    LL_ASM(smlat##half b, w, r2, b)                                                                \
-    LL_ASM(smlab##half c, w, r3, c)                                                                \
-    LL_ASM(smlat##half d, w, r3, d)
-#define LL_BACK_WORD                                                                               \
-    LL_ASM_N("sxtb16 lr, r12, ror #8")                                                             \
-    LL_ASM(sxtb16 r12, r12)
+/* Two channels times four pixels, two numbers each, and then the other two channels ----------
+ * r0 weights, r1 numbers; sums r4-r7 of one channel and r8-r11 of the other; r2, r3 numbers of two
+ * pixels; r12 and lr the weights (P, Q) of the two channels.  On the stack: 0 weights, 4 numbers,
+ * 8 sums, 12 bytes between the weights of pairs, 52 end of the numbers, 56 whether the pairs are an
+ * odd number.  16 products are 19.5 instructions: what is left of each pair of weights has to be
+ * put together from two registers, and there is none for the loop. */
+#define LL_BACK_PAIR(weights)                                                                      \
+    weights                                                                                        \
+    LL_ASM_N("pkhbt r12, r2, r3, lsl #16")                                                         \
+    LL_ASM_N("pkhtb lr, r3, r2, asr #16")                                                          \
+    LL_ASM_N("ldrd r2, r3, [r1], #8")                                                              \
+    LL_ASM(smlad r4, r2, r12, r4)                                                                  \
+    LL_ASM(smlad r8, r2, lr, r8)                                                                   \
+    LL_ASM(smlad r5, r3, r12, r5)                                                                  \
+    LL_ASM(smlad r9, r3, lr, r9)                                                                   \
+    LL_ASM_N("ldrd r2, r3, [r1], #8")                                                              \
+    LL_ASM(smlad r6, r2, r12, r6)                                                                  \
+    LL_ASM(smlad r10, r2, lr, r10)                                                                 \
+    LL_ASM(smlad r7, r3, r12, r7)                                                                  \
+    LL_ASM(smlad r11, r3, lr, r11)
+
+/* Sums of two channels to `sums` + `to` and 32 bytes behind it. */
+#define LL_BACK_TWO(weights, to)                                                                   \
+    LL_ASM_N("mov r4, #0")                                                                         \
+    LL_ASM_N("mov r5, #0")                                                                         \
+    LL_ASM_N("mov r6, #0")                                                                         \
+    LL_ASM_N("mov r7, #0")                                                                         \
+    LL_ASM_N("mov r8, #0")                                                                         \
+    LL_ASM_N("mov r9, #0")                                                                         \
+    LL_ASM_N("mov r10, #0")                                                                        \
+    LL_ASM_N("mov r11, #0")                                                                        \
+    LL_ASM_N("ldr r2, [sp, #56]")                                                                  \
+    LL_ASM_N("cmp r2, #0")                                                                         \
+    LL_ASM(bne 2f)                                                                                 \
+    LL_ASM(1:)                                                                                     \
+    LL_BACK_PAIR(weights)                                                                          \
+    LL_ASM(2:)                                                                                     \
+    LL_BACK_PAIR(weights)                                                                          \
+    LL_ASM_N("ldr r2, [sp, #52]")                                                                  \
+    LL_ASM(cmp r1, r2)                                                                             \
+    LL_ASM(bne 1b)                                                                                 \
+    LL_ASM_N("ldr r2, [sp, #8]")                                                                   \
+    LL_ASM_N("add r3, r2, #" #to " + 32")                                                          \
+    LL_ASM_N("add r2, r2, #" #to)                                                                  \
+    LL_ASM(stmia r2, {r4-r7})                                                                      \
+    LL_ASM(stmia r3, {r8-r11})
 
 #define LL_BACK_OF(name, first, second)                                                            \
     LL_ASSEMBLY void name(const int8_t *w, const int16_t *numbers, int32_t *sums, int32_t next,    \
-                          const int16_t *end) {                                                    \
+                          const int16_t *end, int32_t odd) {                                       \
         __asm__ volatile(                                                                          \
-            LL_ASM(push {r2-r11, lr})                                                              \
-            LL_ASM_N("mov r4, #0")                                                                 \
-            LL_ASM_N("mov r5, #0")                                                                 \
-            LL_ASM_N("mov r6, #0")                                                                 \
-            LL_ASM_N("mov r7, #0")                                                                 \
-            LL_ASM_N("mov r8, #0")                                                                 \
-            LL_ASM_N("mov r9, #0")                                                                 \
-            LL_ASM_N("mov r10, #0")                                                                \
-            LL_ASM_N("mov r11, #0")                                                                \
-            LL_ASM(1:)                                                                             \
-            LL_ASM_N("ldrd r2, r3, [r1], #8")                                                      \
-            first                                                                                  \
-            second                                                                                 \
-            LL_ASM_N("ldr r12, [sp, #4]")                                                          \
-            LL_ASM(add r0, r12)                                                                    \
-            LL_ASM_N("ldr r12, [sp, #44]")                                                         \
-            LL_ASM(cmp r1, r12)                                                                    \
-            LL_ASM(bne 1b)                                                                         \
-            LL_ASM(pop {r2, r3})                                                                   \
-            LL_ASM(stmia r2!, {r4-r11})                                                            \
+            LL_ASM(push {r0-r11, lr})                                                              \
+            LL_BACK_TWO(first, 0)                                                                  \
+            LL_ASM(ldrd r0, r1, [sp])                                                              \
+            LL_BACK_TWO(second, 16)                                                                \
+            LL_ASM_N("add sp, sp, #16")                                                            \
             LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
 /* P0 Q0 P2 Q2 P1 Q1 P3 Q3 */
-LL_BACK_OF(ll_back_packed,
-    LL_ASM(ldr r12, [r0])
-    LL_BACK_WORD
-    LL_BACK_PART(b, r12, r4, r6, r8, r10)
-    LL_BACK_PART(t, lr, r4, r6, r8, r10),
-    LL_ASM_N("ldr r12, [r0, #4]")
-    LL_BACK_WORD
-    LL_BACK_PART(b, r12, r5, r7, r9, r11)
-    LL_BACK_PART(t, lr, r5, r7, r9, r11))
+#define LL_BACK_PACKED(at)                                                                         \
+    LL_ASM_N("ldr r2, [r0, #" #at "]")                                                             \
+    LL_ASM_N("ldr r12, [sp, #12]")                                                                 \
+    LL_ASM(add r0, r12)                                                                            \
+    LL_ASM_N("sxtb16 r3, r2, ror #8")                                                              \
+    LL_ASM(sxtb16 r2, r2)
+LL_BACK_OF(ll_back_packed, LL_BACK_PACKED(0), LL_BACK_PACKED(4))
 
 /* P0 P1 P2 P3, and Q0 Q1 Q2 Q3 half of the way to the next pair */
-LL_BACK_OF(ll_back_plain,
-    LL_ASM(ldr r12, [r0])
-    LL_BACK_WORD
-    LL_BACK_PART(b, r12, r4, r6, r8, r10)
-    LL_BACK_PART(b, lr, r5, r7, r9, r11),
-    LL_ASM_N("ldr r12, [sp, #4]")
-    LL_ASM_N("add r12, r0, r12, lsr #1")
-    LL_ASM(ldr r12, [r12])
-    LL_BACK_WORD
-    LL_BACK_PART(t, r12, r4, r6, r8, r10)
-    LL_BACK_PART(t, lr, r5, r7, r9, r11))
+#define LL_BACK_PLAIN(odd)                                                                         \
+    LL_ASM_N("ldr r12, [sp, #12]")                                                                 \
+    LL_ASM(ldr r2, [r0])                                                                           \
+    LL_ASM_N("add r3, r0, r12, lsr #1")                                                            \
+    LL_ASM(ldr r3, [r3])                                                                           \
+    LL_ASM(add r0, r12)                                                                            \
+    LL_ASM_N("sxtb16 r2, r2" odd)                                                                  \
+    LL_ASM_N("sxtb16 r3, r3" odd)
+LL_BACK_OF(ll_back_plain, LL_BACK_PLAIN(""), LL_BACK_PLAIN(", ror #8"))
 /* clang-format on */
 
 LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
                             int32_t left, int32_t *sums) {
+    const int32_t pairs = (n + 1) / 2;
     (void)left;
-    ll_back_packed(w, numbers, sums, 2 * apart, numbers + (n + 1) / 2 * 4);
+    ll_back_packed(w, numbers, sums, 2 * apart, numbers + pairs * 8, pairs & 1);
 }
 
 LL_INLINE void ll_back_rows(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
                             int32_t left, int32_t *sums) {
-    if (left < 4 || n < 2) {
+    const int32_t pairs = n / 2;
+    if (left < 4 || pairs < 1) {
         ll_back_any(w, numbers, n, apart, left, sums);
         return;
     }
-    ll_back_plain(w, numbers, sums, 2 * apart, numbers + n / 2 * 4);
+    ll_back_plain(w, numbers, sums, 2 * apart, numbers + pairs * 8, pairs & 1);
     if (n & 1) {
-        for (int32_t k = 0; k < 4; ++k) {
+        const int16_t *own = numbers + pairs * 8;
+        for (int32_t k = 0; k < 4; ++k, sums += 4) {
             const int32_t weight = w[(n - 1) * apart + k];
-            sums[k] += numbers[n / 2 * 4] * weight;
-            sums[4 + k] += numbers[n / 2 * 4 + 2] * weight;
+            sums[0] += own[0] * weight;
+            sums[1] += own[2] * weight;
+            sums[2] += own[4] * weight;
+            sums[3] += own[6] * weight;
         }
     }
 }

@@ -26,6 +26,12 @@ LL_INLINE void LL_NAME(clip_bits)(const ll_clip_bits_params *p, const ll_in *in,
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 const int32_t left = ll_min(8, p->channels - 8 * c);
                 uint32_t bits = 0;
+                if (sizeof(LL_X) == 1 && left == 8) {
+                    const int8_t *eight = (const int8_t *)(const void *)(v + 8 * c);
+                    bits = ll_between_8(eight, p->low, p->high);
+                    *LL_ELEMENT(uint8_t, out_row, x, c, out) = (uint8_t)bits;
+                    continue;
+                }
                 for (int32_t k = 0; k < left; ++k) {
                     const int32_t q = v[8 * c + k];
                     bits |= (uint32_t)(q > p->low && q < p->high) << k;

@@ -4,8 +4,9 @@
  * then the epilogue's operands
  *
  * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Each element
- * is summed over the pixels of dy, row major, whose tap lies inside the map.  Sums of 4 output by 4
- * input channels are loaded and stored once for the region.
+ * is summed over the pixels of dy, row major, whose tap lies inside the map.  Sums of 6 output by 4
+ * input channels, of what is left 4 by 4, are loaded and stored once a row of pixels: a number of x
+ * is converted for all of them.
  */
 #ifndef LL_CONV2D_GRAD_W_PARAMS
 #define LL_CONV2D_GRAD_W_PARAMS
@@ -37,71 +38,81 @@ LL_INLINE int32_t LL_NAME(carried_row)(const ll_conv2d_grad_w_params *p, const l
     return 1;
 }
 
-/* Sums of output channels o .. o+3 and input channels c .. c+3; `next` sums lie between rows. */
-LL_INLINE void LL_NAME(carried_tile)(const ll_conv2d_grad_w_params *p, const ll_in *in,
-                                     const ll_region *r, const ll_carried_tap *tap, int32_t o,
-                                     int32_t c, float *sums, int32_t next) {
-    const int32_t x_next = p->stride_w * in[0].pixel;
-    LL_SQUARE_LOAD(sums, next)
-    for (int32_t row = r->y0; row < r->y1; ++row) {
-        const uint8_t *dy_pixel, *x_pixel;
-        if (!LL_NAME(carried_row)(p, in, tap, row, &dy_pixel, &x_pixel)) {
-            continue;
-        }
-        dy_pixel += o * 4;
-        x_pixel += c * (int32_t)sizeof(LL_X);
-        for (int32_t n = tap->from; n < tap->to; ++n) {
-            const LL_X *v = (const LL_X *)(const void *)x_pixel;
-            const float *dy = (const float *)(const void *)dy_pixel;
-            const float t0 = LL_CENTRED(0), t1 = LL_CENTRED(1);
-            const float t2 = LL_CENTRED(2), t3 = LL_CENTRED(3);
-            LL_SQUARE_ROW(0, dy[0])
-            LL_SQUARE_ROW(1, dy[1])
-            LL_SQUARE_ROW(2, dy[2])
-            LL_SQUARE_ROW(3, dy[3])
-            dy_pixel += in[1].pixel;
-            x_pixel += x_next;
-        }
-    }
-    LL_SQUARE_STORE(sums, next)
-}
+/* Rows 4 and 5 of a tile (update.h). */
+#define LL_SIX_LOAD(at, next)                                                                      \
+    float s40 = at[4 * next], s41 = at[4 * next + 1], s42 = at[4 * next + 2];                      \
+    float s43 = at[4 * next + 3], s50 = at[5 * next], s51 = at[5 * next + 1];                      \
+    float s52 = at[5 * next + 2], s53 = at[5 * next + 3];
 
-/* One sum, of output channel o and channel c of x. */
-LL_INLINE float LL_NAME(carried_one)(const ll_conv2d_grad_w_params *p, const ll_in *in,
-                                     const ll_region *r, const ll_carried_tap *tap, int32_t o,
-                                     int32_t c, float sum) {
-    for (int32_t row = r->y0; row < r->y1; ++row) {
-        const uint8_t *dy_pixel, *x_pixel;
-        if (!LL_NAME(carried_row)(p, in, tap, row, &dy_pixel, &x_pixel)) {
-            continue;
-        }
-        for (int32_t n = tap->from; n < tap->to; ++n) {
-            const LL_X *v = (const LL_X *)(const void *)x_pixel;
-            sum += ((const float *)(const void *)dy_pixel)[o] * LL_CENTRED(c);
-            dy_pixel += in[1].pixel;
-            x_pixel += p->stride_w * in[0].pixel;
-        }
-    }
-    return sum;
-}
+#define LL_SIX_STORE(at, next)                                                                     \
+    at[4 * next] = s40, at[4 * next + 1] = s41, at[4 * next + 2] = s42;                            \
+    at[4 * next + 3] = s43, at[5 * next] = s50, at[5 * next + 1] = s51;                            \
+    at[5 * next + 2] = s52, at[5 * next + 3] = s53;
 
-/* All sums of a tap: whole tiles, then the channels that are left. */
+/* What `count` pixels add to the sums of `LL_SIDE`, or with `more` six, output channels and four
+ * input channels; `next` sums lie between output channels. */
+#define LL_CARRIED_PIXELS(more)                                                                    \
+    for (; count > 0; --count, dy_pixel += dy_next, x_pixel += x_next) {                           \
+        const LL_X *v = (const LL_X *)(const void *)x_pixel;                                       \
+        const float *dy = (const float *)(const void *)dy_pixel;                                   \
+        const float t0 = LL_CENTRED(0), t1 = LL_CENTRED(1);                                        \
+        const float t2 = LL_CENTRED(2), t3 = LL_CENTRED(3);                                        \
+        LL_CARRIED_ROW(0)                                                                          \
+        LL_CARRIED_ROW(1)                                                                          \
+        LL_CARRIED_ROW(2)                                                                          \
+        LL_CARRIED_ROW(3)                                                                          \
+        more                                                                                       \
+    }
+
+/* With a barrier, since compilers load all of dy first and then run out of registers. */
+#define LL_CARRIED_ROW(i)                                                                          \
+    LL_SQUARE_ROW(i, dy[i])                                                                        \
+    __asm__ volatile("" ::: "memory");
+
+LL_INLINE void LL_NAME(carried_four)(const ll_conv2d_grad_w_params *p, const uint8_t *dy_pixel,
+                                     int32_t dy_next, const uint8_t *x_pixel, int32_t x_next,
+                                     int32_t count, float *sums, int32_t next){
+    LL_SQUARE_LOAD(sums, next) LL_CARRIED_PIXELS() LL_SQUARE_STORE(sums, next)}
+
+LL_INLINE void LL_NAME(carried_six)(const ll_conv2d_grad_w_params *p, const uint8_t *dy_pixel,
+                                    int32_t dy_next, const uint8_t *x_pixel, int32_t x_next,
+                                    int32_t count, float *sums, int32_t next){
+    LL_SQUARE_LOAD(sums, next) LL_SIX_LOAD(sums, next)
+        LL_CARRIED_PIXELS(LL_CARRIED_ROW(4) LL_CARRIED_ROW(5)) LL_SQUARE_STORE(sums, next)
+            LL_SIX_STORE(sums, next)}
+
+/* All sums of a tap of one row: whole tiles, then the channels that are left. */
 LL_INLINE void LL_NAME(carried_sums)(const ll_conv2d_grad_w_params *p, const ll_in *in,
-                                     const ll_region *r, const ll_carried_tap *tap, float *sums) {
-    const int32_t next = p->kh * p->kw * p->group_in;
-    const int32_t high = p->group_out == p->out_c ? p->out_c / LL_SIDE * LL_SIDE : 0;
+                                     const ll_carried_tap *tap, const uint8_t *dy, const uint8_t *x,
+                                     float *sums) {
+    const int32_t next = p->kh * p->kw * p->group_in, count = tap->to - tap->from;
+    const int32_t x_next = p->stride_w * in[0].pixel, size = (int32_t)sizeof(LL_X);
+    const int32_t whole = p->group_out == p->out_c && !LL_SMALL ? p->out_c : 0;
     const int32_t wide = p->group_in / LL_SIDE * LL_SIDE;
-    float *first = sums + (tap->i * p->kw + tap->j) * p->group_in;
-    for (int32_t o = 0; o < high; o += LL_SIDE) {
+    int32_t o = 0;
+    sums += (tap->i * p->kw + tap->j) * p->group_in;
+    for (; o + 6 <= whole; o += 6) {
         for (int32_t c = 0; c < wide; c += LL_SIDE) {
-            LL_NAME(carried_tile)(p, in, r, tap, o, c, first + o * next + c, next);
+            LL_NAME(carried_six)
+            (p, dy + o * 4, in[1].pixel, x + c * size, x_next, count, sums + o * next + c, next);
         }
     }
-    for (int32_t o = 0; o < p->out_c; ++o) {
-        float *dw = first + o * next;
-        const int32_t group = o / p->group_out * p->group_in;
-        for (int32_t c = o < high ? wide : 0; c < p->group_in; ++c) {
-            dw[c] = LL_NAME(carried_one)(p, in, r, tap, o, group + c, dw[c]);
+    for (; p->group_out == p->out_c && o + LL_SIDE <= p->out_c; o += LL_SIDE) {
+        for (int32_t c = 0; c < wide; c += LL_SIDE) {
+            LL_NAME(carried_four)
+            (p, dy + o * 4, in[1].pixel, x + c * size, x_next, count, sums + o * next + c, next);
+        }
+    }
+    for (int32_t k = 0; k < p->out_c; ++k) {
+        const int32_t group = k / p->group_out * p->group_in;
+        for (int32_t c = k < o ? wide : 0; c < p->group_in; ++c) {
+            float sum = sums[k * next + c];
+            for (int32_t n = 0; n < count; ++n) {
+                const LL_X *v = (const LL_X *)(const void *)(x + n * x_next);
+                sum += ((const float *)(const void *)(dy + n * in[1].pixel))[k] *
+                       LL_CENTRED(group + c);
+            }
+            sums[k * next + c] = sum;
         }
     }
 }
@@ -122,7 +133,12 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
             const int32_t from = left < 0 ? (p->stride_w - 1 - left) / p->stride_w : 0;
             const int32_t to = last < 0 ? 0 : ll_min(p->out_w, last / p->stride_w + 1);
             const ll_carried_tap tap = {i, j, left, from, to};
-            LL_NAME(carried_sums)(p, in, r, &tap, sums);
+            for (int32_t row = r->y0; row < r->y1; ++row) {
+                const uint8_t *dy_pixel, *x_pixel;
+                if (LL_NAME(carried_row)(p, in, &tap, row, &dy_pixel, &x_pixel)) {
+                    LL_NAME(carried_sums)(p, in, &tap, dy_pixel, x_pixel, sums);
+                }
+            }
         }
     }
     for (int32_t y = 0; r->y1 == p->rows && y < p->out_c * p->kh; ++y) {
@@ -139,3 +155,7 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
     }
 }
 #undef LL_CENTRED
+#undef LL_SIX_LOAD
+#undef LL_SIX_STORE
+#undef LL_CARRIED_PIXELS
+#undef LL_CARRIED_ROW

@@ -45,16 +45,16 @@ LL_INLINE void LL_NAME(four_back)(const ll_conv2d_grad_x_depthwise_params *p,
                                   const LL_NAME(rows_back) * rows, int32_t step, const LL_W *own,
                                   int32_t c, int32_t begin, int32_t n, int32_t inside,
                                   float *sums) {
+    const int32_t count = (p->kw - begin + p->stride_w - 1) / p->stride_w;
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
     for (int32_t k = rows->first; k < p->kh; k += p->stride_h) {
         if (!rows->row[k]) {
             continue;
         }
         const uint8_t *row = rows->row[k] + c * 4;
-        const LL_W *w = own + k * p->kw;
+        const LL_W *w = own + k * p->kw + begin;
         const uint8_t *at = row + n * step;
         float d0, d1, d2, d3;
-        int32_t m = n;
         if (inside) {
             d0 = *(const float *)(const void *)at;
             d1 = *(const float *)(const void *)(at + step);
@@ -66,20 +66,19 @@ LL_INLINE void LL_NAME(four_back)(const ll_conv2d_grad_x_depthwise_params *p,
             d2 = LL_NAME(pixel_back)(p, row, step, n + 2);
             d3 = LL_NAME(pixel_back)(p, row, step, n + 3);
         }
-        for (int32_t j = begin;;) {
-            const float f = (float)w[j];
+        LL_UNROLLED
+        for (int32_t j = 0; j < count; ++j) {
+            const float f = (float)w[j * p->stride_w];
             s0 += d0 * f;
             s1 += d1 * f;
             s2 += d2 * f;
             s3 += d3 * f;
-            j += p->stride_w;
-            if (j >= p->kw) {
-                break;
-            }
             d3 = d2, d2 = d1, d1 = d0;
-            --m;
             at -= step;
-            d0 = inside ? *(const float *)(const void *)at : LL_NAME(pixel_back)(p, row, step, m);
+            if (j + 1 < count) {
+                d0 = inside ? *(const float *)(const void *)at
+                            : LL_NAME(pixel_back)(p, row, step, n - 1 - j);
+            }
         }
     }
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
@@ -105,6 +104,10 @@ LL_INLINE float LL_NAME(one_back)(const ll_conv2d_grad_x_depthwise_params *p,
     }
     return acc;
 }
+
+#define LL_BACK_STORE(first, i)                                                                    \
+    at.x = r->x0 + e + ((first) + (i)) * apart;                                                    \
+    *LL_ELEMENT(LL_Y, out_row, at.x, c, out) = (LL_Y)store(&at, sums[i]);
 
 LL_INLINE void LL_NAME(conv2d_grad_x_depthwise)(const ll_conv2d_grad_x_depthwise_params *p,
                                                 const ll_in *in, const ll_out *out,
@@ -136,20 +139,31 @@ LL_INLINE void LL_NAME(conv2d_grad_x_depthwise)(const ll_conv2d_grad_x_depthwise
                 for (int32_t c = r->c0; c < r->c1; ++c) {
                     const LL_W *own = weights + c * taps;
                     float sums[4];
-                    if (four && inside) {
+                    if (four && inside && begin == 0) {
+                        LL_NAME(four_back)(p, &rows, step, own, c, 0, n + i0, 1, sums);
+                    } else if (four && inside) {
                         LL_NAME(four_back)(p, &rows, step, own, c, begin, n + i0, 1, sums);
+                    } else if (four && ints && begin == 0) {
+                        LL_NAME(four_back)(p, &rows, step, own, c, 0, n + i0, 0, sums);
                     } else if (four && ints) {
                         LL_NAME(four_back)(p, &rows, step, own, c, begin, n + i0, 0, sums);
                     } else {
                         sums[0] = LL_NAME(one_back)(p, &rows, step, own, c, begin, n + i0);
                     }
                     at.c = c;
-                    for (int32_t i = done; i < next; ++i) {
-                        at.x = r->x0 + e + i * apart;
-                        *LL_ELEMENT(LL_Y, out_row, at.x, c, out) = (LL_Y)store(&at, sums[i - i0]);
+                    if (!LL_SMALL && four && done == i0) {
+                        LL_BACK_STORE(i0, 0)
+                        LL_BACK_STORE(i0, 1)
+                        LL_BACK_STORE(i0, 2)
+                        LL_BACK_STORE(i0, 3)
+                        continue;
+                    }
+                    for (int32_t i = done - i0; i < next - i0; ++i) {
+                        LL_BACK_STORE(i0, i)
                     }
                 }
             }
         }
     }
 }
+#undef LL_BACK_STORE

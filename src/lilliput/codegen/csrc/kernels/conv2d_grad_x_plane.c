@@ -18,43 +18,29 @@ typedef struct {
 } ll_conv2d_grad_x_plane_params;
 #endif
 
-/* A tap of pixels d .. a; d then holds the pixel before a. */
-#define LL_PLANE_TAP(a, b, c, d)                                                                   \
-    {                                                                                              \
-        const float f = *w++;                                                                      \
-        s0 += (a)*f;                                                                               \
-        s1 += (b)*f;                                                                               \
-        s2 += (c)*f;                                                                               \
-        s3 += (d)*f;                                                                               \
-        (d) = *--at;                                                                               \
-    }
-
 /* Four pixels of dx from the rows of dy, `count` of them upwards from `at`, that taps `w` meet. */
-LL_INLINE void LL_NAME(plane_four)(const float *last, const float *w, int32_t count, int32_t wide,
+LL_INLINE void LL_NAME(plane_four)(const float *at, const float *w, int32_t count, int32_t wide,
                                    int32_t kw, float *sums) {
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-    for (; count > 0; --count, last -= wide) {
-        const float *at = last;
+    for (; count > 0; --count, at -= wide, w += kw) {
         float d0 = at[0], d1 = at[1], d2 = at[2], d3 = at[3];
-        int32_t j = kw;
-        for (; j >= 4; j -= 4) {
-            LL_PLANE_TAP(d0, d1, d2, d3)
-            LL_PLANE_TAP(d3, d0, d1, d2)
-            LL_PLANE_TAP(d2, d3, d0, d1)
-            LL_PLANE_TAP(d1, d2, d3, d0)
-        }
-        if (j > 0) {
-            LL_PLANE_TAP(d0, d1, d2, d3)
-        }
-        if (j > 1) {
-            LL_PLANE_TAP(d3, d0, d1, d2)
-        }
-        if (j > 2) {
-            LL_PLANE_TAP(d2, d3, d0, d1)
+        LL_UNROLLED
+        for (int32_t j = 0; j < kw; ++j) {
+            const float f = w[j];
+            s0 += d0 * f;
+            s1 += d1 * f;
+            s2 += d2 * f;
+            s3 += d3 * f;
+            d3 = d2, d2 = d1, d1 = d0;
+            d0 = j + 1 < kw ? at[-1 - j] : 0.0f;
         }
     }
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
 }
+
+#define LL_PLANE_STORE(i)                                                                          \
+    at.x = x + (i);                                                                                \
+    *LL_ELEMENT(LL_Y, out_row, at.x, c, out) = (LL_Y)store(&at, sums[i]);
 
 LL_INLINE void LL_NAME(conv2d_grad_x_plane)(const ll_conv2d_grad_x_plane_params *p, const ll_in *in,
                                             const ll_out *out, const ll_region *r, void *scratch,
@@ -70,6 +56,7 @@ LL_INLINE void LL_NAME(conv2d_grad_x_plane)(const ll_conv2d_grad_x_plane_params 
         plane[i] = 0.0f;
     }
     for (int32_t c = r->c0; c < r->c1; ++c, weights += taps) {
+        LL_UNROLLED
         for (int32_t i = 0; i < taps; ++i) {
             own[i] = (float)weights[i];
         }
@@ -80,6 +67,7 @@ LL_INLINE void LL_NAME(conv2d_grad_x_plane)(const ll_conv2d_grad_x_plane_params 
             for (int32_t i = 0; i < p->in_h; ++i) {
                 const uint8_t *dy = ll_in_row(&in[0], top + i) + c * 4;
                 float *row = plane + i * wide + left;
+                LL_UNROLLED
                 for (int32_t x = 0; x < p->in_w; ++x, dy += in[0].pixel) {
                     row[x] = *(const float *)(const void *)dy;
                 }
@@ -96,12 +84,19 @@ LL_INLINE void LL_NAME(conv2d_grad_x_plane)(const ll_conv2d_grad_x_plane_params 
                     const int32_t x = ll_min(e, ll_max(0, p->in_w - 4));
                     float sums[4];
                     LL_NAME(plane_four)(last + x, w, rows, wide, p->kw, sums);
-                    for (at.x = e; at.x < ll_min(r->x1, e + 4); ++at.x) {
-                        *LL_ELEMENT(LL_Y, out_row, at.x, c, out) = (LL_Y)store(&at, sums[at.x - x]);
+                    if (!LL_SMALL && x == e && e + 4 <= r->x1) {
+                        LL_PLANE_STORE(0)
+                        LL_PLANE_STORE(1)
+                        LL_PLANE_STORE(2)
+                        LL_PLANE_STORE(3)
+                        continue;
+                    }
+                    for (int32_t i = e - x; i < ll_min(r->x1, e + 4) - x; ++i) {
+                        LL_PLANE_STORE(i)
                     }
                 }
             }
         }
     }
 }
-#undef LL_PLANE_TAP
+#undef LL_PLANE_STORE

@@ -15,6 +15,11 @@ typedef struct {
 } ll_linear_tiles_params;
 #endif
 
+#define LL_TILES_STORE(pixel, channel, sum)                                                        \
+    at.x = pixel;                                                                                  \
+    at.c = channel;                                                                                \
+    *LL_ELEMENT(LL_Y, out_row, at.x, at.c, out) = (LL_Y)store(&at, sum);
+
 LL_INLINE void LL_NAME(linear_tiles)(const ll_linear_tiles_params *p, const ll_in *in,
                                      const ll_out *out, const ll_region *r, void *scratch,
                                      const ll_in *operands, int32_t count,
@@ -29,31 +34,37 @@ LL_INLINE void LL_NAME(linear_tiles)(const ll_linear_tiles_params *p, const ll_i
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; x += 2) {
-            const int32_t pixels = ll_min(2, r->x1 - x);
+            const int32_t pixels = ll_min(2, r->x1 - x), twin = x + pixels - 1;
             const int8_t *v = (const int8_t *)in_row + x * in[0].pixel;
-            const int8_t *u = pixels > 1 ? v + in[0].pixel : v;
+            const int8_t *u = (const int8_t *)in_row + twin * in[0].pixel;
+            const int32_t *from = 0, *next = 0;
+            if (p->resume) {
+                from = (const int32_t *)(const void *)(from_row + x * in[3].pixel);
+                next = (const int32_t *)(const void *)(from_row + twin * in[3].pixel);
+            }
             for (int32_t c = r->c0; c < r->c1; c += 2) {
-                const int32_t channels = ll_min(2, r->c1 - c), k = channels - 1;
+                const int32_t channels = ll_min(2, r->c1 - c), d = c + channels - 1;
                 const int8_t *w = weights + c * p->in_c;
-                int32_t sums[2][2] = {{bias[c], bias[c + k]}, {bias[c], bias[c + k]}};
+                int32_t sums[4] = {bias[c], bias[d], bias[c], bias[d]};
                 if (p->resume) {
-                    for (int32_t i = 0; i < pixels; ++i) {
-                        const int32_t *from =
-                            (const int32_t *)(const void *)(from_row + (x + i) * in[3].pixel);
-                        sums[i][0] = ll_wrap_add(sums[i][0], from[c]);
-                        sums[i][1] = ll_wrap_add(sums[i][1], from[c + k]);
-                    }
+                    sums[0] = ll_wrap_add(sums[0], from[c]);
+                    sums[1] = ll_wrap_add(sums[1], from[d]);
+                    sums[2] = ll_wrap_add(sums[2], next[c]);
+                    sums[3] = ll_wrap_add(sums[3], next[d]);
                 }
-                ll_tile_s8(v, u, w, w + k * p->in_c, p->in_c, &sums[0][0]);
-                for (int32_t i = 0; i < pixels; ++i) {
-                    at.x = x + i;
-                    for (int32_t j = 0; j < channels; ++j) {
-                        at.c = c + j;
-                        *LL_ELEMENT(LL_Y, out_row, x + i, c + j, out) =
-                            (LL_Y)store(&at, sums[i][j]);
+                ll_tile_s8(v, u, w, weights + d * p->in_c, p->in_c, sums);
+                LL_TILES_STORE(x, c, sums[0])
+                if (channels > 1) {
+                    LL_TILES_STORE(x, d, sums[1])
+                }
+                if (pixels > 1) {
+                    LL_TILES_STORE(twin, c, sums[2])
+                    if (channels > 1) {
+                        LL_TILES_STORE(twin, d, sums[3])
                     }
                 }
             }
         }
     }
 }
+#undef LL_TILES_STORE

@@ -16,21 +16,51 @@ typedef struct {
 } ll_reduce_params;
 #endif
 
+/* Four channels of a row of pixels, whose first starts them where `start` says so. */
+LL_INLINE void LL_NAME(reduce_four)(const uint8_t *row, int32_t pixel, int32_t count, int32_t start,
+                                    const ll_rescale *scale, LL_ACC *held) {
+    LL_ACC a = held[0], b = held[1], c = held[2], d = held[3];
+    if (start) {
+        const LL_X *v = (const LL_X *)(const void *)row;
+        a = LL_FIRST((LL_ACC)v[0], scale), b = LL_FIRST((LL_ACC)v[1], scale);
+        c = LL_FIRST((LL_ACC)v[2], scale), d = LL_FIRST((LL_ACC)v[3], scale);
+        row += pixel;
+    }
+    for (int32_t x = start; x < count; ++x, row += pixel) {
+        const LL_X *v = (const LL_X *)(const void *)row;
+        a = LL_NEXT(a, (LL_ACC)v[0], scale), b = LL_NEXT(b, (LL_ACC)v[1], scale);
+        c = LL_NEXT(c, (LL_ACC)v[2], scale), d = LL_NEXT(d, (LL_ACC)v[3], scale);
+    }
+    held[0] = a, held[1] = b, held[2] = c, held[3] = d;
+}
+
 LL_INLINE void LL_NAME(reduce)(const ll_reduce_params *p, const ll_in *in, const ll_out *out,
                                const ll_region *r, void *scratch, const ll_in *operands,
                                int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const ll_rescale scale = {p->zero, p->mult, p->shift};
     LL_ACC *held = (LL_ACC *)scratch;
-    const int32_t x0 = p->reduce_w ? 0 : r->x0;
-    const int32_t x1 = p->reduce_w ? p->in_w : r->x1;
+    const int32_t x0 = r->x0, x1 = r->x1;
     ll_at at;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         const int32_t image = y / p->in_h;
         const uint8_t *row = ll_in_row(&in[0], y);
-        for (int32_t x = x0; x < x1; ++x) {
+        const int32_t start = y == image * p->in_h;
+        int32_t fours = r->c0;
+        for (; p->reduce_w && fours + 4 <= r->c1; fours += 4) {
+            LL_NAME(reduce_four)
+            (row + fours * (int32_t)sizeof(LL_X), in[0].pixel, p->in_w, start, &scale,
+             held + fours);
+        }
+        for (int32_t c = fours; p->reduce_w && c < r->c1; ++c) {
+            for (int32_t x = 0; x < p->in_w; ++x) {
+                const LL_X *v = (const LL_X *)(const void *)(row + x * in[0].pixel);
+                held[c] = start && x == 0 ? LL_FIRST((LL_ACC)v[c], &scale)
+                                          : LL_NEXT(held[c], (LL_ACC)v[c], &scale);
+            }
+        }
+        for (int32_t x = x0; !p->reduce_w && x < x1; ++x) {
             const LL_X *v = (const LL_X *)(const void *)(row + x * in[0].pixel);
-            LL_ACC *acc = held + (p->reduce_w ? 0 : x * p->channels);
-            const int32_t start = y == image * p->in_h && (!p->reduce_w || x == 0);
+            LL_ACC *acc = held + x * p->channels;
             for (int32_t c = r->c0; c < r->c1; ++c) {
                 acc[c] =
                     start ? LL_FIRST((LL_ACC)v[c], &scale) : LL_NEXT(acc[c], (LL_ACC)v[c], &scale);
