@@ -40,6 +40,11 @@ class Found:
     under: bool = False
 
 
+def _beside(run: Found) -> int:
+    """Bytes of a run whose output runs over nothing."""
+    return run.least + (run.slide[2] if run.slide else 0)
+
+
 def _place(run: Found) -> tuple[int, int]:
     return run.stop, run.start
 
@@ -112,11 +117,10 @@ class Lean:
         """The fewest bytes of calls and loops."""
         low, runs = self._ways()
         found = self._within(runs, low)
-        if (
-            found > low
-        ):  # outputs that slide stand in each other's way: loops in place of these, too
+        if found > low:  # outputs that slide stand in each other's way: loops in their place, too
             self.limit = found - 1
-            for start in range(len(self.calls)):
+            hard = [i for i, call in enumerate(self.calls) if _beside(call) > low]
+            for start in range(max(hard, default=-1) + 1):
                 runs += self.grow(start, low, sliding=True)
             found = self._within(sorted(runs, key=_place), low)
         return found
@@ -146,7 +150,7 @@ class Lean:
         """The fewest bytes, `low` at least, within which there is a way through `runs`."""
         if self._fits(runs, low):
             return low
-        high = max(r.least + (r.slide[2] if r.slide else 0) for r in self.calls)
+        high = max(map(_beside, self.calls))
         low += 1
         while low < high:
             middle = (low + high) // 2
@@ -189,7 +193,7 @@ class Lean:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
-            hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
+            hard = max(hard, _beside(call) if sliding else call.least)
             if hard > floor:
                 within = min(self.limit, plain - 1)
                 yield from (x for x in loop.found(within, floor) if x.least <= within)
