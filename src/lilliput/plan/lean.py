@@ -19,7 +19,10 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from math import gcd, inf
+from typing import Final, NamedTuple
 
 from lilliput.plan.group import Kept, Slot, first_unfinished, unmade
 from lilliput.plan.layers import Layer, Link, Net
@@ -131,15 +134,14 @@ class Lean:
         after = [0] * (count + 1)
         for i in reversed(range(count)):
             after[i] = max(after[i + 1], self.calls[i].least)
-        best: list[float] = [inf] * (count + 1)
-        best[0] = 0
+        best = [0.0, *accumulate((call.least for call in self.calls), max)]
         runs: list[Found] = []
         for start, call in enumerate(self.calls):
             runs.append(call)
             best[start + 1] = min(best[start + 1], max(best[start], call.least))
             if best[start] >= min(self.limit, after[start]):
                 continue
-            for run in self.grow(start, best[start]):
+            for run in self.grow(start, best[start], best):
                 way = max(best[start], run.least)
                 best[run.stop] = min(best[run.stop], way)
                 self.limit = min(self.limit, max(way, after[run.stop]))
@@ -183,10 +185,20 @@ class Lean:
 
     # Loops ------------------------------------------------------------------------------------
 
-    def grow(self, start: int, floor: float, *, sliding: bool = False) -> Iterator[Found]:
+    def grow(
+        self,
+        start: int,
+        floor: float,
+        best: Sequence[float] | None = None,
+        *,
+        sliding: bool = False,
+    ) -> Iterator[Found]:
         """Loops from a part on, within the limit, that need less than the calls which they stand
         for, where those need more than `floor` bytes; `sliding`: where their outputs do not run
-        over their inputs."""
+        over their inputs.
+
+        best : bytes that it takes to get behind each part; loops that need as many are left out
+        """
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
             if max(loop.most + loop.lines, before + loop.fixed) > self.limit:
@@ -194,9 +206,13 @@ class Lean:
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
             hard = max(hard, _beside(call) if sliding else call.least)
-            if hard > floor:
-                within = min(self.limit, plain - 1)
+            if hard > floor and (best is None or floor < best[loop.stop]):
+                within = min(self.limit, plain - 1, best[loop.stop] - 1 if best else inf)
                 yield from (x for x in loop.found(within, floor) if x.least <= within)
+
+
+MEMORY: Final = 1 << 14
+"""What is kept of questions about loops that a search asks again and again."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +242,7 @@ class Lead:
         first = min(max(later * self.taken - self.pad, 0), self.inp[0])
         return min(end, self.out[0]) * self.out[1] - first * self.inp[1]
 
+    @lru_cache(maxsize=MEMORY)  # noqa: B019
     def most(self) -> int:
         """Over all executions.
 
@@ -248,6 +265,41 @@ class Lead:
 
     def _largest(self, executions: Iterable[int]) -> int:
         return max([self.at(k, (k + 1) * self.made) for k in executions], default=0)
+
+
+_Line = tuple[int, int, tuple[tuple[int, int, int], ...], int]
+"""A line buffer: who makes it, how many rows at once, its readers as `Kept` has them, bytes of a
+row."""
+_Reader = tuple[int, int, int, int]
+"""Who reads an input: place, rows taken by an execution, rows before the first, executions."""
+
+
+class _Band(NamedTuple):
+    """As `Under`, in numbers."""
+
+    slots: tuple[Slot, ...]
+    lines: tuple[_Line, ...]
+    out: tuple[int, int]
+    writer: tuple[int, int]
+    inp: tuple[int, int]
+    readers: tuple[_Reader, ...]
+
+
+@lru_cache(maxsize=MEMORY)
+def _most(band: _Band) -> list[int]:
+    """As `Under.most`."""
+    rows = band.inp[0]
+    return Under(
+        band.slots,
+        [(Kept(maker, made, list(readers)), row) for maker, made, readers, row in band.lines],
+        band.out,
+        [band.writer],
+        band.inp,
+        [
+            (j, [min(max(k * taken - pad, 0), rows) for k in range(count)])
+            for j, taken, pad, count in band.readers
+        ],
+    ).most()
 
 
 class _Loop:
@@ -450,24 +502,26 @@ class _Loop:
             return None
         w = net.maps[out].first - self.start
         writer = net.layers[self.start + w]
-        under = Under(
-            [self._slot(j) for j in range(self.stop - self.start)],
-            [(self.kept[m], net.maps[m].row) for m in self.lined],
+        band = _Band(
+            tuple([self._slot(j) for j in range(self.stop - self.start)]),
+            tuple([self._line(m) for m in self.lined]),
             (net.maps[out].rows, net.maps[out].row),
-            [(w, 0 if writer.reduces else writer.quantum)],
+            (w, 0 if writer.reduces else writer.quantum),
             (net.maps[inp].rows, net.maps[inp].row),
-            [(j, self._tops(j, link, net.maps[inp].rows)) for j, link in self.outside[inp]],
+            tuple([self._reader(j, link) for j, link in self.outside[inp]]),
         )
         maps = net.nbytes[out] + net.nbytes[inp] - slide[2]
         scratch = net.scratch[self.start : self.stop]
-        pairs = zip(under.most(), scratch, strict=True)
-        return max(max(nbytes - maps, 0) + kernel for nbytes, kernel in pairs)
+        pairs = zip(_most(band), scratch, strict=True)
+        return max([max(nbytes - maps, 0) + kernel for nbytes, kernel in pairs])
 
-    def _tops(self, j: int, link: Link, rows: int) -> list[int]:
-        """The first row that each execution of a reader reads."""
-        layer, pad = self.net.layers[self.start + j], link.pad or 0
-        taken = layer.quantum * link.stride
-        return [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+    def _line(self, m: int) -> _Line:
+        kept = self.kept[m]
+        return kept.maker, kept.made, tuple(kept.readers), self.net.maps[m].row
+
+    def _reader(self, j: int, link: Link) -> _Reader:
+        layer = self.net.layers[self.start + j]
+        return j, layer.quantum * link.stride, link.pad or 0, layer.count
 
     def _slot(self, j: int) -> Slot:
         layer = self.net.layers[self.start + j]
