@@ -118,18 +118,21 @@ class Lean:
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
-        low, runs = self._ways()
+        best, runs = self._ways()
+        low = int(best[-1])
         found = self._within(runs, low)
         if found > low:  # outputs that slide stand in each other's way: loops in their place, too
             self.limit = found - 1
             hard = [i for i, call in enumerate(self.calls) if _beside(call) > low]
             for start in range(max(hard, default=-1) + 1):
-                runs += self.grow(start, low, sliding=True)
+                if best[start] <= self.limit:
+                    runs += self.grow(start, low, sliding=True)
             found = self._within(sorted(runs, key=_place), low)
         return found
 
-    def _ways(self) -> tuple[int, list[Found]]:
-        """The fewest bytes but for room, and runs within which there is a way of so few."""
+    def _ways(self) -> tuple[list[float], list[Found]]:
+        """The fewest bytes, but for room, that it takes to get behind each part, and runs within
+        which there is a way of so few."""
         count = len(self.calls)
         after = [0] * (count + 1)
         for i in reversed(range(count)):
@@ -146,7 +149,7 @@ class Lean:
                 best[run.stop] = min(best[run.stop], way)
                 self.limit = min(self.limit, max(way, after[run.stop]))
                 runs.append(run)
-        return int(best[-1]), sorted(runs, key=_place)
+        return best, sorted(runs, key=_place)
 
     def _within(self, runs: Sequence[Found], low: int) -> int:
         """The fewest bytes, `low` at least, within which there is a way through `runs`."""
@@ -305,7 +308,7 @@ def _most(band: _Band) -> list[int]:
 class _Loop:
     """Parts from `start` on as one loop, as `group.Rhythm` and `runs` have it.
 
-    rates, phases : of each part, in iterations
+    rates, phases, slots : of each part, in iterations
     rings : map made inside -> rows of its line buffer so far
     kept : map made inside -> when how many of its rows are alive
     lined : maps made inside whose rows nobody needs afterwards
@@ -321,6 +324,7 @@ class _Loop:
         self.net, self.start, self.stop = net, start, start
         self.rates: list[int] = []
         self.phases: list[int] = []
+        self.slots: list[Slot] = []
         self.rings: dict[int, int] = {}
         self.kept: dict[int, Kept] = {}
         self.even: dict[int, bool] = {}
@@ -369,6 +373,7 @@ class _Loop:
                 self.outside.setdefault(m, []).append((j, link))
         self.rates.append(rate)
         self.phases.append(phase)
+        self.slots.append(Slot(rate * layer.quantum, phase, layer.count))
         self._close(j)
         return True
 
@@ -459,6 +464,8 @@ class _Loop:
         for o in out:
             best: tuple[int, int, int] | None = None
             for inp in free:
+                if min(net.nbytes[o], net.nbytes[inp]) <= (best[2] if best else 0):
+                    continue
                 distance = self._distance(o, inp)
                 if distance is not None:
                     gain = net.gain(o, inp, distance)
@@ -503,7 +510,7 @@ class _Loop:
         w = net.maps[out].first - self.start
         writer = net.layers[self.start + w]
         band = _Band(
-            tuple([self._slot(j) for j in range(self.stop - self.start)]),
+            tuple(self.slots),
             tuple([self._line(m) for m in self.lined]),
             (net.maps[out].rows, net.maps[out].row),
             (w, 0 if writer.reduces else writer.quantum),
@@ -523,10 +530,6 @@ class _Loop:
         layer = self.net.layers[self.start + j]
         return j, layer.quantum * link.stride, link.pad or 0, layer.count
 
-    def _slot(self, j: int) -> Slot:
-        layer = self.net.layers[self.start + j]
-        return Slot(self.rates[j] * layer.quantum, self.phases[j], layer.count)
-
     def _tail(self, out: int) -> int:
         """Bytes of an output that are still to be made when the first part is done."""
         net, map = self.net, self.net.maps[out]
@@ -534,7 +537,7 @@ class _Loop:
         writer = net.layers[self.start + w]
         if writer.reduces:
             return 0
-        return map.row * unmade(self._slot(0), self._slot(w), writer.quantum, map.rows)
+        return map.row * unmade(self.slots[0], self.slots[w], writer.quantum, map.rows)
 
     def _distance(self, out: int, inp: int) -> int | None:
         """Bytes by which what is written may be ahead of what is still to be read."""
@@ -547,8 +550,8 @@ class _Loop:
                 return None
             reader = net.layers[self.start + r]
             lead = Lead(
-                self._slot(w),
-                self._slot(r),
+                self.slots[w],
+                self.slots[r],
                 w - r,
                 writer.quantum,
                 reader.quantum * link.stride,
