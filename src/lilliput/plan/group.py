@@ -101,21 +101,21 @@ class Kept:
     @property
     def rest(self) -> int:
         """After all of them."""
-        return max(0, *(rows - freed for _, rows, freed in self.readers))
+        return max([0, *[rows - freed for _, rows, freed in self.readers]])
 
     @property
     def least(self) -> int:
         """At any time, whoever else will read them."""
-        most = max(rows for _, rows, _ in self.readers)
+        most = max([rows for _, rows, _ in self.readers])
         return min(self.rest, max(most - self.made, 0))
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
         """(first place, place behind the last, rows), up to the last reader."""
-        most = max(rows for _, rows, _ in self.readers)
+        most = max([rows for _, rows, _ in self.readers])
         yield 0, self.maker, max(most - self.made, 0)
         start = self.maker
         for place in sorted({place for place, *_ in self.readers}):
-            left = (rows - freed * (at < start) for at, rows, freed in self.readers)
+            left = [rows - freed * (at < start) for at, rows, freed in self.readers]
             yield start, place + 1, max(0, *left)
             start = place + 1
 

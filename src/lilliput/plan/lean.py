@@ -57,6 +57,7 @@ class Lean:
 
     alive[i] : bytes of maps that hold something before part i and still in it
     made[i], dying[i] : maps that part i makes, and that it is the last to touch
+    after[i] : bytes that calls alone need from part i on
     limit : bytes within which there is a way but for room: loops that need more are of no use
     """
 
@@ -69,7 +70,8 @@ class Lean:
         self.dying: list[list[int]] = [[] for _ in range(count)]
         self.alive = self._alive(count)
         self.calls = [self._call(i) for i in range(count)]
-        self.limit: float = max((r.least for r in self.calls), default=0)
+        self.after = [*accumulate((r.least for r in reversed(self.calls)), max, initial=0)][::-1]
+        self.limit: float = self.after[0]
 
     def _alive(self, count: int) -> list[int]:
         changes = [0] * (count + 1)
@@ -114,7 +116,7 @@ class Lean:
 
     def layered(self) -> int:
         """The fewest bytes of calls alone."""
-        return self._within(self.calls, max((r.least for r in self.calls), default=0))
+        return self._within(self.calls, self.after[0])
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
@@ -127,16 +129,13 @@ class Lean:
             for start in range(max(hard, default=-1) + 1):
                 if best[start] <= self.limit:
                     runs += self.grow(start, low, sliding=True)
-            found = self._within(sorted(runs, key=_place), low)
+            found = self._within(sorted(runs, key=_place), low, found)
         return found
 
     def _ways(self) -> tuple[list[float], list[Found]]:
         """The fewest bytes, but for room, that it takes to get behind each part, and runs within
         which there is a way of so few."""
-        count = len(self.calls)
-        after = [0] * (count + 1)
-        for i in reversed(range(count)):
-            after[i] = max(after[i + 1], self.calls[i].least)
+        after = self.after
         best = [0.0, *accumulate((call.least for call in self.calls), max)]
         runs: list[Found] = []
         for start, call in enumerate(self.calls):
@@ -151,11 +150,12 @@ class Lean:
                 runs.append(run)
         return best, sorted(runs, key=_place)
 
-    def _within(self, runs: Sequence[Found], low: int) -> int:
-        """The fewest bytes, `low` at least, within which there is a way through `runs`."""
+    def _within(self, runs: Sequence[Found], low: int, high: int | None = None) -> int:
+        """The fewest bytes, `low` at least, within which there is a way through `runs`; of `high`
+        bytes there is one."""
         if self._fits(runs, low):
             return low
-        high = max(map(_beside, self.calls))
+        high = max(map(_beside, self.calls)) if high is None else high
         low += 1
         while low < high:
             middle = (low + high) // 2
@@ -204,7 +204,8 @@ class Lean:
         """
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            if max(loop.most + loop.lines, before + loop.fixed) > self.limit:
+            most = min(self.limit, self.after[start] - 1)
+            if max(loop.most + loop.lines, before + loop.fixed) > most:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
