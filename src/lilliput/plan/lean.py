@@ -219,8 +219,7 @@ MEMORY: Final = 1 << 14
 """What is kept of questions about loops that a search asks again and again."""
 
 
-@dataclass(frozen=True)
-class Lead:
+class Lead(NamedTuple):
     """By how many bytes a writer may be ahead of what a reader still needs, at most.
 
     order : how many places the writer stands behind the reader in the body of their loop
