@@ -114,6 +114,9 @@ class Kept:
         most = max([rows for _, rows, _ in self.readers])
         yield 0, self.maker, max(most - self.made, 0)
         start = self.maker
+        if len(self.readers) == 1:  # which is what nearly all of them are
+            yield start, self.readers[0][0] + 1, most
+            return
         for place in sorted({place for place, *_ in self.readers}):
             left = [rows - freed * (at < start) for at, rows, freed in self.readers]
             yield start, place + 1, max(0, *left)

@@ -442,8 +442,9 @@ class _Loop:
             self.resting += 0 if map.planar else held
             pieces = self.kept[m].pieces() if not map.planar else [(i, j + 1, rows)]
             for first, end, alive in pieces:
-                for k in range(first, end):
-                    self.need[k] += alive * map.row - held
+                if more := alive * map.row - held:
+                    for k in range(first, end):
+                        self.need[k] += more
             self.most = max(self.need)
         self.most = max(self.most, self.need[j])
 
