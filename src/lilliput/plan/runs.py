@@ -148,6 +148,11 @@ class Run:
         return self.base + max(beside + p.ways[-1].scratch for beside, p in pairs)
 
     @cached_property
+    def roomy(self) -> int:
+        """Bytes with the fastest kernels where its output runs over nothing."""
+        return self.most + (self.slide.gain if self.slide else 0)
+
+    @cached_property
     def fastest(self) -> float:
         """Predicted cycles with the fastest kernels."""
         return self.calls + sum(p.ways[-1].cycles for p in self.parts)
@@ -205,8 +210,9 @@ class Schedule:
     def runs(self, enough: int | None = None) -> list[Run]:
         """Plain calls, and every loop that needs less than those do which it stands for, in order.
 
-        enough : bytes that no loop has to need less than; by default what the first run of a cut
-            needs at the least
+        enough : bytes that no cut has to need less than: where calls need no more with the fastest
+            kernels, whatever their outputs run over, no loop is better.  By default what the first
+            run of a cut needs at the least
         """
         if enough is None:
             first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
@@ -268,8 +274,9 @@ class Schedule:
         """Loops of `block` rows an execution, at some places or everywhere; no line buffers under
         an input where `enough` bytes are not needed anyway."""
         if places is None:
-            for start in range(len(self.parts)):
-                yield from self._grow(start, block, lower=enough)
+            hard = [i for i, run in enumerate(self.plain) if run.roomy > enough]
+            for start in range(max(hard, default=-1) + 1):
+                yield from self._grow(start, block, lower=enough, enough=enough)
             return
         ends: dict[int, set[int]] = {}
         for start, stop in places:
@@ -284,19 +291,22 @@ class Schedule:
         floor: int = 0,
         stops: Set[int] | None = None,
         lower: float = inf,
+        enough: int = 0,
     ) -> Iterator[Run]:
         """Loops from one part on that need less than the calls which they stand for.
 
         floor : bytes that those calls need more than; stops : where such loops end, where that is
-        not anywhere; lower : where they need more, loops with line buffers under an input, too
+        not anywhere; lower : where they need more, loops with line buffers under an input, too;
+        enough : bytes that those calls need more than with the fastest kernels
         """
-        loop, plain = _Loop(self, start, block), 0
+        loop, plain, roomy = _Loop(self, start, block), 0, 0
         while loop.stop < (max(stops) if stops else len(self.parts)) and loop.extend():
             lines = loop.known.lines
             if lines > self.limit:
                 break  # line buffers only grow
             plain = max(plain, self.plain[loop.stop - 1].least)
-            wanted = stops is None or loop.stop in stops
+            roomy = max(roomy, self.plain[loop.stop - 1].roomy)
+            wanted = roomy > enough and (stops is None or loop.stop in stops)
             if wanted and max(lines, floor) < plain:
                 yield from (run for run in loop.runs(lower) if run.least < plain)
 
