@@ -378,6 +378,8 @@ class _Loop:
 
     stop : after its last part; known : what is known of it
     passing : maps made and read inside -> whether their rows pass through
+    held : bytes of what nobody reads afterwards, alive all the time; resting : bytes of line buffers
+        in rows that are, too; beside : bytes of each part beside these
     """
 
     def __init__(self, schedule: Schedule, start: int, block: int):
@@ -387,6 +389,8 @@ class _Loop:
         self.rhythm = Rhythm()
         self.made: list[str] = []
         self.passing: dict[str, bool] = {}
+        self.held = self.resting = 0
+        self.beside: list[int] = []
 
     def extend(self) -> bool:
         """Whether the next part can stream with those before it."""
@@ -419,7 +423,29 @@ class _Loop:
         self.made += self.schedule.made[i]
         for root in {member.writes, *(read.root for read in member.reads)}:
             self.passing[root] = self.rhythm.passes(root)
+        self.beside.append(0)
+        for name in self.made:
+            if self.maps[name].last == i:
+                self._close(name)
         return True
+
+    def _close(self, name: str) -> None:
+        """Counts a map that was made inside and of which all readers are known."""
+        map, rings, rhythm, beside = self.maps[name], self.rhythm.rings, self.rhythm, self.beside
+        if name not in rings:
+            self.held += map.nbytes
+        elif not map.planar:
+            kept = rhythm.kept[name]
+            rest = kept.rest
+            self.resting += rest * map.row
+            for first, end, rows in kept.pieces():
+                for i in range(first, end) if rows != rest else ():
+                    beside[i] += (rows - rest) * map.row
+        elif self.passing[name]:
+            for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
+                beside[i] += rings[name] * map.row
+        else:
+            self.held += rings[name] * map.row
 
     def _lines(self) -> int:
         """Bytes that this loop and every longer one needs for line buffers."""
@@ -465,26 +491,10 @@ class _Loop:
         )
 
     def _shape(self) -> _Shape:
-        rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
+        stop, rhythm, resting = self.stop, self.rhythm, self.resting
         parts = self.schedule.parts[self.start : stop]
-        held = resting = 0
-        beside = [0] * len(parts)
-        for name in self.made:
-            map = self.maps[name]
-            if map.last >= stop or name not in rings:
-                held += map.nbytes
-            elif not map.planar:
-                kept = rhythm.kept[name]
-                rest = kept.rest
-                resting += rest * map.row
-                for first, end, rows in kept.pieces():
-                    for i in range(first, end) if rows != rest else ():
-                        beside[i] += (rows - rest) * map.row
-            elif self.passing[name]:
-                for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
-                    beside[i] += rings[name] * map.row
-            else:
-                held += rings[name] * map.row
+        held, beside = self.held, self.beside
+        held += sum([m.nbytes for m in map(self.maps.get, self.made) if m and m.last >= stop])
         slots = rhythm.slots()
         slides = self._slides(slots)
         gain = sum(slide.gain for slide in slides) + min(self._tail(slots, slides), resting)
@@ -580,18 +590,36 @@ class _Loop:
     ) -> int:
         """Bytes by which what is written may be ahead of what is still to be read."""
         (w, out), (r, inp) = write, read
-        writer, reader = slots[w], slots[r]
         members, target, source = self.rhythm.members, self.maps[out], self.maps[inp]
-        rows = members[r].quantum
         whole = any(isinstance(x.rule, Reduce) for x in members[w].reads)
-        far = 0
-        for k in (writer.count - 1,) if whole else _corners(writer, reader, rule, rows):
-            later = first_unfinished(writer, reader, k, w - r)
-            if later < reader.count:
-                first = needs(rule, (later * rows, later * rows + 1), source.rows)[0]
-                end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
-                far = max(far, end * target.row - first * source.row)
-        return far
+        made, taken = 0 if whole else members[w].quantum, members[r].quantum
+        ends = (target.rows, target.row), (source.rows, source.row)
+        return _lead((slots[w], made), (slots[r], taken), w - r, *ends, rule)
+
+
+@lru_cache(maxsize=1 << 14)
+def _lead(
+    write: tuple[Slot, int],
+    read: tuple[Slot, int],
+    order: int,
+    out: tuple[int, int],
+    inp: tuple[int, int],
+    rule: AxisRule,
+) -> int:
+    """Bytes by which what is written may be ahead of what is still to be read.
+
+    write, read : when, and rows an execution; no rows are written: all at the end
+    order : as in `first_unfinished`; out, inp : rows, and bytes of one
+    """
+    (writer, made), (reader, taken) = write, read
+    far = 0
+    for k in _corners(writer, reader, rule, taken) if made else (writer.count - 1,):
+        later = first_unfinished(writer, reader, k, order)
+        if later < reader.count:
+            first = needs(rule, (later * taken, later * taken + 1), inp[0])[0]
+            end = min((k + 1) * made, out[0]) if made else out[0]
+            far = max(far, end * out[1] - first * inp[1])
+    return far
 
 
 @lru_cache(maxsize=1024)
