@@ -214,19 +214,24 @@ class Schedule:
             kernels, whatever their outputs run over, no loop is better.  By default what the first
             run of a cut needs at the least
         """
-        if enough is None:
-            first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
-            enough = min((r.least for r in first), default=0)
+        enough = self.enough if enough is None else enough
         loops = list(self._loops(1, None, enough))
         places = {(r.start, r.stop) for r in loops}
         for block in BLOCKS[1:]:
             loops += self._loops(block, places, enough)
         return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
 
+    @cached_property
+    def enough(self) -> int:
+        """Bytes that the first run of a cut needs at the least."""
+        first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
+        return min((r.least for r in first), default=0)
+
     def needs(self) -> list[int]:
-        """For each part the fewest bytes of any run that it is in: no cut does with less there."""
+        """For each part the fewest bytes of any run that it is in, of a row an execution: hardly
+        any cut does with less there, where that is more than `enough`."""
         least = [run.least for run in self.plain]
-        for run in self.runs():
+        for run in self._loops(1, None, self.enough):
             for i in range(run.start, run.stop):
                 least[i] = min(least[i], run.least)
         return least
