@@ -227,13 +227,13 @@ class _Search:
         starts = (prices, planar) if prices is not planar else (prices,)
         for start in starts:
             search.down(start, tried)
-        best: Program | None = None
-        while (found := min(tried, key=self.worth)) is not best:
-            best = found
+        while True:
+            best = min(tried, key=self.worth)
             # steps may have been too large, and planes elsewhere may be why maps lie badly
             for last in (*starts, self._in_rows(prices, best)):
                 search.squeezed(_no_more(last, best), self.ram(best) - 1)
-        return best
+            if min(tried, key=self.worth) is best:
+                return best
 
     def down(self, prices: Prices, tried: Sequence[Program]) -> None:
         """Makes plans of less and less RAM, as long as the smallest one that there is would be

@@ -383,8 +383,8 @@ class _Loop:
 
     stop : after its last part; known : what is known of it
     passing : maps made and read inside -> whether their rows pass through
-    held : bytes of what nobody reads afterwards, alive all the time; resting : bytes of line buffers
-        in rows that are, too; beside : bytes of each part beside these
+    held : bytes of what nobody reads afterwards, alive all the time; resting : bytes of line
+        buffers in rows that are, too; beside : bytes of each part beside these
     """
 
     def __init__(self, schedule: Schedule, start: int, block: int):
