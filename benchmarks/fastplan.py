@@ -126,7 +126,8 @@ def _wide(channels: float) -> int:
 class Row:
     """Milliseconds of the estimate, and bytes, in one mode.
 
-    full : what the full planner needs; chosen : what `--optimize` makes of it
+    full : what the full planner needs; chosen : what `--optimize` makes of it; None where it was
+        not asked
     """
 
     name: str
@@ -136,16 +137,16 @@ class Row:
     unseen: float
     again: float
     estimate: int
-    full: int
-    chosen: int
+    full: int | None
+    chosen: int | None
 
     @property
-    def error(self) -> float:
-        return self.estimate / self.full - 1
+    def error(self) -> float | None:
+        return self.estimate / self.full - 1 if self.full else None
 
     @property
-    def below(self) -> float:
-        return self.estimate / self.chosen - 1
+    def below(self) -> float | None:
+        return self.estimate / self.chosen - 1 if self.chosen else None
 
 
 def timed(module: Module, known: Known, streaming: bool) -> tuple[int, float]:
@@ -154,12 +155,15 @@ def timed(module: Module, known: Known, streaming: bool) -> tuple[int, float]:
     return peak(module, known, streaming=streaming), 1e3 * (time.process_time() - start)
 
 
-def measure(name: str, module: Module, known: Known, mode: str) -> Row:
+def measure(name: str, module: Module, known: Known, mode: str, *, plans: bool) -> Row:
+    """`plans`: whether the full planner is asked, too, which takes a thousand times as long."""
     streaming = mode == Optimize.RAM.value
     device = load(DEVICE)
     estimate, cold = timed(module, Known(known.core), streaming)
     _, unseen = timed(module, known, streaming)
     again = min(timed(module, known, streaming)[1] for _ in range(3))
+    if not plans:
+        return Row(name, nodes(module), mode, cold, unseen, again, estimate, None, None)
     chosen = full = placed(module, device, PlanOptions(optimize=Optimize(mode)))
     if streaming:
         full = min(full, placed(module, device, PlanOptions(budget=NO_ROOM)))
@@ -174,19 +178,23 @@ def nodes(module: Module) -> int:
     return sum(len(g.nodes) for g in module.graphs.values())
 
 
-def rows(count: int, before: int, first: int, modes: Sequence[str]) -> Iterator[Row]:
+def rows(count: int, before: int, first: int, full: int, modes: Sequence[str]) -> Iterator[Row]:
+    """Published networks, all of them planned, then random ones, of which `full` are."""
     known = Known(load(DEVICE).core.name)
     seeds = iter(range(first, sys.maxsize))
     mine = list(islice(((s, m) for s in seeds if nodes(m := network(s)) >= NODES), count))
-    for seed in islice(seeds, before):
+    for k, seed in enumerate(islice(seeds, before)):
+        if k % 100 == 0:
+            print(f"asked about {k} of {before} other networks", file=sys.stderr, flush=True)
         module = network(seed)
         for mode in modes:
             peak(module, known, streaming=mode == Optimize.RAM.value)
     modules = [(n.name, compiler.load(path).shrunk.module) for n, path in present()]
     modules += [(f"random {seed}", module) for seed, module in mine]
-    for name, module in modules:
+    for k, (name, module) in enumerate(modules):
+        print(f"network {k + 1} of {len(modules)}: {name}", file=sys.stderr, flush=True)
         for mode in modes:
-            yield measure(name, module, known, mode)
+            yield measure(name, module, known, mode, plans=k < len(modules) - count + full)
 
 
 HEAD = (
@@ -205,17 +213,23 @@ HEAD = (
 
 def cells(row: Row) -> tuple[str, ...]:
     times = (f"{t:.1f}" for t in (row.cold, row.unseen, row.again))
-    sizes = f"{row.estimate:,}", f"{row.full:,}", f"{row.error:+.2%}", f"{row.chosen:,}"
+    if row.full is None or row.chosen is None or row.error is None:
+        sizes = f"{row.estimate:,}", "-", "-", "-"
+    else:
+        sizes = f"{row.estimate:,}", f"{row.full:,}", f"{row.error:+.2%}", f"{row.chosen:,}"
     return row.name, str(row.nodes), row.mode, *times, *sizes
 
 
 def summary(found: Sequence[Row]) -> str:
-    worst = max(found, key=lambda row: abs(row.error))
-    errors = [row.error for row in found]
-    near, like = (sum(abs(x) <= NEAR for x in xs) for xs in (errors, [r.below for r in found]))
-    lines = [f"{found[0].mode}, {len(found)} networks: {near} within {NEAR:.0%}"]
-    lines += [f"  median {median(map(abs, errors)):.2%}, worst {worst.error:+.2%} ({worst.name})"]
-    lines += [f"  {like} within {NEAR:.0%} of what --optimize takes"]
+    errors = [(row.error, row.name) for row in found if row.error is not None]
+    below = [row.below for row in found if row.below is not None]
+    near, like = (sum(abs(x) <= NEAR for x in xs) for xs in ([e for e, _ in errors], below))
+    lines = [f"{found[0].mode}, {len(found)} networks, {len(errors)} of them planned"]
+    if errors:
+        worst, name = max(errors, key=lambda x: abs(x[0]))
+        middle = median(abs(e) for e, _ in errors)
+        lines += [f"  {near} within {NEAR:.0%}, median {middle:.2%}, worst {worst:+.2%} ({name})"]
+        lines += [f"  {like} within {NEAR:.0%} of what --optimize takes"]
     for what, ms in (
         ("cold", [r.cold for r in found]),
         ("unseen", [r.unseen for r in found]),
@@ -234,13 +248,14 @@ def main() -> None:
         description="The fast estimate of RAM beside the full planner."
     )
     parser.add_argument("--count", type=int, default=50, help="random networks")
+    parser.add_argument("--full", type=int, default=12, help="of these, planned in full")
     parser.add_argument("--before", type=int, default=1000, help="networks that were asked about")
     parser.add_argument("--seed", type=int, default=0, help="of the first one")
     parser.add_argument("--mode", choices=("speed", "ram"), help="one of the two alone")
     options = parser.parse_args()
     modes = [options.mode] if options.mode else ["speed", "ram"]
     found: list[Row] = []
-    for row in rows(options.count, options.before, options.seed, modes):
+    for row in rows(options.count, options.before, options.seed, options.full, modes):
         found.append(row)
         print("  ".join(cells(row)), flush=True)
     print(columns(HEAD, [cells(row) for row in found]))

@@ -22,7 +22,7 @@ from lilliput.ops.elementwise import Binary, add
 from lilliput.ops.shape import Concat, concat
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.fast import Known, peak, quick_net, slow_parts
-from lilliput.plan.objective import Optimize
+from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.partition import Cutter
 from lilliput.plan.runs import Part
 from lilliput.plan.select import zeros
@@ -67,7 +67,9 @@ def test_known_parts_are_the_planners_parts(seed: int, streaming: bool) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_estimates_are_near_what_is_placed(seed: int, mode: Optimize) -> None:
     module, known = small(seed), Known(CORE)
-    placed = plan(module, load(CORE), PlanOptions(optimize=mode)).arenas["ram"]
+    # `--optimize ram` does not pay for the last bytes, of which an estimate knows nothing
+    options = PlanOptions(budget=Budget(ram=0)) if mode is Optimize.RAM else PlanOptions()
+    placed = plan(module, load(CORE), options).arenas["ram"]
     # rows of several sizes leave gaps in the pool of a loop, of which an estimate knows nothing
     near = 1.25 * NEAR if mode is Optimize.RAM else NEAR
     assert peak(module, known, streaming=mode is Optimize.RAM) == pytest.approx(placed, rel=near)

@@ -101,12 +101,12 @@ class Kept:
     @property
     def most(self) -> int:
         """While the one that needs most of them executes."""
-        return max(rows for _, rows, _ in self.readers)
+        return max([rows for _, rows, _ in self.readers])
 
     @property
     def rest(self) -> int:
         """After all of them."""
-        return max(0, *(rows - freed for _, rows, freed in self.readers))
+        return max([0, *[rows - freed for _, rows, freed in self.readers]])
 
     @property
     def least(self) -> int:
@@ -115,10 +115,14 @@ class Kept:
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
         """(first place, place behind the last, rows), up to the last reader."""
-        yield 0, self.maker, max(self.most - self.made, 0)
+        most = self.most
+        yield 0, self.maker, max(most - self.made, 0)
         start = self.maker
+        if len(self.readers) == 1:  # which is what nearly all of them are
+            yield start, self.readers[0][0] + 1, most
+            return
         for place in sorted({place for place, *_ in self.readers}):
-            left = (rows - freed * (at < start) for at, rows, freed in self.readers)
+            left = [rows - freed * (at < start) for at, rows, freed in self.readers]
             yield start, place + 1, max(0, *left)
             start = place + 1
 
@@ -189,6 +193,7 @@ class Rhythm:
     makers, readers : root -> members; of readers those that read what was made inside
     outside : roots that were read and not made inside
     kept : root read inside -> when how many of its rows are alive
+    whole : slots, as long as all rates are whole numbers; the first is 1 where it was not given
     """
 
     rates: dict[int, Rate] = field(default_factory=dict[int, "Rate"])
@@ -199,6 +204,7 @@ class Rhythm:
     rings: dict[str, int] = field(default_factory=dict[str, int])
     outside: set[str] = field(default_factory=set[str])
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    whole: list[Slot] = field(default_factory=list[Slot])
 
     def add(self, member: Member) -> None:
         """Raises PlanError where the member cannot stream with the others."""
@@ -232,6 +238,8 @@ class Rhythm:
         self.rates[j] = rate
         self.phases.append(phase)
         self.members.append(member)
+        if isinstance(rate, int) and isinstance(phase, int):
+            self.whole.append(Slot(member.quantum * rate, phase, -(-member.rows // member.quantum)))
 
     def _lag(self, member: Member, read: Read, i: int) -> int:
         """Rows of the producer before the last one that an execution needs: those that are made
@@ -279,6 +287,8 @@ class Rhythm:
 
     def slots(self) -> list[Slot]:
         """When each member executes, in the smallest whole iterations."""
+        if len(self.whole) == len(self.members) and self.rates[0] == 1:
+            return list(self.whole)
         unit = math.lcm(*(r.denominator for r in self.rates.values()))
         smallest = math.gcd(*(int(r * unit) for r in self.rates.values()))
         scale = Fraction(unit, smallest)

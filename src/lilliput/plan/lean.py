@@ -19,7 +19,10 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from math import gcd, inf
+from typing import Final, NamedTuple
 
 from lilliput.plan.group import Kept, Slot, first_unfinished, unmade
 from lilliput.plan.layers import Layer, Link, Net
@@ -40,6 +43,11 @@ class Found:
     under: bool = False
 
 
+def _beside(run: Found) -> int:
+    """Bytes of a run whose output runs over nothing."""
+    return run.least + (run.slide[2] if run.slide else 0)
+
+
 def _place(run: Found) -> tuple[int, int]:
     return run.stop, run.start
 
@@ -49,6 +57,7 @@ class Lean:
 
     alive[i] : bytes of maps that hold something before part i and still in it
     made[i], dying[i] : maps that part i makes, and that it is the last to touch
+    after[i] : bytes that calls alone need from part i on
     limit : bytes within which there is a way but for room: loops that need more are of no use
     """
 
@@ -61,7 +70,8 @@ class Lean:
         self.dying: list[list[int]] = [[] for _ in range(count)]
         self.alive = self._alive(count)
         self.calls = [self._call(i) for i in range(count)]
-        self.limit: float = max((r.least for r in self.calls), default=0)
+        self.after = [*accumulate((r.least for r in reversed(self.calls)), max, initial=0)][::-1]
+        self.limit: float = self.after[0]
 
     def _alive(self, count: int) -> list[int]:
         changes = [0] * (count + 1)
@@ -106,47 +116,46 @@ class Lean:
 
     def layered(self) -> int:
         """The fewest bytes of calls alone."""
-        return self._within(self.calls, max((r.least for r in self.calls), default=0))
+        return self._within(self.calls, self.after[0])
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
-        low, runs = self._ways()
+        best, runs = self._ways()
+        low = int(best[-1])
         found = self._within(runs, low)
-        if (
-            found > low
-        ):  # outputs that slide stand in each other's way: loops in place of these, too
+        if found > low:  # outputs that slide stand in each other's way: loops in their place, too
             self.limit = found - 1
-            for start in range(len(self.calls)):
-                runs += self.grow(start, low, sliding=True)
-            found = self._within(sorted(runs, key=_place), low)
+            hard = [i for i, call in enumerate(self.calls) if _beside(call) > low]
+            for start in range(max(hard, default=-1) + 1):
+                if best[start] <= self.limit:
+                    runs += self.grow(start, low, sliding=True)
+            found = self._within(sorted(runs, key=_place), low, found)
         return found
 
-    def _ways(self) -> tuple[int, list[Found]]:
-        """The fewest bytes but for room, and runs within which there is a way of so few."""
-        count = len(self.calls)
-        after = [0] * (count + 1)
-        for i in reversed(range(count)):
-            after[i] = max(after[i + 1], self.calls[i].least)
-        best: list[float] = [inf] * (count + 1)
-        best[0] = 0
+    def _ways(self) -> tuple[list[float], list[Found]]:
+        """The fewest bytes, but for room, that it takes to get behind each part, and runs within
+        which there is a way of so few."""
+        after = self.after
+        best = [0.0, *accumulate((call.least for call in self.calls), max)]
         runs: list[Found] = []
         for start, call in enumerate(self.calls):
             runs.append(call)
             best[start + 1] = min(best[start + 1], max(best[start], call.least))
             if best[start] >= min(self.limit, after[start]):
                 continue
-            for run in self.grow(start, best[start]):
+            for run in self.grow(start, best[start], best):
                 way = max(best[start], run.least)
                 best[run.stop] = min(best[run.stop], way)
                 self.limit = min(self.limit, max(way, after[run.stop]))
                 runs.append(run)
-        return int(best[-1]), sorted(runs, key=_place)
+        return best, sorted(runs, key=_place)
 
-    def _within(self, runs: Sequence[Found], low: int) -> int:
-        """The fewest bytes, `low` at least, within which there is a way through `runs`."""
+    def _within(self, runs: Sequence[Found], low: int, high: int | None = None) -> int:
+        """The fewest bytes, `low` at least, within which there is a way through `runs`; of `high`
+        bytes there is one."""
         if self._fits(runs, low):
             return low
-        high = max(r.least + (r.slide[2] if r.slide else 0) for r in self.calls)
+        high = max(map(_beside, self.calls)) if high is None else high
         low += 1
         while low < high:
             middle = (low + high) // 2
@@ -179,24 +188,38 @@ class Lean:
 
     # Loops ------------------------------------------------------------------------------------
 
-    def grow(self, start: int, floor: float, *, sliding: bool = False) -> Iterator[Found]:
+    def grow(
+        self,
+        start: int,
+        floor: float,
+        best: Sequence[float] | None = None,
+        *,
+        sliding: bool = False,
+    ) -> Iterator[Found]:
         """Loops from a part on, within the limit, that need less than the calls which they stand
         for, where those need more than `floor` bytes; `sliding`: where their outputs do not run
-        over their inputs."""
+        over their inputs.
+
+        best : bytes that it takes to get behind each part; loops that need as many are left out
+        """
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            if max(loop.most + loop.lines, before + loop.fixed) > self.limit:
+            most = min(self.limit, self.after[start] - 1)
+            if max(loop.most + loop.lines, before + loop.fixed) > most:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
             plain = max(plain, call.least)
-            hard = max(hard, call.least + (call.slide[2] if sliding and call.slide else 0))
-            if hard > floor:
-                within = min(self.limit, plain - 1)
+            hard = max(hard, _beside(call) if sliding else call.least)
+            if hard > floor and (best is None or floor < best[loop.stop]):
+                within = min(self.limit, plain - 1, best[loop.stop] - 1 if best else inf)
                 yield from (x for x in loop.found(within, floor) if x.least <= within)
 
 
-@dataclass(frozen=True)
-class Lead:
+MEMORY: Final = 1 << 14
+"""What is kept of questions about loops that a search asks again and again."""
+
+
+class Lead(NamedTuple):
     """By how many bytes a writer may be ahead of what a reader still needs, at most.
 
     order : how many places the writer stands behind the reader in the body of their loop
@@ -222,6 +245,7 @@ class Lead:
         first = min(max(later * self.taken - self.pad, 0), self.inp[0])
         return min(end, self.out[0]) * self.out[1] - first * self.inp[1]
 
+    @lru_cache(maxsize=MEMORY)  # noqa: B019
     def most(self) -> int:
         """Over all executions.
 
@@ -246,10 +270,45 @@ class Lead:
         return max([self.at(k, (k + 1) * self.made) for k in executions], default=0)
 
 
+_Line = tuple[int, int, tuple[tuple[int, int, int], ...], int]
+"""A line buffer: who makes it, how many rows at once, its readers as `Kept` has them, bytes of a
+row."""
+_Reader = tuple[int, int, int, int]
+"""Who reads an input: place, rows taken by an execution, rows before the first, executions."""
+
+
+class _Band(NamedTuple):
+    """As `Under`, in numbers."""
+
+    slots: tuple[Slot, ...]
+    lines: tuple[_Line, ...]
+    out: tuple[int, int]
+    writer: tuple[int, int]
+    inp: tuple[int, int]
+    readers: tuple[_Reader, ...]
+
+
+@lru_cache(maxsize=MEMORY)
+def _most(band: _Band) -> list[int]:
+    """As `Under.most`."""
+    rows = band.inp[0]
+    return Under(
+        band.slots,
+        [(Kept(maker, made, list(readers)), row) for maker, made, readers, row in band.lines],
+        band.out,
+        [band.writer],
+        band.inp,
+        [
+            (j, [min(max(k * taken - pad, 0), rows) for k in range(count)])
+            for j, taken, pad, count in band.readers
+        ],
+    ).most()
+
+
 class _Loop:
     """Parts from `start` on as one loop, as `group.Rhythm` and `runs` have it.
 
-    rates, phases : of each part, in iterations
+    rates, phases, slots : of each part, in iterations
     rings : map made inside -> rows of its line buffer so far
     kept : map made inside -> when how many of its rows are alive
     lined : maps made inside whose rows nobody needs afterwards
@@ -265,6 +324,7 @@ class _Loop:
         self.net, self.start, self.stop = net, start, start
         self.rates: list[int] = []
         self.phases: list[int] = []
+        self.slots: list[Slot] = []
         self.rings: dict[int, int] = {}
         self.kept: dict[int, Kept] = {}
         self.even: dict[int, bool] = {}
@@ -313,6 +373,7 @@ class _Loop:
                 self.outside.setdefault(m, []).append((j, link))
         self.rates.append(rate)
         self.phases.append(phase)
+        self.slots.append(Slot(rate * layer.quantum, phase, layer.count))
         self._close(j)
         return True
 
@@ -381,8 +442,9 @@ class _Loop:
             self.resting += 0 if map.planar else held
             pieces = self.kept[m].pieces() if not map.planar else [(i, j + 1, rows)]
             for first, end, alive in pieces:
-                for k in range(first, end):
-                    self.need[k] += alive * map.row - held
+                if more := alive * map.row - held:
+                    for k in range(first, end):
+                        self.need[k] += more
             self.most = max(self.need)
         self.most = max(self.most, self.need[j])
 
@@ -403,6 +465,8 @@ class _Loop:
         for o in out:
             best: tuple[int, int, int] | None = None
             for inp in free:
+                if min(net.nbytes[o], net.nbytes[inp]) <= (best[2] if best else 0):
+                    continue
                 distance = self._distance(o, inp)
                 if distance is not None:
                     gain = net.gain(o, inp, distance)
@@ -446,28 +510,26 @@ class _Loop:
             return None
         w = net.maps[out].first - self.start
         writer = net.layers[self.start + w]
-        under = Under(
-            [self._slot(j) for j in range(self.stop - self.start)],
-            [(self.kept[m], net.maps[m].row) for m in self.lined],
+        band = _Band(
+            tuple(self.slots),
+            tuple([self._line(m) for m in self.lined]),
             (net.maps[out].rows, net.maps[out].row),
-            [(w, 0 if writer.reduces else writer.quantum)],
+            (w, 0 if writer.reduces else writer.quantum),
             (net.maps[inp].rows, net.maps[inp].row),
-            [(j, self._tops(j, link, net.maps[inp].rows)) for j, link in self.outside[inp]],
+            tuple([self._reader(j, link) for j, link in self.outside[inp]]),
         )
         maps = net.nbytes[out] + net.nbytes[inp] - slide[2]
         scratch = net.scratch[self.start : self.stop]
-        pairs = zip(under.most(), scratch, strict=True)
-        return max(max(nbytes - maps, 0) + kernel for nbytes, kernel in pairs)
+        pairs = zip(_most(band), scratch, strict=True)
+        return max([max(nbytes - maps, 0) + kernel for nbytes, kernel in pairs])
 
-    def _tops(self, j: int, link: Link, rows: int) -> list[int]:
-        """The first row that each execution of a reader reads."""
-        layer, pad = self.net.layers[self.start + j], link.pad or 0
-        taken = layer.quantum * link.stride
-        return [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+    def _line(self, m: int) -> _Line:
+        kept = self.kept[m]
+        return kept.maker, kept.made, tuple(kept.readers), self.net.maps[m].row
 
-    def _slot(self, j: int) -> Slot:
+    def _reader(self, j: int, link: Link) -> _Reader:
         layer = self.net.layers[self.start + j]
-        return Slot(self.rates[j] * layer.quantum, self.phases[j], layer.count)
+        return j, layer.quantum * link.stride, link.pad or 0, layer.count
 
     def _tail(self, out: int) -> int:
         """Bytes of an output that are still to be made when the first part is done."""
@@ -476,7 +538,7 @@ class _Loop:
         writer = net.layers[self.start + w]
         if writer.reduces:
             return 0
-        return map.row * unmade(self._slot(0), self._slot(w), writer.quantum, map.rows)
+        return map.row * unmade(self.slots[0], self.slots[w], writer.quantum, map.rows)
 
     def _distance(self, out: int, inp: int) -> int | None:
         """Bytes by which what is written may be ahead of what is still to be read."""
@@ -489,8 +551,8 @@ class _Loop:
                 return None
             reader = net.layers[self.start + r]
             lead = Lead(
-                self._slot(w),
-                self._slot(r),
+                self.slots[w],
+                self.slots[r],
                 w - r,
                 writer.quantum,
                 reader.quantum * link.stride,

@@ -126,9 +126,10 @@ class Maker:
         made = self.memo.programs.values()
         prices = next(prices for prices, p in made if p.entries is program.entries)
         entry, buffers, ram = program.entries[0], program.buffers, self.device.ram.name
-        roomy = self._chosen(replace(prices, rows=frozenset(), ram=inf))
+        free = replace(prices, rows=frozenset(), scratch={}, ram=inf)
+        roomy = self._chosen(free)
         rows = prices.rows or roomy.planes(entry.name)
-        lean = self._chosen(replace(prices, rows=rows, ram=inf)) if rows else roomy
+        lean = self._chosen(replace(free, rows=rows)) if rows else roomy
         cuts = [c for work in (roomy, lean) for c in work.cutter(entry.name).front()]
         mine = [b for b in buffers.values() if b.memory == ram]
         alive = {b.name for b in lifetimes(entry, buffers)}

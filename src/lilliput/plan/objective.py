@@ -13,7 +13,7 @@ small becomes dearer, step by step, until it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
@@ -218,31 +218,48 @@ class _Search:
 
     def least_ram(self, prices: Prices) -> Program:
         """Lets tasks stream, and gives up planes wherever the arena is fullest; then asks for less
-        and less, as long as that is worth the cycles; at last for just less, and for no planes."""
-        prices = replace(prices, ram=None)
-        best, own = self.make(prices), prices
-        program = best
+        and less, with planes and without.  Of all plans on the way the best."""
+        tried: list[Program] = []
+        asked: list[Prices] = []
+
+        def make(prices: Prices) -> Program:
+            tried.append(self.make(prices))
+            asked.append(prices)
+            return tried[-1]
+
+        search = replace(self, make=make)
+        prices = planar = replace(prices, ram=None)
+        program = make(prices)
         while (tighter := self._tighter(program, prices)) is not None:
             prices = tighter
-            program = self.make(prices)
-            if self.worth(program) < self.worth(best):
-                best, own = program, prices
+            program = make(prices)
+        starts = (prices, planar) if prices is not planar else (prices,)
+        for start in starts:
+            search.down(start, tried)
         while True:
-            smaller = self.within(prices, self.ram(best) * STEP)
-            if self.worth(smaller) >= self.worth(best):
+            best = min(tried, key=self.worth)
+            # steps may have been too large, and planes elsewhere may be why maps lie badly
+            for last in (*starts, self._in_rows(prices, best)):
+                search.squeezed(_no_more(last, best), self.ram(best) - 1)
+            if min(tried, key=self.worth) is best:
+                return self._by_strips(asked[tried.index(best)], best)
+
+    def down(self, prices: Prices, tried: Sequence[Program]) -> None:
+        """Makes plans of less and less RAM, as long as the smallest one that there is would be
+        worth more than all that were `tried` if it cost no more cycles."""
+        smallest = self.make(replace(prices, ram=0.0))
+        program = self.make(prices)
+        while worth(self.ram(smallest), self.cycles(program)) < min(map(self.worth, tried)):
+            room = self.ram(program) * STEP
+            program = self.squeezed(_no_more(prices, program), room)
+            if self.ram(program) > room:
                 break
-            best, own = smaller, prices
-        # a step may have been too large, and what lies badly may do so because of planes elsewhere
-        for last in (prices, self._in_rows(prices, best)):
-            smaller = self._squeezed(last, self.ram(best) - 1)
-            best = min(best, smaller, key=self.worth)
-        return self._by_strips(own, best)
 
     def _by_strips(self, prices: Prices, best: Program) -> Program:
         """Less and less with rows in strips, as long as that is worth the cycles."""
-        prices, room = replace(prices, strips=True), self.ram(best) - 1.0
+        prices, room = replace(prices, ram=None, strips=True), self.ram(best) - 1.0
         while True:
-            smaller = self._squeezed(prices, room)
+            smaller = self.squeezed(prices, room)
             if self.worth(smaller) >= self.worth(best):
                 return best
             best, room = smaller, self.ram(smaller) * STEP
@@ -285,16 +302,16 @@ class _Search:
         """The fastest plan of at most `room` bytes at these prices, of a few.  Where that costs
         much, less is asked for, too: then loops are found where kernels would have lost their
         scratch, which may be faster."""
-        best = self._squeezed(prices, room)
+        best = self.squeezed(prices, room)
         free = self.cycles(self.make(replace(prices, ram=inf)))
         for part in LESS:
             if self.ram(best) > room or self.cycles(best) < DEAR * free:
                 break
-            program = self._squeezed(prices, room * part)
+            program = self.squeezed(prices, room * part)
             best = min(best, program, key=lambda p: self._beyond(p, room))
         return best
 
-    def _squeezed(self, prices: Prices, room: float) -> Program:
+    def squeezed(self, prices: Prices, room: float) -> Program:
         """Asks for less than `room` until the plan has it, as buffers that do not fit together need
         more than their sum; the smallest that was found where that does not help.  With further
         RAMs first for all of them together, then for the default one alone."""
@@ -308,7 +325,7 @@ class _Search:
         best = self.make(replace(prices, ram=limit))
         while (over := self.ram(best) - room) > 0 and limit - over >= room / 2:
             limit -= over
-            program = self.make(replace(prices, ram=limit))
+            program = self.make(replace(_no_more(prices, best), ram=limit))
             if self.ram(program) >= self.ram(best):
                 break
             best = program
@@ -365,6 +382,13 @@ def step_cycles(step: Step, core: str) -> Iterator[tuple[Call, float]]:
             once = predict(call.kernel, call.node, core, call.fused)
             again = (timed.count - 1) * call_cycles(call.kernel, call.node, core)
             yield call, once + again + timed.count * LOOP_CYCLES + step.count * DUE
+
+
+def _no_more(prices: Prices, program: Program) -> Prices:
+    """Prices at which no kernel has more scratch than in a program: where less RAM is asked for,
+    kernels that were chosen for a little more are nearer to the best than the fastest are."""
+    has = {c.value.name: float(c.kernel.scratch(c.node)) for c in _calls_of(program)}
+    return replace(prices, scratch={**prices.scratch, **has})
 
 
 def _calls_of(program: Program) -> list[Call]:

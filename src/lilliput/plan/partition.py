@@ -29,7 +29,7 @@ from lilliput.plan.runs import Loops, Map, Part, Run, Schedule, streams
 
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""
-EXCHANGE: Final = 0.1
+EXCHANGE: Final = 1 / 3
 """What a percent of cycles is worth in percents of RAM, where the least RAM is asked for: a network
 is not made half as fast for the sake of a hundred bytes."""
 

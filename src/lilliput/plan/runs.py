@@ -155,6 +155,11 @@ class Run:
         return self.base + max(beside + p.ways[-1].scratch for beside, p in pairs)
 
     @cached_property
+    def roomy(self) -> int:
+        """Bytes with the fastest kernels where its output runs over nothing."""
+        return self.most + (self.slide.gain if self.slide else 0)
+
+    @cached_property
     def fastest(self) -> float:
         """Predicted cycles with the fastest kernels."""
         return self.calls + sum(p.ways[-1].cycles for p in self.parts)
@@ -221,22 +226,28 @@ class Schedule:
     def runs(self, enough: int | None = None) -> list[Run]:
         """Plain calls, and every loop that needs less than those do which it stands for, in order.
 
-        enough : bytes that no loop has to need less than; by default what the first run of a cut
-            needs at the least
+        enough : bytes that no cut has to need less than: where calls need no more with the fastest
+            kernels, whatever their outputs run over, no loop is better.  By default what the first
+            run of a cut needs at the least
         """
-        if enough is None:
-            first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
-            enough = min((r.least for r in first), default=0)
+        enough = self.enough if enough is None else enough
         loops = list(self._loops(1, None, enough))
         places = {(r.start, r.stop) for r in loops}
         for block in BLOCKS[1:]:
             loops += self._loops(block, places, enough)
         return sorted([*self.plain, *loops], key=lambda r: (r.stop, r.start, r.rows))
 
+    @cached_property
+    def enough(self) -> int:
+        """Bytes that the first run of a cut needs at the least."""
+        first = [*self.plain[:1], *self._grow(0, 1, lower=0)]
+        return min((r.least for r in first), default=0)
+
     def needs(self) -> list[int]:
-        """For each part the fewest bytes of any run that it is in: no cut does with less there."""
+        """For each part the fewest bytes of any run that it is in, of a row an execution: hardly
+        any cut does with less there, where that is more than `enough`."""
         least = [run.least for run in self.plain]
-        for run in self.runs():
+        for run in self._loops(1, None, self.enough):
             for i in range(run.start, run.stop):
                 least[i] = min(least[i], run.least)
         return least
@@ -284,8 +295,9 @@ class Schedule:
         """Loops of `block` rows an execution, at some places or everywhere; no line buffers under
         an input where `enough` bytes are not needed anyway."""
         if places is None:
-            for start in range(len(self.parts)):
-                yield from self._grow(start, block, lower=enough)
+            hard = [i for i, run in enumerate(self.plain) if run.roomy > enough]
+            for start in range(max(hard, default=-1) + 1):
+                yield from self._grow(start, block, lower=enough, enough=enough)
             return
         ends: dict[int, set[int]] = {}
         for start, stop in places:
@@ -300,19 +312,22 @@ class Schedule:
         floor: int = 0,
         stops: Set[int] | None = None,
         lower: float = inf,
+        enough: int = 0,
     ) -> Iterator[Run]:
         """Loops from one part on that need less than the calls which they stand for.
 
         floor : bytes that those calls need more than; stops : where such loops end, where that is
-        not anywhere; lower : where they need more, loops with line buffers under an input, too
+        not anywhere; lower : where they need more, loops with line buffers under an input, too;
+        enough : bytes that those calls need more than with the fastest kernels
         """
-        loop, plain = _Loop(self, start, block), 0
+        loop, plain, roomy = _Loop(self, start, block), 0, 0
         while loop.stop < (max(stops) if stops else len(self.parts)) and loop.extend():
             lines = loop.known.lines
             if lines > self.limit:
                 break  # line buffers only grow
             plain = max(plain, self.plain[loop.stop - 1].least)
-            wanted = stops is None or loop.stop in stops
+            roomy = max(roomy, self.plain[loop.stop - 1].roomy)
+            wanted = roomy > enough and (stops is None or loop.stop in stops)
             if wanted and max(lines, floor) < plain:
                 yield from (run for run in loop.runs(lower) if run.least < plain)
 
@@ -389,6 +404,8 @@ class _Loop:
 
     stop : after its last part; known : what is known of it
     passing : maps made and read inside -> whether their rows pass through
+    held : bytes of what nobody reads afterwards, alive all the time; resting : bytes of line
+        buffers in rows that are, too; beside : bytes of each part beside these
     """
 
     def __init__(self, schedule: Schedule, start: int, block: int):
@@ -398,6 +415,8 @@ class _Loop:
         self.rhythm = Rhythm()
         self.made: list[str] = []
         self.passing: dict[str, bool] = {}
+        self.held = self.resting = 0
+        self.beside: list[int] = []
 
     def extend(self) -> bool:
         """Whether the next part can stream with those before it."""
@@ -430,7 +449,29 @@ class _Loop:
         self.made += self.schedule.made[i]
         for root in {member.writes, *(read.root for read in member.reads)}:
             self.passing[root] = self.rhythm.passes(root)
+        self.beside.append(0)
+        for name in self.made:
+            if self.maps[name].last == i:
+                self._close(name)
         return True
+
+    def _close(self, name: str) -> None:
+        """Counts a map that was made inside and of which all readers are known."""
+        map, rings, rhythm, beside = self.maps[name], self.rhythm.rings, self.rhythm, self.beside
+        if name not in rings:
+            self.held += map.nbytes
+        elif not map.planar:
+            kept = rhythm.kept[name]
+            rest = kept.rest
+            self.resting += rest * map.row
+            for first, end, rows in kept.pieces():
+                for i in range(first, end) if rows != rest else ():
+                    beside[i] += (rows - rest) * map.row
+        elif self.passing[name]:
+            for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
+                beside[i] += rings[name] * map.row
+        else:
+            self.held += rings[name] * map.row
 
     def _lines(self) -> int:
         """Bytes that this loop and every longer one needs for line buffers."""
@@ -485,26 +526,10 @@ class _Loop:
         )
 
     def _shape(self) -> _Shape:
-        rings, stop, rhythm = self.rhythm.rings, self.stop, self.rhythm
+        stop, rhythm, resting = self.stop, self.rhythm, self.resting
         parts = self.schedule.parts[self.start : stop]
-        held = resting = 0
-        beside = [0] * len(parts)
-        for name in self.made:
-            map = self.maps[name]
-            if map.last >= stop or name not in rings:
-                held += map.nbytes
-            elif not map.planar:
-                kept = rhythm.kept[name]
-                rest = kept.rest
-                resting += rest * map.row
-                for first, end, rows in kept.pieces():
-                    for i in range(first, end) if rows != rest else ():
-                        beside[i] += (rows - rest) * map.row
-            elif self.passing[name]:
-                for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
-                    beside[i] += rings[name] * map.row
-            else:
-                held += rings[name] * map.row
+        held, beside = self.held, self.beside
+        held += sum([m.nbytes for m in map(self.maps.get, self.made) if m and m.last >= stop])
         slots = rhythm.slots()
         slides = self._slides(slots)
         lines = resting - min(self._tail(slots, slides), resting)
@@ -649,18 +674,36 @@ class _Loop:
         """Bytes by which what is written may be ahead of what is still to be read; `order` as of
         `first_unfinished`."""
         (w, out), (r, inp) = write, read
-        writer, reader = slots[w], slots[r]
         members, target, source = self.rhythm.members, self.maps[out], self.maps[inp]
-        rows = members[r].quantum
         whole = any(isinstance(x.rule, Reduce) for x in members[w].reads)
-        far = 0
-        for k in (writer.count - 1,) if whole else _corners(writer, reader, rule, rows):
-            later = first_unfinished(writer, reader, k, order)
-            if later < reader.count:
-                first = needs(rule, (later * rows, later * rows + 1), source.rows)[0]
-                end = target.rows if whole else min((k + 1) * members[w].quantum, target.rows)
-                far = max(far, end * target.row - first * source.row)
-        return far
+        made, taken = 0 if whole else members[w].quantum, members[r].quantum
+        ends = (target.rows, target.row), (source.rows, source.row)
+        return _lead((slots[w], made), (slots[r], taken), order, *ends, rule)
+
+
+@lru_cache(maxsize=1 << 14)
+def _lead(
+    write: tuple[Slot, int],
+    read: tuple[Slot, int],
+    order: int,
+    out: tuple[int, int],
+    inp: tuple[int, int],
+    rule: AxisRule,
+) -> int:
+    """Bytes by which what is written may be ahead of what is still to be read.
+
+    write, read : when, and rows an execution; no rows are written: all at the end
+    order : as in `first_unfinished`; out, inp : rows, and bytes of one
+    """
+    (writer, made), (reader, taken) = write, read
+    far = 0
+    for k in _corners(writer, reader, rule, taken) if made else (writer.count - 1,):
+        later = first_unfinished(writer, reader, k, order)
+        if later < reader.count:
+            first = needs(rule, (later * taken, later * taken + 1), inp[0])[0]
+            end = min((k + 1) * made, out[0]) if made else out[0]
+            far = max(far, end * out[1] - first * inp[1])
+    return far
 
 
 @lru_cache(maxsize=1024)
