@@ -27,7 +27,7 @@ from lilliput.plan import runs as plan_runs
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.group import Member, Read, Slot, timetable
 from lilliput.plan.lines import Line, Lines, lines
-from lilliput.plan.objective import Optimize
+from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.partition import Cut, Cutter
 from lilliput.plan.program import Loop, Program
 from lilliput.plan.strips import Columns, Flow, Look, chases, columns, in_strips
@@ -36,6 +36,8 @@ M4 = load("cortex-m4")
 M0 = load("cortex-m0plus")
 """Its kernels want no planes, so that more loops can go by strips."""
 SMALL = PlanOptions(optimize=Optimize.RAM)
+NOTHING = Budget(ram=0)
+"""Of which no plan is: the smallest that there is."""
 
 Chain = tuple[tuple[Member, ...], tuple[Slot, ...], tuple[Flow, ...]]
 
@@ -272,7 +274,7 @@ def test_strips_need_less_and_are_exact(
 ) -> None:
     """The first layers of a network for pictures, whose rows are asked for."""
     module = network(64, FIRST)
-    options = replace(SMALL, pull=frozenset({"picture"}))
+    options = PlanOptions(budget=NOTHING, pull=frozenset({"picture"}))
     program = plan(module, M4, options)
     assert max(strips_of(program)) > 1
     proof = prove(module, program, calls_of(module, 3), hosts=[host_compiler])
@@ -284,7 +286,7 @@ def test_strips_need_less_and_are_exact(
 @pytest.mark.unicorn
 def test_strips_are_exact_on_the_core() -> None:
     module = network(64, FIRST)
-    program = plan(module, M4, replace(SMALL, pull=frozenset({"picture"})))
+    program = plan(module, M4, PlanOptions(budget=NOTHING, pull=frozenset({"picture"})))
     assert max(strips_of(program)) > 1
     proof = prove(module, program, calls_of(module, 3), target=(find(M4.core), M4))
     assert proof.exact, str(proof.difference)

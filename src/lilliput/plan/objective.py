@@ -220,11 +220,11 @@ class _Search:
         """Lets tasks stream, and gives up planes wherever the arena is fullest; then asks for less
         and less, with planes and without.  Of all plans on the way the best."""
         tried: list[Program] = []
-        asked: list[Prices] = []
+        asked: dict[int, Prices] = {}
 
         def make(prices: Prices) -> Program:
             tried.append(self.make(prices))
-            asked.append(prices)
+            asked[id(tried[-1])] = prices
             return tried[-1]
 
         search = replace(self, make=make)
@@ -242,7 +242,7 @@ class _Search:
             for last in (*starts, self._in_rows(prices, best)):
                 search.squeezed(_no_more(last, best), self.ram(best) - 1)
             if min(tried, key=self.worth) is best:
-                return self._by_strips(asked[tried.index(best)], best)
+                return self._by_strips(asked[id(best)], best)
 
     def down(self, prices: Prices, tried: Sequence[Program]) -> None:
         """Makes plans of less and less RAM, as long as the smallest one that there is would be
@@ -286,13 +286,19 @@ class _Search:
         return best
 
     def fitting(self, prices: Prices, room: float) -> Program:
-        """As `within`; where even the smallest is too large, with all planes given up at once, too:
-        that it lies badly may be because of planes elsewhere than where the arena is fullest."""
+        """As `within`; where even the smallest is too large, with all planes given up at once: that
+        it lies badly may be because of planes elsewhere than where the arena is fullest.  At last
+        with rows in strips."""
         best = self.within(prices, room)
-        if self.ram(best) <= room or not any(c.output.is_planar for c in _calls_of(best)):
-            return best
-        program = self._streamed(self._in_rows(prices, best), room)
-        return min(best, program, key=lambda p: self._beyond(p, room))
+        others = [replace(prices, strips=True)]
+        if any(c.output.is_planar for c in _calls_of(best)):
+            others = [rows := self._in_rows(prices, best), replace(rows, strips=True)]
+        for other in others:
+            if self.ram(best) <= room:
+                break
+            program = self._streamed(other, room)
+            best = min(best, program, key=lambda p: self._beyond(p, room))
+        return best
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:
         """By what it is worse than another: bytes that are too many, then cycles."""
