@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.test_programs import bias, weights
 
-from lilliput.compiler import from_module
+from lilliput.compiler import Options, described, from_module, learner
+from lilliput.compiler.slicing import asked, lean
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
+from lilliput.errors import UsageError
 from lilliput.ir import Array, Builder, Module, Session, Value
 from lilliput.ir.types import s8
 from lilliput.ops.conv import Conv2d, conv2d, linear
 from lilliput.ops.elementwise import add
 from lilliput.ops.gradient import call
-from lilliput.plan.build import PlanOptions, plan
+from lilliput.plan.build import PlanOptions, needs, plan
 from lilliput.plan.objective import Optimize
 from lilliput.plan.program import Kind
 from lilliput.train.build import ENTRY, Training, trainable
@@ -31,7 +33,6 @@ from lilliput.train.schemes import parse
 from lilliput.train.slices import cuts
 
 CLASSES = 3
-SMALL = PlanOptions(optimize=Optimize.RAM)
 NARROW = 8
 
 
@@ -136,18 +137,17 @@ def test_a_sliced_step_is_the_step_but_for_rounding(
 
 
 def test_a_sliced_step_is_the_same_in_numpy_and_c(host_compiler: Toolchain) -> None:
-    for rule, optimize in (("residual", Optimize.RAM), ("nearest", Optimize.SPEED)):
-        found = learned(bottlenecks(40, 5), SCHEME, {"two/w3": 3, "one/w3": 2}, rule)
-        module = from_module(found.module).module
-        program = plan(module, board("cortex-m4"), PlanOptions(optimize=optimize))
-        proof = prove(module, program, pictures(found, 5), hosts=[host_compiler])
-        assert proof.exact, str(proof.difference)
+    found = learned(bottlenecks(24, 5, size=4), SCHEME, {"two/w3": 3, "one/w3": 2})
+    module = from_module(found.module).module
+    program = plan(module, board("cortex-m4"))
+    proof = prove(module, program, pictures(found, 5), hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
 
 
 @pytest.mark.unicorn
 def test_a_sliced_step_is_the_same_on_the_core() -> None:
     core = board("cortex-m4")
-    found = learned(bottlenecks(40, stride=2), SCHEME, {"two/w3": 5, "one/w3": 3})
+    found = learned(bottlenecks(24, stride=2), SCHEME, {"two/w3": 3, "one/w3": 2}, "nearest")
     module = from_module(found.module).module
     program = plan(module, core, PlanOptions(optimize=Optimize.RAM))
     target = (find(core.core, "auto"), core)
@@ -156,13 +156,43 @@ def test_a_sliced_step_is_the_same_on_the_core() -> None:
 
 
 def test_parts_move_in_the_place_of_their_tensor() -> None:
-    """Nothing but states, and less than without slices, is in RAM."""
+    """What is left in a state is nowhere but there."""
+    found = learned(bottlenecks(24, size=4), SCHEME, dict.fromkeys(BLOCKS, 3), "nearest")
+    program = plan(from_module(found.module).module, board("cortex-m4"))
+    arena = [n for n, buffer in program.buffers.items() if buffer.kind is Kind.ARENA]
+    assert not [n for n in arena if n.endswith("/new")]
+
+
+# How many -----------------------------------------------------------------------------------
+
+
+def test_slices_are_raised_while_a_block_needs_most() -> None:
     module = bottlenecks(64, size=8)
-    needed: list[int] = []
-    for slices in (1, 4):
-        found = learned(module, SCHEME, dict.fromkeys(BLOCKS, slices), "nearest")
-        program = plan(from_module(found.module).module, board("cortex-m4"), SMALL)
-        new = [n for n, v in program.buffers.items() if n.endswith("/new") and v.kind is Kind.ARENA]
-        assert not new
-        needed.append(sum(program.arenas.values()))
-    assert needed[1] < 0.9 * needed[0]
+    core = board("cortex-m4")
+
+    def make(slices: Mapping[str, int]) -> Training:
+        return learned(module, SCHEME, slices)
+
+    def most(module: Module) -> Mapping[str, int]:
+        return needs(from_module(module).module, core)
+
+    whole = make({})
+    found = lean(make, most, whole)
+    assert set(found.slices) <= set(BLOCKS)
+    assert max(most(found.module).values()) < 0.8 * max(most(whole.module).values())
+    assert lean(make, lambda _: {}, whole) is whole
+
+
+def test_slices_that_are_none_are_refused() -> None:
+    assert (asked("auto"), asked("off"), asked("3"), asked(1)) == (None, 1, 3, 1)
+    for wrong in ("many", "0", "-1"):
+        with pytest.raises(UsageError, match="slices of a block"):
+            asked(wrong)
+
+
+def test_a_learner_says_its_slices() -> None:
+    model = from_module(bottlenecks(24, size=4))
+    options = Options(compiler="none")
+    found = learner(model, board("cortex-m4"), "last=3", classes=CLASSES, slices=2, options=options)
+    assert found.to_json()["slices"] == {"two/w3": 2}
+    assert "two/w3 in 2 slices" in described(found)

@@ -120,6 +120,14 @@ EXAMPLE = (
     help="How they pass back through int8 weights: as 16-bit numbers, a scale a pixel, or floats.",
 )
 @click.option(
+    "--slices",
+    metavar="auto|off|N",
+    default="auto",
+    show_default=True,
+    help="In how many slices of channels the backward parts of blocks are made: less RAM. auto: "
+    "what the planner finds best, with --optimize ram or where nothing else fits.",
+)
+@click.option(
     "--data",
     metavar="PATH",
     help="Simulate it on this data set: a folder, .npz or .csv with splits train and test.",
@@ -153,6 +161,7 @@ def train(
     weight_decay: float,
     rule: str,
     gradients: str,
+    slices: str,
     accumulate: int,
     moments: str,
     data: str | None,
@@ -210,6 +219,7 @@ def train(
             seed=seed,
             loss=loss,
             options=options,
+            slices=slices,
             log=common.log,
         )
         result = found.to_json()

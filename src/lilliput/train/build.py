@@ -46,7 +46,7 @@ from lilliput.train.objectives import Objective
 from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Updates
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, rounded, split_weights
 from lilliput.train.schemes import UpdateScheme, checked
-from lilliput.train.slices import Block, blocks, sliced
+from lilliput.train.slices import Block, Sliced, blocks, sliced
 from lilliput.train.updates import hoisted
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -80,7 +80,7 @@ class Training:
     order : layer that is trained in part -> the channels of the network, the trained ones first
     beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests
     blocks : parts of the step that can be made slice by slice, as gradients come to them; slices :
-        how many those are made in that are."""
+        how many those are made in that are; made : the values of each."""
 
     module: Module
     scheme: UpdateScheme
@@ -91,6 +91,7 @@ class Training:
     objective: Objective
     blocks: tuple[Block, ...]
     slices: Mapping[str, int]
+    made: Mapping[str, frozenset[str]]
 
 
 def trainable(
@@ -158,7 +159,8 @@ def trainable(
         _beside(step.updates),
         objective,
         step.blocks,
-        step.slices,
+        step.cut.slices,
+        step.cut.made,
     )
 
 
@@ -449,13 +451,13 @@ def _evaluation(goal: _Goal) -> tuple[Graph, tuple[Guard, ...]]:
 @dataclass(frozen=True, eq=False)
 class _Step:
     """graph : outputs loss, what the network gives, then what is left in the states
-    guards : of what goes in and of the loss; blocks, slices : as `Training` has them"""
+    guards : of what goes in and of the loss; blocks : as `Training` has them"""
 
     graph: Graph
     updates: Updates
     guards: tuple[Guard, ...]
     blocks: tuple[Block, ...]
-    slices: Mapping[str, int]
+    cut: Sliced
 
 
 def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
@@ -488,7 +490,7 @@ def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
     owner |= updates.moved
     after = {p.state.name: p.after for ps in cut.parts.values() for p in ps if p.after is not None}
     made = hoisted(graph, computed, owner, after)
-    return _Step(made, updates, (*guards, finite(loss.name)), parts, cut.slices)
+    return _Step(made, updates, (*guards, finite(loss.name)), parts, cut)
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:

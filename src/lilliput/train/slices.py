@@ -85,11 +85,12 @@ class Part:
 @dataclass(frozen=True)
 class Sliced:
     """nodes : of the step; parts : tensor whose gradient is made slice by slice -> its slices;
-    slices : block -> how many they are."""
+    slices : block -> how many they are; made : block -> the values of its backward part."""
 
     nodes: list[Node]
     parts: Mapping[str, tuple[Part, ...]]
     slices: Mapping[str, int]
+    made: Mapping[str, frozenset[str]]
 
 
 def blocks(nodes: Sequence[Node]) -> tuple[Block, ...]:
@@ -206,11 +207,10 @@ class _Walk:
             own: list[Node] = [node]
             reader = self._alone(node.output)
             if reader is not None and reader.op.name == "concat":
-                joined = {v.name for v in reader.inputs}
-                others = [n for n in left if n.output.name in joined]
-                if len(others) == len(joined) - 1 == len(reader.inputs) - 1:
-                    own += [*others, reader]
-                    left = [n for n in left if n not in others]
+                ends = {n.output.name: n for n in (node, *left)}
+                if all(v.name in ends for v in reader.inputs):
+                    own = [*(ends[v.name] for v in reader.inputs), reader]
+                    left = [n for n in left if n not in own]
             yield self._from(tuple(own))
 
     def _from(self, own: tuple[Node, ...]) -> _Sum:
@@ -247,14 +247,18 @@ def sliced(
     """nodes : the step without updates; slices : block -> how many
     tensors, gradients : of what is trained: the states, and their gradients in `nodes`."""
     made, parts, found = list(nodes), dict[str, tuple[Part, ...]](), dict[str, int]()
+    values: dict[str, frozenset[str]] = {}
     for block in blocks(nodes):
         count = min(slices.get(block.name, 1), block.most)
+        own = [block.seed, *block.nodes, *_of(block.sums)]
         if count > 1:
             cut = _Cut(b, block, tensors, gradients)
             made = _placed(made, block, cut.all(count))
             parts |= cut.parts
             found[block.name] = count
-    return Sliced(in_order(made), parts, found)
+            own = cut.made
+        values[block.name] = frozenset(n.output.name for n in own)
+    return Sliced(in_order(made), parts, found, values)
 
 
 def _placed(nodes: Sequence[Node], block: Block, instead: Sequence[Node]) -> list[Node]:
@@ -340,22 +344,44 @@ class _Cut:
     def _into(
         self, total: _Sum, values: Mapping[str, Value], begin: int, size: int, *, last: bool
     ) -> Value:
-        """Adds a slice's share to a sum: what that is now."""
-        known = dict(values)
+        """Adds a slice's share to a sum: what that is now.  Each share is added where it is made,
+        in the epilogue, so that of joined ones each goes into its own part of the sum."""
         own = total.nodes[:-1] if total.start is not None else total.nodes
-        for node in own:
-            a, given = node.attrs, [known.get(v.name, v) for v in node.inputs]
-            if isinstance(a, ConvBack):
-                given[1], a = self._weights(node.inputs[1], a, begin, size)
-            known[node.output.name] = self._add(node, given, a)
-        share, before = known[own[-1].output.name], self.totals[total.total.name]
-        if before is not None:
-            result = total.total if last else Value(self.b.fresh(total.total.name), share.type)
-            add = registry.get("add")
-            self.made.append(Node(add, (before, share), (result,), add.attrs(), ""))
-            share = result
-        self.totals[total.total.name] = share
-        return share
+        join = own[-1] if len(own) > 1 else None
+        ends = [n for n in own if n is not join]
+        before = self.totals[total.total.name]
+        first, shares = 0, list[Value]()
+        for node in ends:
+            width = node.output.type.shape[3]
+            start = before
+            if before is not None and join is not None:
+                start = self._view(before, first, width)
+            given = [values.get(v.name, v) for v in node.inputs]
+            assert isinstance(node.attrs, ConvBack)
+            given[1], attrs = self._weights(node.inputs[1], node.attrs, begin, size)
+            share = self._add(node, given, attrs)
+            if start is not None:
+                add = registry.get("add")
+                summed = Value(self.b.fresh(total.total.name), share.type)
+                self.made.append(Node(add, (start, share), (summed,), add.attrs(), ""))
+                share = summed
+            shares.append(share)
+            first += width
+        if join is not None:
+            self._add(join, shares, join.attrs)
+        if last:
+            self.made[-1] = replace(self.made[-1], outputs=(total.total,))
+        self.totals[total.total.name] = self.made[-1].output
+        return self.made[-1].output
+
+    def _view(self, value: Value, first: int, count: int) -> Value:
+        """Some channels of a map, where it is read next."""
+        take = registry.get("slice")
+        box = Slice((0, 0, 0, first), (*value.type.shape[:3], count))
+        (type,) = take.infer(box, [value.type])
+        made = Value(self.b.fresh(f"{value.name}/part"), type)
+        self.made.append(Node(take, (value,), (made,), box, ""))
+        return made
 
     def _weights(self, w: Value, a: ConvBack, begin: int, size: int) -> tuple[Value, ConvBack]:
         """The weights of a slice's channels: of constants all of them, so that they are in flash
