@@ -59,8 +59,8 @@ class Block:
 class _Sum:
     """A sum over the channels.
 
-    nodes : what is made of each slice, the last one of it the slice's share of the sum
-    start : what else is added to the sum; total : the sum, with that
+    nodes : sums by different weights, what joins them if they are several, and what adds `start`
+    start : what else is added, where something is; total : the sum, with that
     """
 
     nodes: tuple[Node, ...]
@@ -251,7 +251,7 @@ def sliced(
     for block in blocks(nodes):
         count = min(slices.get(block.name, 1), block.most)
         own = [block.seed, *block.nodes, *_of(block.sums)]
-        if count > 1:
+        if count > 1 and _apart(block, tensors, gradients):
             cut = _Cut(b, block, tensors, gradients)
             made = _placed(made, block, cut.all(count))
             parts |= cut.parts
@@ -259,6 +259,12 @@ def sliced(
             own = cut.made
         values[block.name] = frozenset(n.output.name for n in own)
     return Sliced(in_order(made), parts, found, values)
+
+
+def _apart(block: Block, tensors: Mapping[str, Value], gradients: Mapping[str, Value]) -> bool:
+    """Whether each tensor that a block's gradients move has the channels along axis 0."""
+    axes = {t: block.axes[g.name] for t, g in gradients.items() if g.name in block.axes}
+    return all(a == 0 and tensors[t].type.shape[0] == block.channels for t, a in axes.items())
 
 
 def _placed(nodes: Sequence[Node], block: Block, instead: Sequence[Node]) -> list[Node]:
