@@ -350,44 +350,23 @@ class _Cut:
     def _into(
         self, total: _Sum, values: Mapping[str, Value], begin: int, size: int, *, last: bool
     ) -> Value:
-        """Adds a slice's share to a sum: what that is now.  Each share is added where it is made,
-        in the epilogue, so that of joined ones each goes into its own part of the sum."""
+        """Adds a slice's share to a sum: what that is now.  Of one sum the share is added where it
+        is made; joined ones are added together, row by row where they are one loop."""
+        known = dict(values)
         own = total.nodes[:-1] if total.start is not None else total.nodes
-        join = own[-1] if len(own) > 1 else None
-        ends = [n for n in own if n is not join]
-        before = self.totals[total.total.name]
-        first, shares = 0, list[Value]()
-        for node in ends:
-            width = node.output.type.shape[3]
-            start = before
-            if before is not None and join is not None:
-                start = self._view(before, first, width)
-            given = [values.get(v.name, v) for v in node.inputs]
-            assert isinstance(node.attrs, ConvBack)
-            given[1], attrs = self._weights(node.inputs[1], node.attrs, begin, size)
-            share = self._add(node, given, attrs)
-            if start is not None:
-                add = registry.get("add")
-                summed = Value(self.b.fresh(total.total.name), share.type)
-                self.made.append(Node(add, (start, share), (summed,), add.attrs(), ""))
-                share = summed
-            shares.append(share)
-            first += width
-        if join is not None:
-            self._add(join, shares, join.attrs)
-        if last:
-            self.made[-1] = replace(self.made[-1], outputs=(total.total,))
-        self.totals[total.total.name] = self.made[-1].output
-        return self.made[-1].output
-
-    def _view(self, value: Value, first: int, count: int) -> Value:
-        """Some channels of a map, where it is read next."""
-        take = registry.get("slice")
-        box = Slice((0, 0, 0, first), (*value.type.shape[:3], count))
-        (type,) = take.infer(box, [value.type])
-        made = Value(self.b.fresh(f"{value.name}/part"), type)
-        self.made.append(Node(take, (value,), (made,), box, ""))
-        return made
+        for node in own:
+            attrs, given = node.attrs, [known.get(v.name, v) for v in node.inputs]
+            if isinstance(attrs, ConvBack):
+                given[1], attrs = self._weights(node.inputs[1], attrs, begin, size)
+            known[node.output.name] = self._add(node, given, attrs)
+        share, before = known[own[-1].output.name], self.totals[total.total.name]
+        if before is not None:
+            result = total.total if last else Value(self.b.fresh(total.total.name), share.type)
+            add = registry.get("add")
+            self.made.append(Node(add, (before, share), (result,), add.attrs(), ""))
+            share = result
+        self.totals[total.total.name] = share
+        return share
 
     def _weights(self, w: Value, a: ConvBack, begin: int, size: int) -> tuple[Value, ConvBack]:
         """The weights of a slice's channels: of constants all of them, so that they are in flash
