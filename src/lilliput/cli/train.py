@@ -129,6 +129,14 @@ EXAMPLE = (
     "backward part, or move them to a slower RAM that may be used, and back.",
 )
 @click.option(
+    "--slices",
+    metavar="auto|off|N",
+    default="auto",
+    show_default=True,
+    help="In how many slices of channels the backward parts of blocks are made: less RAM. auto: "
+    "what the planner finds best, with --optimize ram or where nothing else fits.",
+)
+@click.option(
     "--data",
     metavar="PATH",
     help="Simulate it on this data set: a folder, .npz or .csv with splits train and test.",
@@ -163,6 +171,7 @@ def train(
     rule: str,
     gradients: str,
     recompute: str,
+    slices: str,
     accumulate: int,
     moments: str,
     data: str | None,
@@ -222,6 +231,7 @@ def train(
             seed=seed,
             loss=loss,
             options=options,
+            slices=slices,
             log=common.log,
         )
         result = found.to_json()

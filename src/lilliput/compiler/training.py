@@ -7,9 +7,10 @@ finds and the linker says, not a formula.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from lilliput import report
 from lilliput.compiler.pipeline import (
     Compiled,
     Log,
@@ -19,11 +20,15 @@ from lilliput.compiler.pipeline import (
     from_module,
     quiet,
 )
+from lilliput.compiler.slicing import AUTO, Make, asked, lean
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
 from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
+from lilliput.ir.module import Module
 from lilliput.ir.types import Array, TensorType
+from lilliput.plan.build import needs
+from lilliput.plan.objective import Optimize
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import Summary, require_fit
 from lilliput.train.build import Trained, Training, trainable
@@ -46,7 +51,7 @@ class Learner:
 
     def to_json(self) -> dict[str, object]:
         """The summary of what was compiled; what is trained under `trained`, `scheme` and
-        `optimiser`."""
+        `optimiser`; how many `slices` the backward parts of blocks are made in."""
         scheme = self.training.scheme
         return {
             **self.compiled.to_json(),
@@ -56,6 +61,7 @@ class Learner:
             "trained": [asdict(t) for t in self.training.tensors],
             "trained_bytes": sum(t.nbytes for t in self.training.tensors),
             "optimiser_bytes": dict(self.training.beside),
+            "slices": dict(self.training.slices),
         }
 
 
@@ -78,6 +84,7 @@ def learner(
     seed: int = 0,
     loss: str = "cross_entropy",
     options: Options | None = None,
+    slices: str | int = AUTO,
     log: Log = quiet,
 ) -> Learner:
     """Compiles `model` with a training step for `device`.
@@ -87,6 +94,8 @@ def learner(
     loss : of `lilliput.train.losses`; one without classes trains the network as it ends
     max_classes : for how many the head has room; `NAME_set_classes` says how many count
     evaluate : with an entry `evaluate` that gives the loss and moves nothing
+    slices : of the channels of each block in the backward part, see `lilliput.train.slices`: a
+        number, "off", or "auto": where the least RAM is asked for, or what there is does not do
     Raises UsageError for a scheme that does not fit the network, GraphError where no gradient
     reaches what is to be trained, DoesNotFit with what the least scheme would need.
     """
@@ -94,22 +103,71 @@ def learner(
     found = train_layers(model, classes, loss)
     chosen = parse(scheme, found) if isinstance(scheme, str) else scheme
     log("adding gradients and updates")
-    training = trainable(
-        model.module,
-        chosen,
-        optimiser,
-        classes=classes,
-        max_classes=max_classes,
-        evaluate=evaluate,
-        seed=seed,
-        loss=loss,
-    )
-    compiled = compile(from_module(training.module), device, options, log, must_fit=False)
+
+    def make(slices: Mapping[str, int]) -> Training:
+        return trainable(
+            model.module,
+            chosen,
+            optimiser,
+            classes=classes,
+            max_classes=max_classes,
+            evaluate=evaluate,
+            seed=seed,
+            loss=loss,
+            slices=slices,
+        )
+
+    training, compiled = _compiled(make, device, options, asked(slices), log)
     try:
         require_fit(compiled.summary)
     except DoesNotFit as e:
         raise _too_small(e, model, compiled.summary, training, device, options, seed) from None
     return Learner(training, compiled)
+
+
+def _compiled(
+    make: Make, device: Device, options: Options, slices: int | None, log: Log
+) -> tuple[Training, Compiled]:
+    """slices : of each block; None: as many as lower the RAM, where that matters"""
+
+    def compiled(training: Training) -> Compiled:
+        return compile(from_module(training.module), device, options, log, must_fit=False)
+
+    def needed(module: Module) -> Mapping[str, int]:
+        network = from_module(module).module
+        return needs(network, device, options.plan_for(device, network))
+
+    whole = make({})
+    if slices is not None:
+        training = make(dict.fromkeys((b.name for b in whole.blocks), slices))
+        return training, compiled(training)
+    plain: Compiled | None = None
+    if options.optimize is not Optimize.RAM:
+        plain = compiled(whole)
+        if _enough(plain):
+            return whole, plain
+    log("slicing blocks")
+    training = lean(make, needed, whole)
+    if training is whole:
+        return whole, plain or compiled(whole)
+    found = compiled(training)
+    if plain is None and _arena(found) < _states(whole) + max(needed(whole.module).values()):
+        return training, found  # no plan of the whole blocks needs less
+    plain = plain or compiled(whole)
+    return (training, found) if _arena(found) < _arena(plain) else (whole, plain)
+
+
+def _enough(compiled: Compiled) -> bool:
+    """Whether there is RAM enough."""
+    return all(n.over <= 0 or n.memory.kind != "ram" for n in report.needs(compiled.summary))
+
+
+def _arena(compiled: Compiled) -> int:
+    return compiled.summary.ram_bytes.activations + compiled.summary.ram_bytes.states
+
+
+def _states(training: Training) -> int:
+    return sum(s.value.type.nbytes for s in training.module.states.values())
 
 
 def _too_small(
@@ -246,6 +304,9 @@ def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
     lines.append(f"{'trained':<{width}}  {'':<14}{total:>10,} B")
     for kind, nbytes in found.training.beside.items():
         lines.append(f"{kind:<{width}}  {'':<14}{nbytes:>10,} B")
+    slices = ", ".join(f"{name} in {n} slices" for name, n in found.training.slices.items())
+    if slices:
+        lines.append(f"backward part: {slices}")
     return "\n".join(lines)
 
 

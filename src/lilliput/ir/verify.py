@@ -12,7 +12,7 @@ bounds is within them for ever; a guard below a state is of an entry that reads 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -43,13 +43,14 @@ def check_node(node: Node) -> None:
             expected=", ".join(map(str, expected)),
             found=", ".join(map(str, found)),
         )
-    _check_scales(node)
+    _check_scales(node, expected)
     _check_constants(node)
 
 
-def _check_scales(node: Node) -> None:
-    """Scales along an axis come with parameters; no operator gives a result other ones."""
-    known = [v.type.quant for v in node.inputs]
+def _check_scales(node: Node, expected: Sequence[TensorType]) -> None:
+    """Scales along an axis come with parameters; no operator gives a result other ones, but for
+    those of some of their channels."""
+    known = [v.type.quant for v in node.inputs] + [t.quant for t in expected]
     for value in node.outputs:
         quant = value.type.quant
         if quant is not None and not quant.is_per_tensor and quant not in known:

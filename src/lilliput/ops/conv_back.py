@@ -44,7 +44,9 @@ DEEPEST = 1 << 14
 class ConvBack(Attrs):
     """stride, dilation, pad and groups of the convolution; size (rows, columns) of what it read;
     fixed: dy is rounded to 16-bit numbers, in steps of its own for each pixel, and sums are exact
-    (1x1 convolutions of int8 weights)."""
+    (1x1 convolutions of int8 weights).  Of those alone some channels may be asked for, as (first,
+    count), a count of 0 standing for all:
+    outputs: those output channels that dy has; inputs: those input channels that dx has."""
 
     size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -52,6 +54,17 @@ class ConvBack(Attrs):
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     fixed: bool = False
+    outputs: tuple[int, int] = (0, 0)
+    inputs: tuple[int, int] = (0, 0)
+
+    def part(self, w: Sequence[int]) -> tuple[slice, slice]:
+        """The output and the input channels of weights (O, KH, KW, I/groups) that take part."""
+        return _some(self.outputs, w[0]), _some(self.inputs, w[3])
+
+
+def _some(channels: tuple[int, int], of: int) -> slice:
+    first, count = channels
+    return slice(first, first + (count or of))
 
 
 def _back(node: Node) -> ConvBack:
@@ -66,13 +79,23 @@ def _grad_x_infer(a: ConvBack, types: Sequence[TensorType]) -> tuple[TensorType,
     check(w.dtype in (DType.F32, DType.S8), "weights", "f32 or s8", w.dtype.value)
     check(w.zero_point == 0, "zero point of the weights", 0, w.zero_point)
     check(len(dy.shape) == len(w.shape) == 4, "ranks", "(N,OH,OW,O), (O,KH,KW,I/g)", (dy, w))
-    check(dy.shape[3] == w.shape[0], "output channels", w.shape[0], dy.shape[3])
+    outputs, inputs = a.part(w.shape)
+    for what, part, of in (("output", outputs, w.shape[0]), ("input", inputs, w.shape[3])):
+        check(0 <= part.start < part.stop <= of, f"{what} channels", f"some of {of}", part)
+    check(
+        dy.shape[3] == outputs.stop - outputs.start,
+        "output channels",
+        outputs.stop - outputs.start,
+        dy.shape[3],
+    )
     check(w.shape[0] % a.groups == 0, "output channels", f"multiple of {a.groups}", w.shape[0])
     for i in (0, 1):
         expected = extent(a.size[i], i, w.shape[1 + i], a)
         check(dy.shape[1 + i] == expected, "extent of dy", expected, dy.shape[1 + i])
     check(not a.fixed or roundable(a, w), "weights of sums of rounded numbers", "s8, 1x1", str(w))
-    return (f32(dy.shape[0], *a.size, w.shape[3] * a.groups),)
+    some = a.outputs[1] or a.inputs[1]
+    check(a.fixed or not some, "sums of some channels", "of rounded numbers", "of floats")
+    return (f32(dy.shape[0], *a.size, (inputs.stop - inputs.start) * a.groups),)
 
 
 def roundable(a: ConvBack, w: TensorType) -> bool:
@@ -88,7 +111,7 @@ def _grad_x_meetings(node: Node) -> Iterator[Meeting]:
 def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     """Each element from zero over the taps that reach it, row major, then over o of its group."""
     if _back(node).fixed:
-        return (rounded_sums(operands[0], operands[1]),)
+        return (rounded_sums(operands[0], taking_part(node, operands[1])),)
     dy, w = operands[0], centred(operands[1], node.inputs[1].type)
     groups = _back(node).groups
     o, i = w.shape[0] // groups, w.shape[3]
@@ -102,6 +125,12 @@ def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
             acc = acc + seen[:, :, :, :, n] * w[:, n, k, j]
         dx[:, rows, columns] = acc
     return (dx.reshape(node.output.type.shape),)
+
+
+def taking_part(node: Node, w: Array) -> Array:
+    """The weights of those channels that take part."""
+    outputs, inputs = _back(node).part(w.shape)
+    return w[outputs, ..., inputs]
 
 
 def steps(channels: int) -> int:
@@ -185,13 +214,24 @@ def _fixed(node: Node) -> str | None:
 
 
 def _fixed_twos(node: Node) -> str | None:
-    fours = node.inputs[1].type.shape[3] % 4 == 0
-    return _fixed(node) or (None if fours else "only input channels by fours")
+    w = node.inputs[1].type.shape
+    outputs, inputs = _back(node).part(w)
+    whole = w[3] % 4 == 0 and inputs.start % 4 == 0 and inputs.stop % 4 == 0
+    refused = None if whole and outputs.start % 2 == 0 else "only channels by twos and fours"
+    return _fixed(node) or refused
 
 
-def _fixed_params(node: Node) -> Mapping[str, int]:
-    own = _grad_x_params(node)
-    return {"in_c": own["in_c"], "group_out": own["group_out"], "most": steps(own["in_c"])}
+def _fixed_params(apart: int) -> Callable[[Node], Mapping[str, int]]:
+    """apart : bytes between the weights of two input channels, of which two rows are as many"""
+
+    def params(node: Node) -> Mapping[str, int]:
+        w, in_c = node.inputs[1].type.shape, node.inputs[0].type.shape[3]
+        outputs, inputs = _back(node).part(w)
+        first = outputs.start * w[3] + apart * inputs.start
+        left = w[3] - inputs.start
+        return {"in_c": in_c, "w_row": w[3], "left": left, "first": first, "most": steps(in_c)}
+
+    return params
 
 
 def _fixed_types(sums: str, apart: int) -> Callable[[Node], Mapping[str, str]]:
@@ -223,8 +263,8 @@ def _packed(_: Builder, node: Node) -> tuple[Operand, ...]:
 
 
 def _grad_x_macs(node: Node) -> int:
-    dy, w = node.inputs[0].type.shape, node.inputs[1].type.shape
-    return dy[0] * pairs(_grad_x_meetings(node)) * dy[3] * w[3]
+    a, dy, dx = _back(node), node.inputs[0].type.shape, node.output.type.shape
+    return dy[0] * pairs(_grad_x_meetings(node)) * dy[3] * dx[3] // a.groups
 
 
 def _grad_x_params(node: Node) -> Mapping[str, int]:
@@ -300,9 +340,9 @@ GRAD_X_PLANE = replace(
     work=_fours_work,
 )
 GRAD_X_FIXED = replace(
-    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "group_out"), lambda _: TILE - 1),
+    _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "w_row"), lambda _: TILE - 1),
     types=_fixed_types("ll_back_rows", 1),
-    params=_fixed_params,
+    params=_fixed_params(1),
     scratch=_fixed_bytes,
     work=_fixed_work,
 )
@@ -311,6 +351,7 @@ GRAD_X_FIXED_TWOS = replace(
     name="conv2d_grad_x_fixed_twos",
     accepts=_fixed_twos,
     types=_fixed_types("ll_back_twos", 2),
+    params=_fixed_params(2),
     operands=_packed,
     packed=(1,),
     again=(),
@@ -351,6 +392,20 @@ conv2d_grad_x = register(
             Sample((f32(1, 2, 3, 6), _w8(6, 1, 1, 12)), ConvBack((2, 3)), params=(1,)),
             Sample((f32(1, 4, 5, 9), _w8(9, 1, 1, 8)), ConvBack((4, 5), fixed=True), params=(1,)),
             Sample((f32(2, 3, 6, 4), _w8(4, 1, 1, 7)), ConvBack((3, 6), fixed=True)),
+            Sample(
+                (f32(1, 3, 5, 9), _w8(9, 1, 1, 12)),
+                ConvBack((3, 5), fixed=True, inputs=(4, 8)),
+                params=(1,),
+            ),
+            Sample(
+                (f32(1, 3, 4, 5), _w8(9, 1, 1, 8)),
+                ConvBack((3, 4), fixed=True, outputs=(4, 5)),
+                params=(1,),
+            ),
+            Sample(
+                (f32(1, 2, 3, 3), _w8(7, 1, 1, 9)),
+                ConvBack((2, 3), fixed=True, outputs=(3, 3), inputs=(2, 5)),
+            ),
             Sample((f32(1, 5, 5, 6), _w8(6, 3, 3, 1)), ConvBack((5, 5), pad=SAME, groups=6)),
             Sample(
                 (f32(1, 3, 3, 5), f32(5, 5, 5, 1)),

@@ -27,7 +27,7 @@ from lilliput.ir.region import (
     pointwise,
     whole,
 )
-from lilliput.ir.types import Array, DType, TensorType, bools, f32, s8, s16, s32, s64
+from lilliput.ir.types import Array, DType, Quant, TensorType, bools, f32, s8, s16, s32, s64
 from lilliput.ops import shape_rules
 from lilliput.ops.bounds import increasing
 from lilliput.ops.common import ACTIVATIONS, check, narrows
@@ -314,9 +314,24 @@ def _concat_infer(a: Concat, types: Sequence[TensorType]) -> tuple[TensorType, .
         wanted = (*first.shape[: a.axis], *first.shape[a.axis + 1 :])
         check(across == wanted, "extents across the axis", wanted, across)
         check(t.dtype is first.dtype, "element type", first.dtype.value, t.dtype.value)
-        check(t.quant == first.quant, "quantisation of the operands", first.quant, t.quant)
-    total = sum(t.shape[a.axis] for t in types)
-    return (first.with_shape(*first.shape[: a.axis], total, *first.shape[a.axis + 1 :]),)
+    shape = (
+        *first.shape[: a.axis],
+        sum(t.shape[a.axis] for t in types),
+        *first.shape[a.axis + 1 :],
+    )
+    return (TensorType(shape, first.dtype, _joined_quant(a.axis, types)),)
+
+
+def _joined_quant(axis: int, types: Sequence[TensorType]) -> Quant | None:
+    """The quantisation that all have; where channels have scales of their own, those of all."""
+    quants = [t.quant for t in types]
+    apart = [q for q in quants if q is not None and not q.is_per_tensor and q.axis == axis]
+    if len(apart) == len(quants):
+        scales = tuple(s for q in apart for s in q.scale)
+        return Quant(scales, tuple(z for q in apart for z in q.zero_point), axis)
+    for q in quants:
+        check(q == quants[0], "quantisation of the operands", quants[0], q)
+    return quants[0]
 
 
 def _axis(node: Node) -> int:
@@ -375,8 +390,11 @@ def _slice_infer(a: Slice, types: Sequence[TensorType]) -> tuple[TensorType, ...
         b >= 0 and n >= 1 and b + n <= d for b, n, d in zip(a.begin, a.size, x.shape, strict=True)
     )
     check(inside, "box", f"inside {x.shape}", f"{a.begin} + {a.size}")
-    check(x.quant is None or x.quant.is_per_tensor, "quantisation", "per tensor", "per axis")
-    return (x.with_shape(*a.size),)
+    quant = x.quant
+    if quant is not None and quant.axis is not None:  # the scales of the channels in the box
+        box = slice(a.begin[quant.axis], a.begin[quant.axis] + a.size[quant.axis])
+        quant = Quant(quant.scale[box], quant.zero_point[box], quant.axis)
+    return (TensorType(a.size, x.dtype, quant),)
 
 
 def _slice_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:

@@ -316,11 +316,11 @@ class _Work:
         """Gives `new` the storage of `state` if no read of the old value comes later, and no
         guard that may still refuse the call."""
         makers = [i for i, a in enumerate(self.layout.actions) if _makes(a, new)]
-        if (
-            len(makers) != 1
-            or new.name in self.layout.parents
-            or self.states[state] in self.outputs
-        ):
+        if new.name in self.layout.parents or self.states[state] in self.outputs:
+            return False
+        if not makers:
+            return self._merge_parts(state, new)
+        if len(makers) > 1:
             return False
         at = makers[0]
         if any(isinstance(a, Watch) for a in self.layout.actions[at:]):
@@ -329,6 +329,51 @@ class _Work:
             return False
         self.layout.parents[new.name] = Place(state, whole_box(new.type))
         return True
+
+    def _merge_parts(self, state: str, new: Value) -> bool:
+        """The same of a `new` that is joined of parts, which are made at their places: of the old
+        value nothing is read after its place is written, but by what writes it."""
+        made = [
+            (at, value)
+            for at, action in enumerate(self.layout.actions)
+            if isinstance(action, Job)
+            for value in action.task.makes()
+            if self.layout.place(value).root == new.name
+        ]
+        if not made or sum(v.type.size for _, v in made) != new.type.size:
+            return False
+        first = min(at for at, _ in made)
+        if any(isinstance(a, Watch) for a in self.layout.actions[first:]):
+            return False
+        readers = [
+            (i, v) for i in self._readers(state) if i >= first for v in self._reads(i, state)
+        ]
+        for at, value in made:
+            box = self.layout.place(value).box
+            for i, v in readers:
+                read = self.layout.place(v).box
+                own = i == at and read == box and self._own(i, v)
+                if i >= at and not own and _meet(read, box):
+                    return False
+        self.layout.parents[new.name] = Place(state, whole_box(new.type))
+        return True
+
+    def _reads(self, index: int, root: str) -> list[Value]:
+        """What an action reads of a root."""
+        action = self.layout.actions[index]
+        reads = action.task.reads() if isinstance(action, Job) else ()
+        return [v for v in reads if self.layout.place(v).root == root]
+
+    def _own(self, index: int, value: Value) -> bool:
+        """Whether an action reads each element of `value` right before it writes the one in its
+        place."""
+        action = self.layout.actions[index]
+        if not isinstance(action, Job):
+            return False
+        task = action.task
+        given = any(o.value == value for o in task.operands)
+        same = task.output.type.shape == value.type.shape
+        return task.kernel.overlap == "element" or (not given and same)
 
     def _readers(self, root: str) -> list[int]:
         return [
@@ -349,6 +394,17 @@ class _Work:
         read = [v for v in task.reads() if self.layout.place(v).root == root]
         given = any(o.value in read for o in task.operands)
         return not given and all(v == state for v in read) and task.output.type == state.type
+
+
+def _meet(a: Box, b: Box) -> bool:
+    """Whether the spans of two boxes of one root have an element in common."""
+
+    def span(box: Box) -> tuple[int, int]:
+        last = (box.rows - 1) * box.row + (box.pixels - 1) * box.pixel + box.channels
+        return box.start, box.start + last
+
+    (first, end), (other, stop) = span(a), span(b)
+    return first < stop and other < end
 
 
 def _gives(item: Item, names: Collection[str]) -> bool:

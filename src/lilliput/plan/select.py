@@ -288,17 +288,27 @@ class _Writer:
 
     def _hoist(self, begin: int) -> None:
         """What was derived, from `begin` on, stands before the last few items, as far as it reads
-        none of them: these and the task that it is for can be one loop."""
+        none of them: these and the task that it is for can be one loop.  Nor does it stand between
+        two convolutions of which one goes on from the sums of the other."""
         items = self.selection.items
         read = {v.name for item in items[begin:] for v in item.reads()}
         at = begin
-        while at > max(0, begin - AHEAD) and read.isdisjoint(_made(items[at - 1])):
+        while at > 0 and read.isdisjoint(_made(items[at - 1])):
+            if at <= begin - AHEAD and not _goes_on(items[at - 1], items[at]):
+                break
             at -= 1
         items[at:] = [*items[begin:], *items[at:begin]]
 
 
 def _made(item: Item) -> set[str]:
     return {v.name for v in (item.makes() if isinstance(item, Task) else (item.output,))}
+
+
+def _goes_on(one: Item, other: Item) -> bool:
+    """Whether the sums that a task makes begin with those of another."""
+    if not isinstance(one, Task) or not isinstance(other, Task):
+        return False
+    return one.node.op is other.node.op and one.output in other.node.inputs[3:]
 
 
 def _rule(node: Node, operand: Operand) -> FrameRule:

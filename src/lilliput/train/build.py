@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -46,8 +47,10 @@ from lilliput.train.optimisers import EXAMPLES, RATE, SUM, Optimiser, Tensor, Up
 from lilliput.train.rewrites import bit_masks, one_factor, one_scale, rounded, split_weights
 from lilliput.train.saturated import unsaturated
 from lilliput.train.schemes import UpdateScheme, checked
+from lilliput.train.slices import Block, Sliced, blocks, sliced
 from lilliput.train.updates import hoisted
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
 ENTRY = "train_step"
 EVALUATE = "evaluate"
 
@@ -76,7 +79,9 @@ class Training:
     """module : entries `infer` and `train_step`, `evaluate` where it was asked for; tensors : what
     is trained, in order
     order : layer that is trained in part -> the channels of the network, the trained ones first
-    beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests."""
+    beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests
+    blocks : parts of the step that can be made slice by slice, as gradients come to them; slices :
+        how many those are made in that are; made : the values of each."""
 
     module: Module
     scheme: UpdateScheme
@@ -85,6 +90,9 @@ class Training:
     order: Mapping[int, Array]
     beside: Mapping[str, int]
     objective: Objective
+    blocks: tuple[Block, ...]
+    slices: Mapping[str, int]
+    made: Mapping[str, frozenset[str]]
 
 
 def trainable(
@@ -97,6 +105,7 @@ def trainable(
     evaluate: bool = False,
     seed: int = 0,
     loss: str = "cross_entropy",
+    slices: Mapping[str, int] = NOTHING,
 ) -> Training:
     """`module` (one entry, one input) with a training step.
 
@@ -107,6 +116,7 @@ def trainable(
     classes : of a new head with drawn weights; None: the network's own head
     max_classes : for how many the head has room, of which a state `classes` says how many count
     evaluate : with an entry that gives the same loss and moves nothing
+    slices : block of `Training.blocks` -> slices of its channels in the backward part
 
     Raises UnsupportedError for what is no such network, UsageError for a scheme that does not fit
     it, GraphError where no gradient reaches a tensor that is to be trained.
@@ -126,13 +136,13 @@ def trainable(
     output = _forward(b, split, whole, "", limit)[1]
     b.nodes[:] = _unjoined(b, split)
     infer = b.graph([output])
-    goal = _Goal(split, whole, objective, limit)
-    step, updates, guard = _step(goal, optimiser)
-    states = _states(split, updates)
+    goal = _Goal(split, whole, objective, limit, slices)
+    step = _step(goal, optimiser)
+    states = _states(split, step.updates)
     if limit is not None:
         states[limit.state.name] = limit.state
-    graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step)}
-    guards = {ENTRY: guard}
+    graphs = {whole.entry: drop_dead(infer), ENTRY: drop_dead(step.graph)}
+    guards = {ENTRY: step.guards}
     if evaluate:
         tested, guards[EVALUATE] = _evaluation(goal)
         graphs[EVALUATE] = drop_dead(tested)
@@ -141,8 +151,18 @@ def trainable(
     kept = {n: p for n, p in params.items() if n in used}
     made = Module(graphs, kept, states, module.name, guards)
     verify(made)
-    rows, beside = tuple(split.rows), _beside(updates)
-    return Training(made, scheme, optimiser, rows, ordered.order, beside, objective)
+    return Training(
+        made,
+        scheme,
+        optimiser,
+        tuple(split.rows),
+        ordered.order,
+        _beside(step.updates),
+        objective,
+        step.blocks,
+        step.cut.slices,
+        step.cut.made,
+    )
 
 
 def _check(module: Module) -> None:
@@ -397,6 +417,7 @@ class _Goal:
     whole: Module
     objective: Objective
     limit: Room | None
+    slices: Mapping[str, int]
 
     def loss(self, b: Builder, prefix: str, target: str) -> tuple[Value, Value, tuple[Guard, ...]]:
         """Adds the network and its loss: that, what the network gives, and the guards of what goes
@@ -428,9 +449,20 @@ def _evaluation(goal: _Goal) -> tuple[Graph, tuple[Guard, ...]]:
     return b.graph([loss, output]), (*guards, finite(loss.name))
 
 
-def _step(goal: _Goal, optimiser: Optimiser) -> tuple[Graph, Updates, tuple[Guard, ...]]:
-    """Forward, loss, backward, updates: outputs loss, what the network gives, then what is left in
-    the states; the guards of what goes in and of the loss."""
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """graph : outputs loss, what the network gives, then what is left in the states
+    guards : of what goes in and of the loss; blocks : as `Training` has them"""
+
+    graph: Graph
+    updates: Updates
+    guards: tuple[Guard, ...]
+    blocks: tuple[Block, ...]
+    cut: Sliced
+
+
+def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
+    """Forward, loss, backward, updates."""
     split = goal.split
     b = split.builder()
     loss, output, guards = goal.loss(b, f"{ENTRY}/", "")
@@ -440,9 +472,15 @@ def _step(goal: _Goal, optimiser: Optimiser) -> tuple[Graph, Updates, tuple[Guar
     if missing:
         raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
     b.nodes[:] = _small(b, split, loss, optimiser)
+    parts = blocks(b.nodes)
+    cut = sliced(b, b.nodes, goal.slices, {n: t.state for n, t in split.tensors.items()}, found)
+    b.nodes[:] = cut.nodes
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():
-        updates.update(split.tensors[name], gradient)
+        if name in cut.parts:
+            updates.update_parts(split.tensors[name], cut.parts[name])
+        else:
+            updates.update(split.tensors[name], gradient)
     data = {name: p.data for name, p in b.params.items() if p.data is not None}
     b.nodes[:] = one_factor(b, b.nodes, data)
     order = [n for n in (*split.states, *b.states) if n in updates.left]
@@ -450,7 +488,10 @@ def _step(goal: _Goal, optimiser: Optimiser) -> tuple[Graph, Updates, tuple[Guar
     loss = _renamed(loss, "loss")
     graph = b.graph([loss, output, *(updates.left[n] for n in order)])
     owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
-    return hoisted(graph, computed, owner), updates, (*guards, finite(loss.name))
+    owner |= updates.moved
+    after = {p.state.name: p.after for ps in cut.parts.values() for p in ps if p.after is not None}
+    made = hoisted(graph, computed, owner, after)
+    return _Step(made, updates, (*guards, finite(loss.name)), parts, cut)
 
 
 def _named(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:

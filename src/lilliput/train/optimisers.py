@@ -20,7 +20,7 @@ to them; what a call is not the last of its step leaves all else as it was: its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ from lilliput.ir import Builder, DType, TensorType, Value
 from lilliput.ir.types import Array
 from lilliput.ops import registry
 from lilliput.ops.gradient import call
+from lilliput.train.slices import Part, joined
 
 RULES = ("nearest", "dither", "residual")
 RATE = "learning_rate"
@@ -122,7 +123,9 @@ class Updates:
     """Adds the update of one tensor after the other to `b`.
 
     left : state -> what a step leaves in it
-    owner : state -> the trained tensor that it belongs to; those of all tensors have none
+    owner : state -> the trained tensor, or part of one, that it belongs to; those of all tensors
+        have none, nor have tensors that are moved part by part
+    moved : what is left in such a part -> the part
     kinds : state beside a trained tensor -> `SUM`, `MOMENT` or `REST`
     """
 
@@ -131,6 +134,7 @@ class Updates:
         self.left: dict[str, Value] = {}
         self.owner: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
         self.rate = self._state(RATE, np.full(1, optimiser.rate, np.float32))
         self._shared: dict[str, Value] = {}
         self._due: Value | None = None
@@ -140,6 +144,7 @@ class Updates:
 
     def update(self, tensor: Tensor, gradient: Value) -> None:
         """Adds what `tensor` becomes."""
+        before = set(self.left)
         if self._due is not None:
             gradient = self._summed(tensor, gradient, self._due)
         if self.of.weight_decay and tensor.decays:
@@ -147,8 +152,23 @@ class Updates:
             gradient = self._add(gradient, self._scaled(real, self.of.weight_decay))
         towards = getattr(self, f"_{self.of.kind}")(tensor, gradient)
         self._move(tensor, towards)
-        for name in (n for n in self.left if n not in self.owner and n not in _SHARED):
+        for name in (n for n in self.left if n not in before and n not in _SHARED):
             self.owner[name] = tensor.state.name
+
+    def update_parts(self, tensor: Tensor, parts: Sequence[Part]) -> None:
+        """The same of a tensor whose gradient is made part after part, along axis 0: each part is
+        moved for itself, and has sums, moments and rests of its own."""
+        for part in parts:
+            end = part.begin + part.state.type.shape[0]
+            steps = tensor.steps
+            if steps is not None and steps.shape[0] > 1:
+                steps = steps[part.begin : end]
+            self.update(Tensor(part.state, steps, tensor.decays), part.gradient)
+        moved = [self.left.pop(part.state.name) for part in parts]
+        for part, new in zip(parts, moved, strict=True):
+            self.moved[new.name] = part.state.name
+            self.owner.pop(part.state.name)
+        self.left[tensor.state.name] = joined(self.b, tensor.state, moved)
 
     # several examples
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from lilliput.ir import Graph, Node
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def hoisted(graph: Graph, computed: Collection[str], owner: Mapping[str, str]) -> Graph:
+
+def hoisted(
+    graph: Graph,
+    computed: Collection[str],
+    owner: Mapping[str, str],
+    after: Mapping[str, str] = NOTHING,
+) -> Graph:
     """What is made for one update alone as early as it can be, and the update behind all that reads
     what its gradient is made of, and what it moves: a gradient is applied and gone before the
     next one is made (Lin et al. 2022, section 3.3), and what reads the same rows stands together.
 
     computed : results of the nodes that are no updates
     owner : what is left in a state -> the tensor that the state belongs to
+    after : tensor -> the value that is made before anything is made for its update alone
     """
     alone = _alone(graph.nodes, owner)
     last: dict[str, int] = {}
     for i, node in enumerate(graph.nodes):
         if i not in alone and node.output.name in computed:
             last |= {v.name: i for v in node.inputs}
+    made = {v.name: i for i, node in enumerate(graph.nodes) for v in node.outputs}
+    last |= {t: max(last.get(t, -1), made[value]) for t, value in after.items()}
     for node in reversed(graph.nodes):
         if node.op.view:  # who reads it reads what it shows
             shown = node.inputs[0].name

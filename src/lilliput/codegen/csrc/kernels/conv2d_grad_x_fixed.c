@@ -1,21 +1,23 @@
 /* Gradient of what a 1x1 convolution of int8 weights reads, of dy rounded to 16-bit numbers: four
  * pixels by four input channels at a time.  Rows that follow one another are one.
  *
- * in[0]  dy (N*H, W, O)      in[1]  weights: as they lie, (O, I), or as `gemm` has them
+ * in[0]  dy (N*H, W, in_c)   in[1]  weights: as they lie, (O, w_row), or as `gemm` has them
  * then the epilogue's operands
  *
  * A pixel's dy is rounded in steps of its largest magnitude over `most`; what no step can be made
  * of is 0, and a pixel with a number that is not finite gives NaN.  Sums are exact.
  *
+ * first     bytes before the weights of the first channels, where some of them take part
+ * left      input channels of a row of weights from there on
  * LL_BACK   the sums of four pixels and four channels (isa/base.h)
  * LL_NEXT_CHANNEL  bytes between the weights of two channels: 2 where they are packed
  *
- * scratch: rounded numbers (O/2, four pixels, 2), a missing last one 0
+ * scratch: rounded numbers (in_c/2, four pixels, 2), a missing last one 0
  */
 #ifndef LL_CONV2D_GRAD_X_FIXED_PARAMS
 #define LL_CONV2D_GRAD_X_FIXED_PARAMS
 typedef struct {
-    int32_t in_c, group_out, most;
+    int32_t in_c, w_row, left, first, most;
 } ll_conv2d_grad_x_fixed_params;
 
 /* 1e-30, infinity and a NaN */
@@ -80,7 +82,7 @@ LL_INLINE void LL_NAME(conv2d_grad_x_fixed)(const ll_conv2d_grad_x_fixed_params 
                                             const ll_out *out, const ll_region *r, void *scratch,
                                             const ll_in *operands, int32_t count,
                                             LL_R (*store)(const ll_at *, LL_ACC)) {
-    const int8_t *weights = (const int8_t *)in[1].base;
+    const int8_t *weights = (const int8_t *)in[1].base + p->first;
     const int32_t merged = ll_merged(r, &in[0], out, operands, count);
     int16_t *numbers = (int16_t *)scratch;
     ll_at at;
@@ -100,8 +102,8 @@ LL_INLINE void LL_NAME(conv2d_grad_x_fixed)(const ll_conv2d_grad_x_fixed_params 
             for (int32_t c = r->c0 & ~3; c < r->c1; c += 4) {
                 const int32_t first = ll_max(c, r->c0), last = ll_min(c + 4, r->c1);
                 int32_t sums[4][4];
-                LL_BACK(weights + LL_NEXT_CHANNEL * c, numbers, p->in_c, p->group_out,
-                        p->group_out - c, &sums[0][0]);
+                LL_BACK(weights + LL_NEXT_CHANNEL * c, numbers, p->in_c, p->w_row, p->left - c,
+                        &sums[0][0]);
                 for (int32_t i = 0; i < pixels; ++i) {
                     at.x = x + i;
                     if (last - first == 4) {
