@@ -6,6 +6,7 @@ Thin over `lilliput.compiler.training`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import click
 from lilliput.cli import common
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Options, Search
+    from lilliput.compiler import Feed, Options, Search
     from lilliput.project import Kind
 
 EXAMPLE = (
@@ -131,6 +132,7 @@ EXAMPLE = (
 @click.option("--seed", default=0, show_default=True, help="Of the head, and of the order.")
 @click.option("-o", "out", metavar="DIR", help="The folder to write.")
 @click.option("--plan-only", is_flag=True, help="Stop after the plan and what it needs.")
+@common.feed
 @common.planning("auto")
 @common.project
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
@@ -161,6 +163,7 @@ def train(
     seed: int,
     out: str | None,
     plan_only: bool,
+    feed: Feed,
     options: Options,
     project: Kind | None,
     force: bool,
@@ -173,7 +176,7 @@ def train(
     from lilliput.errors import UsageError
     from lilliput.project import require_start
 
-    board = devices.load(device)
+    board, options = devices.load(device), replace(options, feed=feed)
     if project == "bare-metal":
         require_start(board)
     if out is None and data is None and not plan_only:
