@@ -205,11 +205,14 @@ def searched(
     seed: int = 0,
     options: Options | None = None,
     log: Log = quiet,
+    costs: StepCosts | None = None,
 ) -> Searched:
     """The scheme that gains most on the split `train` of `data` within the default RAM of the
     device, or what the options allow of it.  Without data gains are a prior (`contribution.prior`).
 
     max_classes, evaluate : as of `learner`
+    costs : what was planned already, for another budget: with options under which a plan does not
+        depend on it
     Raises UsageError for a core without limits where none is said, DoesNotFit with the least that
     would do, FormatError for a file of another analysis, DataError for data without classes.
     """
@@ -217,7 +220,9 @@ def searched(
     optimiser = optimiser or Optimiser()
     budget = _budget(device, options, search)
     options = replace(options, ram=int(budget.ram))
-    costs = StepCosts(model, device, optimiser, classes, seed, options, log, max_classes, evaluate)
+    if costs is None:
+        beside = max_classes, evaluate
+        costs = StepCosts(model, device, optimiser, classes, seed, options, log, *beside)
     if not costs.planned(UpdateScheme()).within(budget):
         raise _too_small(costs)
     products = train_layers(model, classes)
