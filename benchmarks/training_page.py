@@ -50,11 +50,10 @@ _WORDS = (
     *(Tuned(scheme) for scheme in ("head", "biases", "last=2", WORDS, "full")),
     Tuned(WORDS, "nearest", rates=(HIGH,)),
     *(Tuned(WORDS, rule) for rule in ("plain=1e6", "float", "plain")),
-    *(Tuned(scheme) for scheme in OURS[:2]),
     *(Tuned(WORDS, optimiser=o, rates=TENTHS) for o in ("momentum", "adam")),
     Tuned(WORDS, optimiser="momentum int8", rates=TENTHS[1:]),
     Tuned(WORDS, optimiser="adam int8", rates=TENTHS[:1]),
-    *(Tuned(scheme) for scheme in OURS[2:]),
+    *(Tuned(scheme) for scheme in OURS),
     *(Tuned(WORDS, rule, rates=(HIGH,)) for rule in ("real", "dither")),
 )
 

@@ -157,14 +157,16 @@ class StepCosts:
 
     def activations(self, scheme: UpdateScheme) -> int:
         """By the fast planner, streaming, in the better of the two orders that the planner tries:
-        before placement, which may take more.  With the stack and static data that the head
-        needs."""
+        before placement, which may take more.  Of an input that is asked for row by row none is
+        counted.  With the stack and static data that the head needs."""
         name = str(scheme)
         if name not in self._activations:
             module = from_module(self._training(scheme).module).module
             orders = module, reorder(guarded_first(module))
             least = min(peak(m, self._known, streaming=True) for m in orders)
-            self._activations[name] = least + self._beside
+            (x,) = self.model.module.inputs(self.model.module.entry)
+            pulled = 0 if self.options.feed == "memory" else x.type.nbytes
+            self._activations[name] = max(0, least - pulled) + self._beside
             if len(self._activations) % EVERY == 0:
                 self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
         return self._activations[name]
@@ -268,6 +270,8 @@ def _confirmed(
     for name, (value, scheme) in sorted(alone.items(), key=lambda item: -item[1][0]):
         if value <= ours:
             break
+        if costs.states(scheme) + costs.activations(scheme) > budget.ram:
+            continue
         need = costs.planned(scheme)
         if need.within(budget):
             log(f"{name} by itself: measured gain {value:.4f}")
