@@ -240,7 +240,8 @@ def _line(rows: Rows, task: str, name: str) -> Line:
         if len(points) > 1:
             curves.append({int(p["step"]): 100 * float(p["accuracy"]) for p in points})
     steps = sorted(s for s in (curves[0] if curves else ()) if all(s in c for c in curves))
-    return Line(name, [(s, statistics.mean(c[s] for c in curves)) for s in steps])
+    label = name.replace("published:mcunet-", "published ")
+    return Line(label, [(s, statistics.mean(c[s] for c in curves)) for s in steps])
 
 
 def write() -> None:

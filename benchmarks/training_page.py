@@ -51,8 +51,7 @@ _WORDS = (
     Tuned(WORDS, "nearest", rates=(HIGH,)),
     *(Tuned(WORDS, rule) for rule in ("plain=1e6", "float", "plain")),
     *(Tuned(WORDS, optimiser=o, rates=TENTHS) for o in ("momentum", "adam")),
-    Tuned(WORDS, optimiser="momentum int8", rates=TENTHS[1:]),
-    Tuned(WORDS, optimiser="adam int8", rates=TENTHS[:1]),
+    *(Tuned(WORDS, optimiser=f"{o} int8", rates=TENTHS[1:]) for o in ("momentum", "adam")),
     *(Tuned(scheme) for scheme in OURS),
     *(Tuned(WORDS, rule, rates=(HIGH,)) for rule in ("real", "dither")),
 )
