@@ -164,7 +164,9 @@ def _schemes(rows: Rows, case: str, tasks: Sequence[str], names: Sequence[str]) 
         return [f"`{name}`", *cells, ram, what]
 
     shown = [cells for cells in map(line, names) if any(cells[1 : 1 + len(tasks)])]
-    return _table(["scheme", *tasks, "RAM of the step", "which is"], shown)
+    head = ["scheme", *tasks, "RAM of the step", "which is"]
+    kept = [k for k in range(len(head)) if any(cells[k] for cells in shown)]
+    return _table([head[k] for k in kept], [[cells[k] for k in kept] for cells in shown])
 
 
 def _orders(rows: Rows) -> str:
@@ -227,7 +229,17 @@ def page(text: str, rows: Rows) -> str:
 
 def lines(rows: Rows) -> dict[str, list[Line]]:
     """Task -> mean curves over the seeds, of runs with a point each epoch."""
-    names = ("head", "biases", "biases=20", WORDS, "last=6", *PUBLISHED, *SEARCHED, "full")
+    names = (
+        "head",
+        "biases",
+        "biases=20",
+        "last=2",
+        WORDS,
+        "last=6",
+        *PUBLISHED,
+        *SEARCHED,
+        "full",
+    )
     found = {task: [_line(rows, task, name) for name in names] for task in TASKS}
     return {t: shown for t, some in found.items() if (shown := [li for li in some if li.points])}
 
