@@ -4,7 +4,7 @@
 #   LILLIPUT_SHARED=dir models and data for the tests that want them
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo check test test-all test-rest test-models fuzz bench fit lock clean
+.PHONY: help setup setup-torch demo check test test-all test-rest test-models fuzz bench accuracy fit lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -82,6 +82,9 @@ fuzz: $(STAMP) ## change files until something breaks, guided by coverage; ARGS=
 bench: $(STAMP) ## measure the published networks in every mode, write results.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.steps
+
+accuracy: $(STAMP) ## train on four tasks for docs/training-results.md, hours; goes on where it was interrupted
+	$(BIN)/python -m benchmarks.training --page $(ARGS)
 
 fit: $(STAMP) ## measure every kernel again and fit the planner's cost model
 	$(BIN)/python -m benchmarks.fit $(ARGS)

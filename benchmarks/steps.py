@@ -1,7 +1,8 @@
 """Training steps of the published int8 networks: `python -m benchmarks.steps [--only NAME]`.
 
 One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
-STM32F746 (the picture included), instructions counted on its emulated core, cycles estimated.
+STM32F746, instructions counted on its emulated core, cycles estimated.  The picture lies in memory,
+and is included, or its rows are asked for (`callback`), and the caller's are not.
 `steps.json` holds what was found; what is not measured this time stays as it was.
 
 `--full` plans the update of every tensor instead, for the same core with RAM without limits: no
@@ -14,15 +15,18 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lilliput.compiler import Optimiser, Options, from_module, learner, load, profile
+from lilliput.compiler import Feed, Optimiser, Options, from_module, learner, load, profile
 from lilliput.devices.device import load as board
 from lilliput.errors import LilliputError
 from lilliput.plan.objective import Optimize
 
+FEEDS: Sequence[Feed] = ("memory", "callback")
 HERE = Path(__file__).parent
 RESULTS = HERE / "steps.json"
 DEVICE = "stm32f746"
@@ -55,12 +59,13 @@ class Step:
     estimated_cycles: float
     macs: int
     exact: bool
+    input: Feed = "memory"
 
 
-def measured(folder: Path, name: str, optimize: str) -> Step:
+def measured(folder: Path, name: str, optimize: str, feed: Feed) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
     file = FILES[name.partition("-")[0]]
-    options = Options(optimize=Optimize(optimize), shrink=False)
+    options = Options(optimize=Optimize(optimize), shrink=False, feed=feed)
     model, device = load(folder / "tiny_training" / file), board(DEVICE)
     # the tensors that were published, without a rest for each weight
     optimiser = Optimiser(rule="nearest")
@@ -82,6 +87,7 @@ def measured(folder: Path, name: str, optimize: str) -> Step:
         counted.estimated_cycles or 0.0,
         counted.macs,
         counted.exact,
+        feed,
     )
 
 
@@ -98,12 +104,10 @@ def full(folder: Path, name: str) -> str:
 
 def table(steps: list[Step]) -> str:
     """Markdown; RAM that was published beside it, where it was."""
-    lines = [
-        "| scheme | plan | RAM, B | published, kB | states, B | flash, B | instr., M | cycles, M |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = "| scheme | plan | input | RAM, B | published, kB | states, B | flash, B "
+    lines = [f"{head}| instr., M | cycles, M |", "|---|---|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {s.scheme} | {s.optimize} | {s.ram:,} | {PUBLISHED.get(s.scheme, '-')} "
+        f"| {s.scheme} | {s.optimize} | {s.input} | {s.ram:,} | {PUBLISHED.get(s.scheme, '-')} "
         f"| {s.states:,} | {s.flash:,} | {s.instructions / 1e6:.1f} "
         f"| {s.estimated_cycles / 1e6:.1f} |"
         for s in steps
@@ -122,6 +126,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="measure this scheme (repeatable)")
     parser.add_argument("--optimize", action="append", choices=["speed", "ram"])
     parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
+    parser.add_argument("--input", action="append", choices=FEEDS)
     chosen = parser.parse_args()
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
@@ -132,21 +137,21 @@ def main() -> int:
         for name in chosen.only or FULL:
             print(full(Path(shared) / "models", name), flush=True)
         return 0
-    found = {(s.scheme, s.optimize): s for s in known()}
+    found = {(s.scheme, s.optimize, s.input): s for s in known()}
     wrong = 0
-    for name in chosen.only or PUBLISHED:
-        for optimize in chosen.optimize or ["ram"]:
-            print(f"measuring {name}, {optimize}", file=sys.stderr)
-            try:
-                step = measured(Path(shared) / "models", name, optimize)
-            except LilliputError as error:
-                print(f"{name}, {optimize}: {error}", file=sys.stderr)
-                wrong += 1
-                continue
-            wrong += not step.exact
-            found[name, optimize] = step
-            rows = [asdict(found[key]) for key in sorted(found)]
-            RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    wanted = product(chosen.only or PUBLISHED, chosen.optimize or ["ram"], chosen.input or FEEDS)
+    for name, optimize, feed in wanted:
+        print(f"measuring {name}, {optimize}, {feed}", file=sys.stderr)
+        try:
+            step = measured(Path(shared) / "models", name, optimize, feed)
+        except LilliputError as error:
+            print(f"{name}, {optimize}, {feed}: {error}", file=sys.stderr)
+            wrong += 1
+            continue
+        wrong += not step.exact
+        found[name, optimize, feed] = step
+        rows = [asdict(found[key]) for key in sorted(found)]
+        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     print(table([found[key] for key in sorted(found)]))
     return 1 if wrong else 0
 

@@ -1,11 +1,13 @@
-"""Accuracy of training on the device: `python -m benchmarks.training --task flowers ...`.
+"""Accuracy of training on the device: `python -m benchmarks.training --page`.
 
-Transfer from the published int8 MCUNet-5fps to a few hundred pictures, one picture a step, by the
-steps that a device would take (`lilliput.train.fast`, whose forward values are the device's).
-Every run is one line of `training.json`, and is not repeated: what is interrupted goes on.
+Transfer from a network of pictures or of words to a few hundred examples that it has never seen,
+one example a step, by the steps that a device would take (`lilliput.train.fast`, whose forward
+values are the device's).  Every run is one line of `training.json`, and is not repeated: what is
+interrupted goes on.  `--page` runs all that docs/training-results.md speaks of, schemes that are
+searched for included, and draws its pictures; the other options choose runs one by one.
 
-The rule `real` is the reference that no device runs: the same graph, whose trained tensors are kept
-as real numbers and rounded when they are used, so that no small step is ever lost.
+Rules are those of `lilliput.train.optimisers`, and the references of `benchmarks.training_rules`.
+A scheme `ours:64kB` is what `benchmarks.schemes` found for that RAM.
 """
 
 from __future__ import annotations
@@ -14,10 +16,9 @@ import argparse
 import hashlib
 import itertools
 import json
-import statistics
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -25,27 +26,30 @@ from typing import Any
 
 import numpy as np
 
-import lilliput
-from benchmarks.training_tasks import TASKS, Data, load, shared
+from benchmarks.training_rules import FLOAT, REAL, Masters, as_float, factor, unscaled
+from benchmarks.training_tasks import TASKS, Data, load, network
 from lilliput.errors import UsageError
-from lilliput.ir import Array, Graph, Module, Node
+from lilliput.ir import Array, Graph, Module
 from lilliput.ir.rewrite import drop_dead
 from lilliput.train import fast
 from lilliput.train.build import ENTRY, Training, trainable
 from lilliput.train.heads import with_head
 from lilliput.train.layers import layers
 from lilliput.train.optimisers import RULES, Optimiser
-from lilliput.train.schemes import parse
+from lilliput.train.schemes import UpdateScheme, parse
 from lilliput.train.simulate import Examples, Plan, Simulator
-from lilliput.train.stages import Parts, Run
+from lilliput.train.stages import Parts, reached
 
-BACKBONE = "models/tiny_training/mcunet-5fps.pkl"
-FRONT = "blocks.5.pointwise2"
-"""What layers 0 to 17 make, which none of the schemes here trains: calculated once a task."""
-DEEPEST = 42 - 18
-REAL = "real"
 RESULTS = Path(__file__).parent / "training.json"
 CACHE = Path("build/training")
+OURS = "ours:"
+OPTIMISERS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {},
+    "momentum": {"momentum": 0.9},
+    "momentum int8": {"momentum": 0.9, "moments": "int8"},
+    "adam": {"kind": "adam"},
+    "adam int8": {"kind": "adam", "moments": "int8"},
+}
 
 
 @dataclass(frozen=True)
@@ -60,38 +64,20 @@ class Setting:
     seed: int
     learn: int
     test: int
+    optimiser: str = "sgd"
 
     @property
-    def group(self) -> tuple[str, str, str, float, int, int]:
+    def group(self) -> tuple[str, str, str, str, float, int, int]:
         """All but the seed."""
-        return self.task, self.scheme, self.rule, self.rate, self.epochs, self.learn
-
-
-class Masters:
-    """Executes updates on real numbers beside the integers: `round` is for their use alone."""
-
-    def __init__(self) -> None:
-        self.real: dict[str, Array] = {}
-
-    def prepare(self, node: Node) -> Run:
-        if node.op.name != "sgd":
-            return fast.prepare(node)
-        name, limits = node.inputs[0].name, node.op.limits(node)
-        assert limits is not None
-        low, high = limits
-
-        def run(operands: Sequence[Array]) -> tuple[Array]:
-            w, step = operands
-            real = self.real.get(name, w.astype(np.float64))
-            self.real[name] = np.clip(real - np.where(np.isnan(step), 0, step), low, high)
-            return (np.rint(self.real[name]),)
-
-        return run
-
-
-@cache
-def _backbone() -> Module:
-    return lilliput.load(shared() / BACKBONE).module
+        return (
+            self.task,
+            self.scheme,
+            self.rule,
+            self.optimiser,
+            self.rate,
+            self.epochs,
+            self.learn,
+        )
 
 
 @cache
@@ -99,16 +85,22 @@ def _data(task: str) -> Data:
     return load(task)
 
 
-@cache
-def _front(task: str) -> tuple[Array, Array]:
-    """What the first layers make of all pictures of a task, (n,8,8,40) int8 each."""
-    data = _data(task)
-    digest = hashlib.sha256(data.x.tobytes() + data.x_test.tobytes()).hexdigest()[:16]
-    path = CACHE / f"{task}-{digest}.npz"
+def _front(task: str, module: Module, name: str) -> tuple[Array, Array]:
+    """What the frozen beginning of a network, up to a value of its first entry, makes of all
+    examples of a task; kept in a file."""
+    graph = module.graphs[module.entry]
+    (made,) = [n.output for n in graph.nodes if n.output.name == name]
+    cut = drop_dead(replace(graph, outputs=(made,)))
+    params = {p.name: module.params[p.name] for p in cut.params}
+    data, digest = _data(task), hashlib.sha256()
+    for array in (data.x, data.x_test, *(p.data for _, p in sorted(params.items()))):
+        assert array is not None
+        digest.update(np.ascontiguousarray(array).tobytes())
+    path = CACHE / f"{task}-{digest.hexdigest()[:16]}.npz"
     if not path.is_file():
-        print(f"{task}: the frozen layers of {len(data.x) + len(data.x_test)} pictures")
-        parts = Parts(_cut(with_head(_backbone(), TASKS[task].classes)), "infer", fast.prepare)
-        name = parts.outputs[0].name
+        print(f"{task}: the frozen layers of {len(data.x) + len(data.x_test)} examples", flush=True)
+        alone = Module({"front": cut}, params, {}, module.name)
+        parts = Parts(alone, "front", fast.prepare)
         learn, test = (parts.features({parts.source.name: x})[name] for x in (data.x, data.x_test))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -117,49 +109,62 @@ def _front(task: str) -> tuple[Array, Array]:
         return found["learn"], found["test"]
 
 
-def _cut(module: Module) -> Module:
-    """`module` up to `FRONT`."""
-    graph = module.graphs[module.entry]
-    (made,) = [n.output for n in graph.nodes if n.origin == FRONT]
-    cut = drop_dead(replace(graph, outputs=(made,)))
-    kept = {p.name: module.params[p.name] for p in cut.params}
-    return replace(module, graphs={"infer": cut}, params=kept)
+def _front_of(graph: Graph, front: str | None, states: Mapping[str, Any]) -> str | None:
+    """The name of what the layers make whose result is kept; None where some of them learn."""
+    names = [n.output.name for n in graph.nodes if front is not None and n.origin == front]
+    moving = reached(graph.nodes, set(states))
+    return next((name for name in names if name not in moving), None)
 
 
-def _front_of(graph: Graph) -> str:
-    """The name of the value in an entry of a network that learns."""
-    (name,) = [n.output.name for n in graph.nodes if n.origin == FRONT]
-    return name
+def scheme_of(task: str, text: str) -> UpdateScheme:
+    """What a text means, `ours:SIZE` included."""
+    if text.startswith(OURS):
+        from benchmarks import schemes  # which imports this module
+
+        text = schemes.ours(task, text.removeprefix(OURS))
+    return parse(text, layers(with_head(network(task), TASKS[task].classes)))
 
 
 def _training(setting: Setting) -> Training:
-    classes = TASKS[setting.task].classes
-    scheme = parse(setting.scheme, layers(with_head(_backbone(), classes)))
-    if max(scheme.biases, *(42 - i for i in scheme.weights), 0) > DEEPEST:
-        raise UsageError(
-            "the scheme trains layers that this benchmark keeps",
-            expected=f"the last {DEEPEST} layers",
-            found=setting.scheme,
-        )
-    rule = "nearest" if setting.rule == REAL else setting.rule
-    optimiser = Optimiser(rate=setting.rate, rule=rule, seed=setting.seed + 1)
-    return trainable(_backbone(), scheme, optimiser, classes=classes, seed=setting.seed)
+    task = TASKS[setting.task]
+    scheme = scheme_of(setting.task, setting.scheme)
+    rule = setting.rule if setting.rule in RULES else "nearest"
+    more = OPTIMISERS[setting.optimiser]
+    optimiser = Optimiser(rate=setting.rate, rule=rule, seed=setting.seed + 1, **more)
+    module = network(setting.task)
+    if setting.rule == FLOAT:
+        first = min(scheme.weights, default=task.backbone.layers)
+        first = min(first, task.backbone.layers - 1 - scheme.biases)
+        module = as_float(module, task.backbone.front if first >= task.backbone.kept else None)
+    return trainable(module, scheme, optimiser, classes=task.classes, seed=setting.seed)
+
+
+def _simulator(setting: Setting) -> Simulator:
+    training, by = _training(setting), factor(setting.rule)
+    if by is not None:
+        return Simulator(training, Masters(unscaled(training.module, by)).prepare)
+    return Simulator(training, Masters().prepare if setting.rule == REAL else fast.prepare)
 
 
 def _examples(simulator: Simulator, setting: Setting) -> tuple[Examples, Examples]:
-    data, (learn, test) = _data(setting.task), _front(setting.task)
-    n, m = setting.learn, setting.test
-    module = simulator.training.module
+    data, n, m = _data(setting.task), setting.learn, setting.test
+    module, front = simulator.training.module, TASKS[setting.task].backbone.front
+    names = {e: _front_of(module.graphs[e], front, module.states) for e in module.graphs}
+    known = names[module.entry]
+    if known is None:
+        learn, test = data.x, data.x_test
+    else:
+        learn, test = _front(setting.task, module, known)
+    sources = {e: names[e] or module.inputs(e)[0].name for e in module.graphs}
     return (
-        simulator.learning({_front_of(module.graphs[ENTRY]): learn[:n]}, data.y[:n]),
-        simulator.testing({_front_of(module.graphs[module.entry]): test[:m]}, data.y_test[:m]),
+        simulator.learning({sources[ENTRY]: learn[:n]}, data.y[:n]),
+        simulator.testing({sources[module.entry]: test[:m]}, data.y_test[:m]),
     )
 
 
 def measure(setting: Setting, every: int) -> dict[str, Any]:
     """Accuracy after the last step, the curve, a point `every` so many steps, seconds of a step."""
-    prepare = Masters().prepare if setting.rule == REAL else fast.prepare
-    simulator = Simulator(_training(setting), prepare)
+    simulator = _simulator(setting)
     learn, test = _examples(simulator, setting)
     plan = Plan(epochs=setting.epochs, rate=setting.rate, seed=setting.seed, every=every)
     start = time.perf_counter()
@@ -178,20 +183,28 @@ def measure(setting: Setting, every: int) -> dict[str, Any]:
 
 def settings(args: argparse.Namespace) -> list[Setting]:
     return [
-        Setting(
-            task,
-            scheme,
-            rule,
-            rate,
-            args.epochs,
-            seed,
-            min(args.learn, TASKS[task].learn),
-            min(args.test, TASKS[task].test),
-        )
-        for task, scheme, rate, rule, seed in itertools.product(
-            args.task, args.scheme, args.rate, args.rule, args.seeds
+        setting(task, scheme, rule, rate, seed, optimiser, args.epochs, args.learn, args.test)
+        for task, scheme, rate, rule, optimiser, seed in itertools.product(
+            args.task, args.scheme, args.rate, args.rule, args.optimiser, args.seeds
         )
     ]
+
+
+def setting(
+    task: str,
+    scheme: str,
+    rule: str = "residual",
+    rate: float = 0.004,
+    seed: int = 0,
+    optimiser: str = "sgd",
+    epochs: int = 3,
+    learn: int = 500,
+    test: int = 600,
+) -> Setting:
+    """Of so many examples at most."""
+    known = TASKS[task]
+    learn, test = min(learn, known.learn), min(test, known.test)
+    return Setting(task, scheme, rule, rate, epochs, seed, learn, test, optimiser)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -199,14 +212,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def key(row: Mapping[str, Any]) -> Setting:
-    return Setting(**{name: row[name] for name in Setting.__dataclass_fields__})
+    return Setting(**{name: row[name] for name in Setting.__dataclass_fields__ if name in row})
 
 
 def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
     """Measures what is not in `path` yet, and writes it after each."""
     rows = read(path)
     done = {key(row) for row in rows}
-    missing = [s for s in wanted if s not in done]
+    missing = [s for s in dict.fromkeys(wanted) if s not in done]
     for i, setting in enumerate(missing):
         print(f"{i + 1}/{len(missing)} {setting}", flush=True)
         rows.append(measure(setting, every))
@@ -214,21 +227,11 @@ def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
         path.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Mean and standard deviation over the seeds, in percent, as Markdown."""
-    groups: dict[Any, list[float]] = {}
-    for row in rows:
-        accuracy = row["accuracy"]
-        groups.setdefault(key(row).group, []).append(float("nan") if accuracy is None else accuracy)
-    lines = [
-        "| task | scheme | rule | rate | epochs | pictures | accuracy, % | deviation | seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for group, found in groups.items():
-        spread = f"{100 * statistics.stdev(found):.1f}" if len(found) > 1 else ""
-        words = " | ".join(str(v) for v in group)
-        lines.append(f"| {words} | {100 * statistics.mean(found):.1f} | {spread} | {len(found)} |")
-    return "\n".join(lines)
+def _missing(
+    settings: Callable[[Mapping[Setting, float]], Iterable[Setting]], path: Path
+) -> list[Setting]:
+    known = {key(row): row["accuracy"] or 0.0 for row in read(path)}
+    return [s for s in dict.fromkeys(settings(known)) if s not in known]
 
 
 def _words(text: str) -> list[str]:
@@ -242,19 +245,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scheme", type=_words, default=["published:mcunet-49kb"])
     parser.add_argument("--rule", type=_words, default=[*RULES, REAL])
     parser.add_argument("--rate", type=lambda t: [float(w) for w in _words(t)], default=[0.004])
+    parser.add_argument("--optimiser", type=_words, default=["sgd"], help=";".join(OPTIMISERS))
     parser.add_argument("--seeds", type=lambda t: [int(w) for w in _words(t)], default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learn", type=int, default=500, help="pictures to learn from")
-    parser.add_argument("--test", type=int, default=500, help="pictures to test with")
+    parser.add_argument("--test", type=int, default=600, help="pictures to test with")
     parser.add_argument("--every", type=int, default=0, help="steps between tests; 0: an epoch")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
+    parser.add_argument("--page", action="store_true", help="all of docs/training-results.md")
+    parser.add_argument("--document", action="store_true", help="of what is there, measure nothing")
     args = parser.parse_args(argv)
-    if not args.table:
+    if args.page or args.document:
+        from benchmarks import training_document, training_page
+
+        while args.page and (more := _missing(training_page.settings, args.results)):
+            # one: what follows from it comes before what is left
+            print(f"{len(more)} runs are missing, and what follows from them", flush=True)
+            run(more[:1], args.results, args.every)
+        training_document.write()
+    else:
         run(settings(args), args.results, args.every)
-    print(table(read(args.results)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # settings of `benchmarks.training_page` are of the class by that name
+    from benchmarks.training import main as named
+
+    sys.exit(named())

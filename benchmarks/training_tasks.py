@@ -1,51 +1,73 @@
-"""What the benchmark of training learns: pictures that the backbone was not trained on.
+"""What the benchmark of training learns, and the networks that it learns with: examples that the
+backbone was not trained on.
 
-Packed pictures below `data/` of LILLIPUT_SHARED: `jpeg` joined, `offs`, `y`, maybe `split`.  The
-backbone takes 128 x 128 pixels as int8, real = pixel / 127.5 - 1 = 0.00784 q.
+Packed pictures below `data/` of LILLIPUT_SHARED: `jpeg` joined, `offs`, `y`, maybe `split`.  Their
+backbone, the published MCUNet-5fps, takes 128 x 128 pixels as int8, real = pixel / 127.5 - 1 =
+0.00784 q.  That of words is made by `benchmarks.words`.
 """
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lilliput.errors import UsageError
+import lilliput
+from benchmarks import words
+from benchmarks.shared import shared
+from lilliput.ir import Module
 from lilliput.optional import need
 
 SIZE = 128
+PUBLISHED = "models/tiny_training/mcunet-5fps.pkl"
 FLOWERS, PERSON = "transfer/flowers5_128.npz", "camvid/camvid_person96.npz"
 CIFAR, CIFAR_TEST = "cifar10/cifar10_train20k_jpeg.npz", "cifar10/cifar10_test_jpeg.npz"
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Task:
-    """files : of the examples to learn from and of those to test with, which may be one with a
-    `split`; classes : how many; learn, test : most examples that are taken"""
+class Backbone:
+    """layers : how many, the head included
+    front, kept : origin of a node, and how many layers end with it, whose result is calculated
+        once a task; None, 0: nothing is
+    """
 
-    files: tuple[str, str]
+    layers: int
+    front: str | None
+    kept: int
+
+
+MCUNET, KEYWORDS = Backbone(43, "blocks.5.pointwise2", 18), Backbone(10, None, 0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """files : of the pictures to learn from and of those to test with, which may be one with a
+    `split`; None: words; classes : how many; learn, test : most examples that are taken"""
+
+    files: tuple[str, str] | None
     classes: int
     learn: int
     test: int
+    backbone: Backbone = MCUNET
 
 
 TASKS: Mapping[str, Task] = {
     "flowers": Task((FLOWERS, FLOWERS), 5, 1000, 600),
     "cifar": Task((CIFAR, CIFAR_TEST), 10, 1000, 600),
     "person": Task((PERSON, PERSON), 2, 1000, 600),
+    "words": Task(None, len(words.NEW), 600, 600, KEYWORDS),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """x (n,128,128,3) int8, y (n) int32, of both halves."""
+    """x (n,128,128,3) or (n,49,10,1) int8, y (n) int32, of both halves."""
 
     x: npt.NDArray[np.int8]
     y: npt.NDArray[np.int32]
@@ -53,22 +75,33 @@ class Data:
     y_test: npt.NDArray[np.int32]
 
 
-def shared() -> Path:
-    """The folder of LILLIPUT_SHARED; raises UsageError where there is none."""
-    folder = Path(os.environ.get("LILLIPUT_SHARED", ""))
-    if not os.environ.get("LILLIPUT_SHARED") or not folder.is_dir():
-        raise UsageError(
-            "the pictures are not here", expected="LILLIPUT_SHARED=FOLDER", found=str(folder)
-        )
-    return folder
-
-
 def load(name: str) -> Data:
-    """A task's pictures: the same ones in the same order whenever it is called."""
+    """A task's examples: the same ones in the same order whenever it is called."""
     task = TASKS[name]
+    if task.files is None:
+        return Data(*_words("train", task.learn), *_words("test", task.test))
     x, y = _half(task.files[0], "train", task.learn)
     x_test, y_test = _half(task.files[1], "test", task.test)
     return Data(x, y, x_test, y_test)
+
+
+@cache
+def network(name: str) -> Module:
+    """What a task learns with."""
+    if TASKS[name].backbone is KEYWORDS:
+        return words.backbone()
+    return lilliput.load(shared() / PUBLISHED).module
+
+
+def _words(split: str, most: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+    """Words that the backbone does not know, as it takes them."""
+    real, y = words.examples(words.NEW, split)
+    module = network("words")
+    (value,) = module.inputs(module.entry)
+    type = value.type
+    stored = np.clip(np.rint(real / np.float32(type.scale)) + type.zero_point, -128, 127)
+    chosen = np.random.default_rng(0).permutation(len(y))[:most]
+    return stored[chosen].astype(np.int8).reshape(-1, *type.shape[1:]), y[chosen]
 
 
 def _half(file: str, split: str, most: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:

@@ -30,9 +30,11 @@ BOARD, CLASSES = "mps2-an386", 4
 SCHEME = UpdateScheme(biases=1, weights={3: 1.0})
 
 
-def written(folder: Path, optimiser: Optimiser | None = None) -> Path:
+def written(
+    folder: Path, optimiser: Optimiser | None = None, feed: compiler.Feed = "memory"
+) -> Path:
     """A project that learns, in `folder`."""
-    options = compiler.Options("none")
+    options = compiler.Options("none", feed=feed)
     found = compiler.learner(
         compiler.load(digits_model()),
         devices.load(BOARD),
@@ -65,6 +67,17 @@ def said(folder: Path, *more: str, toolchain: str = "gcc") -> str:
 def test_an_image_learns_saves_and_loads(toolchain: str, tmp_path: Path) -> None:
     folder = written(tmp_path / "project")
     assert said(folder, toolchain=toolchain) == "lilliput digits: exact"
+
+
+@pytest.mark.qemu
+@pytest.mark.gcc
+def test_an_image_learns_from_a_picture_that_is_never_in_memory(tmp_path: Path) -> None:
+    folder = written(tmp_path / "project", feed="callback")
+    header = (folder / "digits.h").read_text(encoding="utf-8")
+    given = "digits_train_step_rows0_fn rows0, void *ctx0, int32_t label, float *loss"
+    assert f"digits_status digits_train_step({given});" in header
+    assert not (folder / "digits_learning.c").exists()
+    assert said(folder) == "lilliput digits: exact"
 
 
 @pytest.mark.qemu

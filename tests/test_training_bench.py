@@ -1,4 +1,4 @@
-"""The benchmark of training: its reference with real weights, what is kept, and its table."""
+"""The benchmark of training: its references, what is kept, and its page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (extra torch)")
 
-from benchmarks import training
-from benchmarks.training import Masters, Setting, key, table
+from benchmarks import training, training_document
+from benchmarks.training import Setting, key
+from benchmarks.training_document import PAGE, PARTS
+from benchmarks.training_page import SEEDS, Tuned
+from benchmarks.training_picture import Line, chart
+from benchmarks.training_rules import Masters, as_float, factor, unscaled
 
-from lilliput.ir import Node, Value
+from lilliput import compiler
+from lilliput.demo_data import digits_model, load_digits_split
+from lilliput.ir import Node, Session, Value
 from lilliput.ir.types import f32, s8
 from lilliput.ops.registry import get
+from lilliput.train.build import trainable
+from lilliput.train.schemes import UpdateScheme
 
 ONE = Setting("flowers", "head", "nearest", 0.01, 2, 0, 100, 50)
 
@@ -63,8 +71,75 @@ def test_each_run_is_measured_once(
     assert "1/2" in capsys.readouterr().out
 
 
-def test_table_has_means_and_deviations_over_seeds() -> None:
-    other = {**row(0, 0.25), "rule": "residual"}
-    *_, first, second = table([row(0, 0.5), other, row(1, 0.7)]).splitlines()
-    assert first == "| flowers | head | nearest | 0.01 | 2 | 100 | 60.0 | 14.1 | 2 |"
-    assert second == "| flowers | head | residual | 0.01 | 2 | 100 | 25.0 |  | 1 |"
+def test_other_seeds_take_the_rate_that_was_best_on_the_first() -> None:
+    way = Tuned("last=4", rates=(0.1, 0.2))
+    low, high = sweep = list(way.sweep())
+    assert [(s.rate, s.seed) for s in sweep] == [(0.1, 0), (0.2, 0)]
+    assert list(way.settings({low: 0.5})) == sweep
+    followed = list(way.settings({low: 0.5, high: 0.4}))[2:]
+    assert [(s.rate, s.seed) for s in followed] == [(0.1, seed) for seed in SEEDS]
+
+
+def test_a_step_without_scaling_is_a_gradient_by_integers() -> None:
+    """By the size of a step, where the scaling divides by it."""
+    module = compiler.load(digits_model()).module
+    learning = trainable(module, UpdateScheme(biases=2, weights={3: 1.0})).module
+    nodes = learning.graphs["infer"].nodes
+    (layer,) = [n for n in nodes if n.op.name == "conv2d" and n.inputs[1].name in learning.states]
+    x, w, bias = layer.inputs
+    assert w.type.quant is not None
+    size = np.array(w.type.quant.scale)
+    found = unscaled(learning, 10.0)
+    np.testing.assert_allclose(found[w.name].ravel(), 10 * size**2)
+    np.testing.assert_allclose(found[bias.name], 10 * (size * x.type.scale) ** 2)
+    assert (factor("plain"), factor("plain=1e4"), factor("nearest")) == (1, 1e4, None)
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_the_float_network_is_what_the_integers_stand_for(behind: int) -> None:
+    module = compiler.load(digits_model()).module
+    graph = module.graphs[module.entry]
+    front = [n for n in graph.nodes if n.op.name == "conv2d"][behind - 1].origin if behind else None
+    real = as_float(module, front)
+    floats = [n for n in real.graphs[real.entry].nodes if n.output.type.dtype.is_float]
+    assert len(floats) > 4
+    (x,), (y,) = module.inputs(module.entry), module.outputs(module.entry)
+    gaps: list[float] = []
+    for picture in load_digits_split().x_test[:30]:
+        stored = np.rint(picture / 16 * 255 - 128).astype(np.int8).reshape(x.type.shape)
+        integers = Session(module).run({x.name: stored}).outputs[y.name].astype(np.float64)
+        (found,) = Session(real).run({x.name: stored}).outputs.values()
+        if y.type.quant is not None:
+            integers = (integers - y.type.zero_point) * y.type.scale
+        gaps.append(float(np.abs(found - integers).max()))
+    assert 0 < np.mean(gaps) < 0.02
+    assert max(gaps) < 0.15
+
+
+# The page ---------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_the_results_say() -> None:
+    text = PAGE.read_text("utf-8")
+    assert all(f"<!-- {name} -->" in text for name in PARTS)
+    assert training_document.page(text, training.read(training.RESULTS)) == text
+
+
+def test_a_claim_is_judged_by_pairs_of_seeds() -> None:
+    words = {"task": "words", "epochs": 3, "learn": 500, "rate": 0.004, "scheme": "last=4"}
+    rows = [
+        {**row(seed, accuracy), **words, "rule": rule}
+        for rule, found in (("residual", (0.8, 0.9, 0.7)), ("plain", (0.7, 0.78, 0.62)))
+        for seed, accuracy in enumerate(found)
+    ]
+    text = training_document.page("<!-- orders -->\n<!-- end -->", rows)
+    assert "| QAS > plain int8, `last=4` | words | +10.0 ± 1.2 | 3 | 3, 0, 0 | confirmed |" in text
+    assert "plain" not in training_document.page("<!-- orders -->\n<!-- end -->", rows[:4])
+
+
+def test_curves_are_named_apart() -> None:
+    lines = [Line(name, [(1, 50.0), (2, 70.0)]) for name in ("one", "<two>")]
+    drawn = chart({"words": lines})
+    assert "&lt;two&gt;  70.0" in drawn
+    places = [part.split('"')[0] for part in drawn.split(' y="')[1:]]
+    assert len(set(places[-2:])) == 2

@@ -15,7 +15,7 @@ import click
 from lilliput.cli import common
 
 if TYPE_CHECKING:
-    from lilliput.compiler import Options, Search
+    from lilliput.compiler import Feed, Options, Search
     from lilliput.project import Kind
 
 EXAMPLE = (
@@ -148,6 +148,7 @@ EXAMPLE = (
 @click.option("--seed", default=0, show_default=True, help="Of the head, and of the order.")
 @click.option("-o", "out", metavar="DIR", help="The folder to write.")
 @click.option("--plan-only", is_flag=True, help="Stop after the plan and what it needs.")
+@common.feed
 @common.planning("auto")
 @common.project
 @click.option("--force", is_flag=True, help="Replace a folder that Lilliput wrote.")
@@ -180,6 +181,7 @@ def train(
     seed: int,
     out: str | None,
     plan_only: bool,
+    feed: Feed,
     options: Options,
     project: Kind | None,
     force: bool,
@@ -192,7 +194,7 @@ def train(
     from lilliput.errors import UsageError
     from lilliput.project import require_start
 
-    board = devices.load(device)
+    board, options = devices.load(device), replace(options, feed=feed)
     if project == "bare-metal":
         require_start(board)
     if out is None and data is None and not plan_only:

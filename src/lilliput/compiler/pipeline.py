@@ -137,7 +137,7 @@ class Options:
         board leaves to the planner, or none where `ram` says how much may be taken
     shrink : leave out what provably does not matter to the outputs
     feed : how inputs come: the caller writes them into memory, hands over their rows when it is
-        called for them, or calls with each row
+        called for them, or calls with each row.  What a guard judges by lies in memory
     """
 
     compiler: str = "auto"
@@ -157,8 +157,9 @@ class Options:
         chosen = replace(self.plan, optimize=self.optimize, budget=budget, memories=memories)
         if self.feed == "memory":
             return chosen
-        inputs = frozenset(v.name for entry in module.graphs for v in module.inputs(entry))
-        return replace(chosen, pull=inputs, push=self.feed == "push")
+        judged = {g.name for guards in module.guards.values() for g in guards}
+        inputs = {v.name for entry in module.graphs for v in module.inputs(entry)}
+        return replace(chosen, pull=frozenset(inputs - judged), push=self.feed == "push")
 
     @property
     def level(self) -> str:

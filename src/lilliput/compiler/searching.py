@@ -157,14 +157,16 @@ class StepCosts:
 
     def activations(self, scheme: UpdateScheme) -> int:
         """By the fast planner, streaming, in the better of the two orders that the planner tries:
-        before placement, which may take more.  With the stack and static data that the head
-        needs."""
+        before placement, which may take more.  Of an input that is asked for row by row none is
+        counted.  With the stack and static data that the head needs."""
         name = str(scheme)
         if name not in self._activations:
             module = from_module(self._training(scheme).module).module
             orders = module, reorder(guarded_first(module))
             least = min(peak(m, self._known, streaming=True) for m in orders)
-            self._activations[name] = least + self._beside
+            (x,) = self.model.module.inputs(self.model.module.entry)
+            pulled = 0 if self.options.feed == "memory" else x.type.nbytes
+            self._activations[name] = max(0, least - pulled) + self._beside
             if len(self._activations) % EVERY == 0:
                 self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
         return self._activations[name]
@@ -205,11 +207,14 @@ def searched(
     seed: int = 0,
     options: Options | None = None,
     log: Log = quiet,
+    costs: StepCosts | None = None,
 ) -> Searched:
     """The scheme that gains most on the split `train` of `data` within the default RAM of the
     device, or what the options allow of it.  Without data gains are a prior (`contribution.prior`).
 
     max_classes, evaluate : as of `learner`
+    costs : what was planned already, for another budget: with options under which a plan does not
+        depend on it
     Raises UsageError for a core without limits where none is said, DoesNotFit with the least that
     would do, FormatError for a file of another analysis, DataError for data without classes.
     """
@@ -217,7 +222,9 @@ def searched(
     optimiser = optimiser or Optimiser()
     budget = _budget(device, options, search)
     options = replace(options, ram=int(budget.ram))
-    costs = StepCosts(model, device, optimiser, classes, seed, options, log, max_classes, evaluate)
+    if costs is None:
+        beside = max_classes, evaluate
+        costs = StepCosts(model, device, optimiser, classes, seed, options, log, *beside)
     if not costs.planned(UpdateScheme()).within(budget):
         raise _too_small(costs)
     products = train_layers(model, classes)
@@ -263,6 +270,8 @@ def _confirmed(
     for name, (value, scheme) in sorted(alone.items(), key=lambda item: -item[1][0]):
         if value <= ours:
             break
+        if costs.states(scheme) + costs.activations(scheme) > budget.ram:
+            continue
         need = costs.planned(scheme)
         if need.within(budget):
             log(f"{name} by itself: measured gain {value:.4f}")

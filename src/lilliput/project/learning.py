@@ -15,6 +15,7 @@ import numpy as np
 from lilliput.codegen.c import identifier
 from lilliput.codegen.keep import slot_bytes
 from lilliput.codegen.names import entry_function, port_function
+from lilliput.codegen.rows import Source, sources
 from lilliput.devices import Device
 from lilliput.ir.interp import Session
 from lilliput.ir.types import Array, DType
@@ -40,8 +41,8 @@ class Learner:
 
 
 def learner(program: Program) -> Learner | None:
-    """None of a program that does not learn samples that lie in memory, or saves nothing."""
-    found = {e.name: e for e in program.entries if e.guarded and not any(e.pulled())}
+    """None of a program that does not learn samples of classes, or saves nothing."""
+    found = {e.name: e for e in program.entries if e.guarded}
     if ENTRY not in found or not program.saved or not _labelled(found[ENTRY]):
         return None
     return Learner(program.entries[0], found[ENTRY], found.get(EVALUATE))
@@ -54,9 +55,10 @@ def _labelled(entry: Entry) -> bool:
 
 
 def learning_files(program: Program) -> dict[str, str]:
-    """`NAME_learning.h` and `NAME_learning.c`, for programs with an entry `evaluate`."""
+    """`NAME_learning.h` and `NAME_learning.c`, for programs with an entry `evaluate` whose samples
+    lie in memory."""
     found = learner(program)
-    if found is None or found.evaluate is None:
+    if found is None or found.evaluate is None or any(found.step.pulled()):
         return {}
     prefix = identifier(program.name)
     (x, _), _ = found.step.inputs
@@ -120,8 +122,8 @@ def firmware_files(program: Program, device: Device, test: LearnTest | None) -> 
         "losses": ", ".join(f"{bits:#010x}u" for bits in test.losses.view("<u4").tolist()),
         "output": "\n".join(table("learned", test.output)),
         "in_ram": str(int(in_ram(program, device))),
-        **_functions(program, prefix, found.step, "train"),
-        **_functions(program, prefix, first, "run"),
+        **_sample(program, prefix, found.step, "train"),
+        **_sample(program, prefix, first, "run"),
         "run_y": port_function(prefix, program, first, "output", 0),
     }
     names = ("learn_test.h", "learn_test.c", "flash.h", "flash.c")
@@ -136,6 +138,23 @@ def in_ram(program: Program, device: Device) -> bool:
 
 FLASH_FUNCTIONS = ("ll_flash_read", "ll_flash_erase", "ll_flash_write")
 """What the emitted C calls through pointers in that firmware."""
+
+
+def filler(prefix: str, source: Source) -> str:
+    """The function of the self-test that hands over rows of a sample."""
+    return f"{prefix}_self_test_{source.function}"
+
+
+def _sample(program: Program, prefix: str, entry: Entry, word: str) -> Mapping[str, str]:
+    """The entry's function, `_place`: the line that puts the built-in sample where it reads it, and
+    `_given`: what the call has instead.  A step asks with the filler of the first entry."""
+    found, given = _functions(program, prefix, entry, word), "0" if entry.guarded else ""
+    place = f"{prefix}_self_test_input({found[f'{word}_x']}());\n"
+    if any(entry.pulled()):
+        (source,) = sources(prefix, program, program.entries[0]).values()
+        place, given = "", f"{filler(prefix, source)}, 0"
+    indent = " " * (8 if entry.guarded else 4)
+    return {**found, f"{word}_place": place and indent + place, f"{word}_given": given}
 
 
 def _functions(program: Program, prefix: str, entry: Entry, word: str) -> Mapping[str, str]:

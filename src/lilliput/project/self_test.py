@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from lilliput.codegen.c import Text, comment, identifier
 from lilliput.codegen.names import port_function
-from lilliput.codegen.rows import Source, call, sources
+from lilliput.codegen.rows import call, sources
 from lilliput.ir.types import Array
 from lilliput.plan.program import Program
-from lilliput.project.learning import FLASH_FUNCTIONS, LearnTest, learner
+from lilliput.project.learning import FLASH_FUNCTIONS, LearnTest, filler, learner
 from lilliput.project.table import table
 
 
@@ -49,18 +49,14 @@ def self_test_call(program: Program) -> str:
     if entry.push:
         return f"{prefix}_self_test_push()"
     given = sources(prefix, program, entry).values()
-    return call(prefix, program, entry, *(f"{_filler(prefix, s)}, 0" for s in given))
+    return call(prefix, program, entry, *(f"{filler(prefix, s)}, 0" for s in given))
 
 
 def self_test_callbacks(program: Program) -> tuple[str, ...]:
     """The functions that are called through pointers in the test."""
     prefix, entry = identifier(program.name), program.entries[0]
     given = () if entry.push else sources(prefix, program, entry).values()
-    return (*(_filler(prefix, s) for s in given), *(FLASH_FUNCTIONS if learner(program) else ()))
-
-
-def _filler(prefix: str, source: Source) -> str:
-    return f"{prefix}_self_test_{source.function}"
+    return (*(filler(prefix, s) for s in given), *(FLASH_FUNCTIONS if learner(program) else ()))
 
 
 def _header(program: Program, prefix: str, test: SelfTest) -> str:
@@ -95,15 +91,20 @@ def _feeders(program: Program, prefix: str) -> list[str]:
             comment("Pushes the rows of the input, all of them."),
             f"void {prefix}_self_test_push(void);",
         ]
-    lines = [f"void {_filler(prefix, s)}{s.signature};" for s in given]
+    lines = [f"void {filler(prefix, s)}{s.signature};" for s in given]
     return [comment("Fills rows of the input."), *lines] if lines else []
 
 
 def _input(program: Program, prefix: str) -> list[str]:
-    """For a program that learns, whose steps read the same input."""
-    if learner(program) is None:
+    """For a program that learns, whose steps read the same input from memory."""
+    if not _copies(program):
         return []
     return [comment("Copies the input to x."), f"void {prefix}_self_test_input(void *x);"]
+
+
+def _copies(program: Program) -> bool:
+    found = learner(program)
+    return found is not None and not any(found.step.pulled())
 
 
 def _feed(text: Text, program: Program, prefix: str) -> None:
@@ -120,7 +121,7 @@ def _feed(text: Text, program: Program, prefix: str) -> None:
                 text.add(f"(void){call(prefix, program, entry, row)};")
             continue
         size = source.row_bytes
-        with text.function(f"void {_filler(prefix, source)}{source.signature}"):
+        with text.function(f"void {filler(prefix, source)}{source.signature}"):
             text.add("(void)ctx;")
             data = f"{names[name]} + first * {size}"
             text.add(f"__builtin_memcpy(rows, {data}, (uint32_t)count * {size}u);")
@@ -138,7 +139,7 @@ def _source(program: Program, prefix: str, test: SelfTest) -> str:
     for kind, arrays in (("input", inputs), ("output", outputs)):
         for k, array in enumerate(arrays):
             text.extend(table(f"{kind}{k}", array))
-    if learner(program):
+    if _copies(program):
         with text.function(f"void {prefix}_self_test_input(void *x)"):
             text.add("__builtin_memcpy(x, input0, sizeof input0);")
     with text.function(

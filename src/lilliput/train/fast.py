@@ -1,8 +1,8 @@
 """The simulation of training with its heavy operators in torch.
 
 Integer products are exact: they are summed as floats of which every partial sum is a whole number
-below 2^24, or 2^53, and scaled by the arithmetic of `ops.numeric`, in doubles.  Gradients and the
-float head are float32 sums in another order than the device's.  With n products in a sum, they
+below 2^24, or 2^53, and scaled by the arithmetic of `ops.numeric`, in doubles.  Gradients and
+float layers are float32 sums in another order than the device's.  With n products in a sum, they
 differ by at most
 
     2 n u * sum of |products|,    u = 2^-24
@@ -48,9 +48,11 @@ def prepare(node: Node) -> Run:
 
 
 def _conv2d(node: Node) -> Run | None:
-    """x (N,H,W,I) s8, w (O,KH,KW,I/g) s8 without zero points; None for other types."""
+    """x (N,H,W,I), w (O,KH,KW,I/g), s8 without zero points of w, or f32; None for other types."""
     a = layer(node)
     x, w = node.inputs[:2]
+    if acc_type(node) is DType.F32 and x.type.dtype is w.type.dtype is DType.F32:
+        return _floats(_Convolution(a, w.type.shape))
     plain = w.type.quant is not None and not any(w.type.quant.zero_point)
     if acc_type(node) is not DType.S32 or x.type.dtype is not DType.S8 or not plain:
         return None
@@ -66,6 +68,16 @@ def _conv2d(node: Node) -> Run | None:
         for extra in operands[2:]:
             acc += extra
         return (finish(acc),)
+
+    return run
+
+
+def _floats(product: _Convolution) -> Run:
+    def run(operands: Sequence[Array]) -> tuple[Array]:
+        y = product(operands[0], operands[1])
+        for extra in operands[2:]:
+            y = y + extra
+        return (y,)
 
     return run
 

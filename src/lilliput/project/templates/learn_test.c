@@ -20,8 +20,7 @@ static uint32_t learn(int32_t first, int32_t last) {
     uint32_t wrong = 0;
     for (int32_t i = first; i < last; ++i) {
         float loss = 0.0f;
-        @prefix@_self_test_input(@train_x@());
-        const @prefix@_status status = @train@(0, i % 2, &loss);
+@train_place@        const @prefix@_status status = @train@(@train_given@, i % 2, &loss);
         wrong += status != @PREFIX@_OK || bits_of(loss) != losses[i] ? 1u : 0u;
     }
     return wrong;
@@ -38,8 +37,7 @@ uint32_t @prefix@_learn_test(const @prefix@_flash *flash) {
     @prefix@_reset();
     wrong += @prefix@_load(flash) != @PREFIX@_OK ? 1u : 0u;
     wrong += learn(@steps@, @all@);
-    @prefix@_self_test_input(@run_x@());
-    @run@();
+@run_place@    @run@(@run_given@);
     const uint8_t *const found = (const uint8_t *)@run_y@();
     for (uint32_t i = 0; i < sizeof learned; ++i) {
         wrong += found[i] != learned[i] ? 1u : 0u;
