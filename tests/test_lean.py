@@ -19,7 +19,7 @@ from lilliput.plan.group import Member, Read, Slot
 from lilliput.plan.layers import Layer, Net
 from lilliput.plan.lean import Lead, Lean
 from lilliput.plan.runs import Part, Way
-from lilliput.plan.runs import Schedule as Runs
+from lilliput.plan.schedule import Schedule as Runs
 
 
 def net(schedule: Schedule) -> Net:

@@ -23,7 +23,7 @@ from lilliput.ir.types import s8
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import Binary, add
 from lilliput.passes.canonicalize import Canonicalize
-from lilliput.plan import runs as plan_runs
+from lilliput.plan import loops as plan_loops
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.group import Member, Read, Slot, timetable
 from lilliput.plan.lines import Line, Lines, lines
@@ -182,7 +182,7 @@ def in_strips_anywhere(module: Module, options: PlanOptions, seed: int) -> Progr
         return known[id(cutter)]
 
     def anywhere(cutter: Cutter) -> Cut:
-        rng, runs, at = random.Random(seed), list[plan_runs.Run](), 0
+        rng, runs, at = random.Random(seed), list[plan_loops.Run](), 0
         parts = [replace(part, near={}) for part in cutter.schedule.parts]
         every = Cutter(parts, cutter.maps, strips=True).runs
         while at < len(parts):
@@ -279,7 +279,7 @@ def test_strips_need_less_and_are_exact(
     assert max(strips_of(program)) > 1
     proof = prove(module, program, calls_of(module, 3), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
-    monkeypatch.setattr(plan_runs, "STRIPS", ())
+    monkeypatch.setattr(plan_loops, "STRIPS", ())
     assert program.arenas["ram"] < plan(module, M4, options).arenas["ram"]
 
 

@@ -25,7 +25,9 @@ from functools import cached_property
 from math import inf, log
 from typing import Final
 
-from lilliput.plan.runs import Loops, Map, Part, Run, Schedule, streams
+from lilliput.plan.loops import Loops
+from lilliput.plan.runs import Map, Part, Run
+from lilliput.plan.schedule import Schedule, streams
 
 STEP: Final = 0.98
 """Neighbours on a front differ by two percent of the bytes, at least."""

@@ -22,6 +22,7 @@ from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import whole_box
 from lilliput.plan.layout import Job, Storage, Watch, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
+from lilliput.plan.loops import Loops
 from lilliput.plan.objective import (
     STACK_ROOM,
     Budget,
@@ -41,7 +42,6 @@ from lilliput.plan.program import (
     Spread,
     StateSlot,
 )
-from lilliput.plan.runs import Loops
 from lilliput.plan.select import Selection, select
 from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
