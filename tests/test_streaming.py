@@ -263,7 +263,7 @@ def test_random_chains_do_stream() -> None:
     bodies: list[int] = []
     near = 0
 
-    @settings(max_examples=8, derandomize=True, database=None, suppress_health_check=SLOW_START)
+    @settings(max_examples=12, derandomize=True, database=None, suppress_health_check=SLOW_START)
     @given(drawn=chains(graphs=4))
     def look(drawn: Chains) -> None:
         nonlocal near

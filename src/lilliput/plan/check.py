@@ -518,8 +518,12 @@ def _last(view: View) -> int:
 
 
 def _between(view: View, out: View, distance: int) -> bool:
-    """Whether two channel slices of one map lie beside each other in every pixel."""
-    if view.plane is not None or _strides(view) != _strides(out) or out.row % out.pixel:
+    """Whether two slices of one map lie beside each other, in every row or in every pixel."""
+    if view.plane is not None or _strides(view) != _strides(out):
+        return False
+    if out.places is None and _width(out) <= distance % max(out.row, 1) <= out.row - _width(view):
+        return True
+    if out.row % out.pixel:
         return False
     behind = distance % out.pixel
     return _span(out) <= behind <= out.pixel - _span(view)
