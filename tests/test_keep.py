@@ -402,6 +402,7 @@ def test_a_learner_says_what_is_made_again(range_of: tuple[int, int, int]) -> No
             Optimiser(rate=0.05),
             classes=CLASSES,
             options=replace(options, ram=ram),
+            slices="off",
         )
 
     found = taught(range_of[2] + STACK_ROOM)

@@ -192,7 +192,8 @@ def _too_small(
         seed=seed,
         loss=objective.name,
     )
-    least = compile(from_module(head.module), device, options, must_fit=False).summary
+    smallest = replace(options, optimize=Optimize.RAM, ram=None)
+    least = compile(from_module(head.module), device, smallest, must_fit=False).summary
     need = least.ram_bytes
     nbytes = need.total or need.activations + need.states
     hint = f"training the head alone needs {nbytes:,} B of RAM: --scheme head"

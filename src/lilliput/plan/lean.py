@@ -128,7 +128,9 @@ class Lean:
             hard = [i for i, call in enumerate(self.calls) if _beside(call) > low]
             for start in range(max(hard, default=-1) + 1):
                 if best[start] <= self.limit:
-                    runs += self.grow(start, low, sliding=True)
+                    for run in self.grow(start, low, sliding=True):
+                        best[run.stop] = min(best[run.stop], max(best[start], run.least))
+                        runs.append(run)
             found = self._within(sorted(runs, key=_place), low, found)
         return found
 
@@ -204,7 +206,7 @@ class Lean:
         """
         loop, plain, hard, before = _Loop(self, start), 0, 0, self.alive[start]
         while loop.stop < len(self.calls) and loop.add():
-            most = min(self.limit, self.after[start] - 1)
+            most = self.limit if sliding else min(self.limit, self.after[start] - 1)
             if max(loop.most + loop.lines, before + loop.fixed) > most:
                 break  # longer ones hold that, too: an output shares no more than itself
             call = self.calls[loop.stop - 1]
