@@ -342,17 +342,15 @@ def test_what_is_moved_away_and_back_is_the_same(learner: Module, host_compiler:
 
 
 @pytest.mark.slow
-def test_what_kernels_would_wait_for_too_long_is_moved_away_and_back(
-    host_compiler: Toolchain,
-) -> None:
-    """The plan that keeps maps in the slow RAM while they are used fits, too, and is slower."""
+def test_a_slow_ram_is_used_as_is_faster(host_compiler: Toolchain) -> None:
+    """Maps may stay there while they are used, or be moved away and back: no more cycles than
+    without the choice."""
     module = learning()
     device = with_slow_ram(20.0, 20.0)
     program, other = (planned(module, 27_700, later, device) for later in (inf, 0))
-    assert {p.memory for p in program.paged} == {"slow"}
     assert not other.paged
     assert max(program.arenas["ram"], other.arenas["ram"]) <= 27_700
-    assert predicted(program, device) < predicted(other, device)
+    assert predicted(program, device) <= predicted(other, device)
     proof = prove(module, program, samples(module, 3), hosts=[host_compiler])
     assert proof.exact, str(proof.difference)
 

@@ -227,7 +227,18 @@ def test_channels_without_weights_stay(shared: Path) -> None:
     found = trainable(module, scheme, Optimiser(rate=1.0), classes=4)
     frozen = {(t.index, len(t.shape)): t.frozen for t in found.tensors if t.frozen}
     assert frozen[18, 4] == 1
-    assert {index for index, rank in frozen if rank == 1} == {18, 19, 24, 25, 27, 28, 33, 34, 36, 37}
+    assert {index for index, rank in frozen if rank == 1} == {
+        18,
+        19,
+        24,
+        25,
+        27,
+        28,
+        33,
+        34,
+        36,
+        37,
+    }
     (weights,) = (t.name for t in found.tensors if (t.index, len(t.shape)) == (18, 4))
     (bias,) = (t.name for t in found.tensors if (t.index, len(t.shape)) == (24, 1))
     x = found.module.inputs(ENTRY)[0]
