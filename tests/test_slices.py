@@ -177,10 +177,10 @@ def test_slices_are_raised_while_a_block_needs_most() -> None:
         return needs(from_module(module).module, core)
 
     whole = make({})
-    found = lean(make, most, whole)
+    found = lean(make, most, whole, most(whole.module))
     assert set(found.slices) <= set(BLOCKS)
     assert max(most(found.module).values()) < 0.8 * max(most(whole.module).values())
-    assert lean(make, lambda _: {}, whole) is whole
+    assert lean(make, lambda _: {}, whole, {}) is whole
 
 
 def test_slices_that_are_none_are_refused() -> None:

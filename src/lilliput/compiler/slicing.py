@@ -35,14 +35,15 @@ def asked(slices: str | int) -> int | None:
     return int(text)
 
 
-def lean(make: Make, needs: Needs, whole: Training) -> Training:
-    """`whole`, or the same training with slices where these need less.
+def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -> Training:
+    """`whole`, which has `needed` so many bytes, or the same training with slices where these need
+    less.
 
     A block is tried in more and more slices while it needs more than what is not in blocks, and
     than blocks of which no more slices can be made; it gets the fewest of those that need least.
     """
     most = {b.name: b.most for b in whole.blocks}
-    need = _by_block(whole, needs(whole.module))
+    need = _by_block(whole, needed)
     tried = dict.fromkeys(most, 1)
     best = dict(tried)
     while True:

@@ -147,11 +147,12 @@ def _compiled(
         if _enough(plain):
             return whole, plain
     log("slicing blocks")
-    training = lean(make, needed, whole)
+    least = needed(whole.module)
+    training = lean(make, needed, whole, least)
     if training is whole:
         return whole, plain or compiled(whole)
     found = compiled(training)
-    if plain is None and _arena(found) < _states(whole) + max(needed(whole.module).values()):
+    if plain is None and _arena(found) < _states(whole) + max(least.values()):
         return training, found  # no plan of the whole blocks needs less
     plain = plain or compiled(whole)
     return (training, found) if _arena(found) < _arena(plain) else (whole, plain)

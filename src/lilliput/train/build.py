@@ -473,7 +473,8 @@ def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
         raise GraphError("no gradient reaches what is to be trained", found=", ".join(missing[:5]))
     b.nodes[:] = _small(b, split, loss, optimiser)
     parts = blocks(b.nodes)
-    cut = sliced(b, b.nodes, goal.slices, {n: t.state for n, t in split.tensors.items()}, found)
+    states = {name: tensor.state for name, tensor in split.tensors.items()}
+    cut = sliced(b, b.nodes, parts, goal.slices, states, found)
     b.nodes[:] = cut.nodes
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():

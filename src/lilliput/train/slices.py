@@ -240,25 +240,26 @@ def _extent(value: Value, end: int) -> int:
 def sliced(
     b: Builder,
     nodes: Sequence[Node],
+    found: Sequence[Block],
     slices: Mapping[str, int],
     tensors: Mapping[str, Value],
     gradients: Mapping[str, Value],
 ) -> Sliced:
-    """nodes : the step without updates; slices : block -> how many
+    """nodes : the step without updates; found : its `blocks`; slices : block -> how many
     tensors, gradients : of what is trained: the states, and their gradients in `nodes`."""
-    made, parts, found = list(nodes), dict[str, tuple[Part, ...]](), dict[str, int]()
+    made, parts, counts = list(nodes), dict[str, tuple[Part, ...]](), dict[str, int]()
     values: dict[str, frozenset[str]] = {}
-    for block in blocks(nodes):
+    for block in found:
         count = min(slices.get(block.name, 1), block.most)
         own = [block.seed, *block.nodes, *_of(block.sums)]
         if count > 1 and _apart(block, tensors, gradients):
             cut = _Cut(b, block, tensors, gradients)
             made = _placed(made, block, cut.all(count))
             parts |= cut.parts
-            found[block.name] = count
+            counts[block.name] = count
             own = cut.made
         values[block.name] = frozenset(n.output.name for n in own)
-    return Sliced(in_order(made), parts, found, values)
+    return Sliced(in_order(made), parts, counts, values)
 
 
 def _apart(block: Block, tensors: Mapping[str, Value], gradients: Mapping[str, Value]) -> bool:
