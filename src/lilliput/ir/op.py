@@ -205,10 +205,12 @@ class Kernel:
         stores by itself and takes no epilogue
     overlap : how far the output may run over the input it consumes:
         "element" reads element i before it writes element i and never reads it again
-        "pixel" goes through rows, pixels and channels in this order, and needs no input pixel again
-            that precedes the window of the current pixel
         "row" needs no input row again that precedes the window of the current row
         "none" the output must not touch an input
+    tile : node -> pixels of a row that it makes together, where with "row" it goes through the
+        tiles of a row in order, and needs no pixel again that precedes the windows of the current
+        tile; 1 also where it reads the windows of a few pixels before it stores these.  0 where
+        that does not hold
     in_place : it has read a channel of its first operand, whole, before it writes that channel, and
         needs no other, so that the output may take the very place of the operand
     ahead : node -> by how many pixels, in the order of rows, an element may be stored before one
@@ -242,6 +244,7 @@ class Kernel:
     finish: Callable[[Builder, Node], Finish] | None = None
     specialise: tuple[str, ...] = ()
     overlap: str = "none"
+    tile: Callable[[Node], int] = lambda node: 0
     in_place: bool = False
     ahead: Callable[[Node], int] = lambda node: 0
     quantum: int = 1
@@ -264,6 +267,11 @@ class Kernel:
     def function(self) -> str:
         """The name of the C function in `source`; kernels of one source differ in its macros."""
         return self.source.removesuffix(".c")
+
+    def tiles(self, node: Node, rows: int) -> int:
+        """`tile` of a call that makes so many rows; 0 of several pixels, which may lie in two."""
+        pixels = self.tile(node)
+        return pixels if rows == 1 or pixels == 1 else 0
 
 
 @dataclass(frozen=True)

@@ -158,10 +158,10 @@ def _patch(node: Node) -> int:
 
 
 def _scratch(node: Node) -> int:
-    """Columns of int16, sums of a chunk and patches, of four pixels or of the only one."""
+    """Columns of int16, and sums of a chunk or patches, of four pixels or of the only one."""
     rows, pixels, _ = node.output.type.frame
     together = 4 if rows * pixels > 1 else 1
-    return together * (groups(node) * 8 + _chunk(node) * 4 + _patch(node))
+    return together * (groups(node) * 8 + max(_chunk(node) * 4, _patch(node)))
 
 
 def _work(node: Node) -> Work:
@@ -190,6 +190,7 @@ GEMM = Kernel(
     operands=_operands(TWOS),
     finish=finish,
     overlap="row",
+    tile=lambda node: 1,
     strips=True,
     ahead=lambda node: 4,
     align=4,
@@ -271,6 +272,7 @@ PAIRS = replace(
     accepts=_several,
     types=_pairs_types("ll_pairs"),
     params=_pairs_params,
+    tile=lambda node: 1 if _gathers(node) else 2,
     specialise=("kh", "kw", "groups", "chunk", "gather", "in_c", *WINDOW),
     ahead=_two,
     scratch=_pairs_scratch,

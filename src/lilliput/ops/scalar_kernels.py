@@ -124,7 +124,7 @@ def _ahead(_: Node) -> int:
 DEPTHWISE_FOURS = replace(
     DEPTHWISE,
     name="depthwise_fours",
-    overlap="row",
+    tile=_ahead,
     source="depthwise_fours.c",
     accepts=_depthwise_accepts,
     types=_depthwise_types,

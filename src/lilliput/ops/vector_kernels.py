@@ -111,7 +111,7 @@ def _depthwise_types(node: Node) -> Mapping[str, str]:
 DEPTHWISE_LANES = replace(
     _own_epilogue(DEPTHWISE_FOURS),
     name="depthwise_lanes",
-    overlap="row",
+    tile=lambda node: 1,
     source="depthwise_lanes.c",
     types=_depthwise_types,
     scratch=_scratch,

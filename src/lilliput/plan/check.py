@@ -6,8 +6,8 @@ value, and the position in it, that was last written there.  A step is legal whe
 it reads carries what its view says it should, piece by piece, in the order in which its
 kernel works:
 
-    for each output row, or for each pixel where the kernel goes through them and rows are not
-    enough: the operand bytes that the region rule asks for are intact, before the row is written
+    for each output row, or for each tile of pixels where the kernel goes through them and rows are
+    not enough: the operand bytes that the region rule asks for are intact, before the row is written
     and, unless the kernel reads an element before it writes it, after
 
 A ring that is one row too short, an input overwritten too early, a copy not waited for, a
@@ -351,23 +351,24 @@ class _Shadow:
             self.in_place(call, i, view)
         if call.scratch is not None:
             self.scratch(call, call.scratch, y, k)
-        if call.kernel.overlap == "pixel":
-            self.rows_or_pixels(call, pieces, own, k)
+        if not whole and (pixels := call.kernel.tiles(call.node, y[1] - y[0])):
+            self.rows_or_tiles(call, pieces, own, k, pixels)
         else:
             self.pieces(call, pieces, own, k)
         late = [call.output] if reduces and y[1] == call.region.y.extent else []
         for out in (*late, *(view for _, view in call.byproducts)):
             self.write(out, (0, out.rows), (0, out.pixels), (0, out.channels))
 
-    def rows_or_pixels(self, call: Call, pieces: Sequence[_Box], own: int, k: int) -> None:
-        """As `pieces`, by rows, or where these are not enough by pixels."""
+    def rows_or_tiles(
+        self, call: Call, pieces: Sequence[_Box], own: int, k: int, pixels: int
+    ) -> None:
+        """As `pieces`, by rows, or where these are not enough by tiles of so many pixels."""
         before = {name: tags.copy() for name, tags in self.memory.items()}
         try:
             self.pieces(call, pieces, own, k)
         except CertificateError:
             self.memory = before
-            fine = [(y, (at, at + 1), c) for y, x, c in pieces for at in range(*x)]
-            self.pieces(call, fine, own, k)
+            self.pieces(call, list(_tiles(pieces, pixels)), own, k)
 
     def pieces(self, call: Call, pieces: Sequence[_Box], own: int, k: int) -> None:
         """Execution k of a call, piece after piece; `own` of its inputs are not the epilogue's."""
@@ -549,6 +550,12 @@ def _runs(view: View, x: Interval, c: Interval) -> Iterator[tuple[int, int]]:
     else:
         for pixel in range(*x):
             yield pixel * view.pixel + c[0] * size, (c[1] - c[0]) * size
+
+
+def _tiles(pieces: Sequence[_Box], pixels: int) -> Iterator[_Box]:
+    """Pieces of rows in pieces of so many pixels."""
+    for y, (first, end), c in pieces:
+        yield from ((y, (x, min(x + pixels, end)), c) for x in range(first, end, pixels))
 
 
 def _image_rows(rule: FrameRule, y: Interval) -> Interval:

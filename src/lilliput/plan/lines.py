@@ -44,8 +44,9 @@ Line = tuple[str, int, int]
 """A root that is kept in rows: its name, its rows, and the bytes of one."""
 
 Lead = tuple[int, str, int]
-"""A member that makes a row while it goes through the pixels of rows of a root, and how far ahead
-the row must begin of one of these that dies then: it may lie over it."""
+"""A member that makes a row while it goes through the pixels of rows of a root, in the pool or of
+the map that dies, and how far ahead the row must begin of one of these that dies then: it may lie
+over it."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,10 @@ class _Work:
         self.last = [self._time(j, slot.count - 1) for j, slot in enumerate(slots)]
         self.near: dict[tuple[str, str], int] = {}
         self.shared = np.zeros(max(self.last) + 1, np.int64)
-        for lead in leads if chases is None else ():
-            self._over(*lead)
+        self.leads = tuple(leads) if chases is None else ()
+        for lead in self.leads:
+            if lead[1] in self.roots:
+                self._over(*lead)
         self.strips = chases is not None
         self._follow({(c.new, c.old, c.fresh): c.lead for c in chases or ()})
 
@@ -179,16 +182,17 @@ class _Work:
                 if lead is not None:
                     self.near[str(i), str(j)] = lead
 
+    def _rows_of(self, root: str) -> range:
+        """The blocks that are rows of a root."""
+        place = self.roots.index(root)
+        ends = (0, *self.ends.tolist(), len(self.born))
+        return range(ends[place], ends[place + 1])
+
     def _over(self, j: int, root: str, lead: int) -> None:
         """Lets the rows that member j makes lie over those of a root that die meanwhile."""
-        firsts = dict(zip(self.roots, (0, *self.ends.tolist()), strict=False))
-        counts = dict(zip(self.roots, np.diff([0, *self.ends, len(self.born)]), strict=False))
-        mine, root_rows = (
-            range(firsts[name], firsts[name] + int(counts[name]))
-            for name in (self.members[j].writes, root)
-        )
+        mine = self._rows_of(self.members[j].writes)
         dying: dict[int, list[int]] = {}
-        for i in root_rows:
+        for i in self._rows_of(root):
             dying.setdefault(int(self.died[i]), []).append(i)
         for made in mine:
             now = int(self.born[made])
@@ -246,17 +250,34 @@ class _Work:
         problem = Problem(self.blocks, self.near, 0)
         starts = zip(made[self.died].tolist(), self.blocks, strict=True)
         problem.starts = [align_up(least, block.align) for least, block in starts]
-        problem.tails = rest[self.born].tolist()
+        tails, over = self._tails(inp, rest)
+        problem.tails = tails.tolist()
         maps = max(int(made[-1]), int((made + rest).max()))
         if self.strips:  # before an iteration begins: in it much may lie over much else
             before = np.concatenate([[0], made[:-1]])
             bound = max(int((self._alive() + before + rest).max()), maps)
         else:
-            bound = max(int((self._alive() + made + rest).max()), maps)
+            bound = max(int((self._alive() + made + rest - over).max()), maps)
         at = np.array(arrange(problem, self._orders(), bound, EFFORT))
-        end = int((at + self.sizes + rest[self.born]).max())
+        end = int((at + self.sizes + tails).max())
         ahead = None if inp is None else end - inp[1] * inp[2]
         return _Placed(at, max(end - maps, 0), out is not None, ahead)
+
+    def _tails(self, inp: Line | None, rest: Ints) -> tuple[Ints, Ints]:
+        """For each block what must be free behind it when it is made, for the rows of a map that
+        are `rest` by time; and by time the bytes of these that a row which is made from them may
+        lie over."""
+        tails, over = rest[self.born], np.zeros_like(rest)
+        for j, root, lead in self.leads:
+            if inp is None or root != inp[0]:
+                continue
+            mine = self._rows_of(self.members[j].writes)
+            born, sizes = self.born[mine], self.sizes[mine]
+            later = np.append(rest, 0)[born + 1]
+            near = np.maximum(later, np.maximum(rest[born] + lead - sizes, 0))
+            tails[mine] = np.minimum(tails[mine], near)
+            over[born] = rest[born] - tails[mine]
+        return tails, over
 
     def _orders(self) -> Iterator[list[int]]:
         """What is made first comes first, but for what passes; or what is needed last."""

@@ -140,25 +140,25 @@ def within(
     row, wide = view.pixels * view.channels * view.dtype.itemsize, out.pixels * out.channels
     wide *= out.dtype.itemsize
     tops = [first_row(rule, view, y) * row for y in range(out.rows)]
-    if policy == "pixel":
+    if tile := kernel.tiles(node, out.rows):
         pixel = view.channels * view.dtype.itemsize
-        lead = pixel_lead(rule.x, (out.pixels, wide // out.pixels), (view.pixels, pixel))
+        lead = pixel_lead(rule.x, (out.pixels, wide // out.pixels), (view.pixels, pixel), tile)
         within_row = (shift + y * wide + lead - top for y, top in enumerate(tops))
         next_row = (shift + y * wide - top for y, top in enumerate(tops[1:], start=1))
         return max(0, *within_row, *next_row)
     return max(0, *(shift + (y + 1) * wide - top for y, top in enumerate(tops)))
 
 
-def pixel_lead(rule: AxisRule, out: tuple[int, int], view: tuple[int, int]) -> int:
+def pixel_lead(rule: AxisRule, out: tuple[int, int], view: tuple[int, int], tile: int = 1) -> int:
     """Bytes of a row that are written before those of a row of its window die: at most, where a
-    kernel goes through the pixels one after the other.
+    kernel goes through the pixels in tiles of so many.
 
     rule : of the pixels; out, view : (pixels, bytes of one) of what is written and what is read
     """
     if isinstance(rule, Whole) or rule.axis != 1:
         return out[0] * out[1]
-    lefts = (needs(rule, (x, x + 1), view[0])[0] for x in range(out[0]))
-    return max((x + 1) * out[1] - left * view[1] for x, left in enumerate(lefts))
+    tiles = ((x, min(x + tile, out[0])) for x in range(0, out[0], tile))
+    return max(x[1] * out[1] - needs(rule, x, view[0])[0] * view[1] for x in tiles)
 
 
 def _plane_distance(rule: FrameRule, out: View, view: View, shift: int) -> int | None:

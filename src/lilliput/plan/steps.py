@@ -222,7 +222,7 @@ class StepWriter:
         if not roots:
             return False
         out, inp = self._free(group)
-        leads = tuple(self._leads(group, {name for name, *_ in roots}))
+        leads = tuple(self._leads(group, {name for name, *_ in roots}, inp[0] if inp else None))
         near = chases(group.flows, group.strips) if group.strips > 1 else None
         pool = lines(group.streaming, group.table.slots, roots, scratch, out, inp, leads, near)
         if pool is None or pool.beside >= _apart(group, roots, scratch):
@@ -245,23 +245,22 @@ class StepWriter:
         }
         return True
 
-    def _leads(self, group: _Group, roots: set[str]) -> Iterator[Lead]:
-        """Rows that may lie over those that they are made from, pixel by pixel."""
+    def _leads(self, group: _Group, made: set[str], inp: str | None) -> Iterator[Lead]:
+        """Rows that may lie over those that they are made from, tile by tile: rows of a pool, and
+        of the map that it lies before."""
         for j, (action, part) in enumerate(zip(group.actions, group.streaming, strict=True)):
-            if not isinstance(action, Job) or part.quantum > 1 or part.writes not in roots:
+            if not isinstance(action, Job) or part.quantum > 1 or part.writes not in made:
                 continue
             task = action.task
             read = [x.root for x in part.reads]
-            if (
-                task.kernel.overlap != "pixel"
-                or [m.writes for m in group.streaming].count(part.writes) > 1
-            ):
+            tile = task.kernel.tile(task.node)
+            if not tile or [m.writes for m in group.streaming].count(part.writes) > 1:
                 continue
             for operand, rule in zip(task.operands, task.rules, strict=False):
                 root = self._root(operand.value)
-                if root in roots and read.count(root) == 1:
+                if (root in made or root == inp) and read.count(root) == 1:
                     ends = (_pixels(v) for v in (task.output, operand.value))
-                    yield j, root, pixel_lead(rule.x, *ends)
+                    yield j, root, pixel_lead(rule.x, *ends, tile)
 
     def _free(self, group: _Group) -> tuple[Line | None, Line | None]:
         """What a loop makes and what dies in it, where line buffers may lie over the rows that are

@@ -10,7 +10,7 @@
  * map; where they are whole groups, or the window is one row, columns are made from the map
  * itself, elsewhere and at the borders from patches of it.
  *
- * scratch: columns, sums, four patches
+ * scratch: columns; sums, in the place of four patches, which columns have been made of by then
  */
 #ifndef LL_GEMM_PARAMS
 #define LL_GEMM_PARAMS
@@ -170,7 +170,7 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
     /* one pixel alone has a column, sums and a patch of its own */
     const int32_t together = r->y1 - r->y0 > 1 || r->x1 - r->x0 > 1 ? 4 : 1;
     int32_t *const sums = (int32_t *)scratch + p->groups * 2 * together;
-    int8_t *const patches = (int8_t *)(sums + p->chunk * together);
+    int8_t *const patches = (int8_t *)sums;
     const uint8_t *rows[LL_ROWS] = {0};
     int32_t y1 = r->y1, x1 = r->x1, in_w = p->in_w;
     ll_at at;
