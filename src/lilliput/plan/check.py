@@ -7,7 +7,7 @@ it reads carries what its view says it should, piece by piece, in the order in w
 kernel works:
 
     for each output row, or for each tile of pixels where the kernel goes through them and rows are
-    not enough: the operand bytes that the region rule asks for are intact, before the row is written
+    not enough: the operand bytes that the region rule asks for are intact, before it is written
     and, unless the kernel reads an element before it writes it, after
 
 A ring that is one row too short, an input overwritten too early, a copy not waited for, a

@@ -17,18 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from lilliput.ir.build import fresh_name
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
-from lilliput.ir.op import Attrs
-from lilliput.ir.region import AxisRule, Interval, Pointwise, Whole, Window, clamp
-from lilliput.ops.shape import Concat, Slice, concat, slice_
-from lilliput.passes.recompute.pieces import Piece, Recomputed
-
-AXES = (1, 2)
-"""Rows and columns of a map (N,H,W,C)."""
-Rectangle = tuple[Interval, Interval]
-"""Rows and columns [lo, hi) of a map."""
+from lilliput.ir.region import Interval
+from lilliput.ops.shape import Concat, concat
+from lilliput.passes.recompute.cutting import AXES, Cutting, Rectangle, divides, needs_of, whole
+from lilliput.passes.recompute.pieces import Recomputed
 
 
 @dataclass(frozen=True)
@@ -64,31 +58,6 @@ def find_stretch(module: Module, entry: str, source: str, target: str) -> Stretc
     return Stretch(entry, source, target, order)
 
 
-def divides(node: Node, given: set[str]) -> bool:
-    """Whether any rectangle of a node's map can be computed of rectangles of its operands."""
-    if node.op.regions is None or node.op.view or len(node.outputs) > 1:
-        return False
-    if len(node.output.type.shape) != 4 or node.output.type.shape[0] != 1:
-        return False
-    for value, rule in zip(node.inputs, node.op.regions(node), strict=True):
-        if value.name in given:
-            if len(rule) == 4 and any(not isinstance(rule[axis], Whole) for axis in AXES):
-                return False  # a constant map would have to be cut, too
-        elif len(rule) != 4 or not all(_cuts(node, value, axis, rule[axis]) for axis in AXES):
-            return False
-    slides = node.op.slide is not None and all(node.op.slide(node, a, (0, 0)) for a in AXES)
-    return node.op.scalar is not None or slides
-
-
-def _cuts(node: Node, value: Value, axis: int, rule: AxisRule) -> bool:
-    """Whether an axis of an operand goes with that of the result, and no window of it lies in
-    the padding as a whole."""
-    if not isinstance(rule, Pointwise | Window) or rule.axis != axis:
-        return False
-    count, extent = node.output.type.shape[axis], value.type.shape[axis]
-    return rule.needs(0, 1)[1] > 0 and rule.needs(count - 1, count)[0] < extent
-
-
 def tile(module: Module, stretch: Stretch, cuts: tuple[Sequence[int], Sequence[int]]) -> Recomputed:
     """`module` with a stretch in pieces: `cuts` are the rows and columns of its target at which
     a piece ends and the next one begins, ascending."""
@@ -104,16 +73,13 @@ def _between(cuts: Sequence[int], extent: int) -> list[Interval]:
     return list(pairwise((0, *cuts, extent)))
 
 
-class _Tiling:
+class _Tiling(Cutting):
     def __init__(self, graph: Graph, stretch: Stretch, names: set[str]):
-        self.graph, self.stretch, self.names = graph, stretch, names
-        self.values = {v.name: v for v in graph.values()}
+        super().__init__(graph, names)
+        self.stretch = stretch
         self.target = self.values[stretch.target]
         inside = set(stretch.nodes)
         self.inside = [n for n in graph.nodes if n.output.name in inside]
-        self.given = {v.name for v in graph.params}
-        self.pieces: dict[str, Piece] = {}
-        self.made: list[Node] = []
 
     def tiled(self, grid: Sequence[Sequence[Interval]]) -> Graph:
         bands = [self._joined([self._piece((y, x)) for x in grid[1]], 2) for y in grid[0]]
@@ -136,10 +102,10 @@ class _Tiling:
                 if value.name in self.given:
                     inputs.append(value)
                     continue
-                need, attrs = self._needs(node, k, here, attrs)
-                has = wanted[value.name] if value.name in parts else self._whole(value)
-                inputs.append(self._slice(parts.get(value.name, value), has, need, value.name))
-            made = self._part(node.output, here)
+                need, attrs = needs_of(node, k, here, attrs)
+                has = wanted[value.name] if value.name in parts else whole(value)
+                inputs.append(self.slice(parts.get(value.name, value), has, need, value.name))
+            made = self.part(node.output, here)
             self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
             parts[name] = made
         return parts[self.stretch.target], box
@@ -151,62 +117,13 @@ class _Tiling:
             here = wanted[node.output.name]
             for k, value in enumerate(node.inputs):
                 if value.name not in self.given:
-                    need, _ = self._needs(node, k, here, node.attrs)
+                    need, _ = needs_of(node, k, here, node.attrs)
                     had = wanted.get(value.name, need)
                     y, x = (
                         (min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(had, need, strict=True)
                     )
                     wanted[value.name] = y, x
         return wanted
-
-    def _needs(self, node: Node, k: int, box: Rectangle, attrs: Attrs) -> tuple[Rectangle, Attrs]:
-        """The rectangle of operand k that `box` of the result reads, and the attributes with what
-        is left of the padding."""
-        assert node.op.regions is not None
-        rule, found = node.op.regions(node)[k], list[Interval]()
-        for axis, piece in zip(AXES, box, strict=True):
-            along, extent = rule[axis], node.inputs[k].type.shape[axis]
-            if isinstance(along, Window):
-                low, high = along.needs(*piece)
-                inside = clamp((low, high), extent)
-                assert node.op.slide is not None
-                outside = inside[0] - low, high - inside[1]
-                slid = node.op.slide(replace(node, attrs=attrs), axis, outside)
-                assert slid is not None
-                attrs = slid
-                found.append(inside)
-            else:
-                found.append(piece)
-        return (found[0], found[1]), attrs
-
-    def _whole(self, value: Value) -> Rectangle:
-        return (0, value.type.shape[1]), (0, value.type.shape[2])
-
-    def _slice(self, value: Value, has: Rectangle, need: Rectangle, of: str) -> Value:
-        """`need` of a value that holds `has`, one axis after the other, as views are."""
-        for axis in (1, 0):
-            if has[axis] == need[axis]:
-                continue
-            has = (has[0], need[1]) if axis else (need[0], has[1])
-            begin, size = [0] * 4, list(value.type.shape)
-            at = self.pieces[value.name].begin if value.name in self.pieces else (0,) * 4
-            begin[axis + 1] = need[axis][0] - at[axis + 1]
-            size[axis + 1] = need[axis][1] - need[axis][0]
-            made = self._part(self.values[of], has)
-            attrs = Slice(tuple(begin), tuple(size))
-            self.made.append(Node(slice_, (value,), (made,), attrs, self._origin(of)))
-            value = made
-        return value
-
-    def _part(self, whole: Value, box: Rectangle) -> Value:
-        """A value for `box` of `whole`."""
-        (y0, y1), (x0, x1) = box
-        n, _, _, c = whole.type.shape
-        shape = n, y1 - y0, x1 - x0, c
-        type = replace(whole.type, shape=shape)
-        made = Value(fresh_name(self.names, f"{whole.name}/{y0}_{x0}"), type)
-        self.pieces[made.name] = Piece(whole.name, (0, y0, x0, 0), shape)
-        return made
 
     def _joined(
         self, parts: Sequence[tuple[Value, Rectangle]], axis: int, last: bool = False
@@ -220,12 +137,8 @@ class _Tiling:
             self.pieces.pop(parts[0][0].name)
             self.made[-1] = replace(self.made[-1], outputs=(self.target,))
             return self.target, box
-        made = self.target if last else self._part(self.target, box)
+        made = self.target if last else self.part(self.target, box)
         values = tuple(value for value, _ in parts)
-        origin = self._origin(self.stretch.target)
+        origin = self.origin(self.stretch.target)
         self.made.append(Node(concat, values, (made,), Concat(axis), origin))
         return made, box
-
-    def _origin(self, name: str) -> str:
-        found = (n.origin for n in self.graph.nodes if n.output.name == name)
-        return next(found, "") or name
