@@ -178,25 +178,35 @@ DEPTHWISE_WINDOWS = Kernel(
 )
 
 
+def _members(channels: int) -> Array:
+    """The channels of each four of them (fours, 4), in the order c0, c2, c1, c3; the last four are
+    the last ones, of which some may be in the four before."""
+    first = np.minimum(np.arange(0, channels, 4), channels - 4)
+    return first[:, None] + [0, 2, 1, 3]
+
+
 def _fours(w: Array) -> Array:
-    channels = w.shape[0]
-    taps = 2 * w.reshape(channels // 4, 4, -1).astype(np.int16)
-    return np.ascontiguousarray(taps[:, [0, 2, 1, 3]].transpose(0, 2, 1)).reshape(channels, -1)
+    members = _members(w.shape[0])
+    taps = 2 * w.reshape(w.shape[0], -1).astype(np.int16)[members]
+    return np.ascontiguousarray(taps.transpose(0, 2, 1)).reshape(members.size, -1)
 
 
 def _apart(packed: Array, type: TensorType) -> Array:
-    taps = packed.reshape(type.shape[0] // 4, -1, 4).transpose(0, 2, 1)[:, [0, 2, 1, 3]]
-    return np.ascontiguousarray(taps // 2).astype(np.int8).reshape(type.shape)
+    members = _members(type.shape[0])
+    taps = packed.reshape(len(members), -1, 4).transpose(0, 2, 1)
+    w = np.empty((type.shape[0], taps.shape[2]), np.int8)
+    w[members] = taps // 2
+    return w.reshape(type.shape)
 
 
 BY_FOURS = Packing("by_fours", _fours, _apart)
-"""int8 depthwise weights (C,KH,KW,1) as int16 (C/4, KH, KW, 4), doubled for the sake of the
-epilogue, in the order c0, c2, c1, c3."""
+"""int8 depthwise weights (C,KH,KW,1) as int16 (fours, KH, KW, 4), doubled for the sake of the
+epilogue, of four channels in the order c0, c2, c1, c3; the last four are the last of all."""
 
 
 def _taps_accepts(node: Node) -> str | None:
     refused = DEPTHWISE_FOURS.accepts(node)
-    return refused or ("channels are not in fours" if node.output.type.shape[-1] % 4 else None)
+    return refused or ("fewer than four channels" if node.output.type.shape[-1] < 4 else None)
 
 
 def _taps_types(node: Node) -> Mapping[str, str]:
@@ -214,9 +224,10 @@ def _taps_work(node: Node) -> Work:
     """Inner: taps of four channels; set-ups: taps of pixels, and calls for four channels of four
     pixels, which take as long as five."""
     rows, pixels, channels = node.output.type.frame
-    calls = rows * -(-pixels // PIXELS) * (channels // 4)
+    fours = -(-channels // 4)
+    calls = rows * -(-pixels // PIXELS) * fours
     taps = rows * pixels * depth(node)
-    return Work(taps * (channels // 4), node.output.type.size, taps + 5 * calls)
+    return Work(taps * fours, node.output.type.size, taps + 5 * calls)
 
 
 def _taps_scratch(_: Node) -> int:

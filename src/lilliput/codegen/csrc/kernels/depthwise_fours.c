@@ -1,6 +1,6 @@
 /* Depthwise convolution of int8: four pixels at a time, channels last.
  *
- * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C), or int16 (C/4, KH, KW, 4): see
+ * in[0]  x (N*H, W, C)      in[1]  weights (KH, KW, C), or int16 (fours, KH, KW, 4): see
  *        LL_ALIGNED
  * in[2]  bias (C), zero point folded in      in[3]  one pixel of zero points
  * then the epilogue's operands
@@ -8,7 +8,9 @@
  * A tap is a pointer to its pixel, or to the zero points; every weight meets the taps of four
  * pixels.  Where the rows of the result follow one another, four pixels may lie in two rows, so
  * that a map of five columns is as fast as a wide one.  Channels are made in chunks that begin at a
- * multiple of LL_ALIGNED: of one with loops for cores without SIMD, of four with dual products.
+ * multiple of LL_ALIGNED: of one with loops for cores without SIMD, of four with dual products;
+ * where these are not four any more the last four channels are summed up, and the rest of them
+ * stored.
  *
  * scratch: sums of four pixels times LL_CHUNK channels
  */
@@ -105,13 +107,15 @@ LL_INLINE void LL_NAME(depthwise_fours)(const ll_depthwise_fours_params *p, cons
             for (int32_t base = r->c0 & ~(LL_ALIGNED - 1); base < r->c1; base += LL_CHUNK) {
                 const int32_t c0 = ll_max(base, r->c0), c1 = ll_min(base + LL_CHUNK, r->c1);
 #if LL_ALIGNED == 4
-                ll_taps_four(taps, weights + base * p->kh * p->kw, bias + base, sums, p->kh * p->kw,
-                             base, pixels);
+                const int32_t first = ll_min(base, LL_CHANNELS - 4);
+                ll_taps_four(taps, weights + base * p->kh * p->kw, bias + first, sums,
+                             p->kh * p->kw, first, pixels);
 #else
+                const int32_t first = base;
                 ll_taps_4(taps, p->kh * p->kw, weights, LL_CHANNELS, bias, sums, base, c1);
 #endif
                 LL_NAME(depthwise_fours_store)
-                (&at, out, out_row, x, pixels, sums + (c0 - base) * 4, c0, c1, store);
+                (&at, out, out_row, x, pixels, sums + (c0 - first) * 4, c0, c1, store);
             }
         }
     }
