@@ -198,12 +198,11 @@ class _Shadow:
         first = self.counters.get(view.counter, 0) if view.counter else 0
         tag = self.tag(view.root)
         places = view.places
-        start = view.start if places is None else 0  # a place in a pool says nothing of the value
         for row in range(*y):
             slot = row if view.ring is None else (row + view.shift + first) % view.ring
             at = base + (slot * view.row if places is None else places[row])
             for inner, count in _runs(view, x, c):
-                logical = start + (row + view.shift) * view.row + inner
+                logical = view.start + (row + view.shift) * view.row + inner
                 yield _Piece(at + inner, tag + logical, count)
 
     def tag_box(self, view: View) -> None:

@@ -8,6 +8,8 @@ the largest of them, so what is worth recomputing are the values at the top.
                  for their own mean; the bounds of all choices between follow from these two
     strips       a stretch around the top, between two small maps: the one of which ends and line
                  buffers seem to need the least is looked at
+    columns      of a stage of residual blocks the neediest strip by strip, one more as long as it
+                 is at the top
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from lilliput.ir.module import Module
 from lilliput.ir.region import Window
 from lilliput.passes.recompute import (
     Recomputed,
+    Stage,
     Stretch,
     Twice,
+    find_stages,
     find_stretch,
     find_twice,
+    in_columns,
     macs,
     make_twice,
     stretches,
@@ -38,6 +43,8 @@ GAIN: Final = 0.98
 
 STRIPS: Final = (2, 3, 4)
 """Strips that a stretch is cut into."""
+PIECES: Final = (2, 3)
+"""Pieces that the maps of a stage are cut into."""
 REACH: Final = 8
 """Maps before and behind the neediest one at which a stretch may begin or end."""
 
@@ -61,7 +68,7 @@ def recompute(
     limit, top = share * macs(module), min(has, max(needs.values(), default=0))
     if room >= GAIN * top:
         return None
-    ways = (two_passes, strips)
+    ways = (two_passes, strips, columns)
     found = [x for way in ways if (x := way(module, needs, needs_of, limit, room)) is not None]
     bound, best = min(found, key=lambda x: max(x[0], room), default=(top, None))
     return best if bound < GAIN * top else None
@@ -182,3 +189,52 @@ def _in_strips(module: Module, stretch: Stretch, count: int) -> Recomputed | Non
     width = next(v for v in graph.values() if v.name == stretch.target).type.shape[2]
     cuts = [width * k // count for k in range(1, count)]
     return tile(module, stretch, ((), cuts)) if width >= 2 * count else None
+
+
+# Columns ----------------------------------------------------------------------------------
+
+
+def columns(
+    module: Module, needs: Needs, needs_of: Callable[[Module], Needs], limit: float, room: float
+) -> Found | None:
+    """A stage of residual blocks in pieces of columns, its neediest blocks strip by strip."""
+    best: Found | None = None
+    top = max(needs.values())
+    for stage in find_stages(module):
+        mine = {b.target: _most(needs, b.nodes.__contains__) for b in stage.blocks}
+        if max(mine.values()) == top:
+            for count in PIECES:
+                found = _in_columns(module, stage, count, mine, needs_of, limit, room)
+                best = min(filter(None, (best, found)), key=lambda x: x[0], default=None)
+    return best
+
+
+def _in_columns(
+    module: Module,
+    stage: Stage,
+    count: int,
+    needs: Needs,
+    needs_of: Callable[[Module], Needs],
+    limit: float,
+    room: float,
+) -> Found | None:
+    """A stage in `count` pieces, with as many blocks in strips as are worth it; `needs` of the maps
+    that its blocks make."""
+    values = {v.name: v for v in module.graphs[stage.entry].values()}
+    width = values[stage.maps[0]].type.shape[2]
+    cuts = [width * k // count for k in range(1, count)]
+    best: Found | None = None
+    order = sorted(needs, key=lambda name: -needs[name])
+    for k, name in enumerate(order, start=1):
+        if width < 2 * count or (best and needs[name] <= max(best[0], room)):
+            break
+        if k < len(order) and needs[order[k]] > GAIN * needs[name]:
+            continue  # of no use without one that needs as much
+        cut = in_columns(module, stage, cuts, frozenset(order[:k]))
+        if sum(extra.macs for extra in cut.extra(module)) > limit:
+            break
+        bound = max(needs_of(cut.module).values())
+        if best and bound >= best[0]:
+            break
+        best = bound, cut
+    return best

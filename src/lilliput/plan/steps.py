@@ -212,7 +212,7 @@ class StepWriter:
     def _share(self, group: _Group) -> bool:
         """Line buffers and scratch of a loop in one pool, where that takes less than buffers of
         their own; whether it is so."""
-        rings, roots = group.table.rings, tuple(self._lines(group, group.table.rings))
+        rings, roots = group.table.rings, tuple(self._lines(group, group.table.rings, parts=True))
         planes = any(self.layouts.get(r) is Layout.PLANES for r in rings)
         jobs = [a.task if isinstance(a, Job) else None for a in group.actions]
         scratch = tuple(
@@ -288,16 +288,19 @@ class StepWriter:
         found = list(self._lines(group, names))
         return max(found, key=lambda line: line[1] * line[2], default=None)
 
-    def _lines(self, group: _Group, names: Iterable[str]) -> Iterator[Line]:
-        """Those of the default RAM that lie in rows, as whoever reads or writes them sees them."""
+    def _lines(self, group: _Group, names: Iterable[str], *, parts: bool = False) -> Iterator[Line]:
+        """Those of the default RAM that lie in rows, as whoever reads or writes them sees them.
+
+        parts : also what some see columns or channels of: of a line buffer nobody fills the rest
+        """
         for root in names:
             type = self.values[root].type if root in self.values else None
             if type is None or root in self.pool.homes or root in self.module.states:
                 continue
             rows, pixels, channels = type.frame
             whole = rows, pixels * channels, 0
-            if any(v.type.size != type.size for v in self._seen(group, root)):
-                continue  # slices of it: their rows begin elsewhere, and others fill the rest
+            if not parts and any(v.type.size != type.size for v in self._seen(group, root)):
+                continue  # slices of it: others fill the rest
             lies = [m.lie for m in group.streaming if m.writes == root]
             lies += [x.lie for m in group.streaming for x in m.reads if x.root == root]
             planar = self.layouts.get(root) is Layout.PLANES
