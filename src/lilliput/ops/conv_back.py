@@ -38,6 +38,8 @@ LEAST = np.float32(1e-30)
 """No steps are made of smaller numbers."""
 DEEPEST = 1 << 14
 """Output channels of which sums of rounded numbers leave steps enough."""
+FIXED_FOURS = 4
+"""Fours of pixels for which weights are widened once."""
 
 
 @dataclass(frozen=True)
@@ -234,14 +236,38 @@ def _fixed_params(apart: int) -> Callable[[Node], Mapping[str, int]]:
     return params
 
 
-def _fixed_types(sums: str, apart: int) -> Callable[[Node], Mapping[str, str]]:
-    types = {"LL_ACC": "float", "LL_BACK": sums, "LL_NEXT_CHANNEL": str(apart)}
+def _fixed_types(weights: str, fours: int = 1) -> Callable[[Node], Mapping[str, str]]:
+    """weights : "rows" or "twos"; fours : of pixels that are made together"""
+    apart = "1" if weights == "rows" else "2"
+    sums = {"LL_BACK": f"ll_back_{weights}", "LL_WIDEN": f"ll_widen_{weights}"}
+    types = {"LL_ACC": "float", "LL_NEXT_CHANNEL": apart, "LL_FOURS": str(fours), **sums}
     return lambda _: types
 
 
 def _fixed_bytes(node: Node) -> int:
     """Rounded numbers of four pixels, by twos."""
     return 16 * -(-node.inputs[0].type.shape[3] // 2)
+
+
+def _several(accepts: Callable[[Node], str | None]) -> Callable[[Node], str | None]:
+    def several(node: Node) -> str | None:
+        rows, pixels, _ = node.output.type.frame
+        return accepts(node) or ("four pixels are made at a time" if rows * pixels <= 4 else None)
+
+    return several
+
+
+def _wide_bytes(node: Node) -> int:
+    """Rounded numbers of the fours of pixels, and the wide weights of four channels."""
+    return 32 * -(-node.inputs[0].type.shape[3] // 4) * (FIXED_FOURS + 1)
+
+
+def _wide_work(node: Node) -> Work:
+    """As `_fixed_work`; what widens a weight takes as long as two products."""
+    work, channels = _fixed_work(node), node.inputs[0].type.shape[3]
+    times = -(-work.setups // (channels * 4 * FIXED_FOURS))
+    widened = times * channels * node.output.type.shape[3]
+    return Work(work.inner + 2 * widened, work.elements, work.setups)
 
 
 def _fixed_work(node: Node) -> Work:
@@ -341,7 +367,7 @@ GRAD_X_PLANE = replace(
 )
 GRAD_X_FIXED = replace(
     _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "w_row"), lambda _: TILE - 1),
-    types=_fixed_types("ll_back_rows", 1),
+    types=_fixed_types("rows"),
     params=_fixed_params(1),
     scratch=_fixed_bytes,
     work=_fixed_work,
@@ -350,12 +376,31 @@ GRAD_X_FIXED_TWOS = replace(
     GRAD_X_FIXED,
     name="conv2d_grad_x_fixed_twos",
     accepts=_fixed_twos,
-    types=_fixed_types("ll_back_twos", 2),
+    types=_fixed_types("twos"),
     params=_fixed_params(2),
     operands=_packed,
     packed=(1,),
     again=(),
 )
+
+
+def _wide(kernel: Kernel, weights: str) -> Kernel:
+    """`kernel` where there is room: of several fours of pixels weights are widened once."""
+    return replace(
+        kernel,
+        name=f"{kernel.name}_wide",
+        accepts=_several(kernel.accepts),
+        types=_fixed_types(weights, FIXED_FOURS),
+        ahead=lambda _: 4 * FIXED_FOURS - 1,
+        align=4,
+        scratch=_wide_bytes,
+        feature="dsp",
+        work=_wide_work,
+    )
+
+
+GRAD_X_FIXED_WIDE = _wide(GRAD_X_FIXED, "rows")
+GRAD_X_FIXED_TWOS_WIDE = _wide(GRAD_X_FIXED_TWOS, "twos")
 GRAD_X = _grad_x_kernel("conv2d_grad_x", _exact, (*_TAPS, "dilation_h", "dilation_w"))
 
 
@@ -375,6 +420,8 @@ conv2d_grad_x = register(
         regions=_grad_x_regions,
         cost=lambda node: Cost(macs=_grad_x_macs(node)),
         kernels=(
+            GRAD_X_FIXED_TWOS_WIDE,
+            GRAD_X_FIXED_WIDE,
             GRAD_X_FIXED_TWOS,
             GRAD_X_FIXED,
             GRAD_X_TWOS,
