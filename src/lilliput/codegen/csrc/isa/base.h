@@ -236,6 +236,13 @@ LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, 
 }
 #endif
 
+#ifndef LL_OWN_LESS
+/* Four numbers less their zero point. */
+LL_INLINE void ll_less_4(const int8_t *v, int32_t zero, int32_t *n) {
+    n[0] = v[0] - zero, n[1] = v[1] - zero, n[2] = v[2] - zero, n[3] = v[3] - zero;
+}
+#endif
+
 #ifndef LL_OWN_BETWEEN
 /* Bit k: low < x[k] < high, of eight numbers. */
 LL_INLINE uint32_t ll_between_8(const int8_t *x, int32_t low, int32_t high) {
