@@ -315,7 +315,7 @@ GRAD_X_PLANE = replace(
     _grad_x_kernel(
         "conv2d_grad_x_plane",
         _plane,
-        (*_TAPS, "pad_top", "pad_left", "left", "wide", "narrow"),
+        (*_TAPS, "in_h", "in_w", "out_h", "pad_top", "pad_left", "left", "wide", "narrow"),
         _everywhere,
     ),
     params=_plane_params,
