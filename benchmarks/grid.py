@@ -183,6 +183,13 @@ PLANES: Sequence[tuple[int, int, int, int]] = (
     (10, 7, 8, 7),
 )
 """Rows, columns, channels and window of depthwise convolutions whose window is half a map."""
+COPIES: Sequence[tuple[int, int, int, int]] = (
+    (8, 8, 40, 7),
+    (16, 16, 12, 5),
+    (8, 8, 48, 3),
+    (12, 10, 24, 3),
+)
+"""The same of those that step over two pixels at a time."""
 
 
 def _weight_gradients() -> Iterator[Grown]:
@@ -206,6 +213,10 @@ def _gradients() -> Iterator[Grown]:
         p = k // 2
         attrs = ConvBack((h, w), pad=(p, p, p, p), groups=c)
         yield attrs, ((1, h, w, c), (c, k, k, 1))
+    for h, w, c, k in COPIES:
+        p = k // 2
+        attrs = ConvBack((h, w), (2, 2), pad=(p, p - 1, p, p - 1), groups=c)
+        yield attrs, ((1, h // 2, w // 2, c), (c, k, k, 1))
 
 
 def _pool_gradients() -> Iterator[Grown]:

@@ -87,8 +87,26 @@ def test_pixels_of_nothing_and_of_no_numbers(channels: int, host_compiler: Toolc
     assert np.isnan(dx[0, 1, 1:]).all()
     assert program.entries[0].steps
     (call,) = program.entries[0].calls()
-    packed = channels % 4 == 0
-    assert call.kernel.name == ("conv2d_grad_x_fixed_twos" if packed else "conv2d_grad_x_fixed")
+    assert ("_twos" in call.kernel.name) == (channels % 4 == 0)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (2, 2)])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 24), (33, 20), (34, 28), (35, 23)])
+def test_weights_are_widened_once_for_several_fours_of_pixels(
+    size: tuple[int, int], first: int, outputs: int, inputs: int, host_compiler: Toolchain
+) -> None:
+    """The last four is not whole; from an even row of weights packed by twos, else as they lie."""
+    b = Builder(names=set())
+    dy = b.input("dy", f32(1, *size, outputs))
+    w = weights(b, "w", outputs + first, 1, 1, inputs)
+    attrs = ConvBack(size, fixed=True, outputs=(first, outputs) if first else (0, 0))
+    module = b.module([b.add(conv2d_grad_x, (dy, w), attrs, name="dx")])
+    program = proven(module, host_compiler, drawn(module), drawn(module))
+    (call,) = program.entries[0].calls()
+    packed = "_twos" if first % 2 == 0 and inputs % 4 == 0 else ""
+    several = "_wide" if size[0] * size[1] > 4 else ""
+    assert call.kernel.name == f"conv2d_grad_x_fixed{packed}{several}"
 
 
 def test_only_products_of_int8_weights_are_rounded() -> None:
@@ -149,6 +167,7 @@ def test_a_depthwise_gradient_takes_the_place_of_what_it_is_made_from(
 def test_one_of_another_size_has_a_place_of_its_own(host_compiler: Toolchain) -> None:
     module = depthwise(3, stride=2)
     program = proven(module, host_compiler, drawn(module))
+    assert [c.kernel.name for c in program.entries[0].calls()][1] == "conv2d_grad_x_copied"
     buffers = {c.output.buffer for c in program.entries[0].calls()}
     assert len(buffers) == 3
 

@@ -163,6 +163,20 @@ def test_parts_move_in_the_place_of_their_tensor() -> None:
     assert not [n for n in arena if n.endswith("/new")]
 
 
+def test_layers_keep_their_kernels_where_biases_move_in_slices() -> None:
+    """They rest on how large a bias becomes, which is known of each of its parts."""
+
+    def kernels(slices: Mapping[str, int]) -> list[str]:
+        found = learned(bottlenecks(24), SCHEME, slices, "nearest")
+        program = plan(from_module(found.module).module, board("cortex-m4"))
+        (entry,) = (e for e in program.entries if e.name == ENTRY)
+        return [c.kernel.name for c in entry.calls() if c.node.op is conv2d]
+
+    whole = kernels({})
+    assert "depthwise_fours" not in whole
+    assert kernels(dict.fromkeys(BLOCKS, 3)) == whole
+
+
 # How many -----------------------------------------------------------------------------------
 
 

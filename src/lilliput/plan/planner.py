@@ -13,13 +13,14 @@ import numpy as np
 
 from lilliput.devices.device import Device
 from lilliput.errors import PlanError
+from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.fetch import fetch
-from lilliput.plan.frames import whole_box
+from lilliput.plan.frames import is_movement, whole_box
 from lilliput.plan.layout import Job, Storage, Watch, lay_out
 from lilliput.plan.lifetimes import lifetimes, views
 from lilliput.plan.loops import Loops
@@ -359,13 +360,23 @@ def _sizes(module: Module) -> dict[str, Array]:
     makers = {v.name: n for g in module.graphs.values() for n in g.nodes for v in n.outputs}
     found: dict[str, Array] = {}
     for state in module.states.values():
-        limits = [
-            makers[v.name].op.limits(makers[v.name]) if v.name in makers else None
-            for v in state.updates.values()
-        ]
+        limits = [_limits(v, makers) for v in state.updates.values()]
         if limits and state.value.type.dtype in (DType.S8, DType.S32) and all(limits):
             most = max(max(abs(low), abs(high)) for low, high in filter(None, limits))
             sizes = np.maximum(np.abs(state.init.astype(np.int64)), most)
             if state.value.type.dtype is DType.S32 or sizes.max() <= DType.S8.bounds[1]:
                 found[state.name] = sizes
     return found
+
+
+def _limits(value: Value, makers: Mapping[str, Node]) -> tuple[int, int] | None:
+    """The least and the most that an integer value can hold, where that is known: of parts that
+    are moved together, what is known of all of them."""
+    node = makers.get(value.name)
+    if node is None or not (node.op.view or is_movement(node)):
+        return node.op.limits(node) if node else None
+    found = [_limits(v, makers) for v in node.inputs]
+    known = [limits for limits in found if limits is not None]
+    if not known or len(known) < len(found):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)

@@ -82,6 +82,23 @@ LL_INLINE int32_t ll_sgd_carry(int32_t w, int32_t rest, float step) {
  * loaded, and converted, for four products.  A tile does not change the order of a sum. */
 #define LL_SIDE 4
 
+/* The columns' factors: four numbers of the kernel's type less their zero point. */
+#define LL_CENTRED_4(v, zero)                                                                      \
+    float t0, t1, t2, t3;                                                                          \
+    LL_CAT(ll_centred, LL_X)(v, zero, &t0, &t1, &t2, &t3);
+
+LL_INLINE void ll_centred_float(const float *v, float zero, float *t0, float *t1, float *t2,
+                                float *t3) {
+    *t0 = v[0] - zero, *t1 = v[1] - zero, *t2 = v[2] - zero, *t3 = v[3] - zero;
+}
+
+LL_INLINE void ll_centred_int8_t(const int8_t *v, int32_t zero, float *t0, float *t1, float *t2,
+                                 float *t3) {
+    int32_t n[4];
+    ll_less_4(v, zero, n);
+    *t0 = (float)n[0], *t1 = (float)n[1], *t2 = (float)n[2], *t3 = (float)n[3];
+}
+
 #define LL_SQUARE_ZERO                                                                             \
     float s00 = 0.0f, s01 = 0.0f, s02 = 0.0f, s03 = 0.0f;                                          \
     float s10 = 0.0f, s11 = 0.0f, s12 = 0.0f, s13 = 0.0f;                                          \

@@ -190,8 +190,31 @@ LL_INLINE void ll_back_any(const int8_t *w, const int16_t *numbers, int32_t n, i
     }
 }
 
+/* The same weights as those of columns that are int16 (`generic.h`), of whole groups of four
+ * numbers: what is not there is 0.  `twos`: weights in groups of 8, as below. */
+LL_INLINE void ll_widen_any(const int8_t *w, int32_t n, int32_t apart, int32_t left, int16_t *to,
+                            int32_t twos) {
+    const int32_t pairs = (n + 3) / 4 * 2;
+    for (int32_t o = 0; o < pairs * 2; ++o) {
+        for (int32_t k = 0; k < 4; ++k) {
+            const int32_t at =
+                twos ? (o >> 1) * 2 * apart + (o & 1) + (k & 2) + (k & 1) * 4 : o * apart + k;
+            to[((k >> 1) * pairs + (o >> 1)) * 4 + (k & 1) * 2 + (o & 1)] =
+                o < n && k < left ? w[at] : 0;
+        }
+    }
+}
+
 #ifndef LL_OWN_BACK
 #define ll_back_rows ll_back_any
+
+LL_INLINE void ll_widen_rows(const int8_t *w, int32_t n, int32_t apart, int32_t left, int16_t *to) {
+    ll_widen_any(w, n, apart, left, to, 0);
+}
+
+LL_INLINE void ll_widen_twos(const int8_t *w, int32_t n, int32_t apart, int32_t left, int16_t *to) {
+    ll_widen_any(w, n, apart, left, to, 1);
+}
 
 /* The same of weights in groups of 8: P0 Q0 P2 Q2 P1 Q1 P3 Q3 of numbers P and Q. */
 LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
@@ -210,6 +233,13 @@ LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, 
         }
         sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
     }
+}
+#endif
+
+#ifndef LL_OWN_LESS
+/* Four numbers less their zero point. */
+LL_INLINE void ll_less_4(const int8_t *v, int32_t zero, int32_t *n) {
+    n[0] = v[0] - zero, n[1] = v[1] - zero, n[2] = v[2] - zero, n[3] = v[3] - zero;
 }
 #endif
 

@@ -15,6 +15,7 @@
 #define LL_OWN_TILE
 #define LL_OWN_BACK
 #define LL_OWN_BETWEEN
+#define LL_OWN_LESS
 #include "../ll.h"
 
 /* With an FPU: its conversion rounds to even and saturates, as it is set from reset on. */
@@ -94,6 +95,21 @@ LL_INLINE uint32_t ll_within_4(const int8_t *x, uint32_t first, uint32_t span, u
             : "+r"(r)
             : "r"(first), "r"(span), "r"(bits), "r"(0));
     return r;
+}
+
+LL_INLINE void ll_less_4(const int8_t *v, int32_t zero, int32_t *n) {
+    if (zero == 0) {
+        n[0] = v[0], n[1] = v[1], n[2] = v[2], n[3] = v[3];
+        return;
+    }
+    uint32_t word;
+    int32_t less = -zero;
+    __asm__("" : "+r"(less)); /* or compilers make it anew for each number */
+    __builtin_memcpy(&word, v, sizeof word);
+    __asm__("sxtab %0, %1, %2" : "=r"(n[0]) : "r"(less), "r"(word));
+    __asm__("sxtab %0, %1, %2, ror #8" : "=r"(n[1]) : "r"(less), "r"(word));
+    __asm__("sxtab %0, %1, %2, ror #16" : "=r"(n[2]) : "r"(less), "r"(word));
+    __asm__("sxtab %0, %1, %2, ror #24" : "=r"(n[3]) : "r"(less), "r"(word));
 }
 
 LL_INLINE uint32_t ll_between_8(const int8_t *x, int32_t low, int32_t high) {

@@ -82,7 +82,64 @@ LL_BACK_OF(ll_back_packed, LL_BACK_PACKED(0), LL_BACK_PACKED(4))
     LL_ASM_N("sxtb16 r2, r2" odd)                                                                  \
     LL_ASM_N("sxtb16 r3, r3" odd)
 LL_BACK_OF(ll_back_plain, LL_BACK_PLAIN(""), LL_BACK_PLAIN(", ror #8"))
+
+/* Weights of four channels of a pair of numbers P and Q, widened ---------------------------------
+ * r0 weights, r1 bytes between two rows, r2 and r12 where the weights of two channels go, r3 pairs
+ * that are left. */
+#define LL_WIDEN_OF(name, load, p_even, p_odd, q_even, q_odd)                                      \
+    LL_ASSEMBLY void name(const int8_t *w, int32_t next, int16_t *low, int32_t pairs,              \
+                          int16_t *high) {                                                         \
+        __asm__ volatile(                                                                          \
+            LL_ASM(push {r4-r9, lr})                                                               \
+            LL_ASM_N("ldr r12, [sp, #28]")                                                         \
+            LL_ASM(1:)                                                                             \
+            load                                                                                   \
+            LL_ASM_N("add r0, r0, r1, lsl #1")                                                     \
+            LL_ASM(sxtb16 r6, r4)                                                                  \
+            LL_ASM_N("sxtb16 r4, r4, ror #8")                                                      \
+            LL_ASM(sxtb16 r7, r5)                                                                  \
+            LL_ASM_N("sxtb16 r5, r5, ror #8")                                                      \
+            LL_ASM_N("pkhbt r8, " #p_even ", " #q_even ", lsl #16")                                \
+            LL_ASM_N("pkhbt r9, " #p_odd ", " #q_odd ", lsl #16")                                  \
+            LL_ASM(stmia r2!, {r8, r9})                                                            \
+            LL_ASM_N("pkhtb r8, " #q_even ", " #p_even ", asr #16")                                \
+            LL_ASM_N("pkhtb r9, " #q_odd ", " #p_odd ", asr #16")                                  \
+            LL_ASM(stmia r12!, {r8, r9})                                                           \
+            LL_ASM_N("subs r3, r3, #1")                                                            \
+            LL_ASM(bne 1b)                                                                         \
+            LL_ASM(pop {r4-r9, pc}));                                                              \
+    }
+
+/* P0 Q0 P2 Q2 P1 Q1 P3 Q3, and P0 P1 P2 P3 before the row of Q */
+LL_WIDEN_OF(ll_widen_packed, LL_ASM(ldrd r4, r5, [r0]), r6, r7, r4, r5)
+LL_WIDEN_OF(ll_widen_plain, LL_ASM(ldr r4, [r0]) LL_ASM(ldr r5, [r0, r1]), r6, r4, r7, r5)
 /* clang-format on */
+
+LL_INLINE void ll_widen_twos(const int8_t *w, int32_t n, int32_t apart, int32_t left, int16_t *to) {
+    const int32_t pairs = (n + 3) / 4 * 2, whole = (n + 1) / 2;
+    int16_t *const high = to + pairs * 4;
+    (void)left;
+    ll_widen_packed(w, apart, to, whole, high);
+    if (whole < pairs) {
+        __builtin_memset(high - 4, 0, 8);
+        __builtin_memset(high + pairs * 4 - 4, 0, 8);
+    }
+}
+
+LL_INLINE void ll_widen_rows(const int8_t *w, int32_t n, int32_t apart, int32_t left, int16_t *to) {
+    const int32_t pairs = (n + 3) / 4 * 2, whole = n / 2;
+    if (left < 4 || whole < 1) {
+        ll_widen_any(w, n, apart, left, to, 0);
+        return;
+    }
+    ll_widen_plain(w, apart, to, whole, to + pairs * 4);
+    for (int32_t o = whole * 2; o < pairs * 2; ++o) {
+        for (int32_t k = 0; k < 4; ++k) {
+            to[((k >> 1) * pairs + (o >> 1)) * 4 + (k & 1) * 2 + (o & 1)] =
+                o < n ? w[o * apart + k] : 0;
+        }
+    }
+}
 
 LL_INLINE void ll_back_twos(const int8_t *w, const int16_t *numbers, int32_t n, int32_t apart,
                             int32_t left, int32_t *sums) {

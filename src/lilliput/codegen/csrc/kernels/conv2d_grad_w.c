@@ -55,8 +55,7 @@ LL_INLINE int32_t LL_NAME(carried_row)(const ll_conv2d_grad_w_params *p, const l
     for (; count > 0; --count, dy_pixel += dy_next, x_pixel += x_next) {                           \
         const LL_X *v = (const LL_X *)(const void *)x_pixel;                                       \
         const float *dy = (const float *)(const void *)dy_pixel;                                   \
-        const float t0 = LL_CENTRED(0), t1 = LL_CENTRED(1);                                        \
-        const float t2 = LL_CENTRED(2), t3 = LL_CENTRED(3);                                        \
+        LL_CENTRED_4(v, (LL_X)p->zero_point)                                                       \
         LL_CARRIED_ROW(0)                                                                          \
         LL_CARRIED_ROW(1)                                                                          \
         LL_CARRIED_ROW(2)                                                                          \

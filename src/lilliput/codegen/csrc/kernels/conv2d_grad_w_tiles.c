@@ -17,6 +17,24 @@ typedef struct {
 
 #define LL_CENTRED(k) ((float)(v[k] - (LL_X)p->zero_point))
 
+/* The same convolution with all rows as one, where a pixel meets none but its own and rows follow
+ * one another. */
+LL_INLINE ll_conv2d_grad_w_tiles_params
+LL_NAME(grad_w_merged)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in) {
+    ll_conv2d_grad_w_tiles_params q = *p;
+    const int32_t own = p->kh * p->kw * p->stride_h * p->stride_w == 1 && p->out_h == p->in_h &&
+                        p->out_w == p->in_w;
+    if (own && ll_follows(in[0].row, in[0].pixel, in[0].ring, p->in_w) &&
+        ll_follows(in[1].row, in[1].pixel, in[1].ring, p->in_w)) {
+        q.in_w = p->rows * p->in_w;
+        q.out_w = q.in_w;
+        q.rows = 1;
+        q.in_h = 1;
+        q.out_h = 1;
+    }
+    return q;
+}
+
 /* Pixels of a row of dy whose tap j lies inside the map, and where in x the first one does. */
 typedef struct {
     int32_t from, to, x;
@@ -57,8 +75,7 @@ LL_INLINE void LL_NAME(grad_w_tile)(const ll_conv2d_grad_w_tiles_params *p, cons
         for (int32_t x = across.from; x < across.to; ++x) {
             const LL_X *v = (const LL_X *)(const void *)x_pixel;
             const float *dy = (const float *)(const void *)dy_pixel;
-            const float t0 = LL_CENTRED(0), t1 = LL_CENTRED(1);
-            const float t2 = LL_CENTRED(2), t3 = LL_CENTRED(3);
+            LL_CENTRED_4(v, (LL_X)p->zero_point)
             LL_SQUARE_ROW(0, dy[0])
             LL_SQUARE_ROW(1, dy[1])
             LL_SQUARE_ROW(2, dy[2])
@@ -94,10 +111,11 @@ LL_INLINE void LL_NAME(grad_w_part)(const ll_conv2d_grad_w_tiles_params *p, cons
     }
 }
 
-LL_INLINE void LL_NAME(conv2d_grad_w_tiles)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
-                                            const ll_out *out, const ll_region *r, void *scratch,
-                                            const ll_in *operands, int32_t count,
+LL_INLINE void LL_NAME(conv2d_grad_w_tiles)(const ll_conv2d_grad_w_tiles_params *given,
+                                            const ll_in *in, const ll_out *out, const ll_region *r,
+                                            void *scratch, const ll_in *operands, int32_t count,
                                             LL_R (*store)(const ll_at *, LL_ACC)) {
+    const ll_conv2d_grad_w_tiles_params merged = LL_NAME(grad_w_merged)(given, in), *p = &merged;
     const int32_t wide = ll_min(LL_SIDE, r->c1 - r->c0);
     ll_at at[LL_SIDE];
     (void)scratch;
