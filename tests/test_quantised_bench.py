@@ -24,9 +24,9 @@ def test_a_row_counts_what_changed() -> None:
 
 def test_the_chance_of_changes_is_mcnemars() -> None:
     """18 against 22 as SciPy's binomial test has it; none at all says nothing."""
-    assert quantised.Row("", 0, 18, 22, 0, 0.0).chance == pytest.approx(0.6358, abs=1e-4)
-    assert quantised.Row("", 0, 1, 9, 0, 0.0).chance == pytest.approx(0.02148, abs=1e-5)
-    assert quantised.Row("", 0, 0, 0, 0, 0.0).chance == 1.0
+    assert quantised.Row("", 40, 0, 18, 22, 0, 0.0).chance == pytest.approx(0.6358, abs=1e-4)
+    assert quantised.Row("", 40, 0, 1, 9, 0, 0.0).chance == pytest.approx(0.02148, abs=1e-5)
+    assert quantised.Row("", 40, 0, 0, 0, 0, 0.0).chance == 1.0
 
 
 def test_no_half_answers_for_itself() -> None:
@@ -48,8 +48,9 @@ def test_no_half_answers_for_itself() -> None:
 @pytest.mark.slow
 def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:
     """With fewer pictures than there, which cost a few dB."""
-    model = load(shared / quantised.FLOAT)
-    x, classes = quantised.pictures(shared / quantised.PICTURES, 176)
+    case = quantised.CASES["mcunet"]
+    model = load(shared / case.real)
+    x, classes = quantised.examples(case, shared / case.data, (176, 176, 3))
     seen, held = x[0:192:2], x[1:64:2]
     real = quantised.answers(model, held)
     rows = [
