@@ -77,7 +77,7 @@ def on_the_core(model: lilliput.Model, sounds: list[Array]) -> tuple[Array, bool
 
 
 def report(found: Row, before: int, exact: bool) -> str:
-    """before : right answers of PyTorch"""
+    """before : right answers of PyTorch.  The interval is of the paired difference, normal."""
     n, changes, more = found.count, found.gained + found.lost, found.gained - found.lost
     spread = 1.96 * float(np.sqrt(changes - more**2 / n)) / n
     between = f"{more / n - spread:+.2%} and {more / n + spread:+.2%}"

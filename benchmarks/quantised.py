@@ -58,11 +58,6 @@ class Case:
     offset: float = 0.0
     recipes: tuple[str, ...] = ("plain", "no training")
 
-    @property
-    def words(self) -> bool:
-        """Whether the data are features, no pictures."""
-        return "kws" in self.data
-
 
 CASES: Mapping[str, Case] = {
     "ds-cnn": Case(
@@ -125,16 +120,18 @@ class Row:
 
 
 def examples(case: Case, path: Path, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """((N, *shape) float32, (N) classes): the first of the file, of any split, for none of these
-    networks was trained on one of them."""
+    """((N, *shape) float32, (N) classes): the first of a file of packed pictures, or of features.
+
+    All splits count: they are not those that the networks were trained with.
+    """
     with np.load(path, allow_pickle=False) as data:
         classes = data["y"][:MOST].astype(np.int64)
-        if case.words:
-            found = data["x"][:MOST].reshape(-1, *shape)
-        else:
+        if "jpeg" in data.files:
             packed, ends = data["jpeg"], data["offs"]
             each = range(len(classes))
             found = np.stack([_picture(packed[ends[k] : ends[k + 1]], shape[0]) for k in each])
+        else:
+            found = data["x"][:MOST].reshape(-1, *shape)
     return (found.astype(np.float64) * case.scale + case.offset).astype(np.float32), classes
 
 
