@@ -1,13 +1,13 @@
-"""MCUNet quantised from its checkpoint, beside the published int8 file, on pictures of ImageNet.
+"""Published float networks quantised here, beside their published int8 files, on real data.
 
-    LILLIPUT_SHARED=folder python -m benchmarks.quantised [recipe ...]
+    LILLIPUT_SHARED=folder python -m benchmarks.quantised [--network NAME] [recipe ...]
 
-One idea: the 1,000 pictures of the sample are halved, and each half is answered by the network that
-the other half has calibrated: every picture counts once, and none was calibrated on.  Accuracy on
-1,000 pictures tells two networks apart only where their answers differ in many more pictures one
-way than the other, which `chance` says (McNemar 1947, exact); the signal-to-noise ratio of the
-outputs tells earlier, and chooses recipes.  Answers are those of the integer network, every one
-equal to the device's (`quant.batch`); the float network is summed in another order.
+One idea: the examples are halved, and each half is answered by the network that the other half has
+calibrated: every example counts once, and none was calibrated on.  Accuracy on 1,000 pictures tells
+two networks apart only where their answers differ in many more pictures one way than the other,
+which `chance` says (McNemar 1947, exact); the signal-to-noise ratio of the outputs tells earlier,
+and chooses recipes.  Answers are those of the integer network, every one equal to the device's
+(`quant.batch`); the float network is summed in another order.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.shared import shared
 from lilliput.compiler import Model, Quantization, load, quantize
 from lilliput.ir.types import Array
 from lilliput.optional import need
 
-FLOAT = "models/mcunet/mcunet-320kb-1mb_imagenet.pth"
-PUBLISHED = "models/mcunet/mcunet-320kb-1mb_imagenet.tflite"
-PICTURES = "data/imagenet_sample/imagenet1000_224.npz"
+MOST = 2000
+"""Examples of one data set."""
 AT_ONCE = 50
 BEST = Quantization(ranges="mse", adaptive_rounding=True, bias_correction=True)
 RECIPES: Mapping[str, Quantization] = {
@@ -46,14 +44,63 @@ RECIPES: Mapping[str, Quantization] = {
 
 
 @dataclass(frozen=True)
+class Case:
+    """A float network, its published integers, and its data, below LILLIPUT_SHARED.
+
+    scale, offset : real = scale * byte + offset
+    recipes : what it is quantised by where none is named
+    """
+
+    real: str
+    published: str
+    data: str
+    scale: float
+    offset: float = 0.0
+    recipes: tuple[str, ...] = ("plain", "no training")
+
+
+CASES: Mapping[str, Case] = {
+    "ds-cnn": Case(
+        "models/mlperf_tiny/kws_ref_model_float32.tflite",
+        "models/mlperf_tiny/kws_ref_model_int8.tflite",
+        "data/mlperf_tiny/kws01_eval.npz",
+        scale=0.5847029,
+        offset=-83 * 0.5847029,
+    ),
+    "resnet-8": Case(
+        "models/mlperf_tiny/ic_resnet8_float.tflite",
+        "models/mlperf_tiny/ic_resnet8_int8.tflite",
+        "data/cifar10/cifar10_test_jpeg.npz",
+        scale=1.0,
+    ),
+    "mobilenet-v1": Case(
+        "models/mlperf_tiny/vww_96_float.tflite",
+        "models/mlperf_tiny/vww_96_int8.tflite",
+        "data/camvid/camvid_person96.npz",
+        scale=1 / 255,
+    ),
+    "mcunet": Case(
+        "models/mcunet/mcunet-320kb-1mb_imagenet.pth",
+        "models/mcunet/mcunet-320kb-1mb_imagenet.tflite",
+        "data/imagenet_sample/imagenet1000_224.npz",
+        scale=1 / 127.5,
+        offset=-1.0,
+        recipes=("best",),
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Row:
     """What a network answers beside the float network on the same pictures.
 
-    right : pictures, top 1; gained, lost : right in one of the two alone; same : equal answers
+    count : examples; right : of them, top 1; same : equal answers
+    gained, lost : right in one of the two alone
     noise_db : energy of the float outputs over that of the difference, means over classes aside
     """
 
     name: str
+    count: int
     right: int
     gained: int
     lost: int
@@ -67,21 +114,34 @@ class Row:
         return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
     def __str__(self) -> str:
-        share = f"{self.right:>5} right, {self.gained} gained, {self.lost} lost"
+        share = f"{self.right:>5} of {self.count} right, {self.gained} gained, {self.lost} lost"
         told = f"{share} (chance {self.chance:.2f})"
         return f"{self.name:<16}{told}, {self.same} as the float, {self.noise_db:.1f} dB"
 
 
-def pictures(path: Path, size: int) -> tuple[Array, Array]:
-    """((N, size, size, 3) float32 in -1 ... 1, (N) classes) of the sample."""
-    image = need("PIL.Image", "data", "pictures")
+def examples(case: Case, path: Path, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """((N, *shape) float32, (N) classes): the first of a file of packed pictures, or of features.
+
+    All splits count: they are not those that the networks were trained with.
+    """
     with np.load(path, allow_pickle=False) as data:
-        packed, ends, classes = data["jpeg"], data["offs"], data["y"]
-    found = [
-        image.open(io.BytesIO(packed[a:b].tobytes())).convert("RGB") for a, b in pairwise(ends)
-    ]
-    small = [np.asarray(p.resize((size, size), image.Resampling.BILINEAR)) for p in found]
-    return (np.stack(small) / 127.5 - 1).astype(np.float32), classes.astype(np.int64)
+        classes = data["y"][:MOST].astype(np.int64)
+        if "jpeg" in data.files:
+            packed, ends = data["jpeg"], data["offs"]
+            each = range(len(classes))
+            found = np.stack([_picture(packed[ends[k] : ends[k + 1]], shape[0]) for k in each])
+        else:
+            found = data["x"][:MOST].reshape(-1, *shape)
+    return (found.astype(np.float64) * case.scale + case.offset).astype(np.float32), classes
+
+
+def _picture(jpeg: Array, size: int) -> Array:
+    """(size, size, 3) uint8"""
+    image = need("PIL.Image", "data", "pictures")
+    found = image.open(io.BytesIO(jpeg.tobytes())).convert("RGB")
+    if found.size != (size, size):
+        found = found.resize((size, size), image.Resampling.BILINEAR)
+    return np.asarray(found)
 
 
 def answers(model: Model, x: Array) -> Array:
@@ -96,6 +156,7 @@ def row(name: str, real: Array, found: Array, classes: Array) -> Row:
     noise = float(((real - found) ** 2).sum())
     return Row(
         name,
+        len(classes),
         int((b == classes).sum()),
         int(((b == classes) & (a != classes)).sum()),
         int(((a == classes) & (b != classes)).sum()),
@@ -114,19 +175,28 @@ def crossed(model: Model, x: Array, options: Quantization) -> Array:
     return np.stack([found[k] for k in range(len(x))])
 
 
+def measure(case: Case, folder: Path, recipes: Iterable[str]) -> Iterator[Row]:
+    """The float network, the published integers, and those that each of `recipes` gives."""
+    model = load(folder / case.real)
+    shape = model.module.inputs(model.module.entry)[0].type.shape[1:]
+    x, classes = examples(case, folder / case.data, shape)
+    real = answers(model, x)
+    yield row("float", real, real, classes)
+    yield row("published", real, answers(load(folder / case.published), x), classes)
+    for name in recipes:
+        yield row(name, real, crossed(model, x, RECIPES[name]), classes)
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--network", choices=list(CASES), help="all where none is named")
     parser.add_argument("recipes", nargs="*", help=", ".join(RECIPES))
-    names: list[str] = parser.parse_args(arguments).recipes or ["best"]
-    shared = Path(os.environ["LILLIPUT_SHARED"])
-    model = load(shared / FLOAT)
-    size = model.module.inputs(model.module.entry)[0].type.shape[1]
-    x, classes = pictures(shared / PICTURES, size)
-    real = answers(model, x)
-    print(row("float", real, real, classes), flush=True)
-    print(row("published", real, answers(load(shared / PUBLISHED), x), classes), flush=True)
-    for name in names:
-        print(row(name, real, crossed(model, x, RECIPES[name]), classes), flush=True)
+    chosen = parser.parse_args(arguments)
+    for name in [chosen.network] if chosen.network else CASES:
+        case = CASES[name]
+        print(name, flush=True)
+        for found in measure(case, shared(), chosen.recipes or case.recipes):
+            print(found, flush=True)
 
 
 if __name__ == "__main__":

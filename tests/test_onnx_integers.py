@@ -105,3 +105,30 @@ def test_an_operator_on_integers_is_onnx_runtimes(name: str, dtype: str) -> None
 def test_every_operator_on_integers_has_a_row() -> None:
     taken = {name for name in quantised.READ if name not in ("QuantizeLinear", "DequantizeLinear")}
     assert taken == {name.partition("/")[0] for name in CASES}
+
+
+def test_averages_of_onnx_runtime_are_no_function_of_their_integer_sums() -> None:
+    """Its float32 sums, one tap after the other by rows, give its answers at 0 LSB; they round
+    alike sums differently where the average lies in the middle of two steps."""
+    size, window, scale, zero = 64, 2, np.float32(0.0837), 11
+    x = np.random.default_rng(4).integers(0, 256, (1, 4, size, size)).astype(np.uint8)
+    constants = {"xs": scale, "ys": scale, "xz": np.uint8(zero), "yz": np.uint8(zero)}
+    attrs = {"kernel_shape": [window] * 2, "strides": [window] * 2}
+    file = model(
+        [("QLinearAveragePool", ONE, ["y"], attrs)],
+        {"x": x.shape},
+        ["y"],
+        {name: np.asarray(a) for name, a in constants.items()},
+        kinds={"x": "uint8", "y": "uint8"},
+    )
+    (answers,) = ran(file.SerializeToString(), {"x": x})
+    taps = [x[:, :, a::window, b::window] for a in range(window) for b in range(window)]
+    floats, whole = np.zeros(answers.shape, np.float32), np.zeros(answers.shape, np.int64)
+    for tap in taps:
+        floats += (tap.astype(np.float32) - np.float32(zero)) * scale
+        whole += tap
+    found = np.rint(floats / np.float32(window**2) / scale + np.float32(zero))
+    assert np.array_equal(np.clip(found, 0, 255), answers)
+    split = [s for s in np.unique(whole) if np.ptp(answers[whole == s])]
+    assert len(split) > 10
+    assert all(s % window**2 == window**2 // 2 for s in split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,31 @@ def test_a_row_counts_what_changed() -> None:
 
 def test_the_chance_of_changes_is_mcnemars() -> None:
     """18 against 22 as SciPy's binomial test has it; none at all says nothing."""
-    assert quantised.Row("", 0, 18, 22, 0, 0.0).chance == pytest.approx(0.6358, abs=1e-4)
-    assert quantised.Row("", 0, 1, 9, 0, 0.0).chance == pytest.approx(0.02148, abs=1e-5)
-    assert quantised.Row("", 0, 0, 0, 0, 0.0).chance == 1.0
+    assert quantised.Row("", 40, 0, 18, 22, 0, 0.0).chance == pytest.approx(0.6358, abs=1e-4)
+    assert quantised.Row("", 40, 0, 1, 9, 0, 0.0).chance == pytest.approx(0.02148, abs=1e-5)
+    assert quantised.Row("", 40, 0, 0, 0, 0, 0.0).chance == 1.0
+
+
+def test_examples_are_pictures_or_features(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed (extra data)")
+    case = quantised.Case("", "", "", scale=0.5, offset=-1.0)
+    np.savez(tmp_path / "x.npz", x=np.arange(-6, 6, dtype=np.int8).reshape(2, 6), y=[3, 4])
+    x, classes = quantised.examples(case, tmp_path / "x.npz", (2, 3, 1))
+    assert x.dtype == np.float32
+    assert np.array_equal(x.reshape(-1), np.arange(-6, 6) * 0.5 - 1)
+    assert list(classes) == [3, 4]
+    grey = (40, 200)
+    files = list[bytes]()
+    for value in grey:
+        file = io.BytesIO()
+        image.new("RGB", (16, 16), (value,) * 3).save(file, "JPEG")
+        files.append(file.getvalue())
+    ends, packed = np.cumsum([0, *map(len, files)]), np.frombuffer(b"".join(files), np.uint8)
+    np.savez(tmp_path / "jpeg.npz", jpeg=packed, offs=ends, y=[0, 1])
+    x, _ = quantised.examples(case, tmp_path / "jpeg.npz", (8, 8, 3))
+    assert x.shape == (2, 8, 8, 3)
+    for row, value in zip(x, grey, strict=True):
+        assert np.abs(row - (value * 0.5 - 1)).max() <= 0.5
 
 
 def test_no_half_answers_for_itself() -> None:
@@ -48,8 +71,9 @@ def test_no_half_answers_for_itself() -> None:
 @pytest.mark.slow
 def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:
     """With fewer pictures than there, which cost a few dB."""
-    model = load(shared / quantised.FLOAT)
-    x, classes = quantised.pictures(shared / quantised.PICTURES, 176)
+    case = quantised.CASES["mcunet"]
+    model = load(shared / case.real)
+    x, classes = quantised.examples(case, shared / case.data, (176, 176, 3))
     seen, held = x[0:192:2], x[1:64:2]
     real = quantised.answers(model, held)
     rows = [

@@ -236,6 +236,12 @@ def test_rare_values_are_cut_off(ranges: str) -> None:
     assert seen.integer_accuracy > 0.95
 
 
+def test_rare_values_are_worth_a_step_of_16_bits() -> None:
+    x, _ = digits(200)
+    plain = lilliput.quantize(network(), x, Quantization("int16"))
+    assert scales(lilliput.quantize(network(), x, Quantization("int16", "mse"))) == scales(plain)
+
+
 def test_kl_is_for_8_bits_and_other_names_are_none() -> None:
     x, _ = digits()
     with pytest.raises(UsageError, match="8 bits"):

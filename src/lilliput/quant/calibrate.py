@@ -177,7 +177,8 @@ def calibrate(
     whole_spans = dict(spans)
     if method != "minmax":
         whole = {ties.of(v.name) for v in graph.inputs if v.type.dtype.is_float}
-        for name, seen in _histograms(module, inputs, ties, spans).items():
+        low, high = scheme.activations.bounds
+        for name, seen in _histograms(module, inputs, ties, spans, high - low).items():
             if name not in whole and seen.high > seen.low and seen.counts.any():
                 spans[name] = METHODS[method](seen)
     heads = {ties.of(v.name) for v in graph.outputs if v.type.dtype.is_float}
@@ -252,6 +253,7 @@ def _histograms(
     inputs: Mapping[str, Array],
     ties: Ties,
     spans: Mapping[str, tuple[float, float]],
+    levels: int,
 ) -> dict[str, Seen]:
     graph = module.graphs[module.entry]
     counts = {group: np.zeros(BINS) for group in spans}
@@ -261,4 +263,4 @@ def _histograms(
                 if v.type.dtype.is_float and v.name not in ties.unseen:
                     group = ties.of(v.name)
                     counts[group] += np.histogram(data, BINS, spans[group])[0]
-    return {group: Seen(*spans[group], counts[group]) for group in spans}
+    return {group: Seen(*spans[group], counts[group], levels) for group in spans}

@@ -30,11 +30,13 @@ class Seen:
     """Elements of a value over all samples.
 
     low, high : extremes; counts (BINS) : elements by equal parts of [low, high]
+    levels : steps of the integers between their ends
     """
 
     low: float
     high: float
     counts: Array
+    levels: int = LEVELS
 
     @property
     def centres(self) -> Array:
@@ -67,7 +69,7 @@ def mse(seen: Seen) -> tuple[float, float]:
     best, found = np.inf, (low, high)
     for share in np.linspace(1.0, 0.21, 80):
         a, b = low * share, high * share
-        step = (b - a) / LEVELS
+        step = (b - a) / seen.levels
         stored = np.rint(np.clip(x, a, b) / step) * step
         error = float(np.sum(n * (stored - x) ** 2))
         if error < best:
