@@ -60,7 +60,7 @@ class Row:
             INPUT[self.mode],
             f"{bound.nbytes:,}",
             "-" if self.arena is None else f"{self.arena:,}",
-            "-" if self.arena is None else f"{bound.nbytes / self.arena:.0%}",
+            "-" if self.arena is None else f"{bound.nbytes / self.arena:.1%}",
             "-" if self.goal is None else f"{self.goal:,}",
             self.verdict,
             f"{node.op.name} {shape}, {at}" if node else f"input, {at}",

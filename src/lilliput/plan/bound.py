@@ -62,12 +62,22 @@ class Least:
 
 def least(module: Module, pull: frozenset[str] = frozenset()) -> Least:
     """The bound of the entry that needs most; the inputs `pull` come row by row."""
-    states = {s.value.name for s in module.states.values()}
-    found = [
-        _Layers(graph, name, pull, states | {v.name for v in module.updates(name).values()}).least()
-        for name, graph in module.graphs.items()
-    ]
+    found: list[Least] = []
+    for name, graph in module.graphs.items():
+        free = {s.value.name for s in module.states.values()}
+        free |= {v.name for v in module.updates(name).values()}
+        found.append(_Layers(graph, name, pull, free).least())
     return max(found, key=lambda x: x.nbytes, default=Least(0))
+
+
+def _live(graph: Graph) -> list[Node]:
+    """The nodes whose results are asked for."""
+    asked, found = {v.name for v in graph.outputs}, list[Node]()
+    for node in reversed(graph.nodes):
+        if asked.intersection(v.name for v in node.outputs):
+            asked.update(v.name for v in node.inputs)
+            found.append(node)
+    return found[::-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +110,7 @@ class _Layers:
     def __post_init__(self) -> None:
         for value in self.graph.inputs:
             self._add(value)
-        for node in self.graph.nodes:
+        for node in _live(self.graph):
             if any(v.name in self.rows for v in node.inputs):
                 self._node(node)
         kept = {v.name for v in self.graph.outputs}
