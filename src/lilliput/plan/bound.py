@@ -1,11 +1,12 @@
 """The least bytes of activations that any schedule of a class needs: what no planner gets below.
 
-The class: each element is computed once; each map is made from the top row to the bottom row, in
-a row from left to right, all channels of a pixel together.  Layers may take turns in any way, by
-maps, by rows or by pixels; anything may lie anywhere, a pixel of an output in the bytes of what
-dies with it, too.  An element takes its bytes from when it is made until its last reader has had
-it.  Reshapes, slices, concatenations and padding take none, nor do scratch, accumulators and
-states; an input is there at the start, or comes row by row when it is asked for.
+The class: each element is computed once; each map is made from the top row to the bottom row, in a
+row from left to right, all channels of a pixel together. Layers may take turns in any way, by maps,
+by rows or by pixels; anything may lie anywhere, a pixel of an output in the bytes of what dies with
+it, too. An element takes its bytes from when it is made until its last reader has had it. Results
+of layers without products that are not element-wise take none, as those that move elements may be
+views, nor do scratch, accumulators and states; an input is there at the start, or comes row by row
+when it is asked for.
 
 The bound: at any time each layer l has made some t_l rows, and these numbers fit: what t_l rows
 read is made.  Whatever the schedule, there is a time at which layer b has made p rows.  So
@@ -40,7 +41,6 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.types import Array
 from lilliput.plan.flow import Flow, flow
-from lilliput.plan.frames import is_movement
 
 LOOKED = 8
 """So many layers are looked at within rows, those that promise most."""
@@ -125,8 +125,8 @@ class _Layers:
         name = node.output.name
         self._add(node.output)
         self.nodes[name] = node
-        if is_movement(node) or node.op.view:
-            self.free.add(name)
+        if node.op.scalar is None and not node.op.cost(node).macs:
+            self.free.add(name)  # a tile, say, may become a concatenation of what is there
         flows = [
             (v.name, found)
             for k, v in enumerate(node.inputs)
