@@ -17,8 +17,11 @@ Make = Callable[[Mapping[str, int]], Training]
 """The training with its blocks in so many slices."""
 Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
-SERIES = (1, 2, 3, 4, 6, 8, 12, 16)
+SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of slices that are tried."""
+SLACK = 0.92
+"""The part of what cannot be helped that is left to blocks: several hundred buffers do not fit
+where all steps are full."""
 AUTO, OFF = "auto", "off"
 
 
@@ -52,7 +55,8 @@ def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -
         raised = {
             name: more
             for name in most
-            if need.get(name, 0) > floor and (more := _next(tried[name], most[name])) is not None
+            if need.get(name, 0) > SLACK * floor
+            and (more := _next(tried[name], most[name])) is not None
         }
         if not raised:
             break

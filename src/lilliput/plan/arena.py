@@ -15,9 +15,9 @@ planning is a search over orders:
              to get lower, one of this tower has to be taken before what it stands on.  Such a
              move is chosen at random (the seed is fixed), and kept if the top is no higher,
              or once in a while if it is; it ends at the lower bound, or after `effort` moves
-    long     where that is not enough, as many moves again and more, from another order: what is
-             kept for long from the base up, the rest above it from the last step back.  In a
-             training step what is made first is read last, so that what is kept is nested
+    nested   where that is not enough, more moves from another order: what is kept for long from
+             the base up, the rest above it from the last step back, small buffers of one step at
+             last.  In a training step what is made first is read last, so that lives are nested
 
 The result is a certificate that `plan.check` verifies by other means.
 """
@@ -38,10 +38,14 @@ PATIENCE: Final = 50
 """Moves without a better placement after which the search goes back to the best one."""
 UPHILL: Final = 0.1
 """The part of the moves that are kept although the top gets higher."""
+MANY: Final = 200
+"""Buffers of which the search from the best greedy order takes too long for what it finds."""
 FURTHER: Final = 4
-"""Times `effort` that are moves from the order of what is kept for long."""
+"""Times `effort` that are moves from the nested order."""
 LONG: Final = 1 / 16
 """The part of all steps that is long for a buffer."""
+SMALL: Final = 1 / 8
+"""The part of the largest buffer below which one of a single step is small."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +177,11 @@ def place(
         return {}
     bound = base + lower_bound(blocks, distances)
     problem = Problem(blocks, distances, base)
-    best = _improved(problem, _orders(blocks), bound, effort)
+    moves = effort if len(blocks) <= MANY else 0
+    best = _improved(problem, _orders(blocks), bound, moves)
     if best.top > bound and effort:
-        other = _improved(problem, [_long_first(blocks)], bound, FURTHER * effort)
-        best = min(best, other, key=lambda tower: tower.top)
+        order = _nested(blocks, distances, base, bound, FURTHER * effort)
+        best = min(best, _improved(problem, [order], bound, effort), key=lambda tower: tower.top)
     return {block.name: best.at[i] for i, block in enumerate(blocks)}
 
 
@@ -230,15 +235,25 @@ def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int,
     ]
 
 
-def _long_first(blocks: Sequence[Block]) -> list[int]:
-    """The order of what is kept for long, then the rest from the last step back."""
+def _nested(
+    blocks: Sequence[Block], distances: Distances, base: int, bound: int, effort: int
+) -> list[int]:
+    """The order of what is kept for long, then of what is not from the last step back, improved by
+    `effort` moves; behind it small buffers of one step, which fit where there is room."""
     steps = max(b.last for b in blocks) - min(b.first for b in blocks) + 1
+    most = max(b.nbytes for b in blocks)
+    brief = {i for i, b in enumerate(blocks) if b.first == b.last and b.nbytes < most * SMALL}
+    rest = [i for i in range(len(blocks)) if i not in brief]
 
     def key(i: int) -> tuple[int, ...]:
-        b, life = blocks[i], blocks[i].last - blocks[i].first + 1
+        b = blocks[rest[i]]
+        life = b.last - b.first + 1
         return (0, -life, -b.nbytes) if life > LONG * steps else (1, -b.first, -b.last, -b.nbytes)
 
-    return sorted(range(len(blocks)), key=key)
+    order = sorted(range(len(rest)), key=key)
+    problem = Problem([blocks[i] for i in rest], distances, base)
+    found = _improved(problem, [order], bound, effort).order
+    return [*(rest[i] for i in found), *sorted(brief, key=lambda i: (-blocks[i].nbytes, i))]
 
 
 Pair = tuple[int, int, int, int]
@@ -311,7 +326,7 @@ class Problem:
 
     def moved(self, like: _Tower, lower: int, upper: int, limit: float) -> _Tower | None:
         """The placement of the order of `like` with `upper` taken before `lower`; None where it
-        gets higher than `limit`.  What conflicts with nothing that has moved stays where it is."""
+        gets higher than `limit`.  What has moved, or did, above a block leaves it where it is."""
         order = [i for i in like.order if i != upper]
         kept = order.index(lower)
         order.insert(kept, upper)
@@ -325,8 +340,10 @@ class Problem:
             if again[i]:
                 at[i], under[i] = self._lowest(i, at)
                 if at[i] != like.at[i] or i == upper:
-                    for j, _, _ in self.conflicts[i]:
-                        again[j] = 1
+                    lowest = min(at[i], like.at[i])
+                    for j, _, high in self.conflicts[i]:
+                        if lowest - high < like.at[j]:
+                            again[j] = 1
             else:
                 at[i], under[i] = like.at[i], like.under[i]
             end = at[i] + self.sizes[i] + self.tails[i]
