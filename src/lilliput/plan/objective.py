@@ -51,6 +51,7 @@ class Prices:
         stream where they do not; None where few are worth cycles
     memories : that are open beside the default RAM and flash
     strips : whether loops may make their rows strip by strip
+    effort : times the usual moves by which offsets are found
     """
 
     flash: float = 0.0
@@ -60,6 +61,7 @@ class Prices:
     ram: float | None = inf
     memories: frozenset[str] = frozenset()
     strips: bool = False
+    effort: int = 1
 
     def selecting(self) -> Selecting:
         """All that kernels are selected by."""

@@ -8,6 +8,8 @@ it has it:
     rows         all planes given up: where the arena is fullest may not be why it lies badly
     strips       loops that make their rows strip by strip
 
+Buffers of the plan that is taken, or that nearly fits, are placed at leisure at last.
+
 Within a number of bytes the first start that has them is followed, and those behind it while they
 are faster.  For the least RAM all are, while that is worth the cycles.  Before it is said that
 nothing fits, all of them go down to the smallest plan that there is.
@@ -45,6 +47,11 @@ LESS: Final = (0.9, 0.8)
 """Parts of the RAM that there is that are tried where all of it makes a slow plan."""
 DEAR: Final = 1.02
 """What is slow: as many times the cycles of the plan that may take any RAM."""
+
+LEISURE: Final = 8
+"""Times the usual effort by which buffers are placed of a plan that is taken or nearly fits."""
+NEARLY: Final = 2
+"""Plans that nearly fit of which that is tried."""
 
 Make = Callable[[Prices], Program]
 
@@ -171,7 +178,7 @@ class _Search:
                 for start in starts:  # what is nearest to the best may not be where less begins
                     self.squeezed(start, self.ram(program) - 1)
             if best()[1] is program:
-                return self._by_strips(asked, program)
+                return self._settled(self._by_strips(asked, program))
 
     def smallest(self, prices: Prices) -> Program:
         """The smallest plan that is found from any start, whatever it costs."""
@@ -190,7 +197,7 @@ class _Search:
             for start in starts:
                 self.squeezed(_no_more(start, program), self.ram(program) - 1)
             if best() is program:
-                return program
+                return self._settled(program)
 
     def down(self, prices: Prices, begin: int) -> None:
         """Makes plans of less and less RAM, as long as the smallest one that there is would be
@@ -248,7 +255,25 @@ class _Search:
                 break
             program = self._streamed(other, room)
             best = min(best, program, key=lambda p: self._beyond(p, room))
+        if self.ram(best) <= room:
+            return best
+        might = {id(made): made for _, made in self.tried if self._bound(made) <= room}
+        for program in sorted(might.values(), key=self.ram)[:NEARLY]:
+            best = min(best, self._settled(program), key=lambda p: self._beyond(p, room))
         return best
+
+    def _settled(self, program: Program) -> Program:
+        """A program that was made here, or where its buffers may fit better, the same with them
+        placed at leisure."""
+        if self._bound(program) >= self.ram(program):
+            return program
+        asked = next(prices for prices, made in self.tried if made is program)
+        other = self.make(replace(asked, effort=LEISURE))
+        return min(program, other, key=self.ram)
+
+    def _bound(self, program: Program) -> int:
+        """Bytes that no placement of its buffers is below."""
+        return max(program.bounds.get(self.device.ram.name, {}).values(), default=0)
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:
         """By what it is worse than another: bytes that are too many, then cycles."""
