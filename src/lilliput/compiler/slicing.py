@@ -1,8 +1,8 @@
 """In how many slices the blocks of a training step are made: as many as lower its RAM.
 
 One idea: the planner says of each value what no plan does with less than while it is made
-(`plan.build.needs`), within seconds.  The slices of those blocks are raised that need more than
-anything that cannot be sliced, until none does or none gets smaller.  A plan of the result decides.
+(`plan.build.needs`), within seconds.  The slices of those blocks are raised that need nearly as
+much as what cannot be sliced, until none does or none gets smaller.  A plan of the result decides.
 """
 
 from __future__ import annotations
@@ -111,8 +111,9 @@ def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -
     """`whole`, which has `needed` so many bytes, or the same training with slices where these need
     less.
 
-    A block is tried in more and more slices while it needs more than what is not in blocks, and
-    than blocks of which no more slices can be made; it gets the fewest of those that need least.
+    A block is tried in more and more slices while it needs more than `SLACK` of what is not in
+    blocks, and of blocks of which no more slices can be made; it gets the fewest of those that
+    need least.
     """
     most = {b.name: b.most for b in whole.blocks}
     need = _by_block(whole, needed)
