@@ -9,7 +9,6 @@ below, never worse than its greedy orders).
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Mapping, Sequence
 from importlib import util
@@ -213,17 +212,3 @@ def test_a_move_is_the_placement_of_its_order(instance: Instance, data: st.DataO
         assert moved == problem.build(order)
         assert moved is not None
         tower = moved
-
-
-def test_nested_lives_are_placed_nearly_as_tightly_as_can_be() -> None:
-    """What is made first is read last, as in a training step, between maps of two steps."""
-    chance, steps = random.Random(3), 70
-    blocks: list[Block] = []
-    for k in range(steps):
-        kept, map = 16 * chance.randint(2, 60), 64 * chance.randint(20, 160)
-        blocks.append(Block(f"kept{k}", kept, 4, k, 2 * steps - k))
-        blocks.append(Block(f"map{k}", map, 4, k, k + 1))
-        blocks.append(Block(f"back{k}", map, 4, 2 * steps - k, 2 * steps - k + 1))
-        blocks.append(Block(f"scratch{k}", 64 * chance.randint(1, 8), 4, k, k))
-    bound = lower_bound(blocks, {})
-    assert extent(blocks, place(blocks, {})) <= 1.03 * bound
