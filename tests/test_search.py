@@ -15,14 +15,14 @@ from lilliput.plan.objective import STACK_ROOM, Budget, Optimize, predicted
 from lilliput.plan.program import Program
 
 M4 = board("cortex-m4")
-STEPS = ("sliced", "tensors")
+STEPS = ("sliced", pytest.param("tensors", marks=pytest.mark.slow))
 
 
 @cache
 def step(name: str) -> Module:
     """A training step: in slices, or with more in its states than in its arena."""
     if name == "tensors":
-        training = learned(bottlenecks(48, size=3), "full", {}, "nearest")
+        training = learned(bottlenecks(32, size=3), "full", {}, "nearest")
     else:
         training = learned(bottlenecks(16, size=4), SCHEME, dict.fromkeys(BLOCKS, 2), "nearest")
     return from_module(training.module).module
