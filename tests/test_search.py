@@ -58,9 +58,9 @@ def test_the_least_ram_is_not_beaten_at_no_higher_price(name: str) -> None:
         assert ram(other) >= ram(best) or predicted(other, M4) > predicted(best, M4), nbytes
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_refusal_names_the_smallest_plan_there_is(name: str) -> None:
+def test_a_refusal_names_the_smallest_plan_there_is() -> None:
     """And what it names is found where it is asked for."""
+    name = "sliced"
     smallest = ram(within(name, 1))
     assert smallest <= ram(least(name))
     assert ram(within(name, smallest)) == smallest
