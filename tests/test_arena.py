@@ -8,6 +8,7 @@ below, never worse than its greedy orders).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from importlib import util
@@ -20,7 +21,7 @@ from tests.test_planner import network
 from lilliput.devices.device import load
 from lilliput.errors import MissingTool
 from lilliput.plan import branch, exact
-from lilliput.plan.arena import Block, extent, lower_bound, place
+from lilliput.plan.arena import Block, Problem, extent, lower_bound, place
 from lilliput.plan.branch import Placed, tighten
 from lilliput.plan.build import PlanOptions, plan
 
@@ -190,3 +191,24 @@ def test_exact_offsets_of_a_plan_are_those_that_were_proven_without() -> None:
     exactly = plan(module, load("cortex-m4"), PlanOptions(exact=True))
     assert own.lower_bound("ram") == own.arenas["ram"]
     assert exactly.buffers == own.buffers
+
+
+@settings(max_examples=60)
+@given(instance=instances(most=14, size=200), data=st.data())
+def test_a_move_is_the_placement_of_its_order(instance: Instance, data: st.DataObject) -> None:
+    """What a move leaves where it is, building the whole order leaves there, too."""
+    blocks, near = instance
+    problem = Problem(blocks, near, 4)
+    tower = problem.build(data.draw(st.permutations(range(len(blocks)))))
+    for _ in range(4):
+        upper = data.draw(st.sampled_from(tower.order))
+        before = tower.order[: tower.order.index(upper)]
+        if not before:
+            continue
+        lower = data.draw(st.sampled_from(before))
+        order = [i for i in tower.order if i != upper]
+        order.insert(order.index(lower), upper)
+        moved = problem.moved(tower, lower, upper, math.inf)
+        assert moved == problem.build(order)
+        assert moved is not None
+        tower = moved

@@ -1,24 +1,33 @@
 """In how many slices the blocks of a training step are made: as many as lower its RAM.
 
 One idea: the planner says of each value what no plan does with less than while it is made
-(`plan.build.needs`), within seconds.  The slices of those blocks are raised that need more than
-anything that cannot be sliced, until none does or none gets smaller.  A plan of the result decides.
+(`plan.build.needs`), within seconds.  The slices of those blocks are raised that need nearly as
+much as what cannot be sliced, until none does or none gets smaller.  A plan of the result decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from lilliput import report
+from lilliput.compiler.pipeline import Compiled, Log, Options, compile, from_module
+from lilliput.devices.device import Device
 from lilliput.errors import UsageError
 from lilliput.ir import Module
+from lilliput.plan.build import needs
+from lilliput.plan.objective import Budget, Optimize
 from lilliput.train.build import ENTRY, Training
 
 Make = Callable[[Mapping[str, int]], Training]
 """The training with its blocks in so many slices."""
 Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
-SERIES = (1, 2, 3, 4, 6, 8, 12, 16)
+SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of slices that are tried."""
+SLACK = 0.92
+"""The part of what cannot be helped that is left to blocks: several hundred buffers do not fit
+where all steps are full."""
 AUTO, OFF = "auto", "off"
 
 
@@ -35,12 +44,76 @@ def asked(slices: str | int) -> int | None:
     return int(text)
 
 
+@dataclass(frozen=True)
+class Slicing:
+    """Steps of one training, made whole and in slices, as they are compiled for a device."""
+
+    make: Make
+    device: Device
+    options: Options
+    log: Log
+
+    def of(self, slices: int | None) -> tuple[Training, Compiled]:
+        """The step with each block in so many slices; None: in as many as lower the RAM, where the
+        least is asked for, or what there is does not do."""
+        whole = self.make({})
+        if slices is None:
+            return self._found(whole)
+        training = self.make(dict.fromkeys((b.name for b in whole.blocks), slices))
+        return training, self._compiled(training)
+
+    def _found(self, whole: Training) -> tuple[Training, Compiled]:
+        least, asked = self._needs(whole.module), self.options.optimize is Optimize.RAM
+        floor = _states(whole) + max(least.values(), default=0)
+        plain: Compiled | None = None
+        if not asked and (floor <= self._room() or self.options.plan.later > 0):
+            plain = self._compiled(whole)
+            if _enough(plain):
+                return whole, plain
+        self.log("slicing blocks")
+        training = lean(self.make, self._needs, whole, least)
+        if training is whole:
+            return whole, plain or self._compiled(whole)
+        found = self._compiled(training)
+        if not asked and _enough(found):
+            return training, found
+        if plain is None and _arena(found) < floor:
+            return training, found  # no plan of the whole blocks needs less
+        plain = plain or self._compiled(whole)
+        return (training, found) if _arena(found) < _arena(plain) else (whole, plain)
+
+    def _compiled(self, training: Training) -> Compiled:
+        model = from_module(training.module)
+        return compile(model, self.device, self.options, self.log, must_fit=False)
+
+    def _needs(self, module: Module) -> Mapping[str, int]:
+        network = from_module(module).module
+        return needs(network, self.device, self.options.plan_for(self.device, network))
+
+    def _room(self) -> float:
+        return Budget.of(self.device).within(self.options.ram).ram
+
+
+def _enough(compiled: Compiled) -> bool:
+    """Whether there is RAM enough."""
+    return all(n.over <= 0 or n.memory.kind != "ram" for n in report.needs(compiled.summary))
+
+
+def _arena(compiled: Compiled) -> int:
+    return compiled.summary.ram_bytes.activations + compiled.summary.ram_bytes.states
+
+
+def _states(training: Training) -> int:
+    return sum(s.value.type.nbytes for s in training.module.states.values())
+
+
 def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -> Training:
     """`whole`, which has `needed` so many bytes, or the same training with slices where these need
     less.
 
-    A block is tried in more and more slices while it needs more than what is not in blocks, and
-    than blocks of which no more slices can be made; it gets the fewest of those that need least.
+    A block is tried in more and more slices while it needs more than `SLACK` of what is not in
+    blocks, and of blocks of which no more slices can be made; it gets the fewest of those that
+    need least.
     """
     most = {b.name: b.most for b in whole.blocks}
     need = _by_block(whole, needed)
@@ -52,7 +125,8 @@ def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -
         raised = {
             name: more
             for name in most
-            if need.get(name, 0) > floor and (more := _next(tried[name], most[name])) is not None
+            if need.get(name, 0) > SLACK * floor
+            and (more := _next(tried[name], most[name])) is not None
         }
         if not raised:
             break

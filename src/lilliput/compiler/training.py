@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from lilliput import report
 from lilliput.compiler.pipeline import (
     Compiled,
     Log,
@@ -20,14 +19,12 @@ from lilliput.compiler.pipeline import (
     from_module,
     quiet,
 )
-from lilliput.compiler.slicing import AUTO, Make, asked, lean
+from lilliput.compiler.slicing import AUTO, Slicing, asked
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
 from lilliput.emu.live import Board
 from lilliput.errors import DataError, DoesNotFit
-from lilliput.ir.module import Module
 from lilliput.ir.types import Array, TensorType
-from lilliput.plan.build import needs
 from lilliput.plan.objective import Optimize
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import Summary, require_fit
@@ -117,58 +114,12 @@ def learner(
             slices=slices,
         )
 
-    training, compiled = _compiled(make, device, options, asked(slices), log)
+    training, compiled = Slicing(make, device, options, log).of(asked(slices))
     try:
         require_fit(compiled.summary)
     except DoesNotFit as e:
         raise _too_small(e, model, compiled.summary, training, device, options, seed) from None
     return Learner(training, compiled)
-
-
-def _compiled(
-    make: Make, device: Device, options: Options, slices: int | None, log: Log
-) -> tuple[Training, Compiled]:
-    """slices : of each block; None: as many as lower the RAM, where that matters"""
-
-    def compiled(training: Training) -> Compiled:
-        return compile(from_module(training.module), device, options, log, must_fit=False)
-
-    def needed(module: Module) -> Mapping[str, int]:
-        network = from_module(module).module
-        return needs(network, device, options.plan_for(device, network))
-
-    whole = make({})
-    if slices is not None:
-        training = make(dict.fromkeys((b.name for b in whole.blocks), slices))
-        return training, compiled(training)
-    plain: Compiled | None = None
-    if options.optimize is not Optimize.RAM:
-        plain = compiled(whole)
-        if _enough(plain):
-            return whole, plain
-    log("slicing blocks")
-    least = needed(whole.module)
-    training = lean(make, needed, whole, least)
-    if training is whole:
-        return whole, plain or compiled(whole)
-    found = compiled(training)
-    if plain is None and _arena(found) < _states(whole) + max(least.values()):
-        return training, found  # no plan of the whole blocks needs less
-    plain = plain or compiled(whole)
-    return (training, found) if _arena(found) < _arena(plain) else (whole, plain)
-
-
-def _enough(compiled: Compiled) -> bool:
-    """Whether there is RAM enough."""
-    return all(n.over <= 0 or n.memory.kind != "ram" for n in report.needs(compiled.summary))
-
-
-def _arena(compiled: Compiled) -> int:
-    return compiled.summary.ram_bytes.activations + compiled.summary.ram_bytes.states
-
-
-def _states(training: Training) -> int:
-    return sum(s.value.type.nbytes for s in training.module.states.values())
 
 
 def _too_small(

@@ -15,6 +15,9 @@ planning is a search over orders:
              to get lower, one of this tower has to be taken before what it stands on.  Such a
              move is chosen at random (the seed is fixed), and kept if the top is no higher,
              or once in a while if it is; it ends at the lower bound, or after `effort` moves
+    nested   where that is not enough, more moves from another order: what is kept for long from
+             the base up, the rest above it from the last step back, small buffers of one step at
+             last.  In a training step what is made first is read last, so that lives are nested
 
 The result is a certificate that `plan.check` verifies by other means.
 """
@@ -35,6 +38,14 @@ PATIENCE: Final = 50
 """Moves without a better placement after which the search goes back to the best one."""
 UPHILL: Final = 0.1
 """The part of the moves that are kept although the top gets higher."""
+MANY: Final = 200
+"""Buffers of which the search from the best greedy order takes too long for what it finds."""
+FURTHER: Final = 4
+"""Times `effort` that are moves from the nested order."""
+LONG: Final = 1 / 16
+"""The part of all steps that is long for a buffer."""
+SMALL: Final = 1 / 8
+"""The part of the largest buffer below which one of a single step is small."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +177,22 @@ def place(
         return {}
     bound = base + lower_bound(blocks, distances)
     problem = Problem(blocks, distances, base)
-    at = arrange(problem, _orders(blocks), bound, effort)
-    return {block.name: at[i] for i, block in enumerate(blocks)}
+    moves = effort if len(blocks) <= MANY else 0
+    best = _improved(problem, _orders(blocks), bound, moves)
+    if best.top > bound and effort:
+        order = _nested(blocks, distances, base, bound, FURTHER * effort)
+        best = min(best, _improved(problem, [order], bound, effort), key=lambda tower: tower.top)
+    return {block.name: best.at[i] for i, block in enumerate(blocks)}
 
 
 def arrange(problem: Problem, orders: Iterable[list[int]], bound: int, effort: int) -> list[int]:
     """Offsets of the blocks of a problem: the best of a few orders, improved by `effort` moves, or
     fewer where nothing ends above `bound`."""
-    return _improve(problem, _best_order(problem, orders, bound), bound, effort).at
+    return _improved(problem, orders, bound, effort).at
+
+
+def _improved(problem: Problem, orders: Iterable[list[int]], bound: int, effort: int) -> _Tower:
+    return _improve(problem, _best_order(problem, orders, bound), bound, effort)
 
 
 def greedy(blocks: Sequence[Block], distances: Distances, base: int) -> dict[str, int]:
@@ -186,9 +205,9 @@ def _best_order(problem: Problem, orders: Iterable[list[int]], bound: int) -> _T
     best: _Tower | None = None
     for order in orders:
         tower = problem.build(order)
-        if tower is not None and (best is None or tower.top < best.top):
+        if best is None or tower.top < best.top:
             best = tower
-        if best is not None and best.top <= bound:
+        if best.top <= bound:
             break
     assert best is not None
     return best
@@ -214,6 +233,27 @@ def _greedy_orders(blocks: Sequence[Block]) -> list[Callable[[Block], tuple[int,
         lambda b: (-pressure(b), -b.nbytes, b.first),
         lambda b: (-b.first, -b.last, -b.nbytes),
     ]
+
+
+def _nested(
+    blocks: Sequence[Block], distances: Distances, base: int, bound: int, effort: int
+) -> list[int]:
+    """The order of what is kept for long, then of what is not from the last step back, improved by
+    `effort` moves; behind it small buffers of one step, which fit where there is room."""
+    steps = max(b.last for b in blocks) - min(b.first for b in blocks) + 1
+    most = max(b.nbytes for b in blocks)
+    brief = {i for i, b in enumerate(blocks) if b.first == b.last and b.nbytes < most * SMALL}
+    rest = [i for i in range(len(blocks)) if i not in brief]
+
+    def key(i: int) -> tuple[int, ...]:
+        b = blocks[rest[i]]
+        life = b.last - b.first + 1
+        return (0, -life, -b.nbytes) if life > LONG * steps else (1, -b.first, -b.last, -b.nbytes)
+
+    order = sorted(range(len(rest)), key=key)
+    problem = Problem([blocks[i] for i in rest], distances, base)
+    found = _improved(problem, [order], bound, effort).order
+    return [*(rest[i] for i in found), *sorted(brief, key=lambda i: (-blocks[i].nbytes, i))]
 
 
 Pair = tuple[int, int, int, int]
@@ -276,29 +316,55 @@ class Problem:
             if i < j
         ]
 
-    def build(
-        self, order: list[int], like: _Tower | None = None, kept: int = 0, limit: float = math.inf
-    ) -> _Tower | None:
-        """The placement of an order, of which the first `kept` blocks are placed as in `like`;
-        None where it gets higher than `limit`."""
+    def build(self, order: list[int]) -> _Tower:
+        """The placement of an order."""
         at, under, top = [-1] * len(order), [-1] * len(order), 0
-        if like is not None:
-            for i in order[:kept]:
-                at[i], under[i] = like.at[i], like.under[i]
-                top = max(top, at[i] + self.sizes[i] + self.tails[i])
-        for i in order[kept:]:
-            taken = sorted((at[j] + a, at[j] + b, j) for j, a, b in self.conflicts[i] if at[j] >= 0)
-            offset, lower = self.starts[i], -1
-            for low, high, j in taken:
-                if low >= offset:
-                    break
-                if offset < high:
-                    offset, lower = align_up(high, self.aligns[i]), j
-            at[i], under[i] = offset, lower
-            top = max(top, offset + self.sizes[i] + self.tails[i])
-            if top > limit:
-                return None
+        for i in order:
+            at[i], under[i] = self._lowest(i, at)
+            top = max(top, at[i] + self.sizes[i] + self.tails[i])
         return _Tower(order, at, under, top)
+
+    def moved(self, like: _Tower, lower: int, upper: int, limit: float) -> _Tower | None:
+        """The placement of the order of `like` with `upper` taken before `lower`; None where it
+        gets higher than `limit`.  What has moved, or did, above a block leaves it where it is."""
+        order = [i for i in like.order if i != upper]
+        kept = order.index(lower)
+        order.insert(kept, upper)
+        at, under, top = [-1] * len(order), [-1] * len(order), 0
+        for i in order[:kept]:
+            at[i], under[i] = like.at[i], like.under[i]
+            top = max(top, at[i] + self.sizes[i] + self.tails[i])
+        again = bytearray(len(order))
+        again[upper] = 1
+        for i in order[kept:]:
+            if again[i]:
+                at[i], under[i] = self._lowest(i, at)
+                if at[i] != like.at[i] or i == upper:
+                    lowest = min(at[i], like.at[i])
+                    for j, _, high in self.conflicts[i]:
+                        if lowest - high < like.at[j]:
+                            again[j] = 1
+            else:
+                at[i], under[i] = like.at[i], like.under[i]
+            end = at[i] + self.sizes[i] + self.tails[i]
+            if end > top:
+                if end > limit:
+                    return None
+                top = end
+        return _Tower(order, at, under, top)
+
+    def _lowest(self, i: int, at: Sequence[int]) -> tuple[int, int]:
+        """The lowest offset of block i beside those that have one, and which of them it stands on,
+        -1 for none."""
+        offset, lower = self.starts[i], -1
+        for low, high, j in sorted(
+            [(at[j] + a, at[j] + b, j) for j, a, b in self.conflicts[i] if at[j] >= 0]
+        ):
+            if low >= offset:
+                break
+            if offset < high:
+                offset, lower = align_up(high, self.aligns[i]), j
+        return offset, lower
 
 
 def _gaps(a: Block, b: Block, distances: Distances) -> tuple[int, int]:
@@ -319,11 +385,8 @@ def _improve(problem: Problem, best: _Tower, bound: int, effort: int) -> _Tower:
         if not joints:
             break  # one buffer is as large as all: nothing is lower
         lower, upper = _pick(chance, joints)
-        order = [i for i in here.order if i != upper]
-        kept = order.index(lower)
-        order.insert(kept, upper)
         limit = math.inf if chance.random() < UPHILL else here.top
-        moved = problem.build(order, here, kept, limit)
+        moved = problem.moved(here, lower, upper, limit)
         here = moved or here
         without += 1
         if here.top < best.top:

@@ -31,6 +31,9 @@ Integers = npt.NDArray[np.int64]
 
 BUDGET: Final = 400
 """Decisions that are made for one arena, over all sizes that are asked for."""
+PAIRS: Final = 500_000
+"""Pairs that are looked at for that, about: of several hundred buffers the search of `arena` finds
+more in the same time."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def tighten(
     top = max(base, extent(blocks, offsets))
     bound = base + lower_bound(blocks, distances)
     prover = _Prover(Problem(blocks, distances, base), budget)
+    prover.budget = min(budget, PAIRS // max(prover.pairs.shape[1], 1))
     while bound < top:
         size = (bound + top - 1) // 2
         lower = prover.search(size)

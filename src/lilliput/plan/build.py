@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -35,6 +36,7 @@ from lilliput.plan.objective import (
     Budget,
     Optimize,
     Prices,
+    ram_of,
 )
 from lilliput.plan.options import PlanOptions
 from lilliput.plan.order import reorder
@@ -83,12 +85,19 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Make
         ordered = reorder(whole)
     if ordered is not whole:
         other = Maker(ordered, device, options)
-        maker = _smaller(maker, other, options.optimize, device.ram.name)
+        maker = _smaller(maker, other, options.optimize)
     more = further(device, options.memories)
 
-    def best(maker: Maker, more: Sequence[Memory] = more) -> Program:
-        refine, budget = maker.moving_rows, maker.budget
-        return best_of_memories(maker, refine, device, options.optimize, budget, more)
+    def best(maker: Maker, more: Sequence[Memory] = more, *, smallest: bool = False) -> Program:
+        return best_of_memories(
+            maker,
+            maker.moving_rows,
+            device,
+            options.optimize,
+            maker.budget,
+            more,
+            smallest=smallest,
+        )
 
     first = maker
     program = best(maker)
@@ -96,6 +105,11 @@ def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Make
         maker, program = _with_less(maker, program, best)
     if options.later > 0 and not options.streams:
         maker, program = _with_later(first, (maker, program), best, more)
+    aim = Aim(device, options.optimize, maker.budget)
+    if aim.beyond(program) > 0:
+        last = best(first, smallest=True)
+        if aim.beyond(last) < aim.beyond(program):
+            maker, program = first, last
     check(program, {m.name: m.direct for m in device.memories})
     return maker, replace(program, missing=missing, identity=identity(module))
 
@@ -185,11 +199,18 @@ def _with_later(
     return planned
 
 
-def _smaller(make: Maker, other: Maker, optimize: Optimize, memory: str) -> Maker:
+def _smaller(make: Maker, other: Maker, optimize: Optimize) -> Maker:
     """The one of two orders of the operators whose arena is smaller, `make` where both are equal:
-    fewer bytes alive do not always make a smaller arena."""
-    prices = Prices(ram=None) if optimize is Optimize.RAM else Prices()
-    one, another = (m(prices).arenas.get(memory, 0) for m in (make, other))
+    fewer bytes alive do not always make a smaller arena.  The arena of the fastest plans, or where
+    those do not do, of plans that stream."""
+    device, room = make.device, make.budget.ram - STACK_ROOM
+
+    def arena(maker: Maker, ram: float | None) -> int:
+        return ram_of(maker(Prices(ram=ram)), device)
+
+    one, another = arena(make, inf), arena(other, inf)
+    if optimize is Optimize.RAM or min(one, another) > room:
+        one, another = arena(make, None), arena(other, None)
     return other if another < one else make
 
 

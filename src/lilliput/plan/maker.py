@@ -38,7 +38,7 @@ class Maker:
         self.spilled: dict[int, Maker] = {}
 
     def __call__(self, prices: Prices) -> Program:
-        key = prices.selecting(), prices.ram, prices.memories, prices.strips
+        key = prices.selecting(), prices.ram, prices.memories, prices.strips, prices.effort
         if key not in self.memo.programs:
             self.memo.programs[key] = prices, self._make(prices)
         return self.memo.programs[key][1]

@@ -23,10 +23,10 @@ from lilliput.plan.objective import (
     Budget,
     Optimize,
     Prices,
-    best_plan,
     predicted,
 )
 from lilliput.plan.program import Call, Kind, Loop, Program
+from lilliput.plan.search import best_plan
 from lilliput.plan.traffic import traffic
 
 SLICE = 4096
@@ -80,13 +80,16 @@ def best_of_memories(
     optimize: Optimize,
     budget: Budget,
     more: Sequence[Memory],
+    *,
+    smallest: bool = False,
 ) -> Program:
     """The best plan over all levels of memories that may be open.
 
     refine : the best of a level -> what it is with rows moved between memories, if that is better
+    smallest : as `best_plan` has it
     """
     if not more:
-        return best_plan(make, device, optimize, budget)
+        return best_plan(make, device, optimize, budget, smallest=smallest)
     tried: list[Program] = []
     for level in levels(device, more):
         flash = any(m.kind == "flash" for m in level)
@@ -99,7 +102,7 @@ def best_of_memories(
 
         room = sum(m.size for m in level if m.kind == "ram")
         within = replace(budget, flash=float("inf")) if flash else budget
-        plain = best_plan(at, device, optimize, within, room)
+        plain = best_plan(at, device, optimize, within, room, smallest=smallest)
         tried.append(refine(plain))
         free = optimize is Optimize.RAM or plain is at(Prices())
         if free and not any(_overflow(tried[-1], device, budget)):

@@ -53,8 +53,8 @@ AGAIN = 4
 """Times that kernels are chosen at most: each time with less scratch for some."""
 
 
-Asked = tuple[Selecting, float | None, frozenset[str], bool]
-"""All of `Prices`: what kernels are selected by, RAM, memories, strips."""
+Asked = tuple[Selecting, float | None, frozenset[str], bool, int]
+"""All of `Prices`: what kernels are selected by, RAM, memories, strips, effort."""
 
 
 @dataclass
@@ -325,7 +325,9 @@ class Planner:
 
     def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
         """Offsets from `base` on, and how far they can be from the best ones."""
-        placed = branch.tighten(blocks, near, base, arena.place(blocks, near, base))
+        effort = arena.EFFORT * self.prices.effort
+        offsets = arena.place(blocks, near, base, effort)
+        placed = branch.tighten(blocks, near, base, offsets)
         return exact.solve(blocks, near, base, placed) if self.options.exact else placed
 
     def _state(self, name: str) -> StateSlot:
