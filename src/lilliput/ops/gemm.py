@@ -250,6 +250,10 @@ def _two(_: Node) -> int:
     return 2
 
 
+def _pairs_tile(node: Node) -> int:
+    return 1 if _gathers(node) else 2
+
+
 def _pairs_scratch(node: Node) -> int:
     """Sums of a chunk, and windows that are put together, of two pixels."""
     return 8 * _pairs_chunk(node) + (8 * groups(node) if _gathers(node) else 0)
@@ -272,7 +276,7 @@ PAIRS = replace(
     accepts=_several,
     types=_pairs_types("ll_pairs"),
     params=_pairs_params,
-    tile=lambda node: 1 if _gathers(node) else 2,
+    tile=_pairs_tile,
     specialise=("kh", "kw", "groups", "chunk", "gather", "in_c", *WINDOW),
     ahead=_two,
     scratch=_pairs_scratch,

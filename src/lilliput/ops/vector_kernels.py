@@ -19,7 +19,7 @@ from lilliput.ir.graph import Node
 from lilliput.ir.op import Finish, Kernel, Operand, Work
 from lilliput.ir.types import Array, DType
 from lilliput.ops.accumulate import is_raw, layer, multipliers
-from lilliput.ops.conv_kernels import depth, window_params
+from lilliput.ops.conv_kernels import DEPTHWISE, depth, window_params
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.scalar_kernels import DEPTHWISE_FOURS, FOURS
 
@@ -111,7 +111,7 @@ def _depthwise_types(node: Node) -> Mapping[str, str]:
 DEPTHWISE_LANES = replace(
     _own_epilogue(DEPTHWISE_FOURS),
     name="depthwise_lanes",
-    tile=lambda node: 1,
+    tile=DEPTHWISE.tile,
     source="depthwise_lanes.c",
     types=_depthwise_types,
     scratch=_scratch,

@@ -259,7 +259,7 @@ class StepWriter:
             for operand, rule in zip(task.operands, task.rules, strict=False):
                 root = self._root(operand.value)
                 if (root in made or root == inp) and read.count(root) == 1:
-                    ends = (_pixels(v) for v in (task.output, operand.value))
+                    ends = _pixels(task.output), _pixels(operand.value)
                     yield j, root, pixel_lead(rule.x, *ends, tile)
 
     def _free(self, group: _Group) -> tuple[Line | None, Line | None]:
