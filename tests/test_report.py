@@ -508,7 +508,7 @@ def test_report_of_a_folder_equals_what_compile_knew(run: Run, tmp_path: Path) -
     assert run("compile", DIGITS, "-d", BOARD, "-o", out, "--compiler", "none").code == 0
     result = run("report", out, "--html", html)
     assert result.code == 0
-    assert "sram over the 7 steps of infer: 1,424 B" in result.out
+    assert "sram over the 7 steps of infer: 1,376 B" in result.out
     assert html.read_bytes() == (out / "report.html").read_bytes()
     value = run("report", out, "--json").json
     assert value["timelines"][0]["arena"] == 1_424

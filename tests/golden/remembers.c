@@ -276,7 +276,7 @@ void remembers_run(void)
     }
     remembers_on_step(1u);
     {
-        /* step 2: conv2d "seen" (s8[1,5,1,6], s8[8,5,1,6], s32[8]) -> s8[1,1,1,8]; kernel gemm_joined; ram+0, remembers_w_joined, remembers_seen_bias, remembers_seen_outside, remembers_seen_mult, remembers_seen_offset, remembers_seen_right -> ram+176 */
+        /* step 2: conv2d "seen" (s8[1,5,1,6], s8[8,5,1,6], s32[8]) -> s8[1,1,1,8]; kernel gemm_joined; ram+0, remembers_w_joined, remembers_seen_bias, remembers_seen_outside, remembers_seen_mult, remembers_seen_offset, remembers_seen_right -> ram+144 */
         static const ll_gemm_params p = {.in_h = 5, .in_w = 1, .in_c = 6, .out_h = 1, .kh = 5, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 8, .chunk = 8, .patch = 32};
         ll_in in[7] = {
             {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40), 1, 0},
@@ -288,21 +288,21 @@ void remembers_run(void)
             {(const uint8_t *)remembers_seen_right, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         ll_out out[1] = {
-            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1, 0},
+            {remembers_arena_ram + 144, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 1, 0, 1, 0, 8};
         remembers_gemm1(&p, in, out, &r, remembers_arena_ram + 48);
     }
     remembers_on_step(2u);
     {
-        /* step 3: linear "memory" + add + tanh (s8[1,8], s8[8,8]) -> s8[1,8]; kernel gemm_joined; ram+32, remembers_u_joined, remembers_memory_bias, remembers_memory_outside, ram+176 -> ram+96 */
+        /* step 3: linear "memory" + add + tanh (s8[1,8], s8[8,8]) -> s8[1,8]; kernel gemm_joined; ram+32, remembers_u_joined, remembers_memory_bias, remembers_memory_outside, ram+144 -> ram+96 */
         static const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 8, .patch = 0};
         static const ll_in in[5] = {
             {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1, 0},
             {(const uint8_t *)remembers_u_joined, 64, 64, LL_WHOLE, 0, 1, 0},
             {(const uint8_t *)remembers_memory_bias, 32, 32, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1, 0},
-            {remembers_arena_ram + 176, 8, 8, LL_WHOLE, 0, 1, 0},
+            {remembers_arena_ram + 144, 8, 8, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
             {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},

@@ -11,7 +11,7 @@ extern "C" {
 /* Arena in ram: activations, scratch, inputs, outputs and states. */
 /* Define REMEMBERS_ARENA_RAM as the name of an array of yours, or */
 /* REMEMBERS_ARENA_RAM_SECTION as attributes, to place it. */
-#define REMEMBERS_ARENA_RAM_BYTES 184
+#define REMEMBERS_ARENA_RAM_BYTES 152
 #define REMEMBERS_CONST_BYTES 827
 
 /* input frame: s8[1,1,1,6], real = 0.10000000149011612 * (q - 2); ram+44 */

@@ -166,10 +166,10 @@ __attribute__((weak)) void staged_copy_wait(void)
 void staged_run(void)
 {
     {
-        /* step 0: conv2d "y" (s8[1,6,5,4], s8[10,3,3,4], s32[10]) -> s8[1,6,5,10]; kernel gemm_joined; ram+812, staged_w1_joined, staged_y_bias, staged_y_outside, staged_y_mult, staged_y_offset, staged_y_right -> ram+592 */
+        /* step 0: conv2d "y" (s8[1,6,5,4], s8[10,3,3,4], s32[10]) -> s8[1,6,5,10]; kernel gemm_joined; ram+656, staged_w1_joined, staged_y_bias, staged_y_outside, staged_y_mult, staged_y_offset, staged_y_right -> ram+448 */
         static const ll_gemm_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 9, .chunk = 10, .patch = 36};
         static const ll_in in[7] = {
-            {staged_arena_ram + 812, 20, 4, LL_WHOLE, 0, 1, 0},
+            {staged_arena_ram + 656, 20, 4, LL_WHOLE, 0, 1, 0},
             {(const uint8_t *)staged_w1_joined, 0, 360, LL_WHOLE, 0, 1, 0},
             {(const uint8_t *)staged_y_bias, 0, 40, LL_WHOLE, 0, 4, 0},
             {(const uint8_t *)staged_y_outside, 0, 12, LL_WHOLE, 0, 1, 0},
@@ -178,14 +178,14 @@ void staged_run(void)
             {(const uint8_t *)staged_y_right, 0, 0, LL_WHOLE, 0, 1, 0},
         };
         static const ll_out out[1] = {
-            {staged_arena_ram + 592, 50, 10, LL_WHOLE, 0, 1, 0},
+            {staged_arena_ram + 448, 50, 10, LL_WHOLE, 0, 1, 0},
         };
         static const ll_region r = {0, 6, 0, 5, 0, 10};
         staged_gemm0(&p, in, out, &r, staged_arena_ram + 0);
     }
     staged_on_step(0u);
-    /* step 1: bring infer/y/near from ram+592 */
-    staged_copy_start(staged_arena_far + 0, staged_arena_ram + 592, 300u);
+    /* step 1: bring infer/y/near from ram+448 */
+    staged_copy_start(staged_arena_far + 0, staged_arena_ram + 448, 300u);
     staged_on_step(1u);
     staged_copy_wait();
     staged_on_step(2u);
@@ -235,7 +235,7 @@ void staged_run(void)
 
 int8_t *staged_input(void)
 {
-    return (int8_t *)(void *)(staged_arena_ram + 812);
+    return (int8_t *)(void *)(staged_arena_ram + 656);
 }
 
 const int8_t *staged_output(void)

@@ -18,7 +18,7 @@ extern "C" {
 #define STAGED_ARENA_FAR_BYTES 300
 #define STAGED_CONST_BYTES 5184
 
-/* input x: s8[1,6,5,4], real = 0.10000000149011612 * (q - 1); ram+812 */
+/* input x: s8[1,6,5,4], real = 0.10000000149011612 * (q - 1); ram+656 */
 int8_t *staged_input(void);
 #define STAGED_INPUT_COUNT 120
 #define STAGED_INPUT_SCALE 0.10000000149011612f

@@ -283,10 +283,10 @@ void streamed_run(void)
         if (t < 13) {
             const int32_t k = t;
             {
-                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+836, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+0 */
+                /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+724, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+352 */
                 static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 7, .chunk = 8, .patch = 28};
                 static const ll_in in[7] = {
-                    {streamed_arena_ram + 836, 33, 3, LL_WHOLE, 0, 1, 0},
+                    {streamed_arena_ram + 724, 33, 3, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_wa_joined, 0, 216, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_a_bias, 0, 32, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_a_outside, 0, 9, LL_WHOLE, 0, 1, 0},
@@ -295,20 +295,20 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_a_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 0, 88, 8, 3, 0, 1, streamed_rows0},
+                    {streamed_arena_ram + 352, 88, 8, 3, 0, 1, streamed_rows0},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
-                streamed_gemm0(&p, in, out, &r, streamed_arena_ram + 264);
+                streamed_gemm0(&p, in, out, &r, streamed_arena_ram + 0);
             }
             streamed_on_step(0u);
         }
         if (t >= 1 && (t - 1) % 2 == 0 && (t - 1) / 2 < 7) {
             const int32_t k = (t - 1) / 2;
             {
-                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel pairs_wide; ram+0, streamed_ws_wide, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+728 */
+                /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel pairs_wide; ram+352, streamed_ws_wide, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+616 */
                 static const ll_pairs_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .gather = 0};
                 static const ll_in in[7] = {
-                    {streamed_arena_ram + 0, 88, 8, 3, 0, 1, streamed_rows0},
+                    {streamed_arena_ram + 352, 88, 8, 3, 0, 1, streamed_rows0},
                     {(const uint8_t *)streamed_ws_wide, 0, 432, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_s_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_s_outside, 0, 24, LL_WHOLE, 0, 1, 0},
@@ -317,20 +317,20 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18, 0},
+                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_pairs1(&p, in, out, &r, streamed_arena_ram + 264);
+                streamed_pairs1(&p, in, out, &r, streamed_arena_ram + 0);
             }
             streamed_on_step(1u);
         }
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+728, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+0 */
+                /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+616, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+352 */
                 static const ll_depthwise_windows_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .multiplier = 1, .band = 7, .width = 6, .room = 12, .taps = 12, .zero = -7};
                 static const ll_in in[6] = {
-                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18, 0},
+                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
                     {(const uint8_t *)streamed_wd_pairs, 0, 54, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_d_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
@@ -338,33 +338,33 @@ void streamed_run(void)
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 0, 1, 6, 1, 0, 1, streamed_rows1},
+                    {streamed_arena_ram + 352, 1, 6, 1, 0, 1, streamed_rows1},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_depthwise_windows2(&p, in, out, &r, streamed_arena_ram + 264);
+                streamed_depthwise_windows2(&p, in, out, &r, streamed_arena_ram + 0);
             }
             streamed_on_step(2u);
         }
         if (t >= 3 && (t - 3) % 2 == 0 && (t - 3) / 2 < 7) {
             const int32_t k = (t - 3) / 2;
             {
-                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+0, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+728 -> ram+836 */
+                /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+352, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+616 -> ram+724 */
                 static const ll_gemm_params p = {.in_h = 7, .in_w = 6, .in_c = 6, .out_h = 7, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 6, .patch = 4};
                 static const ll_in in[8] = {
-                    {streamed_arena_ram + 0, 1, 6, 1, 0, 1, streamed_rows1},
+                    {streamed_arena_ram + 352, 1, 6, 1, 0, 1, streamed_rows1},
                     {(const uint8_t *)streamed_wp_wide, 0, 36, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_p_bias, 0, 24, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_p_outside, 0, 6, LL_WHOLE, 0, 1, 0},
                     {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
                     {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
-                    {streamed_arena_ram + 728, 6, 1, 3, 0, 18, 0},
+                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
                 };
                 static const ll_out out[1] = {
-                    {streamed_arena_ram + 836, 36, 6, LL_WHOLE, 0, 1, 0},
+                    {streamed_arena_ram + 724, 36, 6, LL_WHOLE, 0, 1, 0},
                 };
                 const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 264);
+                streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 0);
             }
             streamed_on_step(3u);
         }
@@ -373,11 +373,11 @@ void streamed_run(void)
 
 int8_t *streamed_input(void)
 {
-    return (int8_t *)(void *)(streamed_arena_ram + 836);
+    return (int8_t *)(void *)(streamed_arena_ram + 724);
 }
 
 const int8_t *streamed_output(void)
 {
-    return (const int8_t *)(void *)(streamed_arena_ram + 836);
+    return (const int8_t *)(void *)(streamed_arena_ram + 724);
 }
 

@@ -11,15 +11,15 @@ extern "C" {
 /* Arena in ram: activations, scratch, inputs, outputs and states. */
 /* Define STREAMED_ARENA_RAM as the name of an array of yours, or */
 /* STREAMED_ARENA_RAM_SECTION as attributes, to place it. */
-#define STREAMED_ARENA_RAM_BYTES 1268
+#define STREAMED_ARENA_RAM_BYTES 1156
 #define STREAMED_CONST_BYTES 1597
 
-/* input x: s8[1,13,11,3], real = 0.05000000074505806 * (q - 4); ram+836 */
+/* input x: s8[1,13,11,3], real = 0.05000000074505806 * (q - 4); ram+724 */
 int8_t *streamed_input(void);
 #define STREAMED_INPUT_COUNT 429
 #define STREAMED_INPUT_SCALE 0.05000000074505806f
 #define STREAMED_INPUT_ZERO_POINT (4)
-/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+836 */
+/* output y: s8[1,7,6,6], real = 0.20000000298023224 * (q - 3); ram+724 */
 const int8_t *streamed_output(void);
 #define STREAMED_OUTPUT_COUNT 252
 #define STREAMED_OUTPUT_SCALE 0.20000000298023224f
