@@ -26,9 +26,12 @@ from tests.test_streaming import Chains, cut_anywhere, examples, inputs, ram
 from lilliput.devices.device import load
 from lilliput.ir import Builder, Module
 from lilliput.ir.text import print_module
-from lilliput.ir.types import s8
+from lilliput.ir.types import f32, s8
 from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import Binary, add
+from lilliput.ops.pick import Tile, tile
+from lilliput.ops.pool import Pool, avg_pool2d, max_pool2d
+from lilliput.ops.shape import Reshape, reshape
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.bound import least
 from lilliput.plan.build import PlanOptions, plan
@@ -83,6 +86,18 @@ def test_no_cut_of_a_random_chain_is_below(drawn: Chains, seed: int, pulled: boo
     program = cut_anywhere(module, replace(SMALL, pull=pull), seed)
     assume(not in_planes(program))
     assert least(module, pull).nbytes <= ram(program)
+
+
+def test_what_a_plan_need_not_make_is_not_counted() -> None:
+    """A `tile` becomes a concatenation, and its result two views of one value."""
+    b = Builder()
+    x = b.input("x", f32(2, 2, 5))
+    y = b.add(tile, (x,), Tile((2, 1, 1)))
+    y = b.add(reshape, (y,), Reshape((1, 4, 2, 5)))
+    y = b.add(max_pool2d, (y,), Pool(kernel=(1, 1), stride=(1, 1), pad=(0, 0, 0, 0)))
+    y = b.add(avg_pool2d, (y,), Pool(kernel=(4, 2), stride=(4, 2), pad=(0, 0, 0, 0)))
+    module = Canonicalize()(b.module((y,), name="tiled"))
+    assert least(module, frozenset()).nbytes <= ram(plan(module, M4, SMALL))
 
 
 @pytest.mark.slow
