@@ -69,6 +69,8 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES[1:]:
         yield from _each(task, OURS)
         yield from _each(task, PUBLISHED[:1], (*RULES, "real", "plain", "plain=1e6", "float"))
+    for task in PICTURES:
+        yield from _each(task, ("full",))
 
 
 def _each(
