@@ -11,8 +11,8 @@ analysis goes on from `build/training` where it was interrupted; each scheme is 
 
 The last two are tasks of `benchmarks.training`, which measures what their schemes learn.  Their
 plans are the smallest ones, those of one network shared between budgets; where nothing that gains
-fits with the picture in memory, its rows are asked for.  Their analyses are as long as the trainings
-and take the rate of them: shorter ones tell the layers apart by chance.
+fits with the picture in memory, its rows are asked for.  Their analyses are as long as the
+trainings and at the rate of them: shorter ones tell the layers apart by chance.
 """
 
 from __future__ import annotations
