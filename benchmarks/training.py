@@ -228,16 +228,17 @@ def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
 
 
 def _twin(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The run of another name for the same scheme: a search may find it for two budgets."""
+    """The run of another name for a scheme that was searched for; a head has floats alone, and
+    takes every rule alike."""
+    if not setting.scheme.startswith(OURS):
+        return None
     for row in rows:
         other = key(row)
-        if replace(other, scheme=setting.scheme) != setting:
-            continue
-        if not any(s.scheme.startswith(OURS) for s in (other, setting)):
-            continue
-        one, two = (scheme_of(s.task, s.scheme) for s in (other, setting))
-        if one == two:
-            return {**row, "scheme": setting.scheme}
+        rule = setting.rule if other.scheme == "head" else other.rule
+        named = replace(other, scheme=setting.scheme, rule=rule)
+        same = named == setting and other.scheme != setting.scheme
+        if same and scheme_of(other.task, other.scheme) == scheme_of(setting.task, setting.scheme):
+            return {**row, "scheme": setting.scheme, "rule": setting.rule}
     return None
 
 
