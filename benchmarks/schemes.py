@@ -125,8 +125,8 @@ CASES: Mapping[str, Case] = {
     "flowers": _task(
         "flowers",
         ("head", "biases=20", "last=6", *PUBLISHED, "full"),
-        Study(188, ratios=(0.25, 1.0), depths=6, reach=16),
-        plans=3,
+        Study(1128, ratios=(0.25, 1.0), depths=6, reach=16),
+        plans=10,
     ),
     "words": _task(
         "words",

@@ -172,15 +172,17 @@ def _schemes(rows: Rows, case: str, tasks: Sequence[str], names: Sequence[str]) 
 def _orders(rows: Rows) -> str:
     lines: list[list[str]] = []
     for claim in _claims():
-        gaps: list[float] = []
+        by_task: dict[str, list[float]] = {}
         for task in claim.tasks:
             one, other = (_found(rows, task, way) for way in (claim.one, claim.other))
-            gaps += [one[s] - other[s] for s in sorted(one.keys() & other.keys())]
+            if both := sorted(one.keys() & other.keys()):
+                by_task[task] = [one[s] - other[s] for s in both]
+        gaps = [gap for some in by_task.values() for gap in some]
         if len(gaps) < 2:
             continue
         mean, error = statistics.mean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
         signs = [sum(test(g) for g in gaps) for test in _SIGNS]
-        tasks = "words" if claim.tasks == ("words",) else "pictures"
+        tasks = "pictures" if tuple(by_task) == PICTURES else ", ".join(by_task)
         counts = ", ".join(map(str, signs))
         points = f"{mean:+.1f} ± {error:.1f}"
         lines.append([claim.text, tasks, points, str(len(gaps)), counts, _verdict(mean, error)])

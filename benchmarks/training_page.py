@@ -18,22 +18,25 @@ PUBLISHED = tuple(f"published:mcunet-{kb}kb" for kb in (49, 99, 148))
 PICTURES = ("flowers", "cifar", "person")
 LOW, MIDDLE, HIGH = 0.004, 0.016, 0.064
 """First rates."""
+SMALL = (0.00025, 0.001, LOW)
+"""First rates of the update of everything on pictures."""
 WORDS = "last=4"
 """The scheme with which rules and optimisers are compared on words."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A way to learn words; the rate that is best on seed 0 is taken for the other seeds."""
+    """A way to learn a task; the rate that is best on seed 0 is taken for the other seeds."""
 
     scheme: str
     rule: str = "residual"
     optimiser: str = "sgd"
     rates: tuple[float, ...] = (LOW, MIDDLE, HIGH)
+    task: str = "words"
 
     def sweep(self) -> Iterator[Setting]:
         for rate in self.rates:
-            yield setting("words", self.scheme, self.rule, rate, 0, self.optimiser)
+            yield setting(self.task, self.scheme, self.rule, rate, 0, self.optimiser)
 
     def settings(self, known: Mapping[Setting, float]) -> Iterator[Setting]:
         """known : accuracies so far; the other seeds follow when the rates are compared"""
@@ -69,6 +72,8 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES[1:]:
         yield from _each(task, OURS)
         yield from _each(task, PUBLISHED[:1], (*RULES, "real", "plain", "plain=1e6", "float"))
+    for task in PICTURES:
+        yield from Tuned("full", rates=SMALL, task=task).settings(known)
 
 
 def _each(

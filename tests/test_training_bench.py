@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,31 @@ def test_each_run_is_measured_once(
     assert asked == [0, 1, 2, 2, 3]
     assert [r["seed"] for r in json.loads(path.read_text("utf-8"))] == [0, 1, 2, 3]
     assert "1/2" in capsys.readouterr().out
+
+
+def test_a_scheme_that_is_found_again_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the head whatever the rule; of others by the same one."""
+    known = {"head": 0, "ours:64kB": 0, "ours:100kB": 1, "ours:150kB": 1, "ours:256kB": 2}
+    asked: list[str] = []
+
+    def measured(setting: Setting, every: int) -> dict[str, Any]:
+        asked.append(setting.scheme)
+        return {**setting.__dict__, "accuracy": 0.1 * len(asked), "curve": []}
+
+    def parsed(task: str, text: str) -> int:
+        return known[text]
+
+    monkeypatch.setattr(training, "measure", measured)
+    monkeypatch.setattr(training, "scheme_of", parsed)
+    path = tmp_path / "training.json"
+    wanted = [ONE, *(replace(ONE, scheme=s, rule="residual") for s in known if s != "head")]
+    training.run([*wanted, replace(ONE, scheme="ours:150kB")], path, 0)
+    assert asked == ["head", "ours:100kB", "ours:256kB", "ours:150kB"]
+    found = [(r["scheme"], r["rule"], r["accuracy"]) for r in training.read(path)]
+    assert found[1] == ("ours:64kB", "residual", 0.1)
+    assert found[3] == ("ours:150kB", "residual", found[2][2])
 
 
 def test_other_seeds_take_the_rate_that_was_best_on_the_first() -> None:
