@@ -48,6 +48,9 @@ LESS: Final = (0.9, 0.8)
 DEAR: Final = 1.02
 """What is slow: as many times the cycles of the plan that may take any RAM."""
 
+MISSES: Final = 3
+"""Steps down with rows in strips after which that is given up."""
+
 LEISURE: Final = 8
 """Times the usual effort by which buffers are placed of a plan that is taken or nearly fits."""
 NEARLY: Final = 2
@@ -213,13 +216,15 @@ class _Search:
                 break
 
     def _by_strips(self, prices: Prices, best: Program) -> Program:
-        """Less and less with rows in strips, as long as that is worth the cycles."""
-        prices, room = replace(prices, ram=None, strips=True), self.ram(best) - 1.0
-        while True:
+        """Less and less with rows in strips, as long as one of a few steps is worth the cycles: the
+        first may be one of which the buffers fit together badly."""
+        prices, room, missed = replace(prices, ram=None, strips=True), self.ram(best) - 1.0, 0
+        while missed < MISSES:
             smaller = self.squeezed(prices, room)
-            if self.worth(smaller) >= self.worth(best):
-                return best
-            best, room = smaller, self.ram(smaller) * STEP
+            if self.worth(smaller) < self.worth(best):
+                best, room, missed = smaller, self.ram(smaller), -1
+            room, missed = room * STEP, missed + 1
+        return best
 
     def _in_rows(self, prices: Prices, program: Program) -> Prices:
         """Prices with all planes of a program given up."""
