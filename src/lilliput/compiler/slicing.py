@@ -25,9 +25,10 @@ Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
 SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of slices that are tried."""
-SLACK = 0.92
-"""The part of what cannot be helped that is left to blocks: several hundred buffers do not fit
-where all steps are full."""
+FILLED = (1.0, 0.92)
+"""The parts of what cannot be helped that are left to blocks, one after the other where the step
+does not fit: several hundred buffers may not lie well where all steps are full, and more slices
+take longer."""
 AUTO, OFF = "auto", "off"
 
 
@@ -71,12 +72,15 @@ class Slicing:
             if _enough(plain):
                 return whole, plain
         self.log("slicing blocks")
-        training = lean(self.make, self._needs, whole, least)
-        if training is whole:
+        training, found = whole, plain
+        for filled in FILLED[-1:] if asked else FILLED:
+            other = lean(self.make, self._needs, whole, least, filled)
+            if other.slices != training.slices:
+                training, found = other, self._compiled(other)
+            if found is not None and not asked and _enough(found):
+                return training, found
+        if found is None or training is whole:
             return whole, plain or self._compiled(whole)
-        found = self._compiled(training)
-        if not asked and _enough(found):
-            return training, found
         if plain is None and _arena(found) < floor:
             return training, found  # no plan of the whole blocks needs less
         plain = plain or self._compiled(whole)
@@ -107,11 +111,17 @@ def _states(training: Training) -> int:
     return sum(s.value.type.nbytes for s in training.module.states.values())
 
 
-def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -> Training:
+def lean(
+    make: Make,
+    needs: Needs,
+    whole: Training,
+    needed: Mapping[str, int],
+    filled: float = FILLED[-1],
+) -> Training:
     """`whole`, which has `needed` so many bytes, or the same training with slices where these need
     less.
 
-    A block is tried in more and more slices while it needs more than `SLACK` of what is not in
+    A block is tried in more and more slices while it needs more than `filled` of what is not in
     blocks, and of blocks of which no more slices can be made; it gets the fewest of those that
     need least.
     """
@@ -125,7 +135,7 @@ def lean(make: Make, needs: Needs, whole: Training, needed: Mapping[str, int]) -
         raised = {
             name: more
             for name in most
-            if need.get(name, 0) > SLACK * floor
+            if need.get(name, 0) > filled * floor
             and (more := _next(tried[name], most[name])) is not None
         }
         if not raised:
