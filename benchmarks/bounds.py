@@ -2,7 +2,7 @@
 
 Bounds are computed, arenas are those of `results.json`, goals are what is aimed at.  A goal is met,
 or below the bound and so out of reach of every schedule of the class that `lilliput.plan.bound`
-states, or open.
+states, or open.  That class computes each value once: a plan that is below computes some again.
 """
 
 from __future__ import annotations
@@ -47,9 +47,14 @@ class Row:
     def verdict(self) -> str:
         if self.goal is None:
             return ""
-        if self.bound.nbytes > self.goal:
-            return "out of reach"
-        return "met" if self.arena is not None and self.arena <= self.goal else "open"
+        if self.arena is not None and self.arena <= self.goal:
+            return "met, computing again" if self.below else "met"
+        return "out of reach" if self.bound.nbytes > self.goal else "open"
+
+    @property
+    def below(self) -> bool:
+        """Whether a plan needs less than any that computes each value once."""
+        return self.arena is not None and self.arena < self.bound.nbytes
 
     def cells(self) -> tuple[str, ...]:
         bound, node = self.bound, self.bound.node

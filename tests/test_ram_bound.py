@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.bounds import rows
-from benchmarks.networks import NETWORKS
+from benchmarks.bounds import Row, rows
+from benchmarks.networks import CALLBACK, NETWORKS, present
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 from tests.networks import Network, networks
 from tests.strategies import chains, modules
 from tests.test_streaming import Chains, cut_anywhere, examples, inputs, ram
 
+from lilliput import compiler
 from lilliput.devices.device import load
 from lilliput.ir import Builder, Module
 from lilliput.ir.text import print_module
@@ -37,6 +38,7 @@ from lilliput.plan.bound import least
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.lifetimes import views
 from lilliput.plan.objective import Budget, Optimize
+from lilliput.plan.options import EXTRA_MACS
 from lilliput.plan.program import Program
 
 M4 = load("cortex-m4")
@@ -100,12 +102,25 @@ def test_what_a_plan_need_not_make_is_not_counted() -> None:
     assert least(module, frozenset()).nbytes <= ram(plan(module, M4, SMALL))
 
 
+def computes_again(row: Row) -> bool:
+    """Whether the plan that was measured does, and one that does not is not below the bound."""
+    path = next(path for network, path in present() if network.name == row.name)
+    module = compiler.load(path).shrunk.module
+    pull = inputs(module) if row.mode == CALLBACK else frozenset[str]()
+    again, once = (
+        plan(module, M4, PlanOptions(optimize=Optimize.RAM, pull=pull, extra_macs=share))
+        for share in (EXTRA_MACS, 0)
+    )
+    assert ram(again) == row.arena
+    return bool(again.extra) and ram(once) >= row.bound.nbytes
+
+
 @pytest.mark.slow
 def test_no_arena_of_a_measured_network_is_below() -> None:
     """Nor does the page say another bound."""
     page = (Path(__file__).parent.parent / "docs" / "memory.md").read_text(encoding="utf-8")
     for row in rows([network.name for network in NETWORKS]):
-        assert row.arena is None or row.bound.nbytes <= row.arena
+        assert not row.below or computes_again(row)
         assert row.goal is None or f"| {row.bound.nbytes:,} B |" in page
 
 
