@@ -54,7 +54,8 @@ MISSES: Final = 3
 LEISURE: Final = 8
 """Times the usual effort by which buffers are placed of a plan that is taken or nearly fits."""
 NEARLY: Final = 2
-"""Plans that nearly fit of which that is tried."""
+"""Plans that nearly fit of which that is tried: so many of those that could be
+the smallest, and of those that are."""
 
 Make = Callable[[Prices], Program]
 
@@ -263,7 +264,8 @@ class _Search:
         if self.ram(best) <= room:
             return best
         might = {id(made): made for _, made in self.tried if self._bound(made) <= room}
-        for program in sorted(might.values(), key=self.ram)[:NEARLY]:
+        first = [sorted(might.values(), key=key)[:NEARLY] for key in (self._bound, self.ram)]
+        for program in {id(p): p for found in first for p in found}.values():
             best = min(best, self._settled(program), key=lambda p: self._beyond(p, room))
         return best
 
