@@ -148,7 +148,7 @@ def test_gradients_stream_row_by_row(host_compiler: Toolchain) -> None:
     steps = [t.step for t in _loop(streamed).body if isinstance(t.step, Step)]
     assert [s.kernel.name for s in steps] == [
         "conv2d_grad_x_twos",
-        "conv2d_grad_x_depthwise",
+        "conv2d_grad_x_copied",
         "conv2d_grad_x_tiles",
         "conv2d_grad_x",
     ]

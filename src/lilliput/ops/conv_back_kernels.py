@@ -108,14 +108,13 @@ def _everywhere(node: Node) -> int:
 
 def _plane_params(node: Node) -> Mapping[str, int]:
     """left, wide : zeros before a row of the copy, and all of its numbers, so that fours of pixels
-    are whole; narrow : numbers of a row that no four slides over, else 0"""
+    are whole, wherever a region begins; narrow : numbers of a row that no four slides over, else 0"""
     a, dy, w = back(node), node.inputs[0].type.shape, node.inputs[1].type.shape
     apart, pad, columns = a.stride[1], a.pad[2], a.size[1]
-    left, wide = 0, dy[2]
+    left, wide = 0, max(dy[2], (columns - 1 + pad) // apart + 4)
     for e in range(min(apart, columns)):
         first, begin = divmod(e + pad, apart)
         left = max(left, -(-(w[2] - begin) // apart) - 1 - first)
-        wide = max(wide, first + 4 * -(-len(range(e, columns, apart)) // 4))
     narrow = dy[2] if apart == 1 and max(dy[2], columns) <= 4 else 0
     return {**_grad_x_params(node), "left": left, "wide": left + wide, "narrow": narrow}
 

@@ -20,17 +20,18 @@ typedef struct {
 } ll_conv2d_grad_x_plane_params;
 #endif
 
-/* Tap t of pixel i; of a row of no more than four numbers, `narrow`, those beside it are left out.
- */
+/* Tap t of pixel i of a row; where it has no more than four numbers, `narrow`, those beside it are
+ * left out. */
 #define LL_PLANE_TAP(i)                                                                            \
-    if (!p->narrow || (uint32_t)(p->pad_left + (i)-t) < (uint32_t)p->narrow) {                     \
+    if (!narrow || (uint32_t)(p->pad_left + (i)-t) < (uint32_t)narrow) {                           \
         s##i += d##i * f;                                                                          \
     }
 
 /* Four pixels of dx from `count` rows of dy upwards from `at`, whose taps from `begin` on meet the
  * weights from `w` on. */
 LL_INLINE void LL_NAME(plane_four)(const ll_conv2d_grad_x_plane_params *p, const float *at,
-                                   const float *w, int32_t count, int32_t begin, float *sums) {
+                                   const float *w, int32_t count, int32_t begin, int32_t narrow,
+                                   float *sums) {
     const int32_t taps = (p->kw - begin + p->stride_w - 1) / p->stride_w;
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
     for (w += begin; count > 0; --count, at -= p->wide, w += p->stride_h * p->kw) {
@@ -63,7 +64,11 @@ LL_INLINE void LL_NAME(plane_row)(const ll_conv2d_grad_x_plane_params *p, const 
     const float *from = last + p->left + (e + p->pad_left) / p->stride_w;
     for (int32_t x = e; x < r->x1; x += 4 * p->stride_w, from += 4) {
         float sums[4];
-        LL_NAME(plane_four)(p, from, w, count, begin, sums);
+        if (p->narrow && x == 0) {
+            LL_NAME(plane_four)(p, from, w, count, begin, p->narrow, sums);
+        } else {
+            LL_NAME(plane_four)(p, from, w, count, begin, 0, sums);
+        }
         if (!LL_SMALL && x + 3 * p->stride_w < r->x1) {
             LL_PLANE_STORE(0)
             LL_PLANE_STORE(1)
