@@ -108,7 +108,8 @@ def _everywhere(node: Node) -> int:
 
 def _plane_params(node: Node) -> Mapping[str, int]:
     """left, wide : zeros before a row of the copy, and all of its numbers, so that fours of pixels
-    are whole, wherever a region begins; narrow : numbers of a row that no four slides over, else 0"""
+    are whole wherever a region begins; narrow : numbers of a row that no four slides over, else 0
+    """
     a, dy, w = back(node), node.inputs[0].type.shape, node.inputs[1].type.shape
     apart, pad, columns = a.stride[1], a.pad[2], a.size[1]
     left, wide = 0, max(dy[2], (columns - 1 + pad) // apart + 4)
