@@ -511,7 +511,7 @@ def test_report_of_a_folder_equals_what_compile_knew(run: Run, tmp_path: Path) -
     assert "sram over the 7 steps of infer: 1,376 B" in result.out
     assert html.read_bytes() == (out / "report.html").read_bytes()
     value = run("report", out, "--json").json
-    assert value["timelines"][0]["arena"] == 1_424
+    assert value["timelines"][0]["arena"] == 1_376
     assert run("report", out, "--ascii").out.isascii()
     refused = run("report", out, "-d", BOARD)
     assert refused.code == 1
