@@ -25,7 +25,7 @@ from lilliput.ir.module import Module
 from lilliput.ir.op import NoAttrs
 from lilliput.ir.region import Interval, Pointwise, Window
 from lilliput.ops.shape import Concat, concat, copy
-from lilliput.passes.recompute.cutting import Cutting, Rectangle, divides, needs_of, whole
+from lilliput.passes.recompute.cutting import Cutting, Rectangle, divides
 from lilliput.passes.recompute.pieces import Recomputed
 from lilliput.passes.recompute.tiles import Stretch, find_stretch
 
@@ -34,6 +34,8 @@ COLUMNS = 2
 
 Part = tuple[Interval, Value]
 """Columns of a map, and the value that holds them."""
+Inner = dict[str, tuple[Rectangle, Value]]
+"""What a strip has of the maps between the ends of its block."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _blocks(module: Module, entry: str, graph: Graph) -> list[Stretch]:
 
 def _pointwise(node: Node, given: Set[str]) -> bool:
     """Whether each column of a node's map is made of the same column of its operands."""
-    if not divides(node, set(given)):
+    if not divides(node, given):
         return False
     assert node.op.regions is not None
     pairs = zip(node.inputs, node.op.regions(node), strict=True)
@@ -120,7 +122,7 @@ class _Columns(Cutting):
         self.spans = list(pairwise((0, *cuts, width)))
         self.maps = set(stage.maps)
         self.strips = {b.target: b for b in stage.blocks if b.target in strips}
-        self.users = graph.consumers()
+        self.makers, self.users = graph.producers(), graph.consumers()
         self.lies: dict[str, list[Part]] = {}
 
     def cut(self) -> Graph:
@@ -149,7 +151,7 @@ class _Columns(Cutting):
             len(users) == 1
             and users[0].output.name in self.maps - self.strips.keys()
             and value.type.shape[:3] == users[0].output.type.shape[:3]
-            and _pointwise(self.graph.producers()[value.name], self.given)
+            and _pointwise(self.makers[value.name], self.given)
         )
 
     def _piece_by_piece(self, node: Node) -> None:
@@ -159,28 +161,15 @@ class _Columns(Cutting):
         else:
             self._join(node, parts, node.output)
 
-    def _made(self, node: Node, span: Interval, inner: dict[str, Part]) -> Value:
-        """Columns `span` of what a node without a window makes.
-
-        inner : what a strip has of the maps between its ends
-        """
-        rows = (0, node.output.type.shape[1])
-        inputs = [
-            value if value.name in self.given else self._columns(value, span, inner)
-            for value in node.inputs
-        ]
-        made = self.part(node.output, (rows, span))
-        self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,)))
-        return made
-
-    def _columns(self, value: Value, span: Interval, inner: dict[str, Part]) -> Value:
-        """Columns of a value, which one of its parts has where it lies in pieces."""
-        rows = (0, value.type.shape[1])
-        parts = [inner[value.name]] if value.name in inner else self.lies.get(value.name)
-        if parts is None:
-            return self.slice(value, whole(value), (rows, span), value.name)
-        has, part = next(p for p in parts if p[0][0] <= span[0] and span[1] <= p[0][1])
-        return self.slice(part, (rows, has), (rows, span), value.name)
+    def _made(self, node: Node, span: Interval, inner: Inner) -> Value:
+        """Columns `span` of what a node without a window makes, of those parts of its operands that
+        have them."""
+        found = dict(inner)
+        for value in (v for v in node.inputs if v.name in self.lies):
+            parts = self.lies[value.name]
+            has, part = next(p for p in parts if p[0][0] <= span[0] and span[1] <= p[0][1])
+            found[value.name] = self._box(part, has), part
+        return self.cut_of(node, self._box(node.output, span), found)
 
     def _join(self, node: Node, parts: Sequence[Part], made: Value) -> None:
         values = tuple(value for _, value in parts)
@@ -190,24 +179,14 @@ class _Columns(Cutting):
 
     def _in_strips(self, block: Stretch) -> None:
         nodes = [n for n in self.graph.nodes if n.output.name in block.nodes]
-        wanted = [self._wanted(nodes, block, span) for span in self.spans]
-        halos = [self._halo(block, k, need[block.source]) for k, need in enumerate(wanted)]
+        target = self.values[block.target]
+        boxes = (self._box(target, span) for span in self.spans)
+        wanted = [self.wanted(nodes, block.target, box) for box in boxes]
+        halos = [self._halo(block, k, need[block.source][1]) for k, need in enumerate(wanted)]
         parts: list[Part] = []
         for k, need in enumerate(wanted):
             parts.append((self.spans[k], self._strip(nodes, block, need, halos[k], k)))
         self.lies[block.target] = parts
-
-    def _wanted(self, nodes: Sequence[Node], block: Stretch, span: Interval) -> dict[str, Interval]:
-        """The columns of each value that columns `span` of a block's map need."""
-        wanted = {block.target: span}
-        for node in reversed(nodes):
-            here = wanted[node.output.name]
-            for k, value in enumerate(node.inputs):
-                if value.name not in self.given:
-                    (_, need), _ = needs_of(node, k, self._box(node.output, here), node.attrs)
-                    had = wanted.get(value.name, need)
-                    wanted[value.name] = min(had[0], need[0]), max(had[1], need[1])
-        return wanted
 
     def _box(self, value: Value, span: Interval) -> Rectangle:
         return (0, value.type.shape[1]), span
@@ -229,24 +208,24 @@ class _Columns(Cutting):
         self,
         nodes: Sequence[Node],
         block: Stretch,
-        wanted: dict[str, Interval],
+        wanted: dict[str, Rectangle],
         halo: Sequence[Part],
         k: int,
     ) -> Value:
         """Strip k of a block's map, of its own pieces of the input, later ones and the halo."""
-        whole_map, inner = self.lies[block.source], dict[str, Part]()
+        whole_map, inner = self.lies[block.source], Inner()
         self.lies[block.source] = [*halo, *whole_map[k:]]
         for node in nodes:
-            span = wanted[node.output.name]
+            box = self._box(node.output, wanted[node.output.name][1])
             if any(v.name == block.source for v in node.inputs):
-                value = self._of_parts(node, span, block.source, inner)
+                value = self._of_parts(node, box[1], block.source, inner)
             else:
-                value = self._window(node, span, inner)
-            inner[node.output.name] = span, value
+                value = self.cut_of(node, box, inner)
+            inner[node.output.name] = box, value
         self.lies[block.source] = whole_map
         return inner[block.target][1]
 
-    def _of_parts(self, node: Node, span: Interval, source: str, inner: dict[str, Part]) -> Value:
+    def _of_parts(self, node: Node, span: Interval, source: str, inner: Inner) -> Value:
         """Columns of what is made of the parts of a block's input."""
         bounds = [(max(a, span[0]), min(b, span[1])) for (a, b), _ in self.lies[source]]
         parts = [(b, self._made(node, b, inner)) for b in bounds if b[0] < b[1]]
@@ -254,18 +233,4 @@ class _Columns(Cutting):
             return parts[0][1]
         made = self.part(node.output, self._box(node.output, span))
         self._join(node, parts, made)
-        return made
-
-    def _window(self, node: Node, span: Interval, inner: dict[str, Part]) -> Value:
-        """Columns of what is made between the ends of a block."""
-        attrs, inputs, box = node.attrs, list[Value](), self._box(node.output, span)
-        for k, value in enumerate(node.inputs):
-            if value.name in self.given:
-                inputs.append(value)
-                continue
-            need, attrs = needs_of(node, k, box, attrs)
-            has, part = inner[value.name]
-            inputs.append(self.slice(part, self._box(value, has), need, value.name))
-        made = self.part(node.output, box)
-        self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
         return made

@@ -6,6 +6,7 @@ padding that is left at the rectangle's borders, of slices of its operands.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from lilliput.ir.build import fresh_name
@@ -21,7 +22,7 @@ Rectangle = tuple[Interval, Interval]
 """Rows and columns [lo, hi) of a map."""
 
 
-def divides(node: Node, given: set[str]) -> bool:
+def divides(node: Node, given: Set[str]) -> bool:
     """Whether any rectangle of a node's map can be computed of rectangles of its operands."""
     if node.op.regions is None or node.op.view or len(node.outputs) > 1:
         return False
@@ -100,6 +101,39 @@ class Cutting:
             self.made.append(Node(slice_, (value,), (made,), attrs, self.origin(of)))
             value = made
         return value
+
+    def wanted(self, nodes: Sequence[Node], target: str, box: Rectangle) -> dict[str, Rectangle]:
+        """The rectangle of each value that `box` of the target needs, all its readers together;
+        `nodes` make the target, in order."""
+        wanted = {target: box}
+        for node in reversed(nodes):
+            here = wanted[node.output.name]
+            for k, value in enumerate(node.inputs):
+                if value.name not in self.given:
+                    need, _ = needs_of(node, k, here, node.attrs)
+                    had = wanted.get(value.name, need)
+                    y, x = (
+                        (min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(had, need, strict=True)
+                    )
+                    wanted[value.name] = y, x
+        return wanted
+
+    def cut_of(
+        self, node: Node, box: Rectangle, parts: Mapping[str, tuple[Rectangle, Value]]
+    ) -> Value:
+        """`box` of what a node makes, of rectangles of its operands: `parts` are there of some, all
+        of the others."""
+        attrs, inputs = node.attrs, list[Value]()
+        for k, value in enumerate(node.inputs):
+            if value.name in self.given:
+                inputs.append(value)
+                continue
+            need, attrs = needs_of(node, k, box, attrs)
+            has, part = parts.get(value.name, (whole(value), value))
+            inputs.append(self.slice(part, has, need, value.name))
+        made = self.part(node.output, box)
+        self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
+        return made
 
     def part(self, whole: Value, box: Rectangle) -> Value:
         """A value for `box` of `whole`."""

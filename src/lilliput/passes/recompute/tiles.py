@@ -13,7 +13,7 @@ as the strip; slices and pieces are views, so that nothing is moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.region import Interval
 from lilliput.ops.shape import Concat, concat
-from lilliput.passes.recompute.cutting import AXES, Cutting, Rectangle, divides, needs_of, whole
+from lilliput.passes.recompute.cutting import AXES, Cutting, Rectangle, divides
 from lilliput.passes.recompute.pieces import Recomputed
 
 
@@ -94,36 +94,11 @@ class _Tiling(Cutting):
 
     def _piece(self, box: Rectangle) -> tuple[Value, Rectangle]:
         """Adds the nodes that compute `box` of the target."""
-        wanted, parts = self._wanted(box), dict[str, Value]()
-        for node in self.inside:
-            name = node.output.name
-            here, attrs, inputs = wanted[name], node.attrs, list[Value]()
-            for k, value in enumerate(node.inputs):
-                if value.name in self.given:
-                    inputs.append(value)
-                    continue
-                need, attrs = needs_of(node, k, here, attrs)
-                has = wanted[value.name] if value.name in parts else whole(value)
-                inputs.append(self.slice(parts.get(value.name, value), has, need, value.name))
-            made = self.part(node.output, here)
-            self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
-            parts[name] = made
-        return parts[self.stretch.target], box
-
-    def _wanted(self, box: Rectangle) -> Mapping[str, Rectangle]:
-        """The rectangle of each value that `box` of the target needs, all its readers together."""
-        wanted = {self.stretch.target: box}
-        for node in reversed(self.inside):
-            here = wanted[node.output.name]
-            for k, value in enumerate(node.inputs):
-                if value.name not in self.given:
-                    need, _ = needs_of(node, k, here, node.attrs)
-                    had = wanted.get(value.name, need)
-                    y, x = (
-                        (min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(had, need, strict=True)
-                    )
-                    wanted[value.name] = y, x
-        return wanted
+        wanted = self.wanted(self.inside, self.stretch.target, box)
+        parts: dict[str, tuple[Rectangle, Value]] = {}
+        for name, node in ((n.output.name, n) for n in self.inside):
+            parts[name] = wanted[name], self.cut_of(node, wanted[name], parts)
+        return parts[self.stretch.target][1], box
 
     def _joined(
         self, parts: Sequence[tuple[Value, Rectangle]], axis: int, last: bool = False
