@@ -30,6 +30,7 @@ from lilliput.ops.conv_meetings import (
     meetings,
     pairs,
     plain,
+    steps_of,
 )
 from lilliput.ops.gemm import TWOS
 
@@ -252,12 +253,7 @@ def _grad_x_params(node: Node) -> Mapping[str, int]:
         "out_h": a.size[0],
         "kh": w[1],
         "kw": w[2],
-        "stride_h": a.stride[0],
-        "stride_w": a.stride[1],
-        "dilation_h": a.dilation[0],
-        "dilation_w": a.dilation[1],
-        "pad_top": a.pad[0],
-        "pad_left": a.pad[2],
+        **steps_of(a),
         "group_in": w[0] // a.groups,
         "group_out": w[3],
     }

@@ -27,6 +27,7 @@ from lilliput.ops.conv_meetings import (
     meetings,
     pairs,
     plain,
+    steps_of,
 )
 from lilliput.ops.registry import register
 
@@ -109,12 +110,7 @@ def _grad_w_params(node: Node) -> Mapping[str, int]:
         "rows": dy[0] * dy[1],
         "kh": a.kernel[0],
         "kw": a.kernel[1],
-        "stride_h": a.stride[0],
-        "stride_w": a.stride[1],
-        "dilation_h": a.dilation[0],
-        "dilation_w": a.dilation[1],
-        "pad_top": a.pad[0],
-        "pad_left": a.pad[2],
+        **steps_of(a),
         "group_in": x[3] // a.groups,
         "group_out": dy[3] // a.groups,
         "zero_point": node.inputs[0].type.zero_point,

@@ -29,7 +29,7 @@ from lilliput.ops.accumulate import (
     macs,
 )
 from lilliput.ops.common import c_type
-from lilliput.ops.conv_meetings import is_product
+from lilliput.ops.conv_meetings import is_product, steps_of
 from lilliput.ops.finish import finish
 
 
@@ -178,12 +178,7 @@ def conv2d_params(node: Node) -> Mapping[str, int]:
         "out_h": y.shape[1],
         "kh": w.shape[1],
         "kw": w.shape[2],
-        "stride_h": a.stride[0],
-        "stride_w": a.stride[1],
-        "dilation_h": a.dilation[0],
-        "dilation_w": a.dilation[1],
-        "pad_top": a.pad[0],
-        "pad_left": a.pad[2],
+        **steps_of(a),
         "group_in": w.shape[3],
         "group_out": w.shape[0] // a.groups,
         "resume": int(len(node.inputs) > 3),

@@ -33,6 +33,18 @@ class Geometry(Protocol):
     def groups(self) -> int: ...
 
 
+def steps_of(a: Geometry) -> dict[str, int]:
+    """How windows go over a map, by the names of kernels' parameters."""
+    return {
+        "stride_h": a.stride[0],
+        "stride_w": a.stride[1],
+        "dilation_h": a.dilation[0],
+        "dilation_w": a.dilation[1],
+        "pad_top": a.pad[0],
+        "pad_left": a.pad[2],
+    }
+
+
 def is_product(a: Geometry, w: Sequence[int]) -> bool:
     """Whether a convolution with weights of shape `w` is a matrix product of every pixel."""
     return tuple(w[1:3]) == a.stride == (1, 1) and not any(a.pad) and a.groups == 1
