@@ -86,6 +86,19 @@ LL_INLINE uint8_t *ll_out_row(const ll_out *v, int32_t y) {
     return (uint8_t *)v->base + (v->rows ? v->rows[y] : ll_slot(y, v->ring, v->first)) * v->row;
 }
 
+/* rows[k]: the row of the map `view` under row k of the window of output row y, 0 outside the map.
+ * p: a kernel's in_h, out_h (rows of one image), kh, stride_h, dilation_h and pad_top. */
+#define LL_WINDOW_ROWS(rows, p, view, y)                                                           \
+    do {                                                                                           \
+        const int32_t ll_image = (y) / (p)->out_h;                                                 \
+        const int32_t ll_top = ((y)-ll_image * (p)->out_h) * (p)->stride_h - (p)->pad_top;         \
+        for (int32_t ll_k = 0; ll_k < (p)->kh; ++ll_k) {                                           \
+            const int32_t ll_y = ll_top + ll_k * (p)->dilation_h;                                  \
+            const int32_t ll_is_inside = ll_y >= 0 && ll_y < (p)->in_h;                            \
+            (rows)[ll_k] = ll_is_inside ? ll_in_row(view, ll_image * (p)->in_h + ll_y) : 0;        \
+        }                                                                                          \
+    } while (0)
+
 /* Where an epilogue is: the current row of each of its operands, the pixel, the channel. */
 #define LL_AT_MAX 8
 typedef struct {

@@ -21,17 +21,6 @@ typedef struct {
     int32_t pad_top, pad_left;
 } ll_depthwise_fours_params;
 
-/* The map's rows under the window of output row y, 0 outside the map. */
-LL_INLINE void ll_depthwise_rows(const ll_depthwise_fours_params *p, const ll_in *x, int32_t y,
-                                 const uint8_t **rows) {
-    const int32_t image = y / p->out_h;
-    const int32_t top = (y - image * p->out_h) * p->stride_h - p->pad_top;
-    for (int32_t k = 0; k < p->kh; ++k) {
-        const int32_t iy = top + k * p->dilation_h;
-        rows[k] = iy >= 0 && iy < p->in_h ? ll_in_row(x, image * p->in_h + iy) : 0;
-    }
-}
-
 /* The taps of the window whose first column is `left`, every fourth of `taps`. */
 LL_INLINE void ll_depthwise_taps(const ll_depthwise_fours_params *p, const uint8_t *const *rows,
                                  int32_t left, int32_t pixel, const int8_t *zeros,
@@ -92,13 +81,14 @@ LL_INLINE void LL_NAME(depthwise_fours)(const ll_depthwise_fours_params *p, cons
         uint8_t *out_row = ll_out_row(out, y);
         int32_t row = y, column = r->x0;
         ll_at_row(&at, operands, count, y);
-        ll_depthwise_rows(p, &in[0], row, rows);
+        LL_WINDOW_ROWS(rows, p, &in[0], row);
         for (int32_t x = r->x0; x < r->x1 + merged; x += 4) {
             const int32_t pixels = ll_min(r->x1 + merged - x, 4);
             for (int32_t i = 0; i < 4; ++i) {
                 if (column == r->x1 && i < pixels) {
                     column = r->x0;
-                    ll_depthwise_rows(p, &in[0], ++row, rows);
+                    ++row;
+                    LL_WINDOW_ROWS(rows, p, &in[0], row);
                 }
                 ll_depthwise_taps(p, rows, column * p->stride_w - p->pad_left, in[0].pixel, zeros,
                                   taps + i);

@@ -46,12 +46,7 @@ LL_INLINE void LL_NAME(fours)(const ll_fours_params *p, const ll_in *in, const l
     const int8_t *runs[LL_ROWS] = {0}; /* compilers may not see that a window has a row */
     ll_at at;
     for (int32_t y = r->y0; y < r->y1; ++y) {
-        const int32_t image = y / p->out_h;
-        const int32_t top = (y - image * p->out_h) * p->stride_h - p->pad_top;
-        for (int32_t k = 0; k < p->kh; ++k) {
-            const int32_t iy = top + k * p->dilation_h;
-            rows[k] = iy >= 0 && iy < p->in_h ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
-        }
+        LL_WINDOW_ROWS(rows, p, &in[0], y);
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; ++x) {

@@ -180,12 +180,7 @@ LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_
         x1 = in_w;
     }
     for (int32_t y = r->y0; y < y1; ++y) {
-        const int32_t image = y / p->out_h;
-        const int32_t top = (y - image * p->out_h) * p->stride_h - p->pad_top;
-        for (int32_t k = 0; k < p->kh; ++k) {
-            const int32_t iy = top + k * p->dilation_h;
-            rows[k] = iy >= 0 && iy < p->in_h ? ll_in_row(&in[0], image * p->in_h + iy) : 0;
-        }
+        LL_WINDOW_ROWS(rows, p, &in[0], y);
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < x1; x += 4) {
