@@ -17,6 +17,7 @@ from tests.cli_case import Run, environment, runner
 from tests.tflite_files import File, Graph
 from tests.tflite_fuzz_cases import model
 
+import lilliput
 from lilliput import cli, compiler
 from lilliput.demo_data import digits_model
 from lilliput.frontends.tflite.options import GatherOptions
@@ -381,9 +382,19 @@ def test_help_does_not_import_numpy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_public_names_exist() -> None:
-    import lilliput
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lilliput", "--version"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == f"lilliput, version {lilliput.__version__}\n"
 
+
+def test_public_names_exist() -> None:
     assert all(getattr(lilliput, name) is not None for name in lilliput.__all__)
     assert set(lilliput.__all__) <= set(dir(lilliput))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
