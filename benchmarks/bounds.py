@@ -13,24 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.networks import CALLBACK, NETWORKS, present
+from benchmarks.ram import MEMORY, goal
 from benchmarks.results import read
 from lilliput import compiler
 from lilliput.plan.bound import Least, least
-from lilliput.plan.objective import Optimize
 from lilliput.report import columns
 
-MEMORY = Optimize.RAM.value
 INPUT = {MEMORY: "in memory", CALLBACK: "callback"}
-GOALS = {
-    "vww": {MEMORY: 31, CALLBACK: 11},
-    "ic": {MEMORY: 13, CALLBACK: 12},
-    "kws": {MEMORY: 5, CALLBACK: 5},
-    "tinyengine-vww": {MEMORY: 23, CALLBACK: 14},
-    "mcunet-320kb": {MEMORY: 103, CALLBACK: 50},
-    "mcunetv2-large": {MEMORY: 230},
-    "mbv2-w0.35": {MEMORY: 64, CALLBACK: 20},
-}
-"""Arenas that are aimed at, in kB of 1,024 B."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +73,8 @@ def rows(names: Sequence[str]) -> Iterator[Row]:
                 print(f"{network.name}, {INPUT[mode]}", file=sys.stderr, flush=True)
                 inputs = {v.name for entry in module.graphs for v in module.inputs(entry)}
                 bound = least(module, frozenset(inputs if mode == CALLBACK else ()))
-                goal = GOALS.get(network.name, {}).get(mode)
                 arena = arenas.get((network.name, mode))
-                yield Row(network.name, mode, bound, arena, goal and goal * 1024)
+                yield Row(network.name, mode, bound, arena, goal(network.name, mode))
 
 
 def main() -> None:

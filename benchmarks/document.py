@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import ram
 from benchmarks.networks import DEVICE, FIRST, TOOLCHAINS, Way
 from benchmarks.results import read
 from lilliput.bench import (
@@ -25,6 +26,9 @@ from lilliput.bench.chart import millions
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
+README = DOCS.parent / "README.md"
+BEGIN, END = "<!-- figures -->", "<!-- end -->"
+"""What is between them in the README is written here."""
 TITLE = "Instructions for each multiply-accumulate, Cortex-M4"
 ENGINES = ("TFLM reference", "TFLM + CMSIS-NN", "TinyEngine")
 
@@ -48,6 +52,17 @@ and writes it and `benchmarks/results.json`, where there is more.
 Lilliput for speed, compiled by {gcc} and by {zig}. The others' instructions were counted in the
 same way ({emulated}); in brackets, how many times Lilliput's with GCC they are. The goals are for
 GCC. {met}
+
+## RAM, and the goals
+
+{ram}
+
+RAM in bytes; that of others is the least that the engine takes in any of its ways, its runtime
+included, or what was published for a Cortex-M7 (kB of 1,024 B, rounded). Ours holds the proven
+bound of the stack. Goals are for the arena, where kernels' scratch and the input lie. `ram` is the
+smallest plan with the input in memory; `callback` asks for the input row by row; `twice` does so,
+too, and may compute up to a fifth of the multiply-accumulates again. {ram_met} How far it is from
+the least: [memory.md](memory.md#how-far-it-is-from-the-least).
 
 ## Every mode
 
@@ -79,10 +94,18 @@ code. There is no runtime beside them. {code}
 
 
 def write() -> None:
-    """Writes page and picture from the stored results."""
+    """Writes page, picture and the README's figures from the stored results."""
     found = read()
+    README.write_text(readme(found), encoding="utf-8", newline="\n")
     PAGE.write_text(page(found), encoding="utf-8", newline="\n")
     PICTURE.write_text(picture(found), encoding="utf-8", newline="\n")
+
+
+def readme(found: Sequence[Measurement]) -> str:
+    """The README with the figures of `found`."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n{ram.beside(found).markdown()}\n{END}{after}"
 
 
 def picture(found: Sequence[Measurement]) -> str:
@@ -100,6 +123,8 @@ def page(found: Sequence[Measurement]) -> str:
         zig=versions.get("zig", "-"),
         emulated=f"{emulated.compiler}, {emulated.when}",
         met=_met(found),
+        ram=ram.table(found).markdown(),
+        ram_met=ram.met(found),
         costs=tables.costs(found, DEVICE).markdown(),
         costs_note=tables.COSTS_NOTE,
         beyond=tables.beyond_gcc(found),

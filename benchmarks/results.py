@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import DEVICE, NETWORKS, WAYS, Way
+from benchmarks.networks import DEVICE, MODES, NETWORKS, TOOLCHAINS, Way
 from lilliput.bench import Measurement, Share, goal_of
 from lilliput.devices import cores
 from lilliput.emu.cycles import cycle_model
@@ -86,7 +86,9 @@ def text(found: Sequence[Measurement], commit: str) -> str:
 def ordered(found: Iterable[Measurement]) -> list[Measurement]:
     """Each network and way once, the last one given, in the order of `networks`."""
     last = {(m.name, m.toolchain, m.optimize): m for m in found}
-    keys = [(n.name, way.toolchain, way.mode) for n in NETWORKS for way in WAYS]
+    keys = [
+        (n.name, toolchain, mode) for n in NETWORKS for toolchain in TOOLCHAINS for mode in MODES
+    ]
     return [last[key] for key in keys if key in last]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import document, results
+from benchmarks import document, ram, results
 from benchmarks.networks import DEVICE, FIRST, NETWORKS, WAYS, Network, Way, front_end
 from tests.bench_case import KWS, measurement
 
@@ -91,6 +91,7 @@ def test_the_page_and_its_picture_are_written_from_the_results() -> None:
     hint = "`python -m benchmarks --render` writes it"
     assert document.PAGE.read_text(encoding="utf-8") == document.page(found), hint
     assert document.PICTURE.read_text(encoding="utf-8") == document.picture(found), hint
+    assert document.README.read_text(encoding="utf-8") == document.readme(found), hint
 
 
 def test_the_results_hold_every_network_in_every_way_and_no_time_and_no_place() -> None:
@@ -114,6 +115,20 @@ def test_a_wrong_result_meets_no_goal_and_is_shown_as_one() -> None:
     wrong = document.page([replace(right, exact=False)])
     assert "0 of 1 goals are met; not met: kws (0.00 times, not exact)." in wrong
     assert "0.005 M, DIFFERS" in wrong
+
+
+def test_a_wrong_result_meets_no_goal_of_ram() -> None:
+    right = COMMITTED["kws", Way("gcc", "ram")]
+    assert "1 of 1 goals are met." in document.page([right])
+    told = "0 of 1 goals are met; not met: kws for ram."
+    assert told in document.page([replace(right, exact=False)])
+    large = replace(right.ram_bytes, activations=5 * 1024 + 1)
+    assert told in document.page([replace(right, ram_bytes=large)])
+
+
+def test_a_network_of_no_other_engine_is_not_set_beside_them() -> None:
+    ours = [m for (name, _), m in COMMITTED.items() if name in ("mbv2-w0.35", "kws")]
+    assert [row[0] for row in ram.beside(ours).rows] == ["kws"]
 
 
 # how results are kept and compared --------------------------------------------------------
