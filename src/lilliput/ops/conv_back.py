@@ -14,7 +14,7 @@ import numpy as np
 from lilliput.ir.graph import Node
 from lilliput.ir.op import Cost, Op, Sample
 from lilliput.ir.region import OperandRule, Pointwise, Spread, Whole, whole
-from lilliput.ir.types import Array, DType, Quant, TensorType, f32
+from lilliput.ir.types import Array, DType, Quant, TensorType, f32, s16
 from lilliput.ops.common import check
 from lilliput.ops.conv_back_kernels import (
     GRAD_X,
@@ -29,10 +29,10 @@ from lilliput.ops.conv_back_kernels import (
     GRAD_X_TWOS,
     ConvBack,
     back,
+    channels,
     grad_x_macs,
     meetings_back,
     only_depthwise,
-    steps,
 )
 from lilliput.ops.conv_meetings import (
     SAME,
@@ -41,9 +41,8 @@ from lilliput.ops.conv_meetings import (
     is_product,
 )
 from lilliput.ops.registry import register
+from lilliput.ops.rounded import rounded, unpacked, width
 
-LEAST = np.float32(1e-30)
-"""No steps are made of smaller numbers."""
 DEEPEST = 1 << 14
 """Output channels of which sums of rounded numbers leave steps enough."""
 
@@ -51,19 +50,17 @@ DEEPEST = 1 << 14
 def _grad_x_infer(a: ConvBack, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     check(len(types) == 2, "wrong number of operands", "dy, w", len(types))
     dy, w = types
-    check(dy.dtype is DType.F32, "dy", "f32", dy.dtype.value)
+    taken = (DType.F32, DType.S16) if a.fixed else (DType.F32,)
+    check(dy.dtype in taken, "dy", " or ".join(t.value for t in taken), dy.dtype.value)
     check(w.dtype in (DType.F32, DType.S8), "weights", "f32 or s8", w.dtype.value)
     check(w.zero_point == 0, "zero point of the weights", 0, w.zero_point)
     check(len(dy.shape) == len(w.shape) == 4, "ranks", "(N,OH,OW,O), (O,KH,KW,I/g)", (dy, w))
     outputs, inputs = a.part(w.shape)
     for what, part, of in (("output", outputs, w.shape[0]), ("input", inputs, w.shape[3])):
         check(0 <= part.start < part.stop <= of, f"{what} channels", f"some of {of}", part)
-    check(
-        dy.shape[3] == outputs.stop - outputs.start,
-        "output channels",
-        outputs.stop - outputs.start,
-        dy.shape[3],
-    )
+    of = outputs.stop - outputs.start
+    expected = width(of) if dy.dtype is DType.S16 else of
+    check(dy.shape[3] == expected, "channels of dy", expected, dy.shape[3])
     check(w.shape[0] % a.groups == 0, "output channels", f"multiple of {a.groups}", w.shape[0])
     for i in (0, 1):
         expected = extent(a.size[i], i, w.shape[1 + i], a)
@@ -82,7 +79,7 @@ def roundable(a: ConvBack, w: TensorType) -> bool:
 def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     """Each element from zero over the taps that reach it, row major, then over o of its group."""
     if back(node).fixed:
-        return (rounded_sums(operands[0], taking_part(node, operands[1])),)
+        return (rounded_sums(node, operands),)
     dy, w = operands[0], centred(operands[1], node.inputs[1].type)
     groups = back(node).groups
     o, i = w.shape[0] // groups, w.shape[3]
@@ -98,23 +95,14 @@ def _grad_x_ref(node: Node, operands: Sequence[Array]) -> tuple[Array, ...]:
     return (dx.reshape(node.output.type.shape),)
 
 
-def taking_part(node: Node, w: Array) -> Array:
-    """The weights of those channels that take part."""
+def rounded_sums(node: Node, operands: Sequence[Array]) -> Array:
+    """Where dy is rounded, here or before (`lilliput.ops.rounded`): exact sums of a pixel's numbers
+    times the weights that take part, and one product with its step."""
+    dy, w = operands
     outputs, inputs = back(node).part(w.shape)
-    return w[outputs, ..., inputs]
-
-
-@np.errstate(all="ignore")
-def rounded_sums(dy: Array, w: Array) -> Array:
-    """dy f32 (..., O), w s8 (O, 1, 1, I) -> f32 (..., I): of the numbers of a pixel rounded to the
-    nearest (ties to even) of `steps(O)` steps on either side, exact sums, and one product."""
-    most = np.float32(steps(dy.shape[-1]))
-    top = np.abs(dy).max(-1, keepdims=True)
-    some = np.isfinite(top) & (top >= LEAST)
-    numbers = np.rint(np.where(some, dy * (most / top), 0)).clip(-most, most)
-    sums = numbers.astype(np.float64) @ w[:, 0, 0].astype(np.float64)  # exact
-    step = np.where(some, top / most, np.where(top < LEAST, np.float32(0), np.float32(np.nan)))
-    return sums.astype(np.float32) * step.astype(np.float32)
+    numbers, step = unpacked(dy, channels(node)) if dy.dtype == np.int16 else rounded(dy)
+    sums = numbers.astype(np.float64) @ w[outputs, 0, 0, inputs].astype(np.float64)  # exact
+    return sums.astype(np.float32) * step
 
 
 def _grad_x_regions(node: Node) -> tuple[OperandRule, ...]:
@@ -122,8 +110,9 @@ def _grad_x_regions(node: Node) -> tuple[OperandRule, ...]:
     rows, columns = (
         Spread(1 + i, (w[1 + i] - 1) * a.dilation[i] + 1, a.stride[i], a.pad[2 * i]) for i in (0, 1)
     )
-    channels = Pointwise(3) if only_depthwise(node) is None else Whole()
-    dy: OperandRule = (Pointwise(0), rows, columns, channels)
+    depthwise = not a.fixed and only_depthwise(node) is None
+    last = Pointwise(3) if depthwise else Whole()
+    dy: OperandRule = (Pointwise(0), rows, columns, last)
     return dy, whole(4)
 
 
@@ -136,7 +125,8 @@ conv2d_grad_x = register(
     Op(
         name="conv2d_grad_x",
         doc="dx[n,p*s+i*d-pad,q*s+j*d-pad,c] = sum over i,j,o of dy[n,p,q,o] * w[o,i,j,c]; "
-        "dy (N,OH,OW,O), w (O,KH,KW,I/groups) f32, or s8 as integers -> dx (N,*size,I)",
+        "dy (N,OH,OW,O), or what `round_pixels` makes of it, w (O,KH,KW,I/groups) f32, or s8 as "
+        "integers -> dx (N,*size,I)",
         attrs=ConvBack,
         infer=_grad_x_infer,
         ref=_grad_x_ref,
@@ -176,6 +166,20 @@ conv2d_grad_x = register(
             Sample(
                 (f32(1, 2, 3, 3), _w8(7, 1, 1, 9)),
                 ConvBack((2, 3), fixed=True, outputs=(3, 3), inputs=(2, 5)),
+            ),
+            Sample(
+                (s16(1, 3, 4, 14), _w8(11, 1, 1, 8)),
+                ConvBack((3, 4), fixed=True),
+                params=(1,),
+                low=8000,
+                high=16000,
+            ),
+            Sample(
+                (s16(2, 2, 5, 6), _w8(9, 1, 1, 12)),
+                ConvBack((2, 5), fixed=True, outputs=(4, 4), inputs=(4, 8)),
+                params=(1,),
+                low=8000,
+                high=16000,
             ),
             Sample((f32(1, 5, 5, 6), _w8(6, 3, 3, 1)), ConvBack((5, 5), pad=SAME, groups=6)),
             Sample(

@@ -33,9 +33,12 @@ from lilliput.ops.conv_meetings import (
     steps_of,
 )
 from lilliput.ops.gemm import TWOS
+from lilliput.ops.rounded import steps
 
 FIXED_FOURS = 2
 """Fours of pixels for which weights are widened once."""
+ROUNDING = 4
+"""Numbers that are copied while one is rounded."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,10 @@ def meetings_back(node: Node) -> Iterator[Meeting]:
     return meetings(a, w[1:3], a.size, dy[1:3])
 
 
-def steps(channels: int) -> int:
-    """The largest number that dy of so many channels is rounded to: sums fit in 32 bits."""
-    return min((1 << 15) - 1, ((1 << 31) - 1) // (128 * channels))
+def channels(node: Node) -> int:
+    """Output channels that take part."""
+    outputs, _ = back(node).part(node.inputs[1].type.shape)
+    return outputs.stop - outputs.start
 
 
 def only_depthwise(node: Node) -> str | None:
@@ -174,7 +178,7 @@ def _fixed_params(apart: int) -> Callable[[Node], Mapping[str, int]]:
     """apart : bytes between the weights of two input channels, of which two rows are as many"""
 
     def params(node: Node) -> Mapping[str, int]:
-        w, in_c = node.inputs[1].type.shape, node.inputs[0].type.shape[3]
+        w, in_c = node.inputs[1].type.shape, channels(node)
         outputs, inputs = back(node).part(w)
         first = outputs.start * w[3] + apart * inputs.start
         left = w[3] - inputs.start
@@ -188,12 +192,21 @@ def _fixed_types(weights: str, fours: int = 1) -> Callable[[Node], Mapping[str, 
     apart = "1" if weights == "rows" else "2"
     sums = {"LL_BACK": f"ll_back_{weights}", "LL_WIDEN": f"ll_widen_{weights}"}
     types = {"LL_ACC": "float", "LL_NEXT_CHANNEL": apart, "LL_FOURS": str(fours), **sums}
-    return lambda _: types
+    return lambda node: {
+        **types,
+        "LL_X": c_type(node.inputs[0].type.dtype),
+        "LL_ROUNDED": str(int(_is_rounded(node))),
+    }
+
+
+def _is_rounded(node: Node) -> bool:
+    """Whether dy was rounded before."""
+    return node.inputs[0].type.dtype is DType.S16
 
 
 def _fixed_bytes(node: Node) -> int:
     """Rounded numbers of four pixels, by twos."""
-    return 16 * -(-node.inputs[0].type.shape[3] // 2)
+    return 16 * -(-channels(node) // 2)
 
 
 def _several(accepts: Callable[[Node], str | None]) -> Callable[[Node], str | None]:
@@ -206,7 +219,7 @@ def _several(accepts: Callable[[Node], str | None]) -> Callable[[Node], str | No
 
 def _wide_bytes(node: Node) -> int:
     """Rounded numbers of the fours of pixels, and the wide weights of four channels."""
-    return 32 * -(-node.inputs[0].type.shape[3] // 4) * (FIXED_FOURS + 1)
+    return 32 * -(-channels(node) // 4) * (FIXED_FOURS + 1)
 
 
 def _fours_ahead(_: Node) -> int:
@@ -215,17 +228,24 @@ def _fours_ahead(_: Node) -> int:
 
 def _wide_work(node: Node) -> Work:
     """As `_fixed_work`; what widens a weight takes as long as two products."""
-    work, channels = _fixed_work(node), node.inputs[0].type.shape[3]
-    times = -(-work.setups // (channels * 4 * FIXED_FOURS))
-    widened = times * channels * node.output.type.shape[3]
+    work, pixels = _fixed_work(node), _pixels(node)
+    times = -(-pixels // (4 * FIXED_FOURS))
+    widened = times * channels(node) * node.output.type.shape[3]
     return Work(work.inner + 2 * widened, work.elements, work.setups)
 
 
 def _fixed_work(node: Node) -> Work:
-    """Inner: of four pixels, some of which may be missing; set-ups: numbers that are rounded."""
-    channels, i = node.inputs[0].type.shape[3], node.output.type.shape[3]
-    pixels = -(-node.inputs[0].type.size // channels // 4) * 4
-    return Work(pixels * channels * i, node.output.type.size, pixels * channels)
+    """Inner: of four pixels, some of which may be missing; set-ups: numbers that are rounded, or
+    put beside those of other pixels, which takes as long as rounding a few of them."""
+    of, i, pixels = channels(node), node.output.type.shape[3], _pixels(node)
+    setups = pixels * of // ROUNDING if _is_rounded(node) else pixels * of
+    return Work(pixels * of * i, node.output.type.size, setups)
+
+
+def _pixels(node: Node) -> int:
+    """Those that are made, by fours."""
+    rows, columns = node.output.type.shape[1:3]
+    return -(-node.output.type.shape[0] * rows * columns // 4) * 4
 
 
 def _twos(node: Node) -> str | None:
@@ -241,7 +261,7 @@ def _packed(_: Builder, node: Node) -> tuple[Operand, ...]:
 
 def grad_x_macs(node: Node) -> int:
     a, dy, dx = back(node), node.inputs[0].type.shape, node.output.type.shape
-    return dy[0] * pairs(meetings_back(node)) * dy[3] * dx[3] // a.groups
+    return dy[0] * pairs(meetings_back(node)) * channels(node) * dx[3] // a.groups
 
 
 def _grad_x_params(node: Node) -> Mapping[str, int]:

@@ -299,6 +299,16 @@ class _Cut:
         self.views: dict[tuple[str, int, int], Value] = {}
         self.parts: dict[str, tuple[Part, ...]] = {}
         self.totals = {s.total.name: s.start for s in block.sums}
+        self.seed = self._rounded(block.seed)
+
+    def _rounded(self, seed: Node) -> Node:
+        """`seed` of a gradient that is rounded once for all slices."""
+        dy, w = seed.inputs
+        op = registry.get("round_pixels")
+        (type,) = op.infer(op.attrs(), [dy.type])
+        numbers = Value(self.b.fresh(f"{dy.name}/rounded"), type)
+        self.made.append(Node(op, (dy,), (numbers,), op.attrs(), ""))
+        return replace(seed, inputs=(numbers, w))
 
     def all(self, count: int) -> list[Node]:
         """Views of states stand in front: they look into what updates move, part after part."""
@@ -311,7 +321,7 @@ class _Cut:
         return [*self.first, *self.made]
 
     def _slice(self, begin: int, size: int, *, last: bool) -> None:
-        seed, block = self.block.seed, self.block
+        seed, block = self.seed, self.block
         attrs = replace(seed.attrs, inputs=(begin, size))  # type: ignore[type-var]
         values = {seed.output.name: self._add(seed, seed.inputs, attrs)}
         for node in block.nodes:

@@ -1,7 +1,7 @@
 /* Elements of a training step: masks of what saturated, and updates of integer weights; tiles that
- * its kernels sum in.
+ * its kernels sum in; pixels of gradients as 16-bit numbers.
  *
- * Twin: ops/update.py.  A step that is not a number moves nothing.
+ * Twins: ops/update.py, ops/rounded.py.  A step that is not a number moves nothing.
  */
 #ifndef LL_UPDATE_H
 #define LL_UPDATE_H
@@ -135,5 +135,73 @@ LL_INLINE void ll_centred_int8_t(const int8_t *v, int32_t zero, float *t0, float
     at[2 * next] = s20, at[2 * next + 1] = s21, at[2 * next + 2] = s22;                            \
     at[2 * next + 3] = s23, at[3 * next] = s30, at[3 * next + 1] = s31;                            \
     at[3 * next + 2] = s32, at[3 * next + 3] = s33;
+
+/* 1e-30, infinity and a NaN */
+#define LL_FIXED_LEAST 0x0DA24260U
+#define LL_FIXED_INFINITE 0x7F800000U
+#define LL_FIXED_NAN 0x7FC00000U
+
+/* The larger of `largest` and twice the bits of a magnitude. */
+LL_INLINE uint32_t ll_fixed_larger(uint32_t largest, float d) {
+    const uint32_t size = ll_bits_of(d) << 1;
+    return size > largest ? size : largest;
+}
+
+/* Two numbers as the halves of a word. */
+LL_INLINE void ll_fixed_pair(float low, float high, float times, int16_t *to) {
+    const uint32_t a = (uint32_t)ll_round_even(low * times, INT32_MIN, INT32_MAX);
+    const uint32_t b = (uint32_t)ll_round_even(high * times, INT32_MIN, INT32_MAX);
+    const uint32_t both = (a & 0xFFFFU) | (b << 16);
+    __builtin_memcpy(to, &both, 4);
+}
+
+/* Rounds the n numbers of a pixel to pairs from `to` on, which begin `next` numbers apart, a
+ * missing last one 0; gives what a step is.  The largest becomes `most`, so that none is beyond it.
+ * Magnitudes are compared as the integers that order as they do, infinity and NaN last. */
+LL_INLINE float ll_fixed_pixel(const float *d, int32_t n, int32_t most, int16_t *to, int32_t next) {
+    uint32_t largest = 0;
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        largest = ll_fixed_larger(largest, d[i]);
+        largest = ll_fixed_larger(largest, d[i + 1]);
+        largest = ll_fixed_larger(largest, d[i + 2]);
+        largest = ll_fixed_larger(largest, d[i + 3]);
+    }
+    for (; i < n; ++i) {
+        largest = ll_fixed_larger(largest, d[i]);
+    }
+    largest >>= 1;
+    if (largest < LL_FIXED_LEAST || largest >= LL_FIXED_INFINITE) {
+        for (i = 0; i < n; i += 2, to += next) {
+            to[0] = 0;
+            to[1] = 0;
+        }
+        return largest < LL_FIXED_LEAST ? 0.0f : ll_float_of(LL_FIXED_NAN);
+    }
+    const float top = ll_float_of(largest), times = (float)most / top;
+    for (i = 0; i + 4 <= n; i += 4, to += 2 * next) {
+        ll_fixed_pair(d[i], d[i + 1], times, to);
+        ll_fixed_pair(d[i + 2], d[i + 3], times, to + next);
+    }
+    for (; i < n; i += 2, to += next) {
+        ll_fixed_pair(d[i], i + 1 < n ? d[i + 1] : 0.0f, times, to);
+    }
+    return top / (float)most;
+}
+
+/* The n numbers of a rounded pixel as every fourth pair from `to` on; gives what its step is. */
+LL_INLINE float ll_fixed_apart(const int16_t *numbers, int32_t n, int16_t *to) {
+    float step;
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4, to += 16) {
+        __builtin_memcpy(to, numbers + i, 4);
+        __builtin_memcpy(to + 8, numbers + i + 2, 4);
+    }
+    for (; i < n; i += 2, to += 8) {
+        __builtin_memcpy(to, numbers + i, 4);
+    }
+    __builtin_memcpy(&step, numbers + i, 4);
+    return step;
+}
 
 #endif

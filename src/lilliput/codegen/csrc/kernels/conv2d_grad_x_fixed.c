@@ -2,7 +2,8 @@
  * pixels by four input channels at a time.  Rows that follow one another are one.  Of several fours
  * of pixels (LL_FOURS) the weights of four channels are widened once.
  *
- * in[0]  dy (N*H, W, in_c)   in[1]  weights: as they lie, (O, w_row), or as `gemm` has them
+ * in[0]  dy (N*H, W, in_c), or pixels that `round_pixels` made of it
+ * in[1]  weights: as they lie, (O, w_row), or as `gemm` has them
  * then the epilogue's operands
  *
  * A pixel's dy is rounded in steps of its largest magnitude over `most`; what no step can be made
@@ -10,6 +11,7 @@
  *
  * first     bytes before the weights of the first channels, where some of them take part
  * left      input channels of a row of weights from there on
+ * LL_ROUNDED  whether dy is rounded already
  * LL_FOURS  how many fours of pixels are made together
  * LL_BACK   the sums of four pixels and four channels, LL_WIDEN what widens weights (isa/base.h)
  * LL_NEXT_CHANNEL  bytes between the weights of two channels: 2 where they are packed
@@ -17,64 +19,12 @@
  * scratch: rounded numbers (fours, in_c/2, four pixels, 2), a missing last one 0; of several fours
  *          pairs of numbers are even, and wide weights (2, in_c/2, 2, 2) lie behind them
  */
+#include "../update.h"
 #ifndef LL_CONV2D_GRAD_X_FIXED_PARAMS
 #define LL_CONV2D_GRAD_X_FIXED_PARAMS
 typedef struct {
     int32_t in_c, w_row, left, first, most;
 } ll_conv2d_grad_x_fixed_params;
-
-/* 1e-30, infinity and a NaN */
-#define LL_FIXED_LEAST 0x0DA24260U
-#define LL_FIXED_INFINITE 0x7F800000U
-#define LL_FIXED_NAN 0x7FC00000U
-
-/* The larger of `largest` and twice the bits of a magnitude. */
-LL_INLINE uint32_t ll_fixed_larger(uint32_t largest, float d) {
-    const uint32_t size = ll_bits_of(d) << 1;
-    return size > largest ? size : largest;
-}
-
-/* Two numbers as the halves of a word. */
-LL_INLINE void ll_fixed_pair(float low, float high, float times, int16_t *to) {
-    const uint32_t a = (uint32_t)ll_round_even(low * times, INT32_MIN, INT32_MAX);
-    const uint32_t b = (uint32_t)ll_round_even(high * times, INT32_MIN, INT32_MAX);
-    const uint32_t both = (a & 0xFFFFU) | (b << 16);
-    __builtin_memcpy(to, &both, 4);
-}
-
-/* Rounds the n numbers of a pixel to every fourth pair from `to` on; gives what a step is.  The
- * largest becomes `most`, so that none is beyond it.
- * Magnitudes are compared as the integers that order as they do, infinity and NaN last. */
-LL_INLINE float ll_fixed_pixel(const float *d, int32_t n, int32_t most, int16_t *to) {
-    uint32_t largest = 0;
-    int32_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        largest = ll_fixed_larger(largest, d[i]);
-        largest = ll_fixed_larger(largest, d[i + 1]);
-        largest = ll_fixed_larger(largest, d[i + 2]);
-        largest = ll_fixed_larger(largest, d[i + 3]);
-    }
-    for (; i < n; ++i) {
-        largest = ll_fixed_larger(largest, d[i]);
-    }
-    largest >>= 1;
-    if (largest < LL_FIXED_LEAST || largest >= LL_FIXED_INFINITE) {
-        for (i = 0; i < n; i += 2, to += 8) {
-            to[0] = 0;
-            to[1] = 0;
-        }
-        return largest < LL_FIXED_LEAST ? 0.0f : ll_float_of(LL_FIXED_NAN);
-    }
-    const float top = ll_float_of(largest), times = (float)most / top;
-    for (i = 0; i + 4 <= n; i += 4, to += 16) {
-        ll_fixed_pair(d[i], d[i + 1], times, to);
-        ll_fixed_pair(d[i + 2], d[i + 3], times, to + 8);
-    }
-    for (; i < n; i += 2, to += 8) {
-        ll_fixed_pair(d[i], i + 1 < n ? d[i + 1] : 0.0f, times, to);
-    }
-    return top / (float)most;
-}
 #endif
 
 #define LL_FIXED_STORE(k)                                                                          \
@@ -101,6 +51,13 @@ LL_INLINE void LL_NAME(fixed_store)(ll_at *at, const ll_out *out, uint8_t *out_r
         }
     }
 }
+
+/* The numbers of a pixel as every fourth pair from `to` on; gives its step. */
+#if LL_ROUNDED
+#define LL_FIXED_PIXEL(dy, to) ll_fixed_apart(dy, p->in_c, to)
+#else
+#define LL_FIXED_PIXEL(dy, to) ll_fixed_pixel(dy, p->in_c, p->most, to, 8)
+#endif
 
 /* The sums of four pixels and four channels, and what is done with the weights before. */
 #if LL_FOURS > 1
@@ -132,13 +89,13 @@ LL_INLINE void LL_NAME(conv2d_grad_x_fixed)(const ll_conv2d_grad_x_fixed_params 
             float step[4 * LL_FOURS];
             for (int32_t i = 0; i < ((pixels + 3) & ~3); ++i) {
                 const int32_t own = ll_min(x + i, x1 - 1);
-                const float *dy = (const float *)(const void *)(dy_row + own * in[0].pixel);
+                const LL_X *dy = (const LL_X *)(const void *)(dy_row + own * in[0].pixel);
                 int16_t *to = numbers + i / 4 * groups * 16 + i % 4 * 2;
                 if (LL_FOURS > 1) { /* the last pair of a group, which may not be there */
                     to[groups * 16 - 8] = 0;
                     to[groups * 16 - 7] = 0;
                 }
-                step[i] = ll_fixed_pixel(dy, p->in_c, p->most, to);
+                step[i] = LL_FIXED_PIXEL(dy, to);
             }
             for (int32_t c = r->c0 & ~3; c < r->c1; c += 4) {
                 const int32_t first = ll_max(c, r->c0), last = ll_min(c + 4, r->c1);
@@ -156,6 +113,7 @@ LL_INLINE void LL_NAME(conv2d_grad_x_fixed)(const ll_conv2d_grad_x_fixed_params 
         }
     }
 }
+#undef LL_FIXED_PIXEL
 #undef LL_FIXED_STORE
 #undef LL_FIXED_SUMS
 #undef LL_FIXED_WIDEN
