@@ -36,6 +36,7 @@ from lilliput.ops.pool import Pool
 from lilliput.ops.reduce import Reduction
 from lilliput.ops.resize import ResizeBilinear
 from lilliput.ops.reverse import ReverseSequence
+from lilliput.ops.rounded import width
 from lilliput.ops.search import Arg, Cumsum, TopK
 from lilliput.ops.shape import Broadcast, Transpose
 from lilliput.ops.softmax import Softmax
@@ -208,7 +209,9 @@ def _gradients() -> Iterator[Grown]:
         attrs = ConvBack((h, w), (stride, stride), (1, 1), (p, p, p, p), groups)
         yield attrs, (dy, (o, k, k, i // groups))
         if k == 1:
-            yield replace(attrs, fixed=True), (dy, (o, 1, 1, i))
+            fixed, w = replace(attrs, fixed=True), (o, 1, 1, i)
+            yield fixed, (dy, w)
+            yield fixed, ((*dy[:3], width(o)), w)
     for h, w, c, k in PLANES:
         p = k // 2
         attrs = ConvBack((h, w), pad=(p, p, p, p), groups=c)
@@ -281,6 +284,7 @@ LARGER: Mapping[str, Sequence[Grown]] = {
     "softmax_cross_entropy": [*_each(NoAttrs(), ROWS, 2)],
     "conv2d_grad_w": [*_weight_gradients()],
     "conv2d_grad_x": [*_gradients()],
+    "round_pixels": [*_each(NoAttrs(), FEW_MAPS)],
     "max_pool2d_grad": [*_pool_gradients()],
     "clip_bits": [*_each(Between(-128, 127), FEW_MAPS)],
     "keep_bits": [(NoAttrs(), (s, (*s[:-1], -(-s[-1] // 8)))) for s in FEW_MAPS],

@@ -17,7 +17,8 @@ from lilliput.errors import CertificateError, GraphError, UsageError
 from lilliput.ir import Array, Builder, DType, Module, TensorType, Value
 from lilliput.ir.types import f32, s8
 from lilliput.ops.clipping import keep_bits
-from lilliput.ops.conv_back import ConvBack, conv2d_grad_x, rounded_sums, steps
+from lilliput.ops.conv_back import ConvBack, conv2d_grad_x, rounded_sums
+from lilliput.ops.rounded import packed, round_pixels, rounded, steps, unpacked, width
 from lilliput.plan.build import plan
 from lilliput.plan.check import check
 from lilliput.plan.program import Program
@@ -64,14 +65,34 @@ def test_sums_of_the_largest_numbers_fit() -> None:
     assert rounded_sums(dy, w)[0, 0] == np.float32(7.5 * 16384 * -128)
 
 
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_what_was_rounded_before_has_the_same_sums(channels: int, inputs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = np.float32(10.0) ** rng.integers(-40, 39, (4, 1))
+    dy = (rng.uniform(-1, 1, (4, channels)) * sizes).astype(np.float32)
+    dy[0, 0] = rng.choice([0, np.inf, -np.inf, np.nan])
+    w = rng.integers(-128, 128, (channels, 1, 1, inputs)).astype(np.int8)
+    numbers, step = rounded(dy)
+    pixels = packed(numbers, step)
+    assert pixels.shape == (4, width(channels))
+    again, same = unpacked(pixels, channels)
+    assert np.array_equal(again, numbers)
+    assert same.tobytes() == step.tobytes()
+    assert rounded_sums(pixels, w).tobytes() == rounded_sums(dy, w).tobytes()
+
+
+@pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("channels", [7, 24])
-def test_pixels_of_nothing_and_of_no_numbers(channels: int, host_compiler: Toolchain) -> None:
+def test_pixels_of_nothing_and_of_no_numbers(
+    channels: int, before: bool, host_compiler: Toolchain
+) -> None:
     """Zeros and what is too small give 0, an infinity or a NaN gives NaN to its pixel alone; the
-    weights packed and, of seven input channels, as they lie."""
+    weights packed and, of seven input channels, as they lie; rounded by itself and before."""
     b = Builder(names=set())
     dy = b.input("dy", f32(1, 2, 3, 5))
     w = weights(b, "w", 5, 1, 1, channels)
-    module = b.module([b.add(conv2d_grad_x, (dy, w), ConvBack((2, 3), fixed=True), name="dx")])
+    read = b.add(round_pixels, (dy,)) if before else dy
+    module = b.module([b.add(conv2d_grad_x, (read, w), ConvBack((2, 3), fixed=True), name="dx")])
     given_dy = RNG.normal(size=dy.type.shape).astype(np.float32)
     given_dy[0, 0, 0] = 0
     given_dy[0, 0, 1] = 3e-31
@@ -86,27 +107,34 @@ def test_pixels_of_nothing_and_of_no_numbers(channels: int, host_compiler: Toolc
     assert np.isfinite(dx[0, 1, 0]).all()
     assert np.isnan(dx[0, 1, 1:]).all()
     assert program.entries[0].steps
-    (call,) = program.entries[0].calls()
+    *_, call = program.entries[0].calls()
     assert ("_twos" in call.kernel.name) == (channels % 4 == 0)
 
 
+@pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("size", [(3, 5), (2, 2)])
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize(("outputs", "inputs"), [(32, 24), (33, 20), (34, 28), (35, 23)])
 def test_weights_are_widened_once_for_several_fours_of_pixels(
-    size: tuple[int, int], first: int, outputs: int, inputs: int, host_compiler: Toolchain
+    size: tuple[int, int],
+    first: int,
+    outputs: int,
+    inputs: int,
+    before: bool,
+    host_compiler: Toolchain,
 ) -> None:
     """The last four is not whole; from an even row of weights packed by twos, else as they lie."""
     b = Builder(names=set())
     dy = b.input("dy", f32(1, *size, outputs))
     w = weights(b, "w", outputs + first, 1, 1, inputs)
     attrs = ConvBack(size, fixed=True, outputs=(first, outputs) if first else (0, 0))
-    module = b.module([b.add(conv2d_grad_x, (dy, w), attrs, name="dx")])
+    read = b.add(round_pixels, (dy,)) if before else dy
+    module = b.module([b.add(conv2d_grad_x, (read, w), attrs, name="dx")])
     program = proven(module, host_compiler, drawn(module), drawn(module))
-    (call,) = program.entries[0].calls()
-    packed = "_twos" if first % 2 == 0 and inputs % 4 == 0 else ""
+    *_, call = program.entries[0].calls()
+    twos = "_twos" if first % 2 == 0 and inputs % 4 == 0 else ""
     several = "_wide" if size[0] * size[1] > 4 else ""
-    assert call.kernel.name == f"conv2d_grad_x_fixed{packed}{several}"
+    assert call.kernel.name == f"conv2d_grad_x_fixed{twos}{several}"
 
 
 def test_only_products_of_int8_weights_are_rounded() -> None:

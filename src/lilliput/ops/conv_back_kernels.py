@@ -37,8 +37,6 @@ from lilliput.ops.rounded import steps
 
 FIXED_FOURS = 2
 """Fours of pixels for which weights are widened once."""
-ROUNDING = 4
-"""Numbers that are copied while one is rounded."""
 
 
 @dataclass(frozen=True)
@@ -236,10 +234,9 @@ def _wide_work(node: Node) -> Work:
 
 def _fixed_work(node: Node) -> Work:
     """Inner: of four pixels, some of which may be missing; set-ups: numbers that are rounded, or
-    put beside those of other pixels, which takes as long as rounding a few of them."""
-    of, i, pixels = channels(node), node.output.type.shape[3], _pixels(node)
-    setups = pixels * of // ROUNDING if _is_rounded(node) else pixels * of
-    return Work(pixels * of * i, node.output.type.size, setups)
+    put beside those of other pixels."""
+    numbers = _pixels(node) * channels(node)
+    return Work(numbers * node.output.type.shape[3], node.output.type.size, numbers)
 
 
 def _pixels(node: Node) -> int:

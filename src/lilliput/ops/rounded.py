@@ -25,6 +25,7 @@ from lilliput.ops.registry import register
 
 LEAST = np.float32(1e-30)
 """No steps are made of smaller numbers."""
+TINY = np.finfo(np.float32).tiny
 
 
 def steps(channels: int) -> int:
@@ -57,9 +58,10 @@ def packed(numbers: Array, step: Array) -> Array:
 
 
 def unpacked(pixels: Array, channels: int) -> tuple[Array, Array]:
-    """The numbers s16 (..., O) and steps f32 (..., 1) of pixels s16 (..., `width(O)`)."""
+    """The numbers s16 (..., O) and steps f32 (..., 1) of pixels s16 (..., `width(O)`).  A step that
+    is no normal number, as none is that is made here, is 0: not every core has them."""
     step = np.ascontiguousarray(pixels[..., -2:]).view(np.float32)
-    return pixels[..., :channels], step
+    return pixels[..., :channels], np.where(np.abs(step) < TINY, np.float32(0), step)
 
 
 def _infer(_: NoAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from lilliput.ir import Array, DType, Node
 from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
-from lilliput.ops.conv_back import ConvBack, rounded_sums
+from lilliput.ops.conv_back import ConvBack, rounded_sums, taking_part
 from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.conv_meetings import is_product
 from lilliput.ops.numeric import Rounding
@@ -161,7 +161,7 @@ def _grad_x(node: Node) -> Run:
     a, w = node.attrs, node.inputs[1].type
     assert isinstance(a, ConvBack)
     if a.fixed:
-        return lambda operands: (rounded_sums(node, operands),)
+        return lambda operands: (rounded_sums(operands[0], taking_part(node, operands[1])),)
     if is_product(a, w.shape):
         return lambda operands: (
             operands[0] @ operands[1].astype(np.float32).reshape(len(operands[1]), -1),

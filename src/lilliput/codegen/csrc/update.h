@@ -189,9 +189,10 @@ LL_INLINE float ll_fixed_pixel(const float *d, int32_t n, int32_t most, int16_t 
     return top / (float)most;
 }
 
-/* The n numbers of a rounded pixel as every fourth pair from `to` on; gives what its step is. */
+/* The n numbers of a rounded pixel as every fourth pair from `to` on; gives what its step is, 0 for
+ * what is no normal number. */
 LL_INLINE float ll_fixed_apart(const int16_t *numbers, int32_t n, int16_t *to) {
-    float step;
+    uint32_t step;
     int32_t i = 0;
     for (; i + 4 <= n; i += 4, to += 16) {
         __builtin_memcpy(to, numbers + i, 4);
@@ -201,7 +202,7 @@ LL_INLINE float ll_fixed_apart(const int16_t *numbers, int32_t n, int16_t *to) {
         __builtin_memcpy(to, numbers + i, 4);
     }
     __builtin_memcpy(&step, numbers + i, 4);
-    return step;
+    return step & LL_FIXED_INFINITE ? ll_float_of(step) : 0.0f;
 }
 
 #endif
