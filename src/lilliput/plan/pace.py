@@ -7,7 +7,9 @@ the iteration that reads them:
 
     rows t, t+1 of piece 0 -> a row of the reader,    rows t, t+1 of piece 1 -> a row of the reader
 
-A map that is whole gains nothing by that, as all of it is there while its reader works.
+Rows are counted from the top, so that fits where windows end with an odd row, as 3 rows do behind
+one row of padding; elsewhere one more row would be made too early, and rows come one by one.  A map
+that is whole gains nothing either way, as all of it is there while its reader works.
 """
 
 from __future__ import annotations
@@ -39,20 +41,22 @@ def paces(layout: Storage, params: Mapping[str, Param]) -> dict[str, int]:
     found: dict[str, int] = {}
     for job in reversed(jobs):
         name = job.task.output.name
-        steps = {found.get(out, 1) * _stride(rule) for out, rule in readers.get(name, ())}
-        if name in pieces and len(steps) == 1 and (pace := steps.pop()) > 1:
-            found[name] = pace
+        steps = {pace(rule, found.get(out, 1)) for out, rule in readers.get(name, ())}
+        if name in pieces and len(steps) == 1 and (rows := steps.pop()) > 1:
+            found[name] = rows
     return found
+
+
+def pace(rule: AxisRule, rows: int) -> int:
+    """Rows of an operand that go on by together where its reader makes `rows` at once: those that
+    it goes on by, if its windows end where these do."""
+    if not isinstance(rule, Window):
+        return rows if isinstance(rule, Pointwise) else 1
+    step, (_, end) = rows * rule.stride, rule.needs(0, rows)
+    return 1 if end % step else step
 
 
 def _of_columns(layout: Storage, value: Value) -> bool:
     """Whether a value is some of the columns of what it lies in."""
     box = layout.place(value).box
     return box.rows > 1 and box.pixels * box.pixel < box.row
-
-
-def _stride(rule: AxisRule) -> int:
-    """Rows that a reader goes on by for each of its own; 0 where that does not matter."""
-    if isinstance(rule, Window):
-        return rule.stride
-    return 1 if isinstance(rule, Pointwise) else 0

@@ -18,16 +18,17 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.region import Window
 from lilliput.passes.recompute import Stretch, boxes_of
+from lilliput.plan.pace import pace
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a map: `most` in the windows of its readers, `keep` of them needed again by the next
-    ones, and `pace` that are new each time."""
+    """Rows of a map: `most` in the windows of its readers, `keep` of them there before those that
+    are `new` each time."""
 
     most: int
     keep: int
-    pace: int
+    new: int
 
 
 def saved(module: Module, stretch: Stretch, cuts: Sequence[int]) -> int:
@@ -55,20 +56,20 @@ def _row(value: Value) -> int:
 
 
 def _rows(nodes: Sequence[Node], *, paced: bool) -> Mapping[str, _Rows]:
-    """Of each map that a stretch reads, from its readers; `paced`: what makes it makes as many rows
-    at once as they go on by, as `pace.paces` has it."""
+    """Of each map that a stretch reads, from its readers; `paced`: as many rows of it are made at
+    once as `pace` says."""
     found: dict[str, _Rows] = {}
     for node in reversed(nodes):
         assert node.op.regions is not None
         mine = found.get(node.output.name)
-        rows = mine.pace if paced and mine else 1
+        rows = mine.new if paced and mine else 1
         for value, rule in zip(node.inputs, node.op.regions(node), strict=True):
             if len(rule) != 4:
                 continue
             along = rule[1]
             stride, reach = (along.stride, along.reach) if isinstance(along, Window) else (1, 0)
-            most, pace = reach + 1 + stride * (rows - 1), stride * rows
+            most, new = reach + 1 + stride * (rows - 1), pace(along, rows)
             has = found.get(value.name, _Rows(0, 0, 0))
-            keep = max(has.keep, most - pace)
-            found[value.name] = _Rows(max(has.most, most), keep, max(has.pace, pace))
+            keep = max(has.keep, most - new)
+            found[value.name] = _Rows(max(has.most, most), keep, max(has.new, new))
     return found
