@@ -69,7 +69,7 @@ class Nets(Maps):
         type = s8(*y.shape, scale=0.2, zero_point=9)
         return self.b.add(conv2d, (x, weights), attrs, type=type, name=name, origin=name)
 
-    def network(self, height: int, width: int, blocks: list[Deep], narrow: int = 4) -> Module:
+    def bottlenecks(self, height: int, width: int, blocks: list[Deep], narrow: int = 4) -> Module:
         x = self.b.input("x", s8(1, height, width, 3, scale=0.1, zero_point=-7))
         x = self.layer(x, narrow, "narrow0")
         for k, deep in enumerate(blocks):
@@ -118,7 +118,7 @@ def deeps(draw: st.DrawFn) -> Deep:
 def test_strips_in_turn_are_exact(
     host_compiler: Toolchain, seed: int, blocks: list[Deep], pull: bool, data: st.DataObject
 ) -> None:
-    module = Nets(seed).network(*(data.draw(st.integers(26, 34)) for _ in range(2)), blocks)
+    module = Nets(seed).bottlenecks(*(data.draw(st.integers(26, 34)) for _ in range(2)), blocks)
     last = data.draw(st.integers(1, len(blocks)))
     source = "x" if data.draw(st.booleans()) else f"narrow{data.draw(st.integers(0, last - 1))}"
     target, wide = f"narrow{last}", width_of(module, f"narrow{last}")
@@ -138,7 +138,7 @@ def test_strips_in_turn_are_exact(
 
 def narrowing() -> Module:
     """Of which a loop of rows 40 pixels wide and 24 channels deep needs the most."""
-    return Nets(5).network(40, 40, [Deep(), Deep(wide=8)])
+    return Nets(5).bottlenecks(40, 40, [Deep(), Deep(wide=8)])
 
 
 def loop_of(program: Program, of: str) -> list[tuple[str, Loop, int]]:
@@ -182,13 +182,13 @@ def test_strips_in_turn_are_exact_on_the_core() -> None:
 def test_nothing_is_cut_where_that_is_not_allowed_or_saves_nothing() -> None:
     options = PlanOptions(optimize=Optimize.RAM, pull=PULL, extra_macs=0.001)
     assert not plan(narrowing(), M4, options).pieces  # a column of halo is more than that
-    flat = Nets(5).network(40, 6, [Deep(wide=8), Deep(wide=8)])
+    flat = Nets(5).bottlenecks(40, 6, [Deep(wide=8), Deep(wide=8)])
     assert not plan(flat, M4, PlanOptions(optimize=Optimize.RAM, pull=PULL, extra_macs=1)).pieces
 
 
 def test_rows_of_a_strip_are_made_when_they_are_read() -> None:
     """Two rows at once in front of a stride of 2, four in front of two; and of whole maps one."""
-    module = Nets(2).network(40, 40, [Deep(), Deep()])
+    module = Nets(2).bottlenecks(40, 40, [Deep(), Deep()])
 
     def rows(module: Module) -> dict[str, set[int]]:
         """Of each value as it was the rows an execution of all that makes it, all in one loop."""
@@ -217,7 +217,7 @@ def test_rows_of_a_strip_are_made_when_they_are_read() -> None:
 def test_no_more_is_promised_than_is_saved(deep: Deep, count: int) -> None:
     """Nor less by more than a row: what passes through is not counted, and a row of the target is
     counted twice."""
-    module = Nets(3).network(48, 48, [deep])
+    module = Nets(3).bottlenecks(48, 48, [deep])
     stretch = find_stretch(module, "infer", "narrow0", "narrow1")
     assert stretch is not None
     wide = width_of(module, "narrow1")
