@@ -118,7 +118,8 @@ def deeps(draw: st.DrawFn) -> Deep:
 def test_strips_in_turn_are_exact(
     host_compiler: Toolchain, seed: int, blocks: list[Deep], pull: bool, data: st.DataObject
 ) -> None:
-    module = Nets(seed).bottlenecks(*(data.draw(st.integers(26, 34)) for _ in range(2)), blocks)
+    height, width = (data.draw(st.integers(26, 34)) for _ in range(2))
+    module = Nets(seed).bottlenecks(height, width, blocks)
     last = data.draw(st.integers(1, len(blocks)))
     source = "x" if data.draw(st.booleans()) else f"narrow{data.draw(st.integers(0, last - 1))}"
     target, wide = f"narrow{last}", width_of(module, f"narrow{last}")
