@@ -274,7 +274,7 @@ def test_strips_need_less_and_are_exact(
 ) -> None:
     """The first layers of a network for pictures, whose rows are asked for."""
     module = network(64, FIRST)
-    options = PlanOptions(budget=NOTHING, pull=frozenset({"picture"}))
+    options = PlanOptions(budget=NOTHING, pull=frozenset({"picture"}), extra_macs=0)
     program = plan(module, M4, options)
     assert max(strips_of(program)) > 1
     proof = prove(module, program, calls_of(module, 3), hosts=[host_compiler])
@@ -286,7 +286,8 @@ def test_strips_need_less_and_are_exact(
 @pytest.mark.unicorn
 def test_strips_are_exact_on_the_core() -> None:
     module = network(64, FIRST)
-    program = plan(module, M4, PlanOptions(budget=NOTHING, pull=frozenset({"picture"})))
+    options = PlanOptions(budget=NOTHING, pull=frozenset({"picture"}), extra_macs=0)
+    program = plan(module, M4, options)
     assert max(strips_of(program)) > 1
     proof = prove(module, program, calls_of(module, 3), target=(find(M4.core), M4))
     assert proof.exact, str(proof.difference)

@@ -125,10 +125,10 @@ def _with_less(
         return maker, program
 
     def estimate(module: Module) -> Mapping[str, int]:
-        return Maker(module, device, options).needs()
+        return Maker(module, device, options).needs(lean=True)
 
     has = program.arenas.get(device.ram.name, 0)
-    found = recompute(maker.module, maker.needs(), estimate, options.extra_macs, has, room)
+    found = recompute(maker.module, maker.needs(lean=True), estimate, options.extra_macs, has, room)
     if found is None:
         return maker, program
     other = Maker(found.module, device, options)

@@ -45,6 +45,7 @@ class Member:
     """A task as its group sees it.
 
     rows : extent of its iteration over rows
+    quantum : rows of an execution; pace : of these where others make one (`pace.paces`)
     lie : how what it writes lies in its root; those who read it so read the rows that it makes,
         those who read it otherwise (reshaped, or a few of its rows) have to wait for all of it
     """
@@ -55,13 +56,14 @@ class Member:
     rows: int
     quantum: int = 1
     lie: Lie | None = None
+    pace: int = 1
 
     def in_blocks(self, rows: int) -> Member:
-        """The same with `rows` rows or more an execution, as its kernel can make them; input is
-        asked for row by row."""
+        """The same with `rows` rows or more an execution, times its pace, as its kernel can make
+        them; input is asked for row by row."""
         if not self.reads:
             return self
-        return replace(self, quantum=-(-rows // self.quantum) * self.quantum)
+        return replace(self, quantum=-(-rows * self.pace // self.quantum) * self.quantum)
 
 
 @dataclass(frozen=True)

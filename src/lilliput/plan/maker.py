@@ -139,12 +139,13 @@ class Maker:
         cycles = sum(c for step in entry.steps for _, c in step_cycles(step, core))
         return front(cuts, states, Point(-(-used // 4) * 4, cycles, chosen=True))
 
-    def needs(self) -> Mapping[str, int]:
+    def needs(self, *, lean: bool = False) -> Mapping[str, int]:
         """Value -> bytes that no cut of its entry does with less than while it is made, or
-        converted, where all values lie in rows."""
+        converted, where all values lie in rows; `lean`: with the kernels of the least scratch."""
         rows = frozenset(v.name for graph in self.module.graphs.values() for v in graph.values())
-        lean, most = self._chosen(Prices(rows=rows)), dict[str, int]()
-        for name, nbytes in (need for entry in self.module.graphs for need in lean.needs(entry)):
+        scratch = dict.fromkeys(rows, 0.0) if lean else {}
+        chosen, most = self._chosen(Prices(rows=rows, scratch=scratch)), dict[str, int]()
+        for name, nbytes in (need for entry in self.module.graphs for need in chosen.needs(entry)):
             most[name] = max(nbytes, most.get(name, 0))
         return most
 

@@ -7,7 +7,7 @@ it touches; this is the one place where tasks become that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lilliput.errors import PlanError
@@ -45,8 +45,13 @@ def iteration_rows(task: Task) -> int:
     return task.output.type.frame[0]
 
 
-def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> Member:
-    """A task as its group sees it; raises PlanError where it cannot stream."""
+def member(
+    action: Job | Ask, layout: Storage, params: Mapping[str, Param], pace: Mapping[str, int]
+) -> Member:
+    """A task as its group sees it; raises PlanError where it cannot stream.
+
+    pace : as `paces` says
+    """
     if isinstance(action, Ask):
         value = action.value
         rows = value.type.frame[0]
@@ -63,7 +68,8 @@ def member(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> M
         raise PlanError("operator of several results streams", where=task.node.describe())
     output = layout.place(task.output)
     rows, quantum = iteration_rows(task), task.kernel.quantum
-    return Member(task.node.describe(), reads, output.root, rows, quantum, lie(output))
+    own = Member(task.node.describe(), reads, output.root, rows, quantum, lie(output))
+    return replace(own, pace=pace.get(output.root, 1)).in_blocks(1)
 
 
 def flow(action: Job | Ask, layout: Storage, params: Mapping[str, Param]) -> Flow | None:
@@ -119,6 +125,7 @@ class Parts:
 
     apart : parameters that are copied to RAM before a call, which no loop waits for
     away : values that live in another memory
+    paces : as `pace.paces` says
     """
 
     module: Module
@@ -128,6 +135,7 @@ class Parts:
     core: str
     apart: frozenset[str] = frozenset()
     away: frozenset[str] = frozenset()
+    paces: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def maps(self) -> dict[str, Map]:
         """Root -> what it is in memory, of every value that is neither constant nor a state."""
@@ -168,7 +176,7 @@ class Parts:
 
     def part(self, action: Action) -> Part:
         if isinstance(action, Ask):
-            streaming = member(action, self.layout, self.selection.params)
+            streaming = member(action, self.layout, self.selection.params, self.paces)
             through = flow(action, self.layout, self.selection.params)
             return Part(streaming, (Way(0, 0.0),), ASK_CYCLES, 0, {}, through)
         if not isinstance(action, Job):
@@ -206,7 +214,7 @@ class Parts:
         if not self.apart.isdisjoint(v.name for v in operands(task)):
             return None
         try:
-            return member(job, self.layout, self.selection.params)
+            return member(job, self.layout, self.selection.params, self.paces)
         except PlanError:
             return None
 

@@ -32,6 +32,7 @@ from lilliput.plan.objective import (
 )
 from lilliput.plan.options import PlanOptions
 from lilliput.plan.overlap import distances
+from lilliput.plan.pace import paces
 from lilliput.plan.partition import Cut, Cutter
 from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Pool
@@ -208,7 +209,8 @@ class Planner:
             apart = frozenset(self.options.blocks)
             away = frozenset(n for n, m in self.options.homes.items() if m != self.device.ram.name)
             core = self.device.core.name
-            view = Parts(self.module, name, layout, selection, core, apart, away)
+            pace = paces(layout, selection.params)
+            view = Parts(self.module, name, layout, selection, core, apart, away, pace)
             loops, strips = self.memo.loops, self.prices.strips
             self.memo.cutters[key] = Cutter(view.parts(), view.maps(), loops, strips=strips)
         return self.memo.cutters[key]

@@ -8,6 +8,8 @@ the largest of them, so what is worth recomputing are the values at the top.
                  for their own mean; the bounds of all choices between follow from these two
     strips       a stretch around the top, between two small maps: the one of which ends and line
                  buffers seem to need the least is looked at
+    in turn      a stretch inside a loop that is at the top, in strips that take turns row by row:
+                 that of which line buffers seem to shrink the most is looked at
     columns      of a stage of residual blocks the neediest strip by strip, one more as long as it
                  is at the top
 """
@@ -34,6 +36,7 @@ from lilliput.passes.recompute import (
     stretches,
     tile,
 )
+from lilliput.plan.turns import saved
 
 Needs = Mapping[str, int]
 """Value -> bytes that no cut does with less than while it is made."""
@@ -68,7 +71,7 @@ def recompute(
     limit, top = share * macs(module), min(has, max(needs.values(), default=0))
     if room >= GAIN * top:
         return None
-    ways = (two_passes, strips, columns)
+    ways = (two_passes, strips, in_turn, columns)
     found = [x for way in ways if (x := way(module, needs, needs_of, limit, room)) is not None]
     bound, best = min(found, key=lambda x: max(x[0], room), default=(top, None))
     return best if bound < GAIN * top else None
@@ -170,9 +173,17 @@ def _lines(module: Module, stretch: Stretch) -> int:
 
 
 def _around(module: Module, name: str) -> Iterator[tuple[Stretch, tuple[int, int]]]:
-    """Stretches in which value `name` is made, not too long, and the bytes of their ends."""
+    """Stretches in which value `name` is made, not too long, and the bytes of their ends; none that
+    ends between a layer and what is done to its result before that is stored."""
     for entry, graph in module.graphs.items():
-        maps = [v for v in graph.values() if v not in graph.params and len(v.type.shape) == 4]
+        users = graph.consumers()
+        stored = {
+            v.name
+            for v in graph.values()
+            if len(users[v.name]) != 1 or users[v.name][0].op.scalar is None or v.name == name
+        }
+        maps = [v for v in graph.values() if v not in graph.params and v.name in stored]
+        maps = [v for v in maps if len(v.type.shape) == 4]
         at = next((k for k, v in enumerate(maps) if v.name == name), None)
         if at is None:
             continue
@@ -185,10 +196,40 @@ def _around(module: Module, name: str) -> Iterator[tuple[Stretch, tuple[int, int
 
 def _in_strips(module: Module, stretch: Stretch, count: int) -> Recomputed | None:
     """A stretch in `count` strips about as wide as one another; None where it is too narrow."""
+    cuts = _evenly(module, stretch, count)
+    return tile(module, stretch, ((), cuts)) if cuts else None
+
+
+def _evenly(module: Module, stretch: Stretch, count: int) -> list[int]:
+    """Where a target ends that is cut into `count` strips; nowhere if it is too narrow."""
     graph = module.graphs[stretch.entry]
     width = next(v for v in graph.values() if v.name == stretch.target).type.shape[2]
-    cuts = [width * k // count for k in range(1, count)]
-    return tile(module, stretch, ((), cuts)) if width >= 2 * count else None
+    return [width * k // count for k in range(1, count)] if width >= 2 * count else []
+
+
+# Strips in turn ---------------------------------------------------------------------------
+
+
+def in_turn(
+    module: Module, needs: Needs, needs_of: Callable[[Module], Needs], limit: float, room: float
+) -> Found | None:
+    """A stretch inside a loop in strips of columns that take turns: the loop stays one, and its
+    line buffers hold what is new of a strip at a time."""
+    top = max(needs.values())
+    neediest = [name for name, nbytes in needs.items() if nbytes == top]
+    stretches = dict.fromkeys(s for name in neediest for s, _ in _around(module, name))
+    found: list[tuple[float, int, int, Stretch]] = []
+    for k, stretch in enumerate(stretches):
+        for count in STRIPS:
+            cuts = _evenly(module, stretch, count)
+            about = top - saved(module, stretch, cuts) if cuts else top
+            if about < GAIN * top:
+                found.append((max(about, room), count, k, stretch))
+    for _, count, _, stretch in sorted(found, key=lambda x: x[:3]):
+        tiled = _in_strips(module, stretch, count)
+        if tiled and sum(extra.macs for extra in tiled.extra(module)) <= limit:
+            return max(needs_of(tiled.module).values()), tiled
+    return None
 
 
 # Columns ----------------------------------------------------------------------------------

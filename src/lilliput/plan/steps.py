@@ -20,6 +20,7 @@ from lilliput.plan.group import Member, Timetable, timetable
 from lilliput.plan.layout import Ask, Job, Storage, Turn, Watch, compose
 from lilliput.plan.lines import Lead, Line, lines
 from lilliput.plan.overlap import pixel_lead
+from lilliput.plan.pace import paces
 from lilliput.plan.parts import flow, iteration_rows, member
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
@@ -84,6 +85,7 @@ class StepWriter:
         self.pool, self.streams, self.runs = pool, streams, runs
         self.params: Mapping[str, Param] = selection.params
         self.layouts = selection.layouts
+        self.paces = paces(layout, selection.params)
         self.rings: dict[str, int] = {}
         self.lines: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.scratch: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -178,7 +180,9 @@ class StepWriter:
         graph = self.module.graphs[self.name]
         outside |= {self.layout.place(v).root for v in graph.outputs}
         outside |= {v.name for v in graph.inputs} - {_made(a).name for a in actions}
-        streaming = [member(a, self.layout, self.params).in_blocks(rows) for a in actions]
+        streaming = [
+            member(a, self.layout, self.params, self.paces).in_blocks(rows) for a in actions
+        ]
         table = timetable(streaming, frozenset(outside))
         return _Group(members, tuple(actions), tuple(streaming), table)
 
@@ -278,14 +282,16 @@ class StepWriter:
         return bool(roots - needed - self.module.states.keys() - self.params.keys())
 
     def _made_in_rows(self, group: _Group) -> Line | None:
-        """The largest map that a loop makes row by row and leaves."""
+        """The largest map that a loop makes row by row, by itself, and leaves."""
         reduced = {
             m.writes for m in group.streaming if any(isinstance(x.rule, Reduce) for x in m.reads)
         }
-        read = {x.root for m in group.streaming for x in m.reads}
-        left = [m.writes for m in group.streaming if m.writes not in group.table.rings]
-        names = [n for n in left if left.count(n) == 1 and n not in reduced | read]
-        found = list(self._lines(group, names))
+        barred = reduced | {x.root for m in group.streaming for x in m.reads}
+        before = self.layout.actions[: group.members[0]]
+        barred |= {self._root(v) for a in before if isinstance(a, Job) for v in a.task.makes()}
+        left = dict.fromkeys(m.writes for m in group.streaming)
+        names = [n for n in left if n not in group.table.rings and n not in barred]
+        found = list(self._lines(group, names, parts=True))
         return max(found, key=lambda line: line[1] * line[2], default=None)
 
     def _lines(self, group: _Group, names: Iterable[str], *, parts: bool = False) -> Iterator[Line]:

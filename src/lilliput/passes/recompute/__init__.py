@@ -15,7 +15,7 @@ Weights are shared: the nodes that are added read the parameters of those that w
 from lilliput.passes.recompute.again import Twice, find_twice, make_twice, stretches
 from lilliput.passes.recompute.columns import Stage, find_stages, in_columns
 from lilliput.passes.recompute.pieces import Extra, Paged, Piece, Recomputed, macs
-from lilliput.passes.recompute.tiles import Stretch, find_stretch, tile
+from lilliput.passes.recompute.tiles import Stretch, boxes_of, find_stretch, tile
 
 __all__ = [
     "Extra",
@@ -25,6 +25,7 @@ __all__ = [
     "Stage",
     "Stretch",
     "Twice",
+    "boxes_of",
     "find_stages",
     "find_stretch",
     "find_twice",

@@ -21,7 +21,7 @@ from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.region import Interval
 from lilliput.ops.shape import Concat, concat
-from lilliput.passes.recompute.cutting import AXES, Cutting, Rectangle, divides
+from lilliput.passes.recompute.cutting import AXES, Cutting, Rectangle, divides, whole
 from lilliput.passes.recompute.pieces import Recomputed
 
 
@@ -56,6 +56,15 @@ def find_stretch(module: Module, entry: str, source: str, target: str) -> Stretc
         return None
     order = tuple(n.output.name for n in graph.nodes if n.output.name in nodes)
     return Stretch(entry, source, target, order)
+
+
+def boxes_of(module: Module, stretch: Stretch, cuts: Sequence[int]) -> list[dict[str, Rectangle]]:
+    """What each strip of a stretch needs of every map, the target's share included: `cuts` are the
+    columns of the target at which a strip ends and the next one begins."""
+    work = _Tiling(module.graphs[stretch.entry], stretch, set())
+    rows, columns = whole(work.target)
+    boxes = ((rows, x) for x in _between(cuts, columns[1]))
+    return [work.wanted(work.inside, stretch.target, box) for box in boxes]
 
 
 def tile(module: Module, stretch: Stretch, cuts: tuple[Sequence[int], Sequence[int]]) -> Recomputed:
