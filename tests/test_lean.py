@@ -17,7 +17,8 @@ from tests.test_partition import Schedule, cuts, fits, schedules
 from lilliput.ir.region import Scale, Spread
 from lilliput.plan.group import Member, Read, Slot
 from lilliput.plan.layers import Layer, Net
-from lilliput.plan.lean import Lead, Lean
+from lilliput.plan.leads import Lead
+from lilliput.plan.lean import Lean
 from lilliput.plan.runs import Part, Way
 from lilliput.plan.schedule import Schedule as Runs
 

@@ -13,6 +13,7 @@ from lilliput.ir.region import AxisRule, Pointwise, Reduce, Shift, Whole, Window
 from lilliput.plan.frames import windowed
 from lilliput.plan.group import Lie, Member, Read, behind, last_row, stride
 from lilliput.plan.runs import Map, Part
+from lilliput.plan.strips import Flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Layer:
     names : in `part`, of what it reads and of what it makes
     links : None where it does not stream
     closed : whether what is said here holds of all it reads
-    near : (operand, distance) as in `Part`
+    near : (operand, distance) as in `Part`; flow : as there, by the names of `names`
     lean, fast : bytes of scratch of the leanest and of the fastest kernel
     """
 
@@ -55,6 +56,7 @@ class Layer:
     lean: int
     fast: int
     carry: int
+    flow: Flow | None
 
     @staticmethod
     def of(part: Part, names: tuple[str, ...]) -> Layer:
@@ -79,6 +81,7 @@ class Layer:
             part.ways[0].scratch,
             part.ways[-1].scratch,
             part.carry,
+            part.flow,
         )
 
 

@@ -14,12 +14,13 @@ pixels ahead of its reader as that reader's window hangs over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from lilliput.ir.region import AxisRule, needs
+from lilliput.plan.group import Kept
 
 STRIPS: Final = (2, 4, 8)
 """Into how many strips rows are cut, where that is tried."""
@@ -124,6 +125,24 @@ def chases(flows: tuple[Flow, ...], strips: int) -> tuple[Chase, ...]:
         for lead in (_lead(flows, cut, i, b, fresh),)
         if lead < flow.pixels * flow.nbytes
     )
+
+
+@lru_cache(maxsize=4096)
+def follows(flows: tuple[Flow, ...], strips: int) -> Mapping[str, int]:
+    """Of `chases`: how near rows may follow older ones of the same value."""
+    cut = columns(flows, strips)
+    if cut is None:
+        return {}
+    found = {x.makes: _lead(flows, cut, i, i, False) for i, x in enumerate(flows) if cut[i]}
+    wide = {x.makes: x.pixels * x.nbytes for x in flows}
+    return {name: lead for name, lead in found.items() if lead < wide[name]}
+
+
+def drifting(kept: Kept, row: int, lead: int | None) -> int:
+    """Bytes of a line buffer in which rows follow older ones, `lead` bytes before them where they
+    may: that moves all of them, so that each wants so much room."""
+    lead, stay = row if lead is None else lead, kept.most - kept.made
+    return min(kept.most * row, stay * (row + lead)) if stay else min(lead, row)
 
 
 def _lead(flows: Sequence[Flow], cut: Sequence[Columns], i: int, b: int, fresh: bool) -> int:
