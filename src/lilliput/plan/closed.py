@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import gcd
 from typing import NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ from lilliput.plan.group import ALWAYS, Kept, Slot, meet, unmade
 from lilliput.plan.layers import Layer, Link
 from lilliput.plan.leads import Lead
 from lilliput.plan.runs import Map
-from lilliput.plan.strips import STRIPS, Flow, drifting, follows, in_strips
+from lilliput.plan.strips import STRIPS, Flow, Look, drifting, follows
 from lilliput.plan.under import PARTS, Under
 
 
@@ -76,8 +76,8 @@ class Grown:
         the maps that are there before or after, likewise
     bound : bytes that it needs at the least, whatever its outputs run over
     left : the largest map that it leaves, and its bytes
-    plain, lower : its shapes, with line buffers apart, and those of fewer bytes, once somebody
-        wanted them
+    plain, lower, strips : its shapes, with line buffers apart, and of fewer bytes, with these under
+        an input and by strips, once somebody wanted them
     further : loops of one more part, by the number of what they depend on of it; None where that
         does not stream
     """
@@ -88,6 +88,7 @@ class Grown:
     left: tuple[int, int] = (0, 0)
     plain: Shape | None = None
     lower: tuple[Shape, ...] | None = None
+    strips: tuple[Shape, ...] | None = None
     further: dict[int, Grown | None] = field(default_factory=dict[int, "Grown | None"])
 
 
@@ -165,8 +166,7 @@ class Loop:
 
     def found(self, limit: float, lower: float) -> Iterator[Found]:
         """The loop so far with its line buffers apart, and where that needs more than `lower` bytes
-        with these under an input, and by strips; none that need more than `limit` bytes in any
-        case."""
+        with these under an input; none that need more than `limit` bytes in any case."""
         known, before = self.known, self.net.alive[self.start]
         if before + known.bound > limit:
             return
@@ -177,8 +177,25 @@ class Loop:
         if before + plain.least <= lower or before + plain.base - plain.lines > limit:
             return
         if known.lower is None:
-            known.lower = tuple(x for x in self._caught_up().lower(plain) if x.least < plain.least)
+            shapes = self._caught_up().under(plain)
+            known.lower = tuple([x for x in shapes if x.least < plain.least])
         yield from map(self._found, known.lower)
+
+    def by_strips(self, limit: float) -> Iterator[Found]:
+        """The loop so far, where its rows are made strip by strip, if that could do within `limit`
+        bytes; of a few parts, as with more of them strips leave gaps that nothing here tells."""
+        known, before = self.known, self.net.alive[self.start]
+        if self.stop - self.start > PARTS:
+            return
+        if known.plain is None:
+            known.plain = self._caught_up().plain()
+        plain = known.plain
+        if before + plain.base - plain.lines > limit:
+            return
+        if known.strips is None:
+            shapes = self._caught_up().strips(plain)
+            known.strips = tuple([x for x in shapes if x.least < plain.least])
+        yield from map(self._found, known.strips)
 
     def _found(self, shape: Shape) -> Found:
         first = self.net.begin[self.start]
@@ -347,17 +364,15 @@ class _Work:
 
     def grown(self) -> Grown:
         net = self.net
-        rows = self.steady if self.times else [0] * len(self.need)
-        most = max(map(int.__add__, self.need, rows))
+        most = max(map(int.__add__, self.need, self.steady)) if self.times else max(self.need)
         fixed = self.closed + self.carry
-        bound = self.opened - min(sum(net.nbytes[m] for m in self.dead), self.opened)
-        if self.long and self.times:
-            fixed += self.resting + most
+        bound = self.opened - min(sum([net.nbytes[m] for m in self.dead]), self.opened)
+        if self.long:
+            fixed += self.resting + most if self.times else 0
             bound -= min(self.resting, self.opened)
-        map_, nbytes = net.left(self.open, self.stop)
-        return Grown(
-            most + self.lines, fixed, fixed + bound, (map_ - net.begin[self.start], nbytes)
-        )
+        left, nbytes = net.left(self.open, self.stop)
+        left = left - net.begin[self.start], nbytes
+        return Grown(most + self.lines, fixed, fixed + bound, left)
 
     def _rows(self) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
@@ -386,21 +401,29 @@ class _Work:
         moved = [x._replace(out=x.out - first, inp=x.inp - first) for x in slides]
         return Shape(base, lines, least, tuple(moved), under)
 
-    def lower(self, plain: Shape) -> Iterator[Shape]:
-        """With line buffers under an input, by strips, and both."""
-        if not self.lined or any(self.net.maps[m].planar for m in self.lined):
-            return
-        slides = self._slides()
-        yield from self._under(plain, slides)
-        for strips in STRIPS:
-            yield from self._strips(plain, slides, strips)
+    def under(self, plain: Shape) -> Iterator[Shape]:
+        """With line buffers under an input."""
+        if self._in_rows:
+            yield from self._under(plain, self._slides())
+
+    @property
+    def _in_rows(self) -> bool:
+        """Whether there are line buffers, all of them in rows."""
+        return bool(self.lined) and not any(self.net.maps[m].planar for m in self.lined)
+
+    def strips(self, plain: Shape) -> Iterator[Shape]:
+        """By strips, and with line buffers under an input, too."""
+        if self._in_rows:
+            slides = self._slides()
+            for strips in STRIPS:
+                yield from self._strips(plain, slides, strips)
 
     def _strips(self, plain: Shape, slides: Sequence[Slid], strips: int) -> Iterator[Shape]:
         """As `loops` has it."""
-        flows = self._flows()
-        if flows is None or not in_strips(flows, strips):
+        flows, net = self._flows(), self.net
+        near = follows(flows, strips) if flows else None
+        if flows is None or near is None:
             return
-        near, net = follows(flows, strips), self.net
         first = net.begin[self.start]
         sizes = [
             drifting(self.kept[m], net.maps[m].row, near.get(str(m - first))) for m in self.lined
@@ -425,8 +448,8 @@ class _Work:
                 return None
             first = net.begin[self.start]
             names = {n: str(m - first) for n, m in zip(layer.names, net.touches[i], strict=True)}
-            looks = tuple([replace(x, root=names[x.root]) for x in flow.looks])
-            found.append(replace(flow, makes=names[flow.makes], looks=looks))
+            looks = [Look(names[x.root], x.rule, x.pixels, x.late) for x in flow.looks]
+            found.append(Flow(names[flow.makes], flow.pixels, flow.nbytes, tuple(looks)))
         return tuple(found)
 
     def _under(

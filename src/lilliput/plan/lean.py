@@ -18,6 +18,7 @@ from math import inf
 
 from lilliput.plan.closed import Found, Loop, Tree
 from lilliput.plan.layers import Net
+from lilliput.plan.under import PARTS
 
 
 def _beside(run: Found) -> int:
@@ -126,8 +127,28 @@ class Lean:
                     for run in self.grow(start, low, sliding=True):
                         best[run.stop] = min(best[run.stop], max(best[start], run.least))
                         runs.append(run)
-            found = self._within(sorted(runs, key=_place), low, found)
-        return found
+            runs.sort(key=_place)
+            found = self._within(runs, low, found)
+        return self._by_strips(runs, found)
+
+    def _by_strips(self, runs: list[Found], found: int) -> int:
+        """The fewest bytes where loops may make their rows strip by strip, too, of runs that need
+        `found` bytes without: looked at are loops around the part that needs most."""
+        while True:
+            self.limit, needs = found - 1, self._needs(runs)
+            runs = sorted([*runs, *self._around(needs.index(max(needs)))], key=_place)
+            least = self._within(runs, max(self._needs(runs)), found)
+            if least == found:
+                return found
+            found = least
+
+    def _needs(self, runs: Sequence[Found]) -> list[int]:
+        """For each part the fewest bytes of any run that it is in."""
+        least = [call.least for call in self.calls]
+        for run in runs:
+            for i in range(run.start, run.stop):
+                least[i] = min(least[i], run.least)
+        return least
 
     def _ways(self) -> tuple[list[float], list[Found]]:
         """The fewest bytes, but for room, that it takes to get behind each part, and runs within
@@ -184,6 +205,21 @@ class Lean:
         return bool(ways[-1])
 
     # Loops ------------------------------------------------------------------------------------
+
+    def _around(self, part: int) -> Iterator[Found]:
+        """Loops that a part is in, within the limit, by strips, too; none that begin further up
+        where those do not come to it."""
+        for start in range(part, -1, -1):
+            loop, before = Loop(self, start, self.tree), self.alive[start]
+            while loop.stop < len(self.calls) and loop.add():
+                floor = loop.known.floor if loop.stop - start > PARTS else 0  # strips need less
+                if max(floor, before + loop.known.fixed) > self.limit:
+                    break
+                if loop.stop > part:
+                    found = (*loop.found(self.limit, 0), *loop.by_strips(self.limit))
+                    yield from (run for run in found if run.least <= self.limit)
+            if loop.stop <= part:
+                return
 
     def grow(
         self,

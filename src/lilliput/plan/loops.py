@@ -18,7 +18,7 @@ from lilliput.plan.alive import Line, alive
 from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, unmade
 from lilliput.plan.leads import lead, tops
 from lilliput.plan.runs import DUE, LOOP_CYCLES, Map, Part, Run, Slide
-from lilliput.plan.strips import STRIPS, Flow, drifting, follows, in_strips
+from lilliput.plan.strips import STRIPS, Flow, drifting, follows
 from lilliput.plan.under import PARTS, Under
 
 
@@ -328,9 +328,11 @@ class Loop:
         mine, rhythm = self._inside(), self.rhythm
         parts = self.chain.parts[self.start : self.stop]
         flows = tuple(p.flow for p in parts if p.flow is not None)
-        if self.block > 1 or not mine or len(flows) < len(parts) or not in_strips(flows, strips):
+        if self.block > 1 or not mine or len(flows) < len(parts):
             return
         near = follows(flows, strips)
+        if near is None:
+            return
         sizes = [drifting(rhythm.kept[n], self.maps[n].row, near.get(n)) for n in mine]
         resting, _ = self._rows(rhythm.slots())
         beside = tuple(

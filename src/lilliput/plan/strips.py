@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Final
 
 from lilliput.ir.region import AxisRule, needs
@@ -101,9 +102,13 @@ def columns(flows: tuple[Flow, ...], strips: int) -> tuple[Columns, ...] | None:
 def in_strips(flows: tuple[Flow, ...], strips: int) -> bool:
     """Whether a loop can go by strips: what is asked for comes first, and each part makes a value
     of its own."""
+    return _orderly(flows) and columns(flows, strips) is not None
+
+
+def _orderly(flows: Sequence[Flow]) -> bool:
     asked = [not flow.looks for flow in flows]
     own = len({flow.makes for flow in flows}) == len(flows)
-    return own and asked == sorted(asked, reverse=True) and columns(flows, strips) is not None
+    return own and asked == sorted(asked, reverse=True)
 
 
 @lru_cache(maxsize=4096)
@@ -128,14 +133,30 @@ def chases(flows: tuple[Flow, ...], strips: int) -> tuple[Chase, ...]:
 
 
 @lru_cache(maxsize=4096)
-def follows(flows: tuple[Flow, ...], strips: int) -> Mapping[str, int]:
-    """Of `chases`: how near rows may follow older ones of the same value."""
-    cut = columns(flows, strips)
+def follows(flows: tuple[Flow, ...], strips: int) -> Mapping[str, int] | None:
+    """Of `chases`: how near rows may follow older ones of the same value; None where the loop
+    cannot go by strips."""
+    cut = columns(flows, strips) if _orderly(flows) else None
     if cut is None:
-        return {}
-    found = {x.makes: _lead(flows, cut, i, i, False) for i, x in enumerate(flows) if cut[i]}
-    wide = {x.makes: x.pixels * x.nbytes for x in flows}
-    return {name: lead for name, lead in found.items() if lead < wide[name]}
+        return None
+    leads = {x.makes: _own_lead(flows, cut, i) for i, x in enumerate(flows) if cut[i]}
+    return {x.makes: leads[x.makes] for x in flows if leads.get(x.makes, inf) < x.pixels * x.nbytes}
+
+
+def _own_lead(flows: Sequence[Flow], cut: Sequence[Columns], i: int) -> int:
+    """As `_lead`, to a row of the same part: a reader needs no pixel before those of its next
+    strip that is not empty."""
+    makes, own, lead = flows[i].makes, cut[i], 0
+    strips = range(len(own) - 1)
+    for j in range(i + 1, len(flows)):
+        for rule in (x.rule for x in flows[j].looks if x.root == makes):
+            top: int | None = None
+            for q in reversed(strips):
+                if cut[j][q] < cut[j][q + 1]:
+                    top = needs(rule, (cut[j][q], cut[j][q + 1]), flows[i].pixels)[0]
+                if own[q] < own[q + 1] and top is not None:
+                    lead = max(lead, (own[q + 1] - top) * flows[i].nbytes)
+    return lead
 
 
 def drifting(kept: Kept, row: int, lead: int | None) -> int:
