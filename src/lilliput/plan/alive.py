@@ -18,8 +18,8 @@ from lilliput.plan.group import Slot
 
 Ints = npt.NDArray[np.int64]
 
-Readers = Sequence[tuple[int, Sequence[int]]]
-"""(part, the first row of each execution) of those that read a map."""
+Readers = Sequence[tuple[int, Sequence[int], int]]
+"""(part, the first row of each execution, how many rows it reads) of those that read a map."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Line:
     rows: int
     row: int
     readers: Readers
+
+    @property
+    def sparse(self) -> bool:
+        """Whether one of several readers leaves out rows, which die with the others."""
+        gaps = (max(np.diff(tops), default=0) > rows for _, tops, rows in self.readers)
+        return len(self.readers) > 1 and any(gaps)
 
 
 class Executions:
@@ -65,7 +71,7 @@ class Executions:
     def first(self, rows: int, readers: Readers) -> Ints:
         """The first of the rows of a map that is still needed."""
         found = np.full_like(self.place, rows)
-        for j, tops in readers:
+        for j, tops, _ in readers:
             # rows die in ascending order: none before a later execution has had it
             dead = np.minimum.accumulate(np.array([*tops, rows])[::-1])[::-1]
             found = np.minimum(found, dead[self.over(j)])
@@ -73,11 +79,27 @@ class Executions:
 
     def kept(self, line: Line) -> Ints:
         """Bytes of a map's rows that are alive."""
+        if line.sparse:
+            return self._counted(line) * line.row
         done, first = self.done(line.maker), self.first(line.rows, line.readers)
         made = np.minimum(done * line.made, line.rows)
         # what is made just now is there, even where nobody will read it
         fresh = np.where(self.place == line.maker, line.made, 0)
         return np.maximum(made - first, np.minimum(fresh, made)) * line.row
+
+    def _counted(self, line: Line) -> Ints:
+        """Rows that are alive, each from when it is made until it is read for the last time."""
+        parts, maker = len(self.slots), self.slots[line.maker]
+        made = np.arange(line.rows) // line.made
+        born = (maker.phase + maker.period * made) * parts + line.maker
+        died = born.copy()
+        for j, tops, rows in line.readers:
+            slot = self.slots[j]
+            for k, top in enumerate(tops):
+                read = died[top : top + rows]
+                np.maximum(read, (slot.phase + slot.period * k) * parts + j, out=read)
+        now = self.when * parts + self.place
+        return np.searchsorted(born, now, "right") - np.searchsorted(np.sort(died), now, "left")
 
     def most(self, counted: Ints) -> list[int]:
         """Of each part, over its executions."""

@@ -213,6 +213,7 @@ class _Work:
     rings : map made inside -> rows of its line buffer so far
     kept : map made inside -> when how many of its rows are alive
     lined : maps made inside whose rows nobody needs afterwards
+    sparse : whether a line buffer has several readers of which one leaves out rows
     even : map made inside -> whether those who read it execute when it is made
     closed, opened : bytes of maps that nobody reads after the loop, and of those that somebody does
     lines : bytes of line buffers, which longer loops have, too
@@ -236,6 +237,7 @@ class _Work:
         self.steady: list[int] = []
         self.outside: dict[int, list[tuple[int, Link]]] = {}
         self.lined: list[int] = []
+        self.sparse = False
         self.dead: list[int] = []
         self.open: list[int] = []
 
@@ -343,6 +345,7 @@ class _Work:
         """Keeps rows of a map that part j is the last to read."""
         map, kept = self.net.maps[m], self.kept[m]
         self.lined.append(m)
+        self.sparse |= not map.planar and len(kept.readers) > 1 and self._line(m).sparse
         if not map.planar:
             rest = kept.rest
             self.resting += rest * map.row
@@ -364,19 +367,26 @@ class _Work:
 
     def grown(self) -> Grown:
         net = self.net
-        most = max(map(int.__add__, self.need, self.steady)) if self.times else max(self.need)
+        most = max(self.need)
+        if self._steadily:
+            most = max(map(int.__add__, self.need, self.steady))
         fixed = self.closed + self.carry
         bound = self.opened - min(sum([net.nbytes[m] for m in self.dead]), self.opened)
         if self.long:
-            fixed += self.resting + most if self.times else 0
+            fixed += self.resting + most if self._steadily else 0
             bound -= min(self.resting, self.opened)
         left, nbytes = net.left(self.open, self.stop)
         left = left - net.begin[self.start], nbytes
         return Grown(most + self.lines, fixed, fixed + bound, left)
 
+    @property
+    def _steadily(self) -> bool:
+        """Whether the most is needed in an iteration in which all execute."""
+        return self.times is not None and not self.sparse
+
     def _rows(self) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
-        if self.times:
+        if self._steadily:
             return self.resting, self.steady
         rows = [m for m in self.lined if not self.net.maps[m].planar]
         counted = alive(self.slots, [self._line(m) for m in rows])
@@ -491,11 +501,12 @@ class _Work:
         ]
         return Line(kept.maker, kept.made, map.rows, map.row, readers)
 
-    def _tops(self, j: int, link: Link, rows: int) -> tuple[int, Sequence[int]]:
-        """The first row that each execution of a part reads."""
+    def _tops(self, j: int, link: Link, rows: int) -> tuple[int, Sequence[int], int]:
+        """What each execution of a part reads, as `alive.Readers` has it."""
         layer = self.net.layers[self.start + j]
         taken, pad = layer.quantum * link.stride, link.pad or 0
-        return j, [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+        tops = [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+        return j, tops, link.span
 
     # outputs
 

@@ -156,6 +156,11 @@ def last_row(rule: AxisRule, quantum: int) -> int:
     return quantum - 1
 
 
+def span(rule: AxisRule, quantum: int) -> int:
+    """Operand rows that an execution of `quantum` rows reads, about."""
+    return last_row(rule, quantum) + behind(rule) + 1
+
+
 def behind(rule: AxisRule) -> int:
     """Rows that an execution reads before the operand row its own index points at."""
     inner = windowed(rule)

@@ -14,8 +14,8 @@ from operator import add
 
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Whole
-from lilliput.plan.alive import Line, alive
-from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, unmade
+from lilliput.plan.alive import Line, Readers, alive
+from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, unmade
 from lilliput.plan.leads import lead, tops
 from lilliput.plan.runs import DUE, LOOP_CYCLES, Map, Part, Run, Slide
 from lilliput.plan.strips import STRIPS, Flow, drifting, follows
@@ -291,10 +291,10 @@ class Loop:
 
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
-        if reduce(meet, slots, ALWAYS):
+        lines = [self._line(n, slots) for n in self._kept() if not self.maps[n].planar]
+        if reduce(meet, slots, ALWAYS) and not any(line.sparse for line in lines):
             return self.resting, self.steady
-        mine = [n for n in self._kept() if not self.maps[n].planar]
-        counted = alive(slots, [self._line(n, slots) for n in mine])
+        counted = alive(slots, lines)
         resting = min(self.resting, *counted)
         return resting, [nbytes - resting for nbytes in counted]
 
@@ -303,10 +303,10 @@ class Loop:
         made = self.rhythm.members[maker].quantum
         return Line(maker, made, map.rows, map.row, self._readers(name, slots))
 
-    def _readers(self, name: str, slots: Sequence[Slot]) -> list[tuple[int, tuple[int, ...]]]:
+    def _readers(self, name: str, slots: Sequence[Slot]) -> Readers:
         rows = self.maps[name].rows
         return [
-            (j, tops(x.rule, m.quantum, slots[j].count, rows))
+            (j, tops(x.rule, m.quantum, slots[j].count, rows), span(x.rule, m.quantum))
             for j, m in enumerate(self.rhythm.members)
             for x in m.reads
             if x.root == name
