@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_partition import Schedule, cuts, fits, schedules
+from tests.test_partition import INPUT, Schedule, cuts, fits, schedules
 
-from lilliput.ir.region import Scale, Spread
+from lilliput.ir.region import Scale, Spread, Window
+from lilliput.plan.closed import Loop
 from lilliput.plan.group import Member, Read, Slot
 from lilliput.plan.layers import Layer, Net
-from lilliput.plan.lean import Lead, Lean
-from lilliput.plan.runs import Part, Way
+from lilliput.plan.leads import Lead
+from lilliput.plan.lean import Lean
+from lilliput.plan.loops import Chain
+from lilliput.plan.loops import Loop as Timed
+from lilliput.plan.runs import Map, Part, Way
 from lilliput.plan.schedule import Schedule as Runs
+from lilliput.plan.strips import Flow, Look
 
 
 def net(schedule: Schedule) -> Net:
@@ -66,6 +72,59 @@ def test_the_fewest_bytes_are_those_of_the_best_of_all_cuts(schedule: Schedule) 
     limits = range(layered + 1)
     fewest = bisect_left(limits, True, key=lambda x: any(fits(c, schedule.maps, x) for c in every))
     assert lean.least() == fewest
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> Schedule:
+    """A few windows of pixels, that can go by strips, over an input that dies or does not."""
+    rows, pixels = {INPUT: draw(st.integers(8, 20))}, {INPUT: draw(st.integers(8, 40))}
+    depth = {INPUT: draw(st.integers(1, 16))}
+    parts: list[Part] = []
+    order = [INPUT]
+    for i in range(draw(st.integers(2, 5))):
+        last, name = order[-1], f"m{i}"
+        size, stride = draw(st.sampled_from([(1, 1), (3, 1), (3, 2), (5, 1), (5, 2)]))
+        rows[name], pixels[name] = -(-rows[last] // stride), -(-pixels[last] // stride)
+        depth[name] = draw(st.integers(1, 16))
+        y, x = (Window(axis, size, stride, 1, size // 2) for axis in (0, 1))
+        looks = (Look(last, x, pixels[last], False),)
+        flow = Flow(name, pixels[name], depth[name], looks)
+        member = Member(name, (Read(last, y),), name, rows[name])
+        parts.append(Part(member, (Way(draw(st.integers(0, 60)), 1.0),), 0.0, 0, {}, flow))
+        order.append(name)
+    end = draw(st.sampled_from([0, len(parts)]))  # when the input was read for the last time
+    lasts = {**{n: i for i, n in enumerate(order)}, INPUT: end, order[-1]: len(parts)}
+    maps = {n: Map(rows[n], pixels[n] * depth[n], i - 1, lasts[n]) for i, n in enumerate(order)}
+    return Schedule(tuple(parts), maps)
+
+
+@given(blocks())
+def test_strips_need_what_their_columns_say(schedule: Schedule) -> None:
+    chain = Chain(schedule.parts, schedule.maps, None, strips=True)
+    lean = Lean(net(schedule))
+    for start in range(len(schedule.parts)):
+        slow, quick = Timed(chain, start, 1), Loop(lean, start, lean.tree)
+        while slow.stop < len(schedule.parts) and slow.extend():
+            assert quick.add()
+            whole, *others = slow.runs(0)
+            expected = [(r.least, r.under) for r in others if r.strips > 1]
+            found = list(quick.by_strips(inf))
+            assert [(x.least, x.under) for x in found] == expected
+            assert [x.least for x in quick.found(inf, inf)] == [whole.least]
+
+
+@given(blocks())
+def test_fewer_bytes_by_strips_are_those_of_a_cut(schedule: Schedule) -> None:
+    runs = [
+        r for r in Runs(schedule.parts, schedule.maps, strips=True).runs(enough=0) if r.rows < 2
+    ]
+    every = list(cuts(runs, len(schedule.parts)))
+    lean, whole = Lean(net(schedule)).least(), schedule.cutter().lean
+    limits = range(whole + 1)
+    fewest = bisect_left(limits, True, key=lambda x: any(fits(c, schedule.maps, x) for c in every))
+    assert fewest <= lean <= whole
+    if lean < whole:
+        assert any(fits(c, schedule.maps, lean) for c in every)
 
 
 @given(

@@ -42,7 +42,8 @@ class Schedule:
 @st.composite
 def schedules(draw: st.DrawFn, *, most: int = 5) -> Schedule:
     """Up to `most` tasks, each of which reads what the one before it made, some an older map of
-    as many rows as well; some cannot stream, some need all of what they read."""
+    as many rows as well, or every second row of one; some cannot stream, some need all of what
+    they read."""
     rows, row = {INPUT: draw(st.integers(4, 24))}, {INPUT: draw(st.integers(1, 40))}
     reads: list[tuple[str, ...]] = []
     parts: list[Part] = []
@@ -56,6 +57,10 @@ def schedules(draw: st.DrawFn, *, most: int = 5) -> Schedule:
         older = [n for n in order[:-1] if rows[n] == rows[last] == height]
         if older and rule == Pointwise(0):
             taken.append(Read(draw(st.sampled_from(older)), Pointwise(0)))
+        # a shortcut: every second row of an older map
+        larger = [n for n in order[:-1] if -(-rows[n] // 2) == rows[last] == height]
+        if larger and len(taken) == 1 and rule == Pointwise(0):
+            taken.append(Read(draw(st.sampled_from(larger)), Window(0, 1, 2, 1, 0)))
         quantum = draw(st.sampled_from((1, 1, 1, 2)))
         extent = rows[last] if isinstance(rule, Reduce) else height
         member = Member(name, tuple(taken), name, extent, quantum)

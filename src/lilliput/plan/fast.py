@@ -28,6 +28,7 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Kernel, Layout, NoAttrs
 from lilliput.ops.shape import copy
 from lilliput.plan.choose import Candidate, Choice, Draft, choose
+from lilliput.plan.closed import Tree
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, Drafter, Movement, planar_values
 from lilliput.plan.layers import Layer, Net
@@ -65,7 +66,7 @@ class Known:
     """What was found out about the layers of networks so far, on one core; a search keeps one.
 
     kinds : all that the facts of a node depend on -> its number; scales and weights are no part
-    parts : None where a kind takes several tasks
+    parts : None where a kind takes several tasks; loops : of rows of those
     """
 
     core: str
@@ -74,6 +75,7 @@ class Known:
     drafts: dict[Hashable, _Kind] = field(default_factory=dict[Hashable, _Kind])
     parts: dict[Hashable, _Made | None] = field(default_factory=dict[Hashable, "_Made | None"])
     converting: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
+    loops: Tree = field(default_factory=Tree)
 
     def kind(self, node: Node, params: Container[str]) -> int:
         inputs = tuple([(v.type.shape, v.type.dtype, v.name in params) for v in node.inputs])
@@ -98,7 +100,7 @@ def _peak(module: Module, entry: str, known: Known, streaming: bool) -> int:
     if net is not None and not streaming:
         return Lean(net, fast=True).layered()
     if net is not None and net.closed:
-        return Lean(net).least()
+        return Lean(net, known.loops).least()
     parts, maps = net.named() if net else slow_parts(module, entry, known.core, streaming=streaming)
     if streaming:
         return Cutter(parts, maps).lean

@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Final
 
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Scale, Shift, Spread, Window
@@ -88,8 +89,9 @@ class Timetable:
 class Kept:
     """Rows of a line buffer that are alive while each member of a group executes.
 
-    Most are in an iteration in which all of them do: before the maker's place those that its last
-    execution left, then `made` more, and after a reader's place those less that only it needed.
+    Most are in an iteration in which all of them do, if there is one: before the maker's place
+    those that its last execution left, then `made` more, and after a reader's place those less that
+    only it needed.
 
     maker : place of who makes them, `made` at once
     readers : (place, rows, freed) of who needs so many rows, and of which it is the last time that
@@ -154,6 +156,11 @@ def last_row(rule: AxisRule, quantum: int) -> int:
     if isinstance(inner, Spread):  # rounded up: a later execution is no further ahead than that
         return -(-(quantum - 1 + inner.pad) // inner.stride)
     return quantum - 1
+
+
+def span(rule: AxisRule, quantum: int) -> int:
+    """Operand rows that an execution of `quantum` rows reads, about."""
+    return last_row(rule, quantum) + behind(rule) + 1
 
 
 def behind(rule: AxisRule) -> int:
@@ -318,6 +325,23 @@ def first_unfinished(writer: Slot, reader: Slot, k: int, order: int) -> int:
     since = writer.period * k + writer.phase - reader.phase
     begun = since // reader.period + 1 if order > 0 else -(-since // reader.period)
     return max(begun, 0)
+
+
+ALWAYS: Final = 0, 1
+"""Every iteration, as `meet` has it."""
+
+
+def meet(times: tuple[int, int] | None, slot: Slot) -> tuple[int, int] | None:
+    """(one of them, how many to the next one) of the iterations in which one more member executes,
+    as if it had neither begin nor end; None where there are none."""
+    if times is None:
+        return None
+    at, every = times
+    if (slot.phase - at) % math.gcd(every, slot.period):
+        return None
+    while (slot.phase - at) % slot.period:
+        at += every
+    return at, math.lcm(every, slot.period)
 
 
 def unmade(head: Slot, writer: Slot, quantum: int, rows: int) -> int:

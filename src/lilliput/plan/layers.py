@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from lilliput.ir.region import AxisRule, Pointwise, Reduce, Shift, Whole, Window
 from lilliput.plan.frames import windowed
-from lilliput.plan.group import Lie, Member, Read, behind, last_row, stride
+from lilliput.plan.group import Lie, Member, Read, behind, last_row, span, stride
 from lilliput.plan.runs import Map, Part
+from lilliput.plan.strips import Flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class Link:
 
     last : the operand's row that the first execution has to wait for; behind : as in `group`
     pad : rows before the one that its index, times the stride, points at; None = all are read
+    span : rows that an execution reads
     """
 
     operand: int
@@ -28,6 +30,7 @@ class Link:
     last: int
     behind: int
     pad: int | None
+    span: int
     lie: Lie | None
 
 
@@ -38,7 +41,7 @@ class Layer:
     names : in `part`, of what it reads and of what it makes
     links : None where it does not stream
     closed : whether what is said here holds of all it reads
-    near : (operand, distance) as in `Part`
+    near : (operand, distance) as in `Part`; flow : as there, by the names of `names`
     lean, fast : bytes of scratch of the leanest and of the fastest kernel
     """
 
@@ -55,6 +58,7 @@ class Layer:
     lean: int
     fast: int
     carry: int
+    flow: Flow | None
 
     @staticmethod
     def of(part: Part, names: tuple[str, ...]) -> Layer:
@@ -79,6 +83,7 @@ class Layer:
             part.ways[0].scratch,
             part.ways[-1].scratch,
             part.carry,
+            part.flow,
         )
 
 
@@ -90,10 +95,12 @@ def _closed(rule: AxisRule) -> bool:
 def _link(operand: int, read: Read, member: Member) -> Link:
     rule, inner = read.rule, windowed(read.rule)
     if inner is None:
-        return Link(operand, 1, 0, 0, None, read.lie)
+        return Link(operand, 1, 0, 0, None, 0, read.lie)
     pad = inner.pad if isinstance(inner, Window) else inner.by if isinstance(inner, Shift) else 0
     last = max(last_row(rule, member.quantum), 0)
-    return Link(operand, int(stride(rule)), last, behind(rule), pad, read.lie)
+    return Link(
+        operand, int(stride(rule)), last, behind(rule), pad, span(rule, member.quantum), read.lie
+    )
 
 
 @dataclass(frozen=True, eq=False)

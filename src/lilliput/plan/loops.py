@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from operator import add
 
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Whole
-from lilliput.plan.group import Member, Rhythm, Slot, unmade
+from lilliput.plan.alive import Line, Readers, alive
+from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, unmade
 from lilliput.plan.leads import lead, tops
 from lilliput.plan.runs import DUE, LOOP_CYCLES, Map, Part, Run, Slide
-from lilliput.plan.strips import STRIPS, Flow, chases, in_strips
+from lilliput.plan.strips import STRIPS, Flow, drifting, follows
 from lilliput.plan.under import PARTS, Under
 
 
@@ -143,8 +144,10 @@ class Loop:
 
     stop : after its last part; known : what is known of it
     passing : maps made and read inside -> whether their rows pass through
-    held : bytes of what nobody reads afterwards, alive all the time; resting : bytes of line
-        buffers in rows that are, too; beside : bytes of each part beside these
+    held : bytes of what nobody reads afterwards, alive all the time; beside : bytes of each part
+        beside these, of what passes through in planes
+    resting, steady : bytes of line buffers in rows that are alive after every part, and of each
+        part beside these, in an iteration in which all execute
     """
 
     def __init__(self, chain: Chain, start: int, block: int):
@@ -156,6 +159,7 @@ class Loop:
         self.passing: dict[str, bool] = {}
         self.held = self.resting = 0
         self.beside: list[int] = []
+        self.steady: list[int] = []
 
     def extend(self) -> bool:
         """Whether the next part can stream with those before it."""
@@ -189,6 +193,7 @@ class Loop:
         for root in {member.writes, *(read.root for read in member.reads)}:
             self.passing[root] = self.rhythm.passes(root)
         self.beside.append(0)
+        self.steady.append(0)
         for name in self.made:
             if self.maps[name].last == i:
                 self._close(name)
@@ -196,7 +201,7 @@ class Loop:
 
     def _close(self, name: str) -> None:
         """Counts a map that was made inside and of which all readers are known."""
-        map, rings, rhythm, beside = self.maps[name], self.rhythm.rings, self.rhythm, self.beside
+        map, rings, rhythm = self.maps[name], self.rhythm.rings, self.rhythm
         if name not in rings:
             self.held += map.nbytes
         elif not map.planar:
@@ -205,10 +210,10 @@ class Loop:
             self.resting += rest * map.row
             for first, end, rows in kept.pieces():
                 for i in range(first, end) if rows != rest else ():
-                    beside[i] += (rows - rest) * map.row
+                    self.steady[i] += (rows - rest) * map.row
         elif self.passing[name]:
             for i in range(rhythm.makers[name][0], rhythm.readers[name][-1] + 1):
-                beside[i] += rings[name] * map.row
+                self.beside[i] += rings[name] * map.row
         else:
             self.held += rings[name] * map.row
 
@@ -265,11 +270,12 @@ class Loop:
         )
 
     def _shape(self) -> _Shape:
-        stop, rhythm, resting = self.stop, self.rhythm, self.resting
+        stop, rhythm = self.stop, self.rhythm
         parts = self.chain.parts[self.start : stop]
-        held, beside = self.held, self.beside
+        held = self.held
         held += sum([m.nbytes for m in map(self.maps.get, self.made) if m and m.last >= stop])
         slots = rhythm.slots()
+        resting, rows = self._rows(slots)
         slides = self._slides(slots)
         lines = resting - min(self._tail(slots, slides), resting)
         gain = sum(slide.gain for slide in slides)
@@ -280,12 +286,40 @@ class Loop:
         left = self.chain.left(self.start, stop)
         carry = sum(p.carry for p in parts)
         base = held + lines - gain + carry
-        return _Shape(base, tuple(beside), calls, most, left, lines=lines)
+        beside = tuple(map(add, self.beside, rows))
+        return _Shape(base, beside, calls, most, left, lines=lines)
+
+    def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
+        """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
+        lines = [self._line(n, slots) for n in self._kept() if not self.maps[n].planar]
+        if reduce(meet, slots, ALWAYS) and not any(line.sparse for line in lines):
+            return self.resting, self.steady
+        counted = alive(slots, lines)
+        resting = min(self.resting, *counted)
+        return resting, [nbytes - resting for nbytes in counted]
+
+    def _line(self, name: str, slots: Sequence[Slot]) -> Line:
+        map, (maker, *_) = self.maps[name], self.rhythm.makers[name]
+        made = self.rhythm.members[maker].quantum
+        return Line(maker, made, map.rows, map.row, self._readers(name, slots))
+
+    def _readers(self, name: str, slots: Sequence[Slot]) -> Readers:
+        rows = self.maps[name].rows
+        return [
+            (j, tops(x.rule, m.quantum, slots[j].count, rows), span(x.rule, m.quantum))
+            for j, m in enumerate(self.rhythm.members)
+            for x in m.reads
+            if x.root == name
+        ]
+
+    def _kept(self) -> list[str]:
+        """Maps of which the loop keeps rows alone."""
+        rings = self.rhythm.rings
+        return [n for n in self.made if n in rings and self.maps[n].last < self.stop]
 
     def _inside(self) -> list[str]:
-        """Maps of which the loop keeps rows alone; none where one of them is in planes."""
-        rings = self.rhythm.rings
-        mine = [n for n in self.made if n in rings and self.maps[n].last < self.stop]
+        """As `_kept`; none where one of them is in planes."""
+        mine = self._kept()
         return [] if any(self.maps[n].planar for n in mine) else mine
 
     def _strips(self, whole: _Shape, strips: int) -> Iterator[_Shape]:
@@ -294,15 +328,13 @@ class Loop:
         mine, rhythm = self._inside(), self.rhythm
         parts = self.chain.parts[self.start : self.stop]
         flows = tuple(p.flow for p in parts if p.flow is not None)
-        if self.block > 1 or not mine or len(flows) < len(parts) or not in_strips(flows, strips):
+        if self.block > 1 or not mine or len(flows) < len(parts):
             return
-        near = {c.new: c.lead for c in chases(flows, strips) if c.new == c.old}
-        sizes: list[int] = []
-        for name in mine:
-            kept, row = rhythm.kept[name], self.maps[name].row
-            lead, stay = near.get(name, row), kept.most - kept.made
-            sizes.append(min(kept.most * row, stay * (row + lead)) if stay else min(lead, row))
-        resting = sum(rhythm.kept[n].rest * self.maps[n].row for n in mine)
+        near = follows(flows, strips)
+        if near is None:
+            return
+        sizes = [drifting(rhythm.kept[n], self.maps[n].row, near.get(n)) for n in mine]
+        resting, _ = self._rows(rhythm.slots())
         beside = tuple(
             sum(sizes) - resting if flow.looks else nbytes
             for flow, nbytes in zip(flows, whole.beside, strict=True)
@@ -328,10 +360,8 @@ class Loop:
         slide, rhythm, mine = apart.slide, self.rhythm, self._inside()
         if slide is None or not mine or self.stop - self.start > PARTS:
             return
-        kept = [(rhythm.kept[n], self.maps[n].row) for n in mine]
-        resting = sum(k.rest * row for k, row in kept)
         out, inp = self.maps[slide.out], self.maps[slide.inp]
-        if resting > inp.nbytes:
+        if self.resting > inp.nbytes:
             return
         slots, members = rhythm.slots(), list(enumerate(rhythm.members))
         writers = [
@@ -339,15 +369,10 @@ class Loop:
             for j, m in members
             if m.writes == slide.out
         ]
-        readers = [
-            (j, tops(x.rule, m.quantum, slots[j].count, inp.rows))
-            for j, m in members
-            for x in m.reads
-            if x.root == slide.inp
-        ]
+        readers = self._readers(slide.inp, slots)
         maps = out.nbytes + inp.nbytes - slide.gain
         ends = (out.rows, out.row), writers, (inp.rows, inp.row), readers
-        under = Under(slots, kept, *ends, strips)
+        under = Under(slots, [self._line(n, slots) for n in mine], *ends, strips)
         beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
         yield replace(apart, base=apart.base - apart.lines, beside=beside, under=True, lines=0)
 

@@ -14,12 +14,14 @@ pixels ahead of its reader as that reader's window hangs over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Final
 
 from lilliput.ir.region import AxisRule, needs
+from lilliput.plan.group import Kept
 
 STRIPS: Final = (2, 4, 8)
 """Into how many strips rows are cut, where that is tried."""
@@ -100,9 +102,13 @@ def columns(flows: tuple[Flow, ...], strips: int) -> tuple[Columns, ...] | None:
 def in_strips(flows: tuple[Flow, ...], strips: int) -> bool:
     """Whether a loop can go by strips: what is asked for comes first, and each part makes a value
     of its own."""
+    return _orderly(flows) and columns(flows, strips) is not None
+
+
+def _orderly(flows: Sequence[Flow]) -> bool:
     asked = [not flow.looks for flow in flows]
     own = len({flow.makes for flow in flows}) == len(flows)
-    return own and asked == sorted(asked, reverse=True) and columns(flows, strips) is not None
+    return own and asked == sorted(asked, reverse=True)
 
 
 @lru_cache(maxsize=4096)
@@ -124,6 +130,40 @@ def chases(flows: tuple[Flow, ...], strips: int) -> tuple[Chase, ...]:
         for lead in (_lead(flows, cut, i, b, fresh),)
         if lead < flow.pixels * flow.nbytes
     )
+
+
+@lru_cache(maxsize=4096)
+def follows(flows: tuple[Flow, ...], strips: int) -> Mapping[str, int] | None:
+    """Of `chases`: how near rows may follow older ones of the same value; None where the loop
+    cannot go by strips."""
+    cut = columns(flows, strips) if _orderly(flows) else None
+    if cut is None:
+        return None
+    leads = {x.makes: _own_lead(flows, cut, i) for i, x in enumerate(flows) if cut[i]}
+    return {x.makes: leads[x.makes] for x in flows if leads.get(x.makes, inf) < x.pixels * x.nbytes}
+
+
+def _own_lead(flows: Sequence[Flow], cut: Sequence[Columns], i: int) -> int:
+    """As `_lead`, to a row of the same part: a reader needs no pixel before those of its next
+    strip that is not empty."""
+    makes, own, lead = flows[i].makes, cut[i], 0
+    strips = range(len(own) - 1)
+    for j in range(i + 1, len(flows)):
+        for rule in (x.rule for x in flows[j].looks if x.root == makes):
+            top: int | None = None
+            for q in reversed(strips):
+                if cut[j][q] < cut[j][q + 1]:
+                    top = needs(rule, (cut[j][q], cut[j][q + 1]), flows[i].pixels)[0]
+                if own[q] < own[q + 1] and top is not None:
+                    lead = max(lead, (own[q + 1] - top) * flows[i].nbytes)
+    return lead
+
+
+def drifting(kept: Kept, row: int, lead: int | None) -> int:
+    """Bytes of a line buffer in which rows follow older ones, `lead` bytes before them where they
+    may: that moves all of them, so that each wants so much room."""
+    lead, stay = row if lead is None else lead, kept.most - kept.made
+    return min(kept.most * row, stay * (row + lead)) if stay else min(lead, row)
 
 
 def _lead(flows: Sequence[Flow], cut: Sequence[Columns], i: int, b: int, fresh: bool) -> int:
