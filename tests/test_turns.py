@@ -31,7 +31,7 @@ from lilliput.passes.canonicalize import Canonicalize
 from lilliput.passes.recompute import Recomputed, find_stretch, macs, tile
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.maker import Maker
-from lilliput.plan.objective import Optimize
+from lilliput.plan.objective import Optimize, Prices
 from lilliput.plan.program import Call as CallStep
 from lilliput.plan.program import Loop, Program
 from lilliput.plan.turns import saved
@@ -229,3 +229,14 @@ def test_no_more_is_promised_than_is_saved(deep: Deep, count: int) -> None:
         for m in (module, tile(module, stretch, ((), cuts)).module)
     )
     assert 0 <= before - after - saved(module, stretch, cuts) <= 48 * deep.wide
+
+
+def test_line_buffers_lie_over_rows_to_come_of_a_map_in_strips() -> None:
+    """As over those of a map that one layer makes."""
+    module = cut(Nets(5).bottlenecks(24, 40, [Deep()]), "narrow0", "end", [5, 10, 15]).module
+    rows = frozenset(v.name for v in module.graphs["infer"].values())
+    prices = Prices(rows=rows, scratch=dict.fromkeys(rows, 0.0), ram=0.0)
+    program = Maker(module, M4, PlanOptions(optimize=Optimize.RAM, pull=PULL))(prices)
+    assert ("infer/end", "infer/x/lines") in program.near
+    buffers = program.buffers
+    assert program.arenas[RAM] < sum(buffers[n].nbytes for n in ("infer/end", "infer/x/lines"))
