@@ -8,8 +8,11 @@ a C library.  It does not run anything (see `machine`) and does not know what th
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -356,14 +359,7 @@ def _compile(
 
 def _run(command: Sequence[str], what: str) -> None:
     try:
-        run = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        run = _ended(command, TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise errors.BuildError(
             f"{what} took more than {TIMEOUT_SECONDS} s", found=" ".join(command)
@@ -376,3 +372,29 @@ def _run(command: Sequence[str], what: str) -> None:
             found="\n".join(lines[:_ERROR_LINES]),
             hint="the command was: " + " ".join(command),
         )
+
+
+def _ended(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run` that ends with all that the command has started: gcc is what runs cc1."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            out, told = process.communicate(timeout=seconds)
+        except BaseException:  # the limit, or Ctrl-C, which a session of its own does not hear
+            _kill(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, told)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
