@@ -362,3 +362,40 @@ def test_the_published_ones(shared: Path, name: str, macs: int) -> None:
     nodes = model.module.graphs["infer"].nodes
     assert sum(n.op.cost(n).macs for n in nodes) == macs
     assert model.module.outputs("infer")[0].type.shape == (1, 1000)
+
+
+FITTING = {
+    "tiny_training/mbv2-w0.35.pkl": "stm32f746",
+    "tiny_training/mcunet-5fps.pkl": "stm32h743",
+    "tiny_training/proxyless-w0.3.pkl": "stm32f746",
+    "mcunet/mcunet-320kb-1mb_imagenet.pth": "mps2-an500",
+}
+"""Each published checkpoint, and a board that holds it: the last is 3 MB of floats."""
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.unicorn
+@pytest.mark.parametrize("name", list(FITTING))
+def test_the_published_ones_run(shared: Path, name: str) -> None:
+    """Every value in memory is that of NumPy in C on this machine and on the board's core."""
+    model, device = lilliput.load(shared / "models" / name), devices.load(FITTING[name])
+    floats = name.endswith(".pth")
+    assert compiler.compile(model, device).summary.fits
+    found = compiler.check(model, device, samples=1 if floats else 2)
+    assert found.ok
+    assert found.agree
+    assert found.exact is (None if floats else True)
+    assert not found.missing
+    assert len([w for w in found.ways if w.tensors]) >= 3
+
+
+@pytest.mark.shared
+def test_published_architectures_without_weights(shared: Path) -> None:
+    """They are read and counted; what runs needs the weights."""
+    found = sorted((shared / "models" / "mcunet" / "configs").glob("*.json"))
+    assert len(found) == 13
+    for path in found:
+        nodes = lilliput.load(path).module.graphs["infer"].nodes
+        assert sum(n.op.cost(n).macs for n in nodes) > 1_000_000
