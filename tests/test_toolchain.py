@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def _dead(process: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def test_kernels_are_inlined_unless_sanitizers_check_every_copy(tmp_path: Path) -> None:
+    compiler = toolchain.host_compilers()[0]
+    kernel = "LL_INLINE int32_t kernel(int32_t x) { return x + 1; }\n"
+    said = '#ifdef LL_INLINE\n#error "a function"\n#endif\n#include "lilliput/ll.h"\n'
+    sources = {**tiny.sources(model=said + kernel + tiny.MODEL), "lilliput/ll.h": LL}
+    with pytest.raises(errors.BuildError, match="a function"):
+        toolchain.build_host(compiler, sources, tmp_path / "checked")
+    assert "__attribute__((always_inline))" in LL
+    toolchain.build_host(compiler, sources, tmp_path / "plain", sanitizers=())
+
+
+LL = (resources.files("lilliput.codegen") / "csrc" / "ll.h").read_text(encoding="utf-8")
 
 
 def test_an_image_that_does_not_fit_is_refused(tmp_path: Path) -> None:
