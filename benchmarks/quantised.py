@@ -41,9 +41,9 @@ RECIPES: Mapping[str, Quantization] = {
     "rounding, bias": Quantization(adaptive_rounding=True, bias_correction=True),
     "best": replace(BEST, distill=4),
     "no training": BEST,
-    "int16 sums": replace(BEST, int16_layers=("*.sum",)),
     "int16 classifier": replace(BEST, int16_layers=("classifier",)),
-    "int16": replace(BEST, ranges="minmax", activations="int16"),
+    "int16 sums": replace(BEST, int16_layers=("classifier", "*.sum")),
+    "int16": replace(BEST, int16_layers=("*",)),
 }
 
 
