@@ -22,8 +22,8 @@
 #define LL_SMALL 0 /* 1 where small code is worth more than fast code */
 #endif
 
-/* Kernels are compiled for the parameters of each layer.  A build for this machine's sanitizers says
- * `static inline` instead: they would make a hundred times the work of it. */
+/* Kernels are compiled for the parameters of each layer.  A build with sanitizers says
+ * `static inline` instead: it would check every copy, and take minutes for it. */
 #ifndef LL_INLINE
 #define LL_INLINE static inline __attribute__((always_inline))
 #endif
