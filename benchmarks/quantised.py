@@ -1,13 +1,15 @@
 """Published float networks quantised here, beside their published int8 files, on real data.
 
-    LILLIPUT_SHARED=folder python -m benchmarks.quantised [--network NAME] [recipe ...]
+    LILLIPUT_SHARED=folder python -m benchmarks.quantised [--network NAME] [--choose] [recipe ...]
 
 One idea: the examples are halved, and each half is answered by the network that the other half has
 calibrated: every example counts once, and none was calibrated on.  Accuracy on 1,000 pictures tells
 two networks apart only where their answers differ in many more pictures one way than the other,
-which `chance` says (McNemar 1947, exact); the signal-to-noise ratio of the outputs tells earlier,
-and chooses recipes.  Answers are those of the integer network, every one equal to the device's
-(`quant.batch`); the float network is summed in another order.
+which `chance` says (McNemar 1947, exact); the signal-to-noise ratio of the outputs tells earlier.
+By that recipes are chosen: `--choose` compares them on the first half alone, without a class, so
+that the second has had no part in what it is answered by.  Answers are those of the integer
+network, every one equal to the device's (`quant.batch`); the float network is summed in another
+order.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ RECIPES: Mapping[str, Quantization] = {
     "rounding, bias": Quantization(adaptive_rounding=True, bias_correction=True),
     "best": replace(BEST, distill=4),
     "no training": BEST,
-    "int16 sums": replace(BEST, int16_layers=("*.sum",)),
+    "int16 classifier": replace(BEST, int16_layers=("classifier",)),
+    "int16 sums": replace(BEST, int16_layers=("classifier", "*.sum")),
+    "int16": replace(BEST, int16_layers=("*",)),
 }
 
 
@@ -119,6 +123,19 @@ class Row:
         return f"{self.name:<16}{told}, {self.same} as the float, {self.noise_db:.1f} dB"
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a recipe can be chosen by without a class: of `count` examples."""
+
+    name: str
+    count: int
+    same: int
+    noise_db: float
+
+    def __str__(self) -> str:
+        return f"{self.name:<16}{self.same} of {self.count} as the float, {self.noise_db:.1f} dB"
+
+
 def examples(case: Case, path: Path, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """((N, *shape) float32, (N) classes): the first of a file of packed pictures, or of features.
 
@@ -151,9 +168,13 @@ def answers(model: Model, x: Array) -> Array:
     return found - found.mean(1, keepdims=True)
 
 
+def noise_db(real: Array, found: Array) -> float:
+    noise = float(((real - found) ** 2).sum())
+    return 10 * float(np.log10(float((real**2).sum()) / noise)) if noise else np.inf
+
+
 def row(name: str, real: Array, found: Array, classes: Array) -> Row:
     a, b = real.argmax(1), found.argmax(1)
-    noise = float(((real - found) ** 2).sum())
     return Row(
         name,
         len(classes),
@@ -161,25 +182,47 @@ def row(name: str, real: Array, found: Array, classes: Array) -> Row:
         int(((b == classes) & (a != classes)).sum()),
         int(((a == classes) & (b != classes)).sum()),
         int((a == b).sum()),
-        10 * float(np.log10(float((real**2).sum()) / noise)) if noise else np.inf,
+        noise_db(real, found),
     )
+
+
+def halves(count: int) -> tuple[Array, Array]:
+    """Places of the examples of each half."""
+    return np.arange(0, count, 2), np.arange(1, count, 2)
+
+
+def choose(model: Model, x: Array, recipes: Iterable[str]) -> Iterator[Choice]:
+    """What each of `recipes` leaves of the float network, on the first half of the examples alone:
+    calibrated on three quarters of it, and compared on the fourth."""
+    first = halves(len(x))[0]
+    held = first[3::4]
+    seen = np.setdiff1d(first, held)
+    real = answers(model, x[held])
+    for name in recipes:
+        found = answers(quantize(model, x[seen], RECIPES[name], test=x[held[:1]]).model, x[held])
+        same = int((real.argmax(1) == found.argmax(1)).sum())
+        yield Choice(name, len(held), same, noise_db(real, found))
 
 
 def crossed(model: Model, x: Array, options: Quantization) -> Array:
     """Answers to all pictures, of two networks, each calibrated on the half it does not answer."""
-    halves = np.arange(0, len(x), 2), np.arange(1, len(x), 2)
     found: dict[int, Array] = {}
-    for seen, held in (halves, halves[::-1]):
+    for seen, held in (halves(len(x)), halves(len(x))[::-1]):
         made = quantize(model, x[seen], options, test=x[held[:1]]).model
         found |= dict(zip(held.tolist(), answers(made, x[held]), strict=True))
     return np.stack([found[k] for k in range(len(x))])
 
 
-def measure(case: Case, folder: Path, recipes: Iterable[str]) -> Iterator[Row]:
-    """The float network, the published integers, and those that each of `recipes` gives."""
+def opened(case: Case, folder: Path) -> tuple[Model, Array, Array]:
+    """The float network, its examples, and their classes."""
     model = load(folder / case.real)
     shape = model.module.inputs(model.module.entry)[0].type.shape[1:]
-    x, classes = examples(case, folder / case.data, shape)
+    return model, *examples(case, folder / case.data, shape)
+
+
+def measure(case: Case, folder: Path, recipes: Iterable[str]) -> Iterator[Row]:
+    """The float network, the published integers, and those that each of `recipes` gives."""
+    model, x, classes = opened(case, folder)
     real = answers(model, x)
     yield row("float", real, real, classes)
     yield row("published", real, answers(load(folder / case.published), x), classes)
@@ -190,12 +233,19 @@ def measure(case: Case, folder: Path, recipes: Iterable[str]) -> Iterator[Row]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--network", choices=list(CASES), help="all where none is named")
+    parser.add_argument("--choose", action="store_true", help="compare recipes on one half alone")
     parser.add_argument("recipes", nargs="*", help=", ".join(RECIPES))
     chosen = parser.parse_args(arguments)
     for name in [chosen.network] if chosen.network else CASES:
         case = CASES[name]
         print(name, flush=True)
-        for found in measure(case, shared(), chosen.recipes or case.recipes):
+        if chosen.choose:
+            model, x, _ = opened(case, shared())
+            told: Iterator[Choice] | Iterator[Row]
+            told = choose(model, x, chosen.recipes or RECIPES)
+        else:
+            told = measure(case, shared(), chosen.recipes or case.recipes)
+        for found in told:
             print(found, flush=True)
 
 

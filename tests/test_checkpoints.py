@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 
 import lilliput
 from lilliput import compiler, devices
+from lilliput.emu.machine import emulation_device
+from lilliput.emu.prove import prove
+from lilliput.emu.toolchain import find, host_compilers
 from lilliput.errors import FormatError, ModelError, UnsupportedError
 from lilliput.frontends.checkpoints.pickles import array, read_pickle
 from lilliput.ir.types import Array
@@ -362,3 +365,56 @@ def test_the_published_ones(shared: Path, name: str, macs: int) -> None:
     nodes = model.module.graphs["infer"].nodes
     assert sum(n.op.cost(n).macs for n in nodes) == macs
     assert model.module.outputs("infer")[0].type.shape == (1, 1000)
+
+
+FITTING = {"mbv2-w0.35": "stm32f746", "mcunet-5fps": "stm32h743", "proxyless-w0.3": "stm32f746"}
+"""Each published checkpoint of integers, and a board that holds it."""
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.unicorn
+@pytest.mark.parametrize("name", list(FITTING))
+def test_published_integers_run(shared: Path, name: str) -> None:
+    """Every value in memory is that of NumPy in C on this machine and on the board's core."""
+    model = lilliput.load(shared / "models" / "tiny_training" / f"{name}.pkl")
+    device = devices.load(FITTING[name])
+    assert compiler.compile(model, device).summary.fits
+    found = compiler.check(model, device, samples=2)
+    assert found.ok
+    assert found.exact
+    assert not found.missing
+    assert all(w.tensors for w in found.ways)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.unicorn
+def test_published_floats_run(shared: Path) -> None:
+    """3 MB of them, on a board of 4 MB; counting 80 million products would take minutes."""
+    model = lilliput.load(shared / "models" / "mcunet" / "mcunet-320kb-1mb_imagenet.pth")
+    device = devices.load("mps2-an500")
+    compiled = compiler.compile(model, device)
+    assert compiled.summary.fits
+    found = prove(
+        model.module,
+        compiled.program,
+        compiler.random_calls(model, 4, 0)[3:],
+        hosts=host_compilers()[:1],
+        target=(find(device.core), emulation_device(device.core)),
+    )
+    assert found.exact, str(found.difference)
+    assert len(found.ways) == 3
+    assert all(w.tensors for w in found.ways)
+
+
+@pytest.mark.shared
+def test_published_architectures_without_weights(shared: Path) -> None:
+    """They are read and counted; what runs needs the weights."""
+    found = sorted((shared / "models" / "mcunet" / "configs").glob("*.json"))
+    assert len(found) == 13
+    for path in found:
+        nodes = lilliput.load(path).module.graphs["infer"].nodes
+        assert sum(n.op.cost(n).macs for n in nodes) > 1_000_000

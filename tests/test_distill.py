@@ -42,6 +42,24 @@ def test_the_same_seed_gives_the_same_integers() -> None:
         np.testing.assert_array_equal(found.bias, other.bias)
 
 
+def test_training_takes_one_thread() -> None:
+    """With more, the last bits of a gradient, and so the integers, depend on how many there are."""
+    network, x = float_digits(), load_digits_split().x_train[:20]
+    before, seen = torch.get_num_threads(), dict[str, int]()
+    torch.set_num_threads(2)
+    try:
+        lilliput.quantize(
+            network,
+            x,
+            Quantization(distill=1),
+            log=lambda line: seen.update({line.split()[0]: torch.get_num_threads()}),
+        )
+        assert seen["epoch"] == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_layers_of_int16_are_trained_with_the_others() -> None:
     network, x = float_digits(), load_digits_split().x_train[:40]
     options = Quantization(distill=1, int16_layers=("pointwise1/relu", "classes"))

@@ -67,6 +67,20 @@ def test_no_half_answers_for_itself() -> None:
     assert noise[0::2].mean() > 10 * ((whole - quantised.answers(model, x)) ** 2)[0::2].mean()
 
 
+def test_recipes_are_chosen_on_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other half holds changes nothing, and sixteen bits are nearer than eight."""
+    x = load_digits_split().x_train[:64].copy()
+    model = from_module(network())
+    sixteen = Quantization(activations="int16", adaptive_rounding=True)
+    monkeypatch.setattr(quantised, "RECIPES", {"plain": Quantization(), "16": sixteen})
+    found = list(quantised.choose(model, x, quantised.RECIPES))
+    assert [(c.name, c.count) for c in found] == [("plain", 8), ("16", 8)]
+    assert found[1].noise_db > found[0].noise_db + 3
+    assert "of 8 as the float" in str(found[0])
+    x[1::2] = 0
+    assert list(quantised.choose(model, x, quantised.RECIPES)) == found
+
+
 @pytest.mark.shared
 @pytest.mark.slow
 def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,48 @@ def test_the_image_is_the_same_every_time(tmp_path: Path) -> None:
 def test_a_refused_source_shows_the_compilers_words(tmp_path: Path) -> None:
     with pytest.raises(errors.BuildError, match=r"compiling model.c failed[\s\S]*undeclared"):
         build("cortex-m4", tmp_path, tiny.sources("undeclared = 1;"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks the process up in /proc")
+def test_a_compiler_past_its_time_ends_with_what_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gcc runs cc1, which compiles on if gcc alone is killed."""
+    slow, child = tmp_path / "slow", tmp_path / "child"
+    slow.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {child}\nwait\n", encoding="utf-8")
+    slow.chmod(0o755)
+    monkeypatch.setattr(toolchain, "TIMEOUT_SECONDS", 2)
+    compiler = toolchain.Toolchain("gcc", (str(slow),), "slow", (str(slow),))
+    with pytest.raises(errors.BuildError, match=r"compiling model.c took more than 2 s"):
+        toolchain.build_host(compiler, tiny.sources(), tmp_path / "built")
+    assert _dead(int(child.read_text(encoding="utf-8")))
+
+
+def _dead(process: int) -> bool:
+    """Whether a process has ended, or does within two seconds."""
+    state = Path(f"/proc/{process}/stat")
+    for _ in range(20):
+        if (
+            not state.exists()
+            or state.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] == "Z"
+        ):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_kernels_are_inlined_unless_sanitizers_check_every_copy(tmp_path: Path) -> None:
+    compiler = toolchain.host_compilers()[0]
+    kernel = "LL_INLINE int32_t kernel(int32_t x) { return x + 1; }\n"
+    said = '#ifdef LL_INLINE\n#error "a function"\n#endif\n#include "lilliput/ll.h"\n'
+    sources = {**tiny.sources(model=said + kernel + tiny.MODEL), "lilliput/ll.h": LL}
+    with pytest.raises(errors.BuildError, match="a function"):
+        toolchain.build_host(compiler, sources, tmp_path / "checked")
+    assert "__attribute__((always_inline))" in LL
+    toolchain.build_host(compiler, sources, tmp_path / "plain", sanitizers=())
+
+
+LL = (resources.files("lilliput.codegen") / "csrc" / "ll.h").read_text(encoding="utf-8")
 
 
 def test_an_image_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ a C library.  It does not run anything (see `machine`) and does not know what th
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,9 @@ RUNTIME_FLAGS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "clang": ("-fno-strict-aliasing", "-fno-builtin"),
     "zig": ("-fno-strict-aliasing", "-fno-builtin"),
 }
+# Sanitizers instrument every copy of a kernel that is compiled into a layer: GCC takes minutes of
+# processor time for a network of fifty of them, and seconds where each kernel is one function.
+_SANITIZED: Final = ("-DLL_INLINE=static inline",)
 # Zig turns undefined-behaviour traps on by default; firmware is measured without them.
 _KIND_FLAGS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "gcc": ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
@@ -304,7 +310,7 @@ def build_host(
     """
     usable = [s for s in sanitizers if toolchain.kind != "zig" or s == "undefined"]
     if usable:
-        sanitize = (f"-fsanitize={','.join(usable)}", "-fno-sanitize-recover=all")
+        sanitize = (f"-fsanitize={','.join(usable)}", "-fno-sanitize-recover=all", *_SANITIZED)
     else:
         sanitize = ("-fno-sanitize=undefined",) if toolchain.kind == "zig" else ()
     base = (*_STRICT, *_SECTIONS, *sanitize, optimize)
@@ -356,14 +362,7 @@ def _compile(
 
 def _run(command: Sequence[str], what: str) -> None:
     try:
-        run = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        run = _ended(command, TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise errors.BuildError(
             f"{what} took more than {TIMEOUT_SECONDS} s", found=" ".join(command)
@@ -376,3 +375,29 @@ def _run(command: Sequence[str], what: str) -> None:
             found="\n".join(lines[:_ERROR_LINES]),
             hint="the command was: " + " ".join(command),
         )
+
+
+def _ended(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run` that ends with all that the command has started: gcc is what runs cc1."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            out, told = process.communicate(timeout=seconds)
+        except BaseException:  # the limit, or Ctrl-C, which a session of its own does not hear
+            _kill(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, told)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

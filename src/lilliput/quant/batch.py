@@ -26,6 +26,8 @@ from lilliput.ops.shape import Reshape
 
 ELEMENTS = 1 << 20
 """Of the largest value of a network, over the samples that are calculated at once: in a cache."""
+BAND = 1 << 16
+"""Sums of a depthwise layer that all taps are added to before others are."""
 MOST = 256
 SEQUENCES = frozenset({"gru", "lstm"})
 """Operators over time: samples are rows of the first operand, and constant states serve all."""
@@ -225,10 +227,12 @@ def sums(node: Node, x: Array, w: Array) -> Array:
     taps = windows(padded, w.shape[1:3], a.stride, a.dilation, shape[1:3])
     acc = np.zeros((len(x), *shape[1:]), dtype)
     group_in, group_out = w.shape[3], w.shape[0] // a.groups
+    if group_in == group_out == 1:
+        _add_depthwise(acc, taps, w)
+        return acc
     for (i, j), window in taps:
         if group_in == 1:
-            spread = window if group_out == 1 else np.repeat(window, group_out, axis=-1)
-            acc += spread * w[:, i, j, 0]
+            acc += np.repeat(window, group_out, axis=-1) * w[:, i, j, 0]
         elif a.groups == 1:
             acc += np.ascontiguousarray(window) @ w[:, i, j].T
         else:
@@ -236,6 +240,20 @@ def sums(node: Node, x: Array, w: Array) -> Array:
             grouped = w[:, i, j].reshape(a.groups, group_out, group_in)
             acc += (parts @ np.swapaxes(grouped, 1, 2)).reshape(acc.shape)
     return acc
+
+
+def _add_depthwise(acc: Array, taps: Sequence[tuple[tuple[int, int], Array]], w: Array) -> None:
+    """Weights are repeated along a row, which is then one loop of NumPy's, and all taps are added
+    to some rows before others: a band of `acc` stays in a cache."""
+    rows = max(1, BAND // acc[0, 0].size)
+    spread = [np.tile(w[:, i, j, 0], (acc.shape[2], 1)) for (i, j), _ in taps]
+    for k in range(len(acc)):
+        for first in range(0, acc.shape[1], rows):
+            band = acc[k, first : first + rows]
+            product = np.empty_like(band)
+            for (_, window), weights in zip(taps, spread, strict=True):
+                np.multiply(window[k, first : first + rows], weights, out=product)
+                band += product
 
 
 def _accurate(w: Array, x: Array) -> type[np.float32] | type[np.float64]:

@@ -11,7 +11,8 @@ Weights move in steps of their channel, biases in steps of the result, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -97,10 +98,37 @@ def distill(
 ) -> list[float]:
     """Trains on x (n,...) float32: Adam, cosine decay.  Gives the mean loss of each epoch.
 
+    In one thread, so that the same seed gives the same integers on any number of processors.
     Raises UsageError without examples or epochs.
     """
     if not len(x) or epochs < 1 or batch < 1:
         raise UsageError("examples and epochs", expected="at least one of each", found=len(x))
+    with _one_thread():
+        return _distilled(network, teacher, x, epochs, rate, batch, seed, log)
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """torch splits the sums of weights' gradients among its threads: with another number of them
+    the last bits differ, and after some steps of Adam the integers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _distilled(
+    network: Qat,
+    teacher: Teacher,
+    x: Array,
+    epochs: int,
+    rate: float,
+    batch: int,
+    seed: int,
+    log: Callable[[str], None],
+) -> list[float]:
     steps = _Steps(network)
     count = -(-len(x) // batch)
     optimiser = torch.optim.Adam(steps.leaves, rate)

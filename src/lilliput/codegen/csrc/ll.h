@@ -22,7 +22,11 @@
 #define LL_SMALL 0 /* 1 where small code is worth more than fast code */
 #endif
 
+/* Kernels are compiled for the parameters of each layer.  A build with sanitizers says
+ * `static inline` instead: it would check every copy, and take minutes for it. */
+#ifndef LL_INLINE
 #define LL_INLINE static inline __attribute__((always_inline))
+#endif
 #define LL_NOINLINE static __attribute__((noinline))
 /* A function written in assembly: compilers see neither that it reads its arguments nor which
  * registers it changes, so they must not adapt it to its callers. */
