@@ -28,7 +28,7 @@ from lilliput.ir.types import Array, TensorType
 from lilliput.plan.objective import Optimize
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import Summary, require_fit
-from lilliput.train.build import Trained, Training, trainable
+from lilliput.train.build import Training, trainable
 from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.layers import Layer, layers
 from lilliput.train.objectives import Objective
@@ -37,6 +37,7 @@ from lilliput.train.schemes import UpdateScheme, parse
 from lilliput.train.simulate import Plan as Lessons
 from lilliput.train.simulate import Point, Simulator
 from lilliput.train.stages import reference
+from lilliput.train.tensors import Trained
 
 
 @dataclass(frozen=True, eq=False)
