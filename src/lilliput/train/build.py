@@ -80,6 +80,7 @@ def trainable(
     evaluate: bool = False,
     seed: int = 0,
     loss: str = "cross_entropy",
+    head: str = "float",
     slices: Mapping[str, int] = NOTHING,
 ) -> Training:
     """`module` (one entry, one input) with a training step.
@@ -91,6 +92,7 @@ def trainable(
     classes : of a new head with drawn weights; None: the network's own head
     max_classes : for how many the head has room, of which a state `classes` says how many count
     evaluate : with an entry that gives the same loss and moves nothing
+    head : of `heads.HEADS`, how the classifier's weights are stored
     slices : block of `Training.blocks` -> slices of its channels in the backward part
 
     Raises UnsupportedError for what is no such network, UsageError for a scheme that does not fit
@@ -98,7 +100,7 @@ def trainable(
     """
     _check(module)
     optimiser = optimiser or Optimiser()
-    objective = Objective(loss)
+    objective = Objective(loss, head)
     headed = unsaturated(objective.prepared(module, max_classes or classes, seed))
     checked(scheme, layers(headed))
     parts = {c.layer.index: c.channels for c in chosen(layers(headed), scheme) if c.in_part}
