@@ -238,13 +238,14 @@ def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
 
 
 def _twin(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The run of another name for a scheme that was searched for; a head has floats alone, and
-    takes every rule alike."""
+    """The run of another name for a scheme that was searched for; a float head alone takes every
+    rule alike."""
     if not setting.scheme.startswith(OURS):
         return None
     for row in rows:
         other = key(row)
-        rule = setting.rule if other.scheme == "head" else other.rule
+        floats = other.scheme == "head" and other.head == HEADS[0]
+        rule = setting.rule if floats else other.rule
         named = replace(other, scheme=setting.scheme, rule=rule)
         same = named == setting and other.scheme != setting.scheme
         if same and scheme_of(other.task, other.scheme) == scheme_of(setting.task, setting.scheme):

@@ -72,6 +72,8 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES[1:]:
         yield from _each(task, OURS)
         yield from _each(task, PUBLISHED[:1], (*RULES, "real", "plain", "plain=1e6", "float"))
+    for way in _each("flowers", PUBLISHED[:1], ("nearest", "residual")):
+        yield replace(way, head="int8")
     for task in PICTURES:
         yield from Tuned("full", rates=SMALL, task=task).settings(known)
 

@@ -24,7 +24,7 @@ from lilliput.train.layers import Layer, layers, logits
 HEADS = ("float", "int8")
 """What the weights of a head are stored in."""
 ROOM = 8.0
-"""Largest int8 weight that a new head can grow to, by the largest that is drawn."""
+"""Largest int8 weight that a new head can grow to, by the bound within which weights are drawn."""
 _SHAPING = ("reshape", "squeeze")
 
 
@@ -128,15 +128,21 @@ def _last(module: Module, graph: Graph, end: Value) -> Layer:
 
 
 def _drawn(classes: int, features: int, seed: int) -> Head:
-    """Uniform within 1 / sqrt(features), as PyTorch starts a linear layer; no bias."""
-    bound = 1 / np.sqrt(features)
+    """Uniform within the bound; no bias."""
+    bound = _bound(features)
     w = np.random.default_rng(seed).uniform(-bound, bound, (classes, features))
     return Head(w.astype(np.float32), np.zeros(classes, np.float32))
 
 
+def _bound(features: int) -> float:
+    """1 / sqrt(features), within which PyTorch starts a linear layer."""
+    return float(1 / np.sqrt(features))
+
+
 def _rounded(head: Head) -> Head:
-    """In int8 with one scale, by which weights can become `ROOM` times the largest."""
-    scale = np.float32(ROOM * np.abs(head.w).max() / 127)
+    """Drawn weights in int8, with one scale that does not depend on what was drawn: rows of other
+    classes change none."""
+    scale = np.float32(ROOM * _bound(head.w.shape[1]) / 127)
     w: Array = np.rint(head.w / scale).astype(np.int8)
     return Head(w[:, None, None], np.zeros(len(w), np.int32), Quant.per_tensor(float(scale)))
 
