@@ -41,7 +41,7 @@ class Head:
 def with_head(
     module: Module, classes: int | None = None, seed: int = 0, form: str = HEADS[0]
 ) -> Module:
-    """`module` with its last layer as a `linear` of one row of features, and nothing behind it but
+    """`module` with its last layer as a product of one row of features, and nothing behind it but
     what makes real numbers of integer sums.
 
     classes : how many; those of the network with its own weights when None, else drawn weights.
