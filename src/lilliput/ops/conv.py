@@ -132,8 +132,8 @@ def _result(types: Sequence[TensorType], shape: tuple[int, ...], raw: bool) -> T
 
 
 def _sums(x: TensorType, w: TensorType, axis: int) -> Quant | None:
-    """What stands for one in the sums of products of x and w, as in a bias: scale(x) scale(w), of
-    each output channel, which are along `axis`.  None where a scale is missing."""
+    """Real size of one step of integer sums of products, as of a bias: scale(x) scale(w), where w
+    has several one for each output channel, along `axis`.  None where a scale is missing."""
     if x.quant is None or w.quant is None or not x.quant.is_per_tensor:
         return None
     steps = (np.float32(x.scale) * np.array(w.quant.scale, np.float32)).tolist()
