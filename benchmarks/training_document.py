@@ -145,17 +145,13 @@ def _rules(rows: Rows) -> str:
 
 
 def _heads(rows: Rows) -> str:
-    def line(way: Way) -> list[str]:
-        what = [f"`{way.scheme}`", f"`{way.rule}`", way.head]
-        return [", ".join(what), *(_reached(rows, t, way) for t in PICTURES)]
+    def line(rule: str, head: str) -> list[str]:
+        ways = [(t, FIRST) for t in PICTURES] + [("words", WORDS)]
+        reached = [_reached(rows, t, Way(scheme, rule, head=head)) for t, scheme in ways]
+        return [f"`{rule}`, {head}", *reached]
 
-    ways = [
-        Way(scheme, rule, head=head)
-        for scheme in (FIRST, "head")
-        for rule in ("nearest", "residual")
-        for head in HEADS
-    ]
-    return _table(["scheme, rule, head", *PICTURES], map(line, ways))
+    lines = [line(rule, head) for rule in ("nearest", "residual") for head in HEADS]
+    return _table(["rule, head", *PICTURES, f"words, `{WORDS}`"], lines)
 
 
 def _optimisers(rows: Rows) -> str:
