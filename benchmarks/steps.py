@@ -2,7 +2,8 @@
 
 One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
 STM32F746, instructions counted on its emulated core, cycles estimated.  The picture lies in memory,
-and is included, or its rows are asked for (`callback`), and the caller's are not.
+and is included, or its rows are asked for (`callback`), and the caller's are not.  The head is the
+published float one, or of int8 (`--head`).
 `steps.json` holds what was found; what is not measured this time stays as it was.
 
 `--full` plans the update of every tensor instead, for the same core with RAM without limits: no
@@ -25,6 +26,7 @@ from lilliput.compiler import Feed, Optimiser, Options, from_module, learner, lo
 from lilliput.devices.device import load as board
 from lilliput.errors import LilliputError
 from lilliput.plan.objective import Optimize
+from lilliput.train.heads import HEADS
 
 FEEDS: Sequence[Feed] = ("memory", "callback")
 HERE = Path(__file__).parent
@@ -73,9 +75,14 @@ class Step:
     macs: int
     exact: bool
     input: Feed = "memory"
+    head: str = HEADS[0]
+
+    @property
+    def key(self) -> tuple[str, str, Feed, str]:
+        return self.scheme, self.optimize, self.input, self.head
 
 
-def measured(folder: Path, name: str, optimize: str, feed: Feed) -> Step:
+def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
     file = FILES[name.partition("-")[0]]
     if optimize == "goal":
@@ -86,7 +93,7 @@ def measured(folder: Path, name: str, optimize: str, feed: Feed) -> Step:
     # the tensors that were published, without a rest for each weight
     optimiser = Optimiser(rule="nearest")
     scheme = f"published:{name}"
-    found = learner(model, device, scheme, optimiser, classes=CLASSES, options=options)
+    found = learner(model, device, scheme, optimiser, classes=CLASSES, head=head, options=options)
     counted = profile(
         from_module(found.training.module), device, options=options, entry="train_step"
     )
@@ -104,6 +111,7 @@ def measured(folder: Path, name: str, optimize: str, feed: Feed) -> Step:
         counted.macs,
         counted.exact,
         feed,
+        head,
     )
 
 
@@ -120,12 +128,12 @@ def full(folder: Path, name: str) -> str:
 
 def table(steps: list[Step]) -> str:
     """Markdown; RAM that was published beside it, where it was."""
-    head = "| scheme | plan | input | RAM, B | published, kB | states, B | flash, B "
-    lines = [f"{head}| instr., M | cycles, M |", "|---|---|---|---|---|---|---|---|---|"]
+    head = "| scheme | plan | input | head | RAM, B | published, kB | states, B | flash, B "
+    lines = [f"{head}| instr., M | cycles, M |", f"|{'---|' * 10}"]
     lines += [
-        f"| {s.scheme} | {s.optimize} | {s.input} | {s.ram:,} | {PUBLISHED.get(s.scheme, '-')} "
-        f"| {s.states:,} | {s.flash:,} | {s.instructions / 1e6:.1f} "
-        f"| {s.estimated_cycles / 1e6:.1f} |"
+        f"| {s.scheme} | {s.optimize} | {s.input} | {s.head} | {s.ram:,} "
+        f"| {PUBLISHED.get(s.scheme, '-')} | {s.states:,} | {s.flash:,} "
+        f"| {s.instructions / 1e6:.1f} | {s.estimated_cycles / 1e6:.1f} |"
         for s in steps
     ]
     return "\n".join(lines)
@@ -143,6 +151,7 @@ def main() -> int:
     parser.add_argument("--optimize", action="append", choices=["speed", "ram", "goal"])
     parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
     parser.add_argument("--input", action="append", choices=FEEDS)
+    parser.add_argument("--head", action="append", choices=HEADS, help="float where not said")
     chosen = parser.parse_args()
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
@@ -153,21 +162,27 @@ def main() -> int:
         for name in chosen.only or FULL:
             print(full(Path(shared) / "models", name), flush=True)
         return 0
-    found = {(s.scheme, s.optimize, s.input): s for s in known()}
+    found = {s.key: s for s in known()}
     wrong = 0
-    wanted = product(chosen.only or PUBLISHED, chosen.optimize or ["ram"], chosen.input or FEEDS)
-    for name, optimize, feed in wanted:
+    wanted = product(
+        chosen.only or PUBLISHED,
+        chosen.optimize or ["ram"],
+        chosen.input or FEEDS,
+        chosen.head or HEADS[:1],
+    )
+    for name, optimize, feed, head in wanted:
         if optimize == "goal" and (name, feed) not in GOALS:
             continue
-        print(f"measuring {name}, {optimize}, {feed}", file=sys.stderr)
+        what = f"{name}, {optimize}, {feed}, head {head}"
+        print(f"measuring {what}", file=sys.stderr)
         try:
-            step = measured(Path(shared) / "models", name, optimize, feed)
+            step = measured(Path(shared) / "models", name, optimize, feed, head)
         except LilliputError as error:
-            print(f"{name}, {optimize}, {feed}: {error}", file=sys.stderr)
+            print(f"{what}: {error}", file=sys.stderr)
             wrong += 1
             continue
         wrong += not step.exact
-        found[name, optimize, feed] = step
+        found = {s.key: s for s in known()} | {step.key: step}
         rows = [asdict(found[key]) for key in sorted(found)]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     print(table([found[key] for key in sorted(found)]))

@@ -33,7 +33,7 @@ from lilliput.ir import Array, Graph, Module
 from lilliput.ir.rewrite import drop_dead
 from lilliput.train import fast
 from lilliput.train.build import ENTRY, Training, trainable
-from lilliput.train.heads import with_head
+from lilliput.train.heads import HEADS, with_head
 from lilliput.train.layers import layers
 from lilliput.train.optimisers import RULES, Optimiser
 from lilliput.train.schemes import UpdateScheme, parse
@@ -65,15 +65,17 @@ class Setting:
     learn: int
     test: int
     optimiser: str = "sgd"
+    head: str = "float"
 
     @property
-    def group(self) -> tuple[str, str, str, str, float, int, int]:
+    def group(self) -> tuple[str, str, str, str, str, float, int, int]:
         """All but the seed."""
         return (
             self.task,
             self.scheme,
             self.rule,
             self.optimiser,
+            self.head,
             self.rate,
             self.epochs,
             self.learn,
@@ -136,7 +138,14 @@ def _training(setting: Setting) -> Training:
         first = min(scheme.weights, default=task.backbone.layers)
         first = min(first, task.backbone.layers - 1 - scheme.biases)
         module = as_float(module, task.backbone.front if first >= task.backbone.kept else None)
-    return trainable(module, scheme, optimiser, classes=task.classes, seed=setting.seed)
+    return trainable(
+        module,
+        scheme,
+        optimiser,
+        classes=task.classes,
+        seed=setting.seed,
+        head=setting.head,
+    )
 
 
 def _simulator(setting: Setting) -> Simulator:
@@ -183,9 +192,9 @@ def measure(setting: Setting, every: int) -> dict[str, Any]:
 
 def settings(args: argparse.Namespace) -> list[Setting]:
     return [
-        setting(task, scheme, rule, rate, seed, optimiser, args.epochs, args.learn, args.test)
-        for task, scheme, rate, rule, optimiser, seed in itertools.product(
-            args.task, args.scheme, args.rate, args.rule, args.optimiser, args.seeds
+        setting(task, scheme, rule, rate, seed, optimiser, args.epochs, args.learn, args.test, head)
+        for task, scheme, rate, rule, optimiser, head, seed in itertools.product(
+            args.task, args.scheme, args.rate, args.rule, args.optimiser, args.head, args.seeds
         )
     ]
 
@@ -200,11 +209,12 @@ def setting(
     epochs: int = 3,
     learn: int = 500,
     test: int = 600,
+    head: str = "float",
 ) -> Setting:
     """Of so many examples at most."""
     known = TASKS[task]
     learn, test = min(learn, known.learn), min(test, known.test)
-    return Setting(task, scheme, rule, rate, epochs, seed, learn, test, optimiser)
+    return Setting(task, scheme, rule, rate, epochs, seed, learn, test, optimiser, head)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -228,13 +238,14 @@ def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
 
 
 def _twin(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The run of another name for a scheme that was searched for; a head has floats alone, and
-    takes every rule alike."""
+    """The run of another name for a scheme that was searched for; a float head alone takes every
+    rule alike."""
     if not setting.scheme.startswith(OURS):
         return None
     for row in rows:
         other = key(row)
-        rule = setting.rule if other.scheme == "head" else other.rule
+        floats = other.scheme == "head" and other.head == HEADS[0]
+        rule = setting.rule if floats else other.rule
         named = replace(other, scheme=setting.scheme, rule=rule)
         same = named == setting and other.scheme != setting.scheme
         if same and scheme_of(other.task, other.scheme) == scheme_of(setting.task, setting.scheme):
@@ -261,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rule", type=_words, default=[*RULES, REAL])
     parser.add_argument("--rate", type=lambda t: [float(w) for w in _words(t)], default=[0.004])
     parser.add_argument("--optimiser", type=_words, default=["sgd"], help=";".join(OPTIMISERS))
+    parser.add_argument("--head", type=_words, default=["float"], help=";".join(HEADS))
     parser.add_argument("--seeds", type=lambda t: [int(w) for w in _words(t)], default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learn", type=int, default=500, help="pictures to learn from")

@@ -20,6 +20,7 @@ from benchmarks.training_page import OURS as SEARCHED
 from benchmarks.training_page import PICTURES, PUBLISHED, SIZES, WORDS
 from benchmarks.training_picture import Line, chart
 from benchmarks.training_tasks import TASKS
+from lilliput.train.heads import HEADS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PICTURE = DOCS / "training-results.md", DOCS / "training-results.svg"
@@ -32,11 +33,12 @@ RATE = 0.004
 
 @dataclass(frozen=True)
 class Way:
-    """What runs are compared by; `residual` of a head is `nearest`, which is the same."""
+    """What runs are compared by; `residual` of a float head is `nearest`, which is the same."""
 
     scheme: str
     rule: str = "residual"
     optimiser: str = "sgd"
+    head: str = "float"
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,20 @@ Rows = Sequence[Mapping[str, Any]]
 def _runs(rows: Rows, task: str, way: Way) -> list[Mapping[str, Any]]:
     """Runs of 3 epochs of 500 examples that reached an end, at the rate that was taken: the one
     of most seeds."""
-    rule = "nearest" if way.scheme == "head" and task != "words" else way.rule
-    wanted = (task, way.scheme, rule, way.optimiser, 3, 500)
-    names = ("task", "scheme", "rule", "optimiser", "epochs", "learn")
+    alike = way.scheme == "head" and way.head == "float" and task != "words"
+    rule = "nearest" if alike else way.rule
+    wanted = (task, way.scheme, rule, way.optimiser, way.head, 3, 500)
+    names = ("task", "scheme", "rule", "optimiser", "head", "epochs", "learn")
     by_rate: dict[float, list[Mapping[str, Any]]] = {}
     for row in rows:
-        same = tuple(row.get(n, "sgd") for n in names) == wanted
+        same = tuple(row.get(n, NOT_SAID.get(n)) for n in names) == wanted
         if same and row["accuracy"] is not None:
             by_rate.setdefault(row["rate"], []).append(row)
     return max(by_rate.values(), key=_most) if by_rate else []
+
+
+NOT_SAID = {"optimiser": Way.optimiser, "head": Way.head}
+"""What rows that do not name it are of."""
 
 
 def _most(runs: Rows) -> tuple[int, float]:
@@ -135,6 +142,16 @@ def _rules(rows: Rows) -> str:
         return [f"`{rule}`", *(_reached(rows, t, way) for t, way in ways)]
 
     return _table(["rule", *PICTURES, f"words, `{WORDS}`", "words, `full`"], map(line, RULES))
+
+
+def _heads(rows: Rows) -> str:
+    def line(rule: str, head: str) -> list[str]:
+        ways = [(t, FIRST) for t in PICTURES] + [("words", WORDS)]
+        reached = [_reached(rows, t, Way(scheme, rule, head=head)) for t, scheme in ways]
+        return [f"`{rule}`, {head}", *reached]
+
+    lines = [line(rule, head) for rule in ("nearest", "residual") for head in HEADS]
+    return _table(["rule, head", *PICTURES, f"words, `{WORDS}`"], lines)
 
 
 def _optimisers(rows: Rows) -> str:
@@ -216,6 +233,7 @@ PARTS: Mapping[str, Callable[[Rows], str]] = {
         rows, "words", ("words",), ("head", "biases", "last=2", "last=4", *SEARCHED, "full")
     ),
     "optimisers": _optimisers,
+    "heads": _heads,
     "orders": _orders,
 }
 

@@ -33,10 +33,12 @@ class Tuned:
     optimiser: str = "sgd"
     rates: tuple[float, ...] = (LOW, MIDDLE, HIGH)
     task: str = "words"
+    head: str = "float"
 
     def sweep(self) -> Iterator[Setting]:
         for rate in self.rates:
-            yield setting(self.task, self.scheme, self.rule, rate, 0, self.optimiser)
+            found = setting(self.task, self.scheme, self.rule, rate, 0, self.optimiser)
+            yield replace(found, head=self.head)
 
     def settings(self, known: Mapping[Setting, float]) -> Iterator[Setting]:
         """known : accuracies so far; the other seeds follow when the rates are compared"""
@@ -52,6 +54,7 @@ TENTHS = (0.0016, 0.0064)
 _WORDS = (
     *(Tuned(scheme) for scheme in ("head", "biases", "last=2", WORDS, "full")),
     Tuned(WORDS, "nearest", rates=(HIGH,)),
+    *(Tuned(WORDS, rule, rates=(HIGH,), head="int8") for rule in ("nearest", "residual")),
     *(Tuned(WORDS, rule) for rule in ("plain=1e6", "float", "plain")),
     *(Tuned(WORDS, optimiser=o, rates=TENTHS) for o in ("momentum", "adam")),
     *(Tuned(WORDS, optimiser=f"{o} int8", rates=TENTHS[1:]) for o in ("momentum", "adam")),
@@ -72,6 +75,8 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES[1:]:
         yield from _each(task, OURS)
         yield from _each(task, PUBLISHED[:1], (*RULES, "real", "plain", "plain=1e6", "float"))
+    for way in _each("flowers", PUBLISHED[:1], ("nearest", "residual")):
+        yield replace(way, head="int8")
     for task in PICTURES:
         yield from Tuned("full", rates=SMALL, task=task).settings(known)
 

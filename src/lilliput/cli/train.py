@@ -73,6 +73,14 @@ EXAMPLE = (
     "reconstruction needs no target: autoencoders.",
 )
 @click.option(
+    "--head",
+    type=click.Choice(["float", "int8"]),
+    default="float",
+    show_default=True,
+    help="How the weights of the classifier are stored: int8 takes a quarter of the RAM, half with "
+    "--rule residual.",
+)
+@click.option(
     "--max-classes",
     type=click.IntRange(min=3),
     metavar="M",
@@ -163,6 +171,7 @@ def train(
     analysis_steps: int,
     classes: int | None,
     loss: str,
+    head: str,
     max_classes: int | None,
     evaluate: bool,
     optimizer: str,
@@ -232,6 +241,7 @@ def train(
             evaluate=evaluate,
             seed=seed,
             loss=loss,
+            head=head,
             options=options,
             slices=slices,
             log=common.log,
@@ -253,6 +263,7 @@ def train(
             classes=classes,
             max_classes=max_classes,
             evaluate=evaluate,
+            head=head,
             seed=seed,
             options=options,
             log=common.log,

@@ -126,10 +126,11 @@ class StepCosts:
         log: Log = quiet,
         max_classes: int | None = None,
         evaluate: bool = False,
+        head: str = "float",
     ):
         self.model, self.device, self.optimiser = model, device, optimiser
         self.classes, self.seed, self.log = classes, seed, log
-        self.max_classes, self.evaluate = max_classes, evaluate
+        self.max_classes, self.evaluate, self.head = max_classes, evaluate, head
         self.options = replace(options, shrink=False)
         self.learners: dict[str, Learner] = {}
         self._known = Known(device.core.name)
@@ -145,6 +146,7 @@ class StepCosts:
             seed=self.seed,
             max_classes=self.max_classes,
             evaluate=self.evaluate,
+            head=self.head,
         )
 
     def states(self, scheme: UpdateScheme) -> int:
@@ -204,6 +206,7 @@ def searched(
     classes: int | None = None,
     max_classes: int | None = None,
     evaluate: bool = False,
+    head: str = "float",
     seed: int = 0,
     options: Options | None = None,
     log: Log = quiet,
@@ -212,7 +215,7 @@ def searched(
     """The scheme that gains most on the split `train` of `data` within the default RAM of the
     device, or what the options allow of it.  Without data gains are a prior (`contribution.prior`).
 
-    max_classes, evaluate : as of `learner`
+    max_classes, evaluate, head : as of `learner`
     costs : what was planned already, for another budget: with options under which a plan does not
         depend on it
     Raises UsageError for a core without limits where none is said, DoesNotFit with the least that
@@ -223,14 +226,14 @@ def searched(
     budget = _budget(device, options, search)
     options = replace(options, ram=int(budget.ram))
     if costs is None:
-        beside = max_classes, evaluate
+        beside = max_classes, evaluate, head
         costs = StepCosts(model, device, optimiser, classes, seed, options, log, *beside)
     if not costs.planned(UpdateScheme()).within(budget):
         raise _too_small(costs)
     products = train_layers(model, classes)
     analysis = None
     if data is not None:
-        analysis = _analysis(model, data, search, optimiser, classes, log)
+        analysis = _analysis(model, data, search, optimiser, classes, head, log)
     log("bounds of RAM of what could be trained")
     wanted = candidates(products, search.study, lambda s: _possible(costs, s, budget))
     contribution = analysis.contribution(wanted) if analysis else None
@@ -298,6 +301,7 @@ def _analysis(
     search: Search,
     optimiser: Optimiser,
     classes: int | None,
+    head: str,
     log: Log,
 ) -> Analysis:
     prepare = reference
@@ -306,7 +310,7 @@ def _analysis(
     x, y = examples(data, "train", model.module.inputs(model.module.entry)[0].type)
     assert y is not None
     return Analysis(
-        model.module, x, y, optimiser, search.study, classes, prepare, search.analysis, log
+        model.module, x, y, optimiser, search.study, classes, prepare, search.analysis, head, log
     )
 
 

@@ -28,7 +28,7 @@ from lilliput.ir.types import Array, TensorType
 from lilliput.plan.objective import Optimize
 from lilliput.quant.scheme import stored_constant
 from lilliput.report import Summary, require_fit
-from lilliput.train.build import Trained, Training, trainable
+from lilliput.train.build import Training, trainable
 from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.layers import Layer, layers
 from lilliput.train.objectives import Objective
@@ -37,6 +37,7 @@ from lilliput.train.schemes import UpdateScheme, parse
 from lilliput.train.simulate import Plan as Lessons
 from lilliput.train.simulate import Point, Simulator
 from lilliput.train.stages import reference
+from lilliput.train.tensors import Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,7 @@ class Learner:
             **self.compiled.to_json(),
             "scheme": {"text": str(scheme), **scheme.to_json()},
             "loss": self.training.objective.name,
+            "head": self.training.objective.head if self.training.objective.classifies else None,
             "optimiser": asdict(self.training.optimiser),
             "trained": [asdict(t) for t in self.training.tensors],
             "trained_bytes": sum(t.nbytes for t in self.training.tensors),
@@ -80,6 +82,7 @@ def learner(
     evaluate: bool = False,
     seed: int = 0,
     loss: str = "cross_entropy",
+    head: str = "float",
     options: Options | None = None,
     slices: str | int = AUTO,
     log: Log = quiet,
@@ -89,6 +92,7 @@ def learner(
     scheme : what is trained, as text (see `lilliput.train.schemes`) or a value
     classes : of the new head; those of the network, with its weights, where None
     loss : of `lilliput.train.losses`; one without classes trains the network as it ends
+    head : "float" or "int8": how the weights of the classifier are stored
     max_classes : for how many the head has room; `NAME_set_classes` says how many count
     evaluate : with an entry `evaluate` that gives the loss and moves nothing
     slices : of the channels of each block in the backward part, see `lilliput.train.slices`: a
@@ -111,6 +115,7 @@ def learner(
             evaluate=evaluate,
             seed=seed,
             loss=loss,
+            head=head,
             slices=slices,
         )
 
@@ -143,6 +148,7 @@ def _too_small(
         classes=classes,
         seed=seed,
         loss=objective.name,
+        head=objective.head,
     )
     smallest = replace(options, optimize=Optimize.RAM, ram=None)
     least = compile(from_module(head.module), device, smallest, must_fit=False).summary

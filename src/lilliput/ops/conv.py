@@ -126,7 +126,20 @@ def _result(types: Sequence[TensorType], shape: tuple[int, ...], raw: bool) -> T
         expected = f"{acc.value}{list(shape)}"
         found = f"{types[3].dtype.value}{list(types[3].shape)}"
         check(expected == found, "initial accumulators of this type", expected, found)
-    return TensorType(shape, acc) if raw else TensorType(shape, x.dtype, x.quant)
+    if not raw:
+        return TensorType(shape, x.dtype, x.quant)
+    return TensorType(shape, acc, _sums(types[0], types[1], len(shape) - 1))
+
+
+def _sums(x: TensorType, w: TensorType, axis: int) -> Quant | None:
+    """Real size of one step of integer sums of products, as of a bias: scale(x) scale(w), where w
+    has several one for each output channel, along `axis`.  None where a scale is missing."""
+    if x.quant is None or w.quant is None or not x.quant.is_per_tensor:
+        return None
+    steps = (np.float32(x.scale) * np.array(w.quant.scale, np.float32)).tolist()
+    if min(steps) <= 0:
+        return None
+    return Quant(tuple(steps), (0,) * len(steps), None if w.quant.is_per_tensor else axis)
 
 
 # Meaning ----------------------------------------------------------------------------------

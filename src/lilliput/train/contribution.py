@@ -33,7 +33,7 @@ from lilliput.ir import Array, Module
 from lilliput.ir.text import print_module
 from lilliput.train.build import ENTRY, trainable
 from lilliput.train.fronts import Fronts
-from lilliput.train.heads import with_head
+from lilliput.train.heads import HEADS, with_head
 from lilliput.train.layers import Layer, layers
 from lilliput.train.optimisers import Optimiser
 from lilliput.train.schemes import UpdateScheme
@@ -256,6 +256,7 @@ class Analysis:
 
     module : one entry, one input, ending in a classifier; x, y : examples, as in `Halves`
     prepare : how nodes are executed, as in `Simulator`
+    head : of `heads.HEADS`
     file : JSON of network, data and settings, and the score of each scheme; an analysis that was
         interrupted goes on from it
     """
@@ -268,6 +269,7 @@ class Analysis:
     classes: int | None = None
     prepare: Prepare = reference
     file: Path | None = None
+    head: str = HEADS[0]
     log: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -331,7 +333,12 @@ class Analysis:
 
     def _measured(self, scheme: UpdateScheme) -> Score:
         training = trainable(
-            self.module, scheme, self.optimiser, classes=self.classes, seed=self.study.seed
+            self.module,
+            scheme,
+            self.optimiser,
+            classes=self.classes,
+            seed=self.study.seed,
+            head=self.head,
         )
         simulator = Simulator(training, self.prepare)
         module, (_, labels) = training.module, self._halves.learn
@@ -363,6 +370,7 @@ class Analysis:
             "network": network.hexdigest(),
             "data": data.hexdigest(),
             "classes": self.classes,
+            "head": self.head,
             "optimiser": asdict(self.optimiser),
             "study": study,
             "exact": self.prepare is reference,
@@ -373,7 +381,7 @@ class Analysis:
             return {}
         try:
             found = json.loads(self.file.read_text("utf-8"))
-            about = dict(found["about"])
+            about = {"head": HEADS[0], **found["about"]}
             scores = {
                 str(name): Score(math.inf if loss is None else float(loss), float(accuracy))
                 for name, (loss, accuracy) in found["scores"].items()

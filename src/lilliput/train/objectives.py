@@ -1,8 +1,8 @@
 """What a training step makes small: a loss of `losses.LOSSES`, and what it asks of the network.
 
-Losses of classes want logits: the last layer is made a float classifier (`heads`).  All others take
-the network as it ends: an autoencoder or a regression keeps every layer, the last one too, as it is
-stored; of `bce` the logistic function at the end counts as part of the loss.
+Losses of classes want logits: the last layer is made a classifier of real ones (`heads`).  All
+others take the network as it ends: an autoencoder or a regression keeps every layer, the last one
+too, as it is stored; of `bce` the logistic function at the end counts as part of the loss.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lilliput.errors import GraphError, UsageError
 from lilliput.ir import Builder, Guard, Module, Node, Value, finite
-from lilliput.train.heads import with_head
+from lilliput.train.heads import HEADS, with_head
 from lilliput.train.layers import layers
 from lilliput.train.layers import logits as ending
 from lilliput.train.losses import LOSSES
@@ -21,13 +21,24 @@ CLASSES = ("cross_entropy", "soft_cross_entropy")
 
 @dataclass(frozen=True)
 class Objective:
-    """name : one of `LOSSES`; raises UsageError for any other."""
+    """name : one of `LOSSES`; head : of `heads.HEADS`, how a classifier's weights are stored.
+
+    Raises UsageError for any other loss, and for a head other than the default of one without.
+    """
 
     name: str = CLASSES[0]
+    head: str = HEADS[0]
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise UsageError("unknown loss", expected=", ".join(LOSSES), found=self.name)
+        if self.head != HEADS[0] and not self.classifies:
+            raise UsageError(
+                f"a head of {self.head} is of a classifier",
+                where=f"loss {self.name}",
+                expected=" or ".join(CLASSES),
+                hint="leave --head out: the last layer is trained as it is stored",
+            )
 
     @property
     def classifies(self) -> bool:
@@ -46,7 +57,7 @@ class Objective:
         network that does not end as the loss needs it.
         """
         if self.classifies:
-            return with_head(module, classes, seed)
+            return with_head(module, classes, seed, self.head)
         if classes is not None:
             raise UsageError(
                 "classes are of a classifier",
