@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.test_partition import INPUT, Schedule, cuts, fits, schedules
 
 from lilliput.ir.region import Scale, Spread, Window
-from lilliput.plan.closed import Loop
 from lilliput.plan.group import Member, Read, Slot
 from lilliput.plan.layers import Layer, Net
 from lilliput.plan.leads import Lead
@@ -26,6 +25,7 @@ from lilliput.plan.loops import Loop as Timed
 from lilliput.plan.runs import Map, Part, Way
 from lilliput.plan.schedule import Schedule as Runs
 from lilliput.plan.strips import Flow, Look
+from lilliput.plan.tree import Loop
 
 
 def net(schedule: Schedule) -> Net:

@@ -372,8 +372,9 @@ class Loop:
         readers = self._readers(slide.inp, slots)
         maps = out.nbytes + inp.nbytes - slide.gain
         ends = (out.rows, out.row), writers, (inp.rows, inp.row), readers
-        under = Under(slots, [self._line(n, slots) for n in mine], *ends, strips)
-        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
+        lines = [self._line(n, slots) for n in mine]
+        under = Under(slots, lines, *ends, strips=strips is not None)
+        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most(strips or ()))
         yield replace(apart, base=apart.base - apart.lines, beside=beside, under=True, lines=0)
 
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
