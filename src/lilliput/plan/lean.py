@@ -217,8 +217,8 @@ class Lean:
                 if max(floor, before + loop.known.fixed) > limit:
                     break
                 if loop.stop > part:
-                    found = [x for x in loop.found(limit, limit) if x.least <= limit]
-                    yield from found or (x for x in loop.by_strips(limit) if x.least <= limit)
+                    found = (*loop.found(limit, 0), *loop.by_strips(limit))
+                    yield from (run for run in found if run.least <= limit)
             if loop.stop <= part:
                 return
 
