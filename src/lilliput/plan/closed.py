@@ -239,7 +239,7 @@ class Work:
         """Keeps rows of a map that part j is the last to read."""
         map, kept = self.net.maps[m], self.kept[m]
         self.lined.append(m)
-        self.sparse |= not map.planar and len(kept.readers) > 1 and self._line(m).sparse
+        self.sparse |= not map.planar and len(kept.readers) > 1 and self._leaves_out(m)
         if not map.planar:
             rest = kept.rest
             self.resting += rest * map.row
@@ -251,6 +251,22 @@ class Work:
                 self.need[k] += self.rings[m] * map.row
         else:
             self.closed += self.rings[m] * map.row
+
+    def _leaves_out(self, m: int) -> bool:
+        """Whether a reader of a map leaves out rows."""
+        return any(link.span < self._taken(j, link) for j, link in self._links(m))
+
+    def _links(self, m: int) -> Iterator[tuple[int, Link]]:
+        """Who reads a map that is made inside, and how."""
+        for j, *_ in self.kept[m].readers:
+            touches = self.net.touches[self.start + j]
+            for link in self.net.layers[self.start + j].links or ():
+                if touches[link.operand] == m:
+                    yield j, link
+
+    def _taken(self, j: int, link: Link) -> int:
+        """Rows by which a part's window moves on with each execution."""
+        return self.net.layers[self.start + j].quantum * link.stride
 
     # what is known
 
@@ -384,19 +400,13 @@ class Work:
 
     def _line(self, m: int) -> Line:
         kept, map = self.kept[m], self.net.maps[m]
-        readers = [
-            self._tops(j, link, map.rows)
-            for j, *_ in kept.readers
-            for link in self.net.layers[self.start + j].links or ()
-            if self.net.touches[self.start + j][link.operand] == m
-        ]
+        readers = [self._tops(j, link, map.rows) for j, link in self._links(m)]
         return Line(kept.maker, kept.made, map.rows, map.row, readers)
 
     def _tops(self, j: int, link: Link, rows: int) -> tuple[int, Sequence[int], int]:
         """What each execution of a part reads, as `alive.Readers` has it."""
-        layer = self.net.layers[self.start + j]
-        taken, pad = layer.quantum * link.stride, link.pad or 0
-        tops = [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+        taken, pad, count = self._taken(j, link), link.pad or 0, self.slots[j].count
+        tops = [min(max(k * taken - pad, 0), rows) for k in range(count)]
         return j, tops, link.span
 
     # outputs

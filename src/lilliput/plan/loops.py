@@ -15,7 +15,7 @@ from operator import add
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Whole
 from lilliput.plan.alive import Line, Readers, alive
-from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, unmade
+from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, stride, unmade
 from lilliput.plan.leads import lead, tops
 from lilliput.plan.runs import DUE, LOOP_CYCLES, Map, Part, Run, Slide
 from lilliput.plan.strips import STRIPS, Flow, drifting, follows
@@ -291,12 +291,22 @@ class Loop:
 
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
-        lines = [self._line(n, slots) for n in self._kept() if not self.maps[n].planar]
-        if reduce(meet, slots, ALWAYS) and not any(line.sparse for line in lines):
+        mine = [n for n in self._kept() if not self.maps[n].planar]
+        if reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine)):
             return self.resting, self.steady
-        counted = alive(slots, lines)
+        counted = alive(slots, [self._line(n, slots) for n in mine])
         resting = min(self.resting, *counted)
         return resting, [nbytes - resting for nbytes in counted]
+
+    def _leaves_out(self, name: str) -> bool:
+        """Whether one of several readers of a map leaves out rows, which die with the others."""
+        readers = [
+            (span(x.rule, m.quantum), stride(x.rule) * m.quantum)
+            for m in self.rhythm.members
+            for x in m.reads
+            if x.root == name
+        ]
+        return len(readers) > 1 and any(read < taken for read, taken in readers)
 
     def _line(self, name: str, slots: Sequence[Slot]) -> Line:
         map, (maker, *_) = self.maps[name], self.rhythm.makers[name]
