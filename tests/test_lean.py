@@ -43,7 +43,7 @@ def net(schedule: Schedule) -> Net:
 
 @given(schedules(most=7))
 def test_loops_need_what_their_timetable_says(schedule: Schedule) -> None:
-    runs = Runs(schedule.parts, schedule.maps)
+    runs = Runs(schedule.parts, schedule.maps, counted=True)
     numbers = list(schedule.maps)
     lean = Lean(net(schedule))
     found = {
@@ -65,7 +65,9 @@ def test_loops_need_what_their_timetable_says(schedule: Schedule) -> None:
 
 @given(schedules(most=6))
 def test_the_fewest_bytes_are_those_of_the_best_of_all_cuts(schedule: Schedule) -> None:
-    runs = [r for r in Runs(schedule.parts, schedule.maps).runs(enough=0) if r.rows < 2]
+    runs = [
+        r for r in Runs(schedule.parts, schedule.maps, counted=True).runs(enough=0) if r.rows < 2
+    ]
     every = list(cuts(runs, len(schedule.parts)))
     lean, layered = Lean(net(schedule)), schedule.cutter().layered
     assert lean.layered() == layered

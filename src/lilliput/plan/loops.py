@@ -31,11 +31,19 @@ class Chain:
     facts[i] : the number of what loops depend on of part i; None where it does not stream
     loops : what is known of loops, of other chains of the same maps, too
     strips : whether loops are looked at that make their rows strip by strip
+    counted : whether rows are counted by executions where no closed form holds, as estimates do;
+        cuts are chosen without, as what they find less is not always placed
     """
 
     def __init__(
-        self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None, strips: bool
+        self,
+        parts: Sequence[Part],
+        maps: Mapping[str, Map],
+        loops: Loops | None,
+        strips: bool,
+        counted: bool = False,
     ):
+        self.counted = counted
         self.parts, self.maps, self.strips = tuple(parts), maps, strips
         self.alive = [0] * len(parts)
         self.made: list[list[str]] = [[] for _ in parts]
@@ -292,7 +300,8 @@ class Loop:
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
         mine = [n for n in self._kept() if not self.maps[n].planar]
-        if reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine)):
+        steady = reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine))
+        if steady or not self.chain.counted:
             return self.resting, self.steady
         counted = alive(slots, [self._line(n, slots) for n in mine])
         resting = min(self.resting, *counted)
