@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.test_partition import INPUT, Schedule, cuts, fits, schedules
 
 from lilliput.ir.region import Scale, Spread, Window
-from lilliput.plan.closed import Loop
 from lilliput.plan.group import Member, Read, Slot
 from lilliput.plan.layers import Layer, Net
 from lilliput.plan.leads import Lead
@@ -26,6 +25,7 @@ from lilliput.plan.loops import Loop as Timed
 from lilliput.plan.runs import Map, Part, Way
 from lilliput.plan.schedule import Schedule as Runs
 from lilliput.plan.strips import Flow, Look
+from lilliput.plan.tree import Loop
 
 
 def net(schedule: Schedule) -> Net:
@@ -43,7 +43,7 @@ def net(schedule: Schedule) -> Net:
 
 @given(schedules(most=7))
 def test_loops_need_what_their_timetable_says(schedule: Schedule) -> None:
-    runs = Runs(schedule.parts, schedule.maps)
+    runs = Runs(schedule.parts, schedule.maps, counted=True)
     numbers = list(schedule.maps)
     lean = Lean(net(schedule))
     found = {
@@ -65,7 +65,9 @@ def test_loops_need_what_their_timetable_says(schedule: Schedule) -> None:
 
 @given(schedules(most=6))
 def test_the_fewest_bytes_are_those_of_the_best_of_all_cuts(schedule: Schedule) -> None:
-    runs = [r for r in Runs(schedule.parts, schedule.maps).runs(enough=0) if r.rows < 2]
+    runs = [
+        r for r in Runs(schedule.parts, schedule.maps, counted=True).runs(enough=0) if r.rows < 2
+    ]
     every = list(cuts(runs, len(schedule.parts)))
     lean, layered = Lean(net(schedule)), schedule.cutter().layered
     assert lean.layered() == layered

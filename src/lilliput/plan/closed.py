@@ -3,11 +3,10 @@
 One idea: a loop that grows by a part changes in what that part adds.  Phases and rings follow from
 the part's windows and from what made its operands (`group`), a map that was read for the last time
 turns into its ring, and an output over a dying input leads by a function of the execution that is
-concave (`leads`).  None of this depends on where the loop stands, so that a search keeps what it
-found out: all loops are one tree, of which a network goes along a few branches.
+concave (`leads`).
 
-Counted by executions are only loops whose parts never execute in one iteration (`alive`), and line
-buffers under an input (`under`), each once in a search.
+Counted by executions are only loops whose parts never execute in one iteration, or of which a
+reader leaves out rows (`alive`), and line buffers under an input (`under`).
 """
 
 from __future__ import annotations
@@ -36,22 +35,9 @@ class Slid(NamedTuple):
     gain: int
 
 
-class Found(NamedTuple):
-    """A call, or a loop: parts [start, stop), bytes with the leanest kernels, and of the output
-    that runs over an input: (input, distance, bytes shared); the largest map made and its bytes;
-    whether line buffers lie between output and input."""
-
-    start: int
-    stop: int
-    least: int
-    slide: tuple[int, int, int] | None
-    made: tuple[int, int]
-    under: bool = False
-
-
 class Shape(NamedTuple):
-    """As `Found`, of a loop wherever it stands: without what is alive before it, and with maps by
-    their number less that of the first one that it makes.
+    """A loop wherever it stands: without what is alive before it, and with maps by their number
+    less that of the first one that it makes; whether line buffers lie between output and input.
 
     base : bytes that are alive all the time, `lines` of them in line buffers beside the maps
     """
@@ -92,24 +78,6 @@ class Grown:
     further: dict[int, Grown | None] = field(default_factory=dict[int, "Grown | None"])
 
 
-Fact = tuple[Layer, tuple[tuple[int, int, int, bool, bool], ...]]
-"""What a loop depends on of one of its parts, wherever it stands: its kind, and of each map that it
-touches its number less that of the first one that it makes, rows, bytes of one, whether it is
-planar, and whether nobody reads it later."""
-
-
-@dataclass(eq=False)
-class Tree:
-    """What is known of loops; numbers : of facts, equal ones have the same; empty : what all loops
-    grow from."""
-
-    numbers: dict[Fact, int] = field(default_factory=dict[Fact, int])
-    empty: Grown = field(default_factory=Grown)
-
-    def number(self, fact: Fact) -> int:
-        return self.numbers.setdefault(fact, len(self.numbers))
-
-
 class Row(Protocol):
     """A row of layers, as loops see it.
 
@@ -128,85 +96,11 @@ class Row(Protocol):
     dying: list[list[int]]
     alive: list[int]
 
-    def fact(self, i: int) -> int: ...
     def gain(self, out: int, inp: int, distance: int) -> int: ...
     def left(self, made: Sequence[int], stop: int) -> tuple[int, int]: ...
 
 
-class Loop:
-    """Parts from `start` on as one loop that grows by one part after the other.
-
-    stop : after its last part; known : what is known of it; timetable : the work of finding out
-    """
-
-    def __init__(self, net: Row, start: int, tree: Tree):
-        self.net, self.start, self.stop = net, start, start
-        self.known = tree.empty
-        self.work: _Work | None = None
-
-    def add(self) -> bool:
-        """Whether the next part can stream with those before it."""
-        number = self.net.fact(self.stop)
-        if number not in self.known.further:
-            work = self._caught_up()
-            self.known.further[number] = work.grown() if work.add() else None
-        grown = self.known.further[number]
-        if grown is None:
-            return False
-        self.known = grown
-        self.stop += 1
-        return True
-
-    def _caught_up(self) -> _Work:
-        if self.work is None:
-            self.work = _Work(self.net, self.start)
-        while self.work.stop < self.stop:
-            self.work.add()
-        return self.work
-
-    def found(self, limit: float, lower: float) -> Iterator[Found]:
-        """The loop so far with its line buffers apart, and where that needs more than `lower` bytes
-        with these under an input; none that need more than `limit` bytes in any case."""
-        known, before = self.known, self.net.alive[self.start]
-        if before + known.bound > limit:
-            return
-        if known.plain is None:
-            known.plain = self._caught_up().plain()
-        plain = known.plain
-        yield self._found(plain)
-        if before + plain.least <= lower or before + plain.base - plain.lines > limit:
-            return
-        if known.lower is None:
-            shapes = self._caught_up().under(plain)
-            known.lower = tuple([x for x in shapes if x.least < plain.least])
-        yield from map(self._found, known.lower)
-
-    def by_strips(self, limit: float) -> Iterator[Found]:
-        """The loop so far, where its rows are made strip by strip, if that could do within `limit`
-        bytes; of a few parts, as with more of them strips leave gaps that nothing here tells."""
-        known, before = self.known, self.net.alive[self.start]
-        if self.stop - self.start > PARTS:
-            return
-        if known.plain is None:
-            known.plain = self._caught_up().plain()
-        plain = known.plain
-        if before + plain.base - plain.lines > limit:
-            return
-        if known.strips is None:
-            shapes = self._caught_up().strips(plain)
-            known.strips = tuple([x for x in shapes if x.least < plain.least])
-        yield from map(self._found, known.strips)
-
-    def _found(self, shape: Shape) -> Found:
-        first = self.net.begin[self.start]
-        slide, (left, nbytes) = shape.slide, self.known.left
-        over = (slide.inp + first, slide.distance, slide.gain) if slide else None
-        least = self.net.alive[self.start] + shape.least
-        left = left + first if nbytes else -1
-        return Found(self.start, self.stop, least, over, (left, nbytes), shape.under)
-
-
-class _Work:
+class Work:
     """A loop while it is found out about, as `group.Rhythm` and `loops` have it.
 
     rates, phases, slots : of each part, in iterations; times : as `meet` has it
@@ -345,7 +239,7 @@ class _Work:
         """Keeps rows of a map that part j is the last to read."""
         map, kept = self.net.maps[m], self.kept[m]
         self.lined.append(m)
-        self.sparse |= not map.planar and len(kept.readers) > 1 and self._line(m).sparse
+        self.sparse |= not map.planar and len(kept.readers) > 1 and self._leaves_out(m)
         if not map.planar:
             rest = kept.rest
             self.resting += rest * map.row
@@ -357,6 +251,22 @@ class _Work:
                 self.need[k] += self.rings[m] * map.row
         else:
             self.closed += self.rings[m] * map.row
+
+    def _leaves_out(self, m: int) -> bool:
+        """Whether a reader of a map leaves out rows."""
+        return any(link.span < self._taken(j, link) for j, link in self._links(m))
+
+    def _links(self, m: int) -> Iterator[tuple[int, Link]]:
+        """Who reads a map that is made inside, and how."""
+        for j, *_ in self.kept[m].readers:
+            touches = self.net.touches[self.start + j]
+            for link in self.net.layers[self.start + j].links or ():
+                if touches[link.operand] == m:
+                    yield j, link
+
+    def _taken(self, j: int, link: Link) -> int:
+        """Rows by which a part's window moves on with each execution."""
+        return self.net.layers[self.start + j].quantum * link.stride
 
     # what is known
 
@@ -413,8 +323,9 @@ class _Work:
 
     def under(self, plain: Shape) -> Iterator[Shape]:
         """With line buffers under an input."""
-        if self._in_rows:
-            yield from self._under(plain, self._slides())
+        band = self._band(self._slides(), strips=False) if self._in_rows else None
+        if band:
+            yield self._between(plain, band)
 
     @property
     def _in_rows(self) -> bool:
@@ -422,32 +333,29 @@ class _Work:
         return bool(self.lined) and not any(self.net.maps[m].planar for m in self.lined)
 
     def strips(self, plain: Shape) -> Iterator[Shape]:
-        """By strips, and with line buffers under an input, too."""
-        if self._in_rows:
-            slides = self._slides()
-            for strips in STRIPS:
-                yield from self._strips(plain, slides, strips)
-
-    def _strips(self, plain: Shape, slides: Sequence[Slid], strips: int) -> Iterator[Shape]:
-        """As `loops` has it."""
-        flows, net = self._flows(), self.net
-        near = follows(flows, strips) if flows else None
-        if flows is None or near is None:
+        """By strips, as `loops` has it, and with line buffers under an input, too."""
+        flows = self._flows() if self._in_rows else None
+        if flows is None:
             return
-        first = net.begin[self.start]
-        sizes = [
-            drifting(self.kept[m], net.maps[m].row, near.get(str(m - first))) for m in self.lined
-        ]
+        first, maps = self.net.begin[self.start], self.net.maps
         resting, rows = self._rows()
         turned = self._slides(turns=True)
-        base = plain.base + sum(x.gain for x in slides) - sum(x.gain for x in turned)
-        most = max(
-            nbytes + (sum(sizes) - resting if flow.looks else held)
-            for flow, nbytes, held in zip(flows, self.need, rows, strict=True)
-        )
-        apart = self._shape(base, plain.lines, base + most, turned)
-        yield apart
-        yield from self._under(apart, turned, sizes)
+        base = plain.base + sum([x.gain for x in plain.slides]) - sum([x.gain for x in turned])
+        band = self._band(turned, strips=True)
+        for strips in STRIPS:
+            near = follows(flows, strips)
+            if near is None:
+                continue
+            lines = [(m, self.kept[m], near.get(str(m - first))) for m in self.lined]
+            sizes = [drifting(kept, maps[m].row, lead) for m, kept, lead in lines]
+            most = max(
+                nbytes + (sum(sizes) - resting if flow.looks else held)
+                for flow, nbytes, held in zip(flows, self.need, rows, strict=True)
+            )
+            apart = self._shape(base, plain.lines, base + most, turned)
+            yield apart
+            if band:
+                yield self._between(apart, band, sizes)
 
     def _flows(self) -> tuple[Flow, ...] | None:
         """How parts go through pixels, with maps by their number; None where one does not."""
@@ -462,50 +370,43 @@ class _Work:
             found.append(Flow(names[flow.makes], flow.pixels, flow.nbytes, tuple(looks)))
         return tuple(found)
 
-    def _under(
-        self, apart: Shape, slides: Sequence[Slid], strips: Sequence[int] | None = None
-    ) -> Iterator[Shape]:
-        """With line buffers between an output and the input that it runs over.
-
-        strips : bytes of each line buffer while rows are made strip by strip
-        """
+    def _band(self, slides: Sequence[Slid], *, strips: bool) -> tuple[Under, Slid] | None:
+        """Between an output and the input that it runs over, where line buffers may lie."""
         net, slide = self.net, max(slides, key=lambda slide: slide.gain, default=None)
         if slide is None or self.long or self.resting > net.nbytes[slide.inp]:
-            return
-        out, inp, distance, gain = slide
-        w = net.maps[out].first - self.start
+            return None
+        out, inp = net.maps[slide.out], net.maps[slide.inp]
+        w = out.first - self.start
         writer = net.layers[self.start + w]
         under = Under(
             self.slots,
             [self._line(m) for m in self.lined],
-            (net.maps[out].rows, net.maps[out].row),
+            (out.rows, out.row),
             [(w, 0 if writer.reduces else writer.quantum)],
-            (net.maps[inp].rows, net.maps[inp].row),
-            [self._tops(j, link, net.maps[inp].rows) for j, link in self.outside[inp]],
+            (inp.rows, inp.row),
+            [self._tops(j, link, inp.rows) for j, link in self.outside[slide.inp]],
             strips,
         )
-        maps = net.nbytes[out] + net.nbytes[inp] - gain
-        pairs = zip(under.most(), self.need, strict=True)
+        return under, slide
+
+    def _between(self, apart: Shape, band: tuple[Under, Slid], sizes: Sequence[int] = ()) -> Shape:
+        """With line buffers in the band; `sizes` as in `Under.most`."""
+        under, (out, inp, distance, gain) = band
+        maps = self.net.nbytes[out] + self.net.nbytes[inp] - gain
+        pairs = zip(under.most(sizes), self.need, strict=True)
         lines = max([max(nbytes - maps, 0) + scratch for nbytes, scratch in pairs])
         base = apart.base - apart.lines
-        moved = Slid(out, inp, distance + lines, gain)
-        yield self._shape(base, 0, base + lines, [moved], under=True)
+        return self._shape(base, 0, base + lines, [Slid(out, inp, distance + lines, gain)], True)
 
     def _line(self, m: int) -> Line:
         kept, map = self.kept[m], self.net.maps[m]
-        readers = [
-            self._tops(j, link, map.rows)
-            for j, *_ in kept.readers
-            for link in self.net.layers[self.start + j].links or ()
-            if self.net.touches[self.start + j][link.operand] == m
-        ]
+        readers = [self._tops(j, link, map.rows) for j, link in self._links(m)]
         return Line(kept.maker, kept.made, map.rows, map.row, readers)
 
     def _tops(self, j: int, link: Link, rows: int) -> tuple[int, Sequence[int], int]:
         """What each execution of a part reads, as `alive.Readers` has it."""
-        layer = self.net.layers[self.start + j]
-        taken, pad = layer.quantum * link.stride, link.pad or 0
-        tops = [min(max(k * taken - pad, 0), rows) for k in range(layer.count)]
+        taken, pad, count = self._taken(j, link), link.pad or 0, self.slots[j].count
+        tops = [min(max(k * taken - pad, 0), rows) for k in range(count)]
         return j, tops, link.span
 
     # outputs

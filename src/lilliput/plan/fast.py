@@ -28,7 +28,6 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Kernel, Layout, NoAttrs
 from lilliput.ops.shape import copy
 from lilliput.plan.choose import Candidate, Choice, Draft, choose
-from lilliput.plan.closed import Tree
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, Drafter, Movement, planar_values
 from lilliput.plan.layers import Layer, Net
@@ -39,6 +38,7 @@ from lilliput.plan.partition import Cutter
 from lilliput.plan.parts import Parts
 from lilliput.plan.runs import Map, Part
 from lilliput.plan.select import Selection, Task, conversion_alone, select, task_alone, zeros
+from lilliput.plan.tree import Tree
 
 
 @dataclass(eq=False)

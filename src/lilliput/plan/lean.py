@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import inf
 
-from lilliput.plan.closed import Found, Loop, Tree
 from lilliput.plan.layers import Net
+from lilliput.plan.tree import Found, Loop, Tree
 from lilliput.plan.under import PARTS
 
 
@@ -209,15 +209,16 @@ class Lean:
     def _around(self, part: int) -> Iterator[Found]:
         """Loops that a part is in, within the limit, by strips, too; none that begin further up
         where those do not come to it."""
+        limit = self.limit
         for start in range(part, -1, -1):
             loop, before = Loop(self, start, self.tree), self.alive[start]
             while loop.stop < len(self.calls) and loop.add():
                 floor = loop.known.floor if loop.stop - start > PARTS else 0  # strips need less
-                if max(floor, before + loop.known.fixed) > self.limit:
+                if max(floor, before + loop.known.fixed) > limit:
                     break
                 if loop.stop > part:
-                    found = (*loop.found(self.limit, 0), *loop.by_strips(self.limit))
-                    yield from (run for run in found if run.least <= self.limit)
+                    found = (*loop.found(limit, 0), *loop.by_strips(limit))
+                    yield from (run for run in found if run.least <= limit)
             if loop.stop <= part:
                 return
 

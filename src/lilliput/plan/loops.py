@@ -15,7 +15,7 @@ from operator import add
 from lilliput.errors import PlanError
 from lilliput.ir.region import AxisRule, Reduce, Whole
 from lilliput.plan.alive import Line, Readers, alive
-from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, unmade
+from lilliput.plan.group import ALWAYS, Member, Rhythm, Slot, meet, span, stride, unmade
 from lilliput.plan.leads import lead, tops
 from lilliput.plan.runs import DUE, LOOP_CYCLES, Map, Part, Run, Slide
 from lilliput.plan.strips import STRIPS, Flow, drifting, follows
@@ -31,11 +31,19 @@ class Chain:
     facts[i] : the number of what loops depend on of part i; None where it does not stream
     loops : what is known of loops, of other chains of the same maps, too
     strips : whether loops are looked at that make their rows strip by strip
+    counted : whether rows are counted by executions where no closed form holds, as estimates do;
+        cuts are chosen without, as what they find less is not always placed
     """
 
     def __init__(
-        self, parts: Sequence[Part], maps: Mapping[str, Map], loops: Loops | None, strips: bool
+        self,
+        parts: Sequence[Part],
+        maps: Mapping[str, Map],
+        loops: Loops | None,
+        strips: bool,
+        counted: bool = False,
     ):
+        self.counted = counted
         self.parts, self.maps, self.strips = tuple(parts), maps, strips
         self.alive = [0] * len(parts)
         self.made: list[list[str]] = [[] for _ in parts]
@@ -291,12 +299,23 @@ class Loop:
 
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
-        lines = [self._line(n, slots) for n in self._kept() if not self.maps[n].planar]
-        if reduce(meet, slots, ALWAYS) and not any(line.sparse for line in lines):
+        mine = [n for n in self._kept() if not self.maps[n].planar]
+        steady = reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine))
+        if steady or not self.chain.counted:
             return self.resting, self.steady
-        counted = alive(slots, lines)
+        counted = alive(slots, [self._line(n, slots) for n in mine])
         resting = min(self.resting, *counted)
         return resting, [nbytes - resting for nbytes in counted]
+
+    def _leaves_out(self, name: str) -> bool:
+        """Whether one of several readers of a map leaves out rows, which die with the others."""
+        readers = [
+            (span(x.rule, m.quantum), stride(x.rule) * m.quantum)
+            for m in self.rhythm.members
+            for x in m.reads
+            if x.root == name
+        ]
+        return len(readers) > 1 and any(read < taken for read, taken in readers)
 
     def _line(self, name: str, slots: Sequence[Slot]) -> Line:
         map, (maker, *_) = self.maps[name], self.rhythm.makers[name]
@@ -372,8 +391,9 @@ class Loop:
         readers = self._readers(slide.inp, slots)
         maps = out.nbytes + inp.nbytes - slide.gain
         ends = (out.rows, out.row), writers, (inp.rows, inp.row), readers
-        under = Under(slots, [self._line(n, slots) for n in mine], *ends, strips)
-        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most())
+        lines = [self._line(n, slots) for n in mine]
+        under = Under(slots, lines, *ends, strips=strips is not None)
+        beside = tuple(max(nbytes - maps, 0) for nbytes in under.most(strips or ()))
         yield replace(apart, base=apart.base - apart.lines, beside=beside, under=True, lines=0)
 
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:

@@ -30,8 +30,9 @@ class Schedule(Chain):
         loops: Loops | None = None,
         *,
         strips: bool = False,
+        counted: bool = False,
     ):
-        super().__init__(parts, maps, loops, strips)
+        super().__init__(parts, maps, loops, strips, counted)
         self.plain = [self.call(i) for i in range(len(parts))]
 
     def runs(self, enough: int | None = None) -> list[Run]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
-from lilliput.plan.alive import Executions, Line, Readers
+from lilliput.plan.alive import Executions, Ints, Line, Readers
 from lilliput.plan.group import Slot
 
 PARTS: Final = 5
@@ -36,7 +37,7 @@ class Under:
     lines : its line buffers
     writers : (part, rows an execution) of those that make the output; no rows: all at the end
     readers : of the input
-    strips : of a loop that goes by strips, bytes of each line buffer in an iteration
+    strips : whether the loop goes by strips
     """
 
     slots: Sequence[Slot]
@@ -45,23 +46,35 @@ class Under:
     writers: Sequence[tuple[int, int]]
     inp: Rows
     readers: Readers
-    strips: Sequence[int] | None = None
+    strips: bool = False
 
-    def most(self) -> list[int]:
-        """Bytes of the two maps and of all line buffers that are needed while each part executes,
-        at most; without its scratch."""
-        executions = Executions(self.slots, strips=self.strips is not None)
+    @cached_property
+    def executions(self) -> Executions:
+        return Executions(self.slots, strips=self.strips)
+
+    @cached_property
+    def maps(self) -> Ints:
+        """Bytes of the two maps while each part executes."""
+        executions = self.executions
         made = np.zeros_like(executions.place)
         for j, quantum in self.writers:
             done = executions.done(j)
             rows = done * quantum if quantum else (done == self.slots[j].count) * self.out[0]
             made = np.maximum(made, np.minimum(rows, self.out[0]))
         first = executions.first(self.inp[0], self.readers)
-        total = made * self.out[1] + (self.inp[0] - first) * self.inp[1]
+        return made * self.out[1] + (self.inp[0] - first) * self.inp[1]
+
+    def most(self, sizes: Sequence[int] = ()) -> list[int]:
+        """Bytes of the two maps and of all line buffers that are needed while each part executes,
+        at most; without its scratch.
+
+        sizes : with strips, bytes of each line buffer in an iteration
+        """
+        total = self.maps.copy()
         for i, line in enumerate(self.lines):
-            if self.strips is None:
-                total += executions.kept(line)
+            if self.strips:
+                done = self.executions.done(line.maker)
+                total += np.minimum(sizes[i], done * line.made * line.row)
             else:
-                done = executions.done(line.maker)
-                total += np.minimum(self.strips[i], done * line.made * line.row)
-        return executions.most(total)
+                total += self.executions.kept(line)
+        return self.executions.most(total)
