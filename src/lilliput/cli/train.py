@@ -255,6 +255,7 @@ def train(
             evaluate=evaluate,
             seed=seed,
             options=options,
+            slices=slices,
             log=common.log,
         )
         found, result, lead = chosen.learner, chosen.to_json(), f"{chosen}\n\n"

@@ -29,7 +29,7 @@ from typing import Protocol
 import numpy as np
 
 from lilliput.ir import Array
-from lilliput.train.contribution import Gains
+from lilliput.train.gains import Gains
 from lilliput.train.schemes import UpdateScheme
 
 PLANS = 16
