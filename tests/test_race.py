@@ -42,6 +42,9 @@ def test_what_is_clearly_behind_is_given_up() -> None:
     assert order(found)[3:] == [3, 4, 5]
     assert [len(f.losses) for f in found] == [4, 4, 4, 2, 2, 2]
     assert len(measured.asked) == len(set(measured.asked)) == 6 * 2 + 3 * 2
+    based = race(SCHEMES, measured, 2, 4, SCHEMES[4])
+    assert order(based)[3:] == [4, 3, 5], "over which gains are is not given up"
+    assert len(based[3].losses) == 4
 
 
 def test_luck_in_the_first_parts_does_not_win() -> None:

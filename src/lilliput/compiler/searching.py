@@ -305,7 +305,7 @@ class _Choice:
             analysis.measure("race", wanted)
             return [analysis.score(scheme, part) for scheme, part in wanted]
 
-        return race(schemes, measure, study.parts, study.finals)
+        return race(schemes, measure, study.parts, study.finals, UpdateScheme())
 
     def _taken(self, solved: Chosen, scheme: UpdateScheme, need: Need) -> Taken:
         gain, plans = self.gains.known(scheme), len(self.costs.learners)

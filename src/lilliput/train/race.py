@@ -51,15 +51,20 @@ class Finalist:
 
 
 def race(
-    schemes: Sequence[UpdateScheme], measure: Measure, first: int, parts: int
+    schemes: Sequence[UpdateScheme],
+    measure: Measure,
+    first: int,
+    parts: int,
+    base: UpdateScheme | None = None,
 ) -> tuple[Finalist, ...]:
     """Every scheme, the best first, and those that were given up at the end.
 
     first : parts that all are scored on; parts : and what is not clearly behind
+    base : goes on in any case, as gains are to be over it
     """
     begun = _scored(schemes, measure, range(first))
     error, best = _error(begun), min(f.loss for f in begun)
-    kept = [f for f in begun if f.loss - best <= BEHIND * error]
+    kept = [f for f in begun if f.scheme == base or f.loss - best <= BEHIND * error]
     left = [f for f in begun if f not in kept]
     more = _scored([f.scheme for f in kept], measure, range(first, parts))
     whole = [
