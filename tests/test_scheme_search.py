@@ -27,7 +27,6 @@ from lilliput.compiler.costs import StepCosts
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import load as board
 from lilliput.errors import DoesNotFit, UsageError
-from lilliput.plan.objective import Optimize
 from lilliput.train.contribution import RATIOS, Study
 from lilliput.train.gains import Gains, prior
 from lilliput.train.schemes import UpdateScheme, last, parse, published_of
@@ -208,12 +207,9 @@ def test_what_is_chosen_keeps_to_the_ram_of_the_whole_image(method: str) -> None
     assert found.to_json()["scheme"] == {"text": text, **found.chosen.scheme.to_json()}
 
 
-@pytest.mark.parametrize("text", ["head", "biases=6,1:1/2", "last=3"])
-def test_an_estimate_is_near_the_plan(text: str) -> None:
-    model = from_module(bottlenecks(48, size=6))
-    scheme = parse(text, train_layers(model, CLASSES))
-    options = Options("none", optimize=Optimize.RAM)
-    costs = StepCosts(model, board("stm32f746"), Optimiser(), CLASSES, 0, options)
+@pytest.mark.parametrize("text", ["head", "biases=2", "last=2"])
+def test_an_estimate_is_near_the_plan(costs: StepCosts, text: str) -> None:
+    scheme = parse(text, train_layers(costs.model, 10))
     assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
 
 
@@ -225,14 +221,12 @@ def test_estimates_and_plans_are_of_sliced_blocks() -> None:
         StepCosts(model, device, Optimiser(), CLASSES, 0, options, slices=slices)
         for slices in ("auto", "off")
     )
-    eight, whole = costs.activations(scheme), off.activations(scheme)
-    assert whole > 1.4 * eight
-    slicing = costs._slicing(scheme)  # pyright: ignore[reportPrivateUsage]
-    assert all(slicing.least(n) >= slicing.least(None) for n in (2, 4, 12)), "more lowers nothing"
+    assert off.activations(scheme) > 1.4 * costs.activations(scheme)
     found = learner(model, device, scheme, Optimiser(), classes=CLASSES, options=options)
     nbytes = found.compiled.summary.ram_bytes
     assert found.training.slices
     assert costs.planned(scheme).ram == nbytes.activations + nbytes.states <= 26_000
+    assert costs.estimated(scheme) < 1.02 * costs.planned(scheme).ram
 
 
 def test_a_plan_that_does_not_fit_teaches_by_how_much_estimates_are_too_low(
