@@ -32,7 +32,7 @@ FILLED = (1.0, 0.92)
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
 SEVERAL = 8
-"""Slices of each block in estimates of what a step needs: for MCUNet-5fps more lower it no further."""
+"""Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
 AUTO, OFF = "auto", "off"
 
 

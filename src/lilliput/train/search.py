@@ -71,7 +71,7 @@ class Costs(Protocol):
         ...
 
     def planned(self, scheme: UpdateScheme) -> Need:
-        """What the planner finds; of what does not fit the least that it found."""
+        """What the planner finds, or an estimate of that; of what does not fit the least."""
         ...
 
 
