@@ -226,7 +226,7 @@ def test_estimates_and_plans_are_of_sliced_blocks() -> None:
     nbytes = found.compiled.summary.ram_bytes
     assert found.training.slices
     assert costs.planned(scheme).ram == nbytes.activations + nbytes.states <= 26_000
-    assert costs.estimated(scheme) < 1.02 * costs.planned(scheme).ram
+    assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
 
 
 def test_a_plan_that_does_not_fit_teaches_by_how_much_estimates_are_too_low(
@@ -251,7 +251,6 @@ def test_a_plan_that_does_not_fit_teaches_by_how_much_estimates_are_too_low(
     tried = [s for s in dict.fromkeys(asked) if s not in ("head", str(found.chosen.scheme))]
     assert tried, "more was proposed than fits"
     assert str(found.chosen.scheme) not in ("head", *tried)
-    assert found.learner.compiled.summary.fits
     assert found.chosen.need.ram <= 18_000
     assert found.chosen.plans == 2 + len(tried)
 

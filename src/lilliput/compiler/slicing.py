@@ -31,7 +31,7 @@ FILLED = (1.0, 0.92)
 """The parts of what cannot be helped that are left to blocks, one after the other where the step
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
-SEVERAL = 8
+SEVERAL = 12
 """Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
 AUTO, OFF = "auto", "off"
 
