@@ -10,14 +10,15 @@ analysis goes on from `build/training` where it was interrupted; each scheme is 
     words     a keyword network, and words that it does not know
 
 The last two are tasks of `benchmarks.training`, which measures what their schemes learn.  Their
-plans are the smallest ones, those of one network shared between budgets; where not even the head
-fits with the picture in memory, its rows are asked for.
+plans are the smallest ones, and those of one network are shared between budgets, as trainings are;
+where not even the head fits with the picture in memory, its rows are asked for.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ import numpy as np
 
 import lilliput
 from benchmarks.training import CACHE
-from benchmarks.training_tasks import TASKS, load, network
+from benchmarks.training_tasks import TASKS, backbone, load, network
 from lilliput.compiler import (
     Feed,
     Model,
@@ -44,7 +45,7 @@ from lilliput.compiler import (
     searched,
     train_layers,
 )
-from lilliput.compiler.searching import StepCosts
+from lilliput.compiler.costs import StepCosts
 from lilliput.compiler.training import examples
 from lilliput.data import DataSet, Split
 from lilliput.demo_data import digits_model
@@ -70,7 +71,7 @@ class Case:
     """A network and examples that it was not trained on.
 
     budgets : bytes of RAM; others : schemes that it is compared with; rate : of the first step
-    task : one of `benchmarks.training`, which measures accuracies; plans : of a search, at most
+    task : one of `benchmarks.training`, which measures accuracies; plans : of a search's programme
     study : its analysis
     """
 
@@ -95,7 +96,7 @@ def turned() -> DataSet:
     return DataSet({"train": Split(x[:300], y[:300]), "test": Split(x[300:900], y[300:900])})
 
 
-def _task(name: str, others: tuple[str, ...], study: Study, plans: int) -> Case:
+def _task(name: str, others: tuple[str, ...], study: Study, rate: float) -> Case:
     """A task of `benchmarks.training`: its examples, 500 of them to learn from."""
 
     @cache
@@ -108,7 +109,7 @@ def _task(name: str, others: tuple[str, ...], study: Study, plans: int) -> Case:
         return from_module(network(name))
 
     classes = TASKS[name].classes
-    return Case(model, data, classes, 0.004, BUDGETS, others, True, plans, study)
+    return Case(model, data, classes, rate, BUDGETS, others, True, 4, study)
 
 
 BUDGETS = tuple(1024 * kb for kb in (64, 100, 150, 256))
@@ -125,14 +126,14 @@ CASES: Mapping[str, Case] = {
     "flowers": _task(
         "flowers",
         ("head", "biases=20", "last=6", *PUBLISHED, "full"),
-        Study(1128, ratios=(0.25, 1.0), depths=6, reach=16),
-        plans=10,
+        Study(752, measured=(0.5,), depths=6, reach=22),
+        rate=0.004,
     ),
     "words": _task(
         "words",
         ("head", "biases", "last=2", "last=4", "full"),
-        Study(200, ratios=(0.25, 1.0), depths=4, reach=9),
-        plans=4,
+        Study(752, measured=(0.5,), depths=4, reach=9),
+        rate=0.064,
     ),
 }
 
@@ -169,12 +170,27 @@ def chosen(name: str, ram: int, method: str, study: Study) -> dict[str, Any]:
             "input": feed,
             "scheme": str(result.chosen.scheme),
             "ram": result.chosen.need.ram,
-            "gain": round(result.chosen.gain, 6),
-            "measured": None if result.measured is None else round(result.measured, 6),
-            "bound": round(result.chosen.bound, 6),
-            "plans": result.chosen.plans,
+            **_gains(result),
+            "finalists": [
+                [f.scheme.name or str(f.scheme), *map(_rounded, result.gain(f)), len(f.losses)]
+                for f in result.finalists
+            ],
         }
     return {"size": size(ram), "scheme": None, "ram": None}
+
+
+def _gains(result: Searched) -> dict[str, Any]:
+    """Predicted, as far as the model knows what was chosen, and measured with its error."""
+    found: dict[str, Any] = {"bound": round(result.chosen.bound, 6)}
+    if result.chosen.gain is not None:
+        found["gain"] = round(result.chosen.gain, 6)
+    if result.measured is not None:
+        found["measured"], found["error"] = map(_rounded, result.measured)
+    return found
+
+
+def _rounded(number: float) -> float | None:
+    return round(number, 6) if math.isfinite(number) else None
 
 
 def _searched(name: str, ram: int, method: str, study: Study, feed: Feed) -> Searched:
@@ -239,11 +255,14 @@ def found(
     method, ram = what
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     how = method if ram is None else f"{method}, {size(ram)}"
+    own = backbone(name) if CASES[name].task else None
     for row in rows:
-        if (row["case"], row["how"]) == (name, how):
+        if (row["case"], row["how"], row.get("backbone")) == (name, how, own):
             return row
     row = named(name, method) if ram is None else chosen(name, ram, method, study)
-    rows.append({"case": name, "how": how, **measured(name, row, seeds)})
+    lead: dict[str, Any] = {"case": name, "how": how}
+    lead |= {"backbone": own} if own else {}
+    rows.append({**lead, **measured(name, row, seeds)})
     lines = ",\n".join(json.dumps(r) for r in rows)
     RESULTS.write_text(f"[\n{lines}\n]\n", "utf-8")
     return rows[-1]
@@ -281,13 +300,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ram", nargs="+", type=int, help="budgets in bytes, not the case's own")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="of a training of the analysis")
-    parser.add_argument("--ratios", nargs="+", type=float)
+    parser.add_argument("--measured", nargs="+", type=float, help="shares of a layer's channels")
     parser.add_argument("--depths", type=int, help="bias depths, at most")
     parser.add_argument("--reach", type=int, help="layers with weights, at most")
     args = parser.parse_args(argv)
     said = {
         "steps": args.steps,
-        "ratios": args.ratios and tuple(args.ratios),
+        "measured": args.measured and tuple(args.measured),
         "depths": args.depths,
         "reach": args.reach,
     }

@@ -18,7 +18,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.training_rules import FLOAT, REAL, Masters, as_float, factor, unscaled
-from benchmarks.training_tasks import TASKS, Data, load, network
+from benchmarks.training_tasks import TASKS, Data, backbone, load, network
 from lilliput.errors import UsageError
 from lilliput.ir import Array, Graph, Module
 from lilliput.ir.rewrite import drop_dead
@@ -225,14 +225,25 @@ def key(row: Mapping[str, Any]) -> Setting:
     return Setting(**{name: row[name] for name in Setting.__dataclass_fields__ if name in row})
 
 
+def comparable(
+    rows: Sequence[dict[str, Any]], tasks: Collection[str] = tuple(TASKS)
+) -> list[dict[str, Any]]:
+    """The runs of these tasks, of the backbones that they have here."""
+    mine = [row for row in rows if row["task"] in tasks]
+    return [row for row in mine if row.get("backbone") == backbone(row["task"])]
+
+
 def run(wanted: Sequence[Setting], path: Path, every: int) -> None:
     """Measures what is not in `path` yet, and writes it after each."""
     rows = read(path)
-    done = {key(row) for row in rows}
+    tasks = {setting.task for setting in wanted}
+    done = {key(row) for row in comparable(rows, tasks)}
     missing = [s for s in dict.fromkeys(wanted) if s not in done]
     for i, setting in enumerate(missing):
         print(f"{i + 1}/{len(missing)} {setting}", flush=True)
-        rows.append(_twin(setting, rows) or measure(setting, every))
+        row = _twin(setting, comparable(rows, tasks)) or measure(setting, every)
+        own = backbone(setting.task)
+        rows.append(row if own is None else {**row, "backbone": own})
         lines = ",\n".join(json.dumps(row) for row in rows)
         path.write_text(f"[\n{lines}\n]\n", "utf-8")
 
@@ -256,7 +267,7 @@ def _twin(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 def _missing(
     settings: Callable[[Mapping[Setting, float]], Iterable[Setting]], path: Path
 ) -> list[Setting]:
-    known = {key(row): row["accuracy"] or 0.0 for row in read(path)}
+    known = {key(row): row["accuracy"] or 0.0 for row in comparable(read(path))}
     return [s for s in dict.fromkeys(settings(known)) if s not in known]
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,14 @@ def _claims() -> list[Claim]:
 
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+def _of_one_backbone(rows: Rows) -> list[Mapping[str, Any]]:
+    """Of each task those of the backbone with the most runs: another machine's is another network,
+    and no pair of a claim is of two."""
+    counts = Counter((row["task"], row.get("backbone")) for row in rows)
+    most = {task: own for (task, own), _ in reversed(counts.most_common())}
+    return [row for row in rows if row.get("backbone") == most[row["task"]]]
 
 
 def _runs(rows: Rows, task: str, way: Way) -> list[Mapping[str, Any]]:
@@ -240,6 +249,7 @@ PARTS: Mapping[str, Callable[[Rows], str]] = {
 
 def page(text: str, rows: Rows) -> str:
     """`text` with every part written anew."""
+    rows = _of_one_backbone(rows)
 
     def part(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{PARTS[match[1]](rows)}\n<!-- end -->"
@@ -260,6 +270,7 @@ def lines(rows: Rows) -> dict[str, list[Line]]:
         *SEARCHED,
         "full",
     )
+    rows = _of_one_backbone(rows)
     found = {task: [_line(rows, task, name) for name in names] for task in TASKS}
     return {t: shown for t, some in found.items() if (shown := [li for li in some if li.points])}
 

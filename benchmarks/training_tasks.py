@@ -93,6 +93,12 @@ def network(name: str) -> Module:
     return lilliput.load(shared() / PUBLISHED).module
 
 
+@cache
+def backbone(name: str) -> str | None:
+    """Which network a task has, where each machine trains its own; None of a published one."""
+    return words.digest() if TASKS[name].backbone is KEYWORDS else None
+
+
 def _words(split: str, most: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
     """Words that the backbone does not know, as it takes them."""
     real, y = words.examples(words.NEW, split)

@@ -10,6 +10,7 @@ Words are those of Speech Commands below `data/` of LILLIPUT_SHARED, their featu
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ def backbone() -> Module:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(save(_trained()))
     return lilliput.load(path).module
+
+
+def digest() -> str:
+    """Which backbone this machine has made: its last bits, and then its weights, are its own."""
+    backbone()
+    return hashlib.sha256((CACHE / "words.lilliput").read_bytes()).hexdigest()[:16]
 
 
 def _trained() -> Module:

@@ -19,13 +19,14 @@ from lilliput.ir import Array
 from lilliput.train.build import ENTRY, trainable
 from lilliput.train.contribution import (
     Analysis,
-    Gains,
+    Candidates,
     Study,
     candidates,
     depths,
     halves,
 )
 from lilliput.train.fronts import Fronts
+from lilliput.train.gains import Gains
 from lilliput.train.heads import with_head
 from lilliput.train.layers import layers
 from lilliput.train.optimisers import Optimiser
@@ -35,7 +36,8 @@ from lilliput.train.stages import reference
 
 MODULE = load(digits_model()).module
 PRODUCTS = layers(with_head(MODULE, 10))
-STUDY = Study(steps=24, ratios=(0.5, 1.0), depths=2, reach=2)
+RATIOS = (0.5, 1.0)
+STUDY = Study(steps=24, finals=3, ratios=RATIOS, measured=RATIOS, depths=2, reach=2)
 
 
 @cache
@@ -51,8 +53,12 @@ def analysis(file: Path | None = None, study: Study = STUDY, rate: float = 0.02)
     return Analysis(MODULE, x, y, Optimiser(rate=rate), study, 10, file=file)
 
 
-def wanted(study: Study = STUDY) -> tuple[tuple[UpdateScheme, UpdateScheme], ...]:
+def chosen(study: Study = STUDY) -> Candidates:
     return candidates(PRODUCTS, study, lambda _: True)
+
+
+def wanted(study: Study = STUDY) -> tuple[tuple[UpdateScheme, UpdateScheme], ...]:
+    return chosen(study).pairs(study)
 
 
 # Candidates -------------------------------------------------------------------------------
@@ -88,7 +94,7 @@ def test_what_cannot_be_is_not_measured() -> None:
         return scheme.biases in (0, 1, 3) and scheme.weights.get(3, 0) <= 0.5
 
     study = replace(STUDY, depths=5, reach=5)
-    found = {str(s) for s, _ in candidates(PRODUCTS, study, possible)}
+    found = {str(s) for s, _ in candidates(PRODUCTS, study, possible).pairs(study)}
     assert found == {
         *("biases=1", "biases=3", "biases=3,2:1/2", "biases=3,2", "biases=3,3:1/2"),
         *("biases=1,4:1/2", "biases=1,4"),
@@ -97,20 +103,43 @@ def test_what_cannot_be_is_not_measured() -> None:
     assert not any(",0" in name or ",1" in name for name in asked), "biases do not reach these"
 
 
+def test_of_a_layer_some_shares_are_measured_and_all_may_be_chosen() -> None:
+    study = replace(STUDY, ratios=(0.125, 0.25, 0.5, 1.0), measured=(0.25, 1.0))
+
+    def possible(scheme: UpdateScheme) -> bool:
+        return scheme.weights.get(3, 0) <= 0.125
+
+    found = candidates(PRODUCTS, study, possible)
+    assert found.shares == {3: (0.125,), 4: (0.125, 0.25, 0.5, 1.0)}
+    pairs = [str(s) for s, _ in found.pairs(study) if s.weights]
+    assert pairs == ["biases=3,3:1/8", "biases=3,4:1/4", "biases=3,4"]
+    assumed = found.prior(PRODUCTS)
+    assert {i: tuple(s) for i, s in assumed.weights.items()} == found.shares
+    assert set(assumed.biases) == set(found.depths)
+
+
 # Measuring --------------------------------------------------------------------------------
 
 
 def test_halves_are_of_every_class_and_repeat_themselves() -> None:
-    x, y = turned()
-    one, again = (halves(x, y, STUDY) for _ in range(2))
-    for ours, theirs in zip((*one.learn, *one.held), (*again.learn, *again.held), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert set(one.held[1]) == set(y)
-    assert len(one.learn[1]) == STUDY.steps, "no more examples than steps"
-    learned = {a.tobytes() for a in one.learn[0]}
-    assert not learned & {a.tobytes() for a in one.held[0]}
-    other = halves(x, y, replace(STUDY, seed=1))
-    assert not np.array_equal(one.held[0], other.held[0])
+    _, y = turned()
+    one, again = (halves(y, STUDY) for _ in range(2))
+    np.testing.assert_array_equal(one.learn, again.learn)
+    np.testing.assert_array_equal(one.held, again.held)
+    assert set(y[one.held]) == set(y)
+    assert len(one.learn) == STUDY.steps, "no more examples than steps"
+    assert not set(one.learn) & set(one.held)
+    other = halves(y, replace(STUDY, seed=1))
+    assert not np.array_equal(one.held, other.held)
+
+
+def test_each_example_is_held_out_once() -> None:
+    _, y = turned()
+    parts = [halves(y, replace(STUDY, steps=1000), k) for k in range(4)]
+    every = list(range(len(y)))
+    assert sorted(k for p in parts for k in p.held.tolist()) == every
+    for part in parts:
+        assert sorted([*part.learn.tolist(), *part.held.tolist()]) == every
 
 
 def test_a_score_is_that_of_a_training_from_the_picture_on() -> None:
@@ -118,28 +147,30 @@ def test_a_score_is_that_of_a_training_from_the_picture_on() -> None:
     made = analysis()
     made.contribution(wanted())
     x, y = turned()
-    parts = halves(x, y, STUDY)
-    for text in ("biases=3,4:1/2", "head"):
-        scheme = parse(text, PRODUCTS)
-        training = trainable(MODULE, scheme, Optimiser(rate=0.02), classes=10)
+    for text, part in (("biases=3,4:1/2", 0), ("head", 1)):
+        own, scheme = halves(y, STUDY, part), parse(text, PRODUCTS)
+        training = trainable(MODULE, scheme, Optimiser(rate=0.02), classes=10, seed=part)
         simulator = Simulator(training)
-        simulator.fit(simulator.learning(*parts.learn), plan=made.plan)
-        logits = simulator.logits(simulator.testing(*parts.held)).astype(np.float64)
+        simulator.fit(simulator.learning(x[own.learn], y[own.learn]), plan=made.plan(part))
+        test = simulator.testing(x[own.held], y[own.held])
+        logits = simulator.logits(test).astype(np.float64)
         p: Array = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        labels = parts.held[1]
+        labels = y[own.held]
         loss = -float(np.mean(np.log(p[np.arange(len(labels)), labels])))
-        assert made.score(scheme).loss == pytest.approx(loss, rel=1e-12)
-        assert made.score(scheme).accuracy == np.mean(np.argmax(logits, 1) == labels)
+        assert made.score(scheme, part).loss == pytest.approx(loss, rel=1e-12)
+        assert made.score(scheme, part).accuracy == np.mean(np.argmax(logits, 1) == labels)
 
 
 def test_gains_are_differences_and_add_up() -> None:
     found = analysis()
     contribution = found.contribution(wanted())
     for gain in contribution.gains:
-        ours, theirs = found.score(gain.scheme), found.score(gain.over)
-        assert gain.loss == theirs.loss - ours.loss
-        assert gain.accuracy == ours.accuracy - theirs.accuracy
-    model = contribution.model
+        for part in range(STUDY.parts):
+            ours, theirs = found.score(gain.scheme, part), found.score(gain.over, part)
+            assert gain.losses[part] == theirs.loss - ours.loss
+            assert gain.accuracies[part] == ours.accuracy - theirs.accuracy
+        assert gain.loss == pytest.approx(np.mean(gain.losses))
+    model = contribution.model(chosen().prior(PRODUCTS))
     assert set(model.biases) == {3, 5}
     assert {i: set(shares) for i, shares in model.weights.items()} == {
         3: {0.5, 1.0},
@@ -163,7 +194,7 @@ def test_an_analysis_repeats_itself_and_goes_on(tmp_path: Path) -> None:
     second.log = told.append
     second.contribution(wanted())
     measured = [line for line in told if ": loss" in line]
-    assert len(measured) == len(wanted()) - 2
+    assert len(measured) == STUDY.parts * (len(wanted()) - 2)
     assert json.loads(part.read_text())["scores"] == json.loads(whole.read_text())["scores"]
     third = analysis(part)
     third.log = told.append
@@ -245,7 +276,8 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="another data"):
         Analysis(MODULE, x[::-1], y, Optimiser(rate=0.02), STUDY, 10, file=file)
     assert file.read_bytes() == kept
-    for text in (b"", b"{", b"[]", b'{"about": 1, "scores": {}}', b'{"about": {}}', b"\xff"):
+    one = b'{"about": {}, "scores": {"head": [0.5, 0.5]}}'  # what had no parts
+    for text in (b"", b"{", b"[]", b'{"about": 1, "scores": {}}', b'{"about": {}}', b"\xff", one):
         file.write_bytes(text)
         with pytest.raises(FormatError):
             analysis(file)
@@ -262,7 +294,10 @@ def test_data_that_do_not_do_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"held": 1.0}, {"ratios": (0.0,)}, {"depths": 0}, {"reach": 0}, {"most": 0}],
+    [
+        *({"steps": 0}, {"held": 1.0}, {"ratios": (0.0,)}, {"measured": (2.0,)}, {"depths": 0}),
+        *({"reach": 0}, {"most": 0}, {"parts": 1}, {"parts": 4}, {"finals": 5}, {"held": 0.5}),
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -296,9 +331,13 @@ def test_the_command_measures_searches_and_goes_on(
     found = one.json
     assert found["ram_bytes"]["total"] <= 17_100
     scores = json.loads(file.read_text())["scores"]
-    measured = scores["head"][0] - scores[found["scheme"]["text"]][0]
-    assert found["search"]["measured_gain"] == measured
-    assert measured >= scores["head"][0] - scores["biases=2"][0], "that fits by itself"
+    best, *others = found["search"]["finalists"]
+    assert best["scheme"] == found["scheme"]["text"], "the first of the race fits"
+    assert {best["scheme"], *(f["scheme"] for f in others)} >= {"head", "biases=2"}
+    head, ours = (list(scores[name].values()) for name in ("head", best["scheme"]))
+    gaps = [theirs[0] - mine[0] for theirs, mine in zip(head, ours, strict=False)]
+    assert found["search"]["measured_gain"] == pytest.approx(np.mean(gaps))
+    assert best["gain"] == max(f["gain"] for f in (best, *others) if f["parts"] == best["parts"])
     gains = {g["scheme"]: g for g in found["search"]["contribution"]["gains"]}
     assert gains["biases=2"]["over"] == "head"
     assert f"scheme          {found['scheme']['text']}" in again.out

@@ -11,14 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.cli_case import runner
+from tests.test_slices import CLASSES, bottlenecks
 
-from lilliput.compiler import Optimiser, Options, Search, load, searched, train_layers
-from lilliput.compiler.searching import StepCosts
+from lilliput.compiler import (
+    Optimiser,
+    Options,
+    Search,
+    from_module,
+    learner,
+    load,
+    searched,
+    train_layers,
+)
+from lilliput.compiler.costs import StepCosts
 from lilliput.demo_data import digits_model
 from lilliput.devices.device import load as board
 from lilliput.errors import DoesNotFit, UsageError
-from lilliput.train.contribution import Gains, Study, prior
-from lilliput.train.schemes import UpdateScheme
+from lilliput.train.contribution import RATIOS, Study
+from lilliput.train.gains import Gains, prior
+from lilliput.train.schemes import UpdateScheme, last, parse, published_of
 from lilliput.train.search import Evolution, Need, Programme, best, covers, evolve, exact
 
 MANY = 1000
@@ -196,8 +207,65 @@ def test_what_is_chosen_keeps_to_the_ram_of_the_whole_image(method: str) -> None
     assert found.to_json()["scheme"] == {"text": text, **found.chosen.scheme.to_json()}
 
 
+@pytest.mark.parametrize("text", ["head", "biases=2", "last=2"])
+def test_an_estimate_is_near_the_plan(costs: StepCosts, text: str) -> None:
+    scheme = parse(text, train_layers(costs.model, 10))
+    assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
+
+
+def test_estimates_and_plans_are_of_sliced_blocks() -> None:
+    """As a learner has them, unless they are not to be."""
+    model, device = from_module(bottlenecks(96, size=8)), board("stm32f746")
+    scheme, options = parse("last=3", train_layers(model, CLASSES)), Options("none", ram=26_000)
+    costs, off = (
+        StepCosts(model, device, Optimiser(), CLASSES, 0, options, slices=slices)
+        for slices in ("auto", "off")
+    )
+    assert off.activations(scheme) > 1.4 * costs.activations(scheme)
+    found = learner(model, device, scheme, Optimiser(), classes=CLASSES, options=options)
+    nbytes = found.compiled.summary.ram_bytes
+    assert found.training.slices
+    assert costs.planned(scheme).ram == nbytes.activations + nbytes.states <= 26_000
+    assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
+
+
+def test_a_plan_that_does_not_fit_teaches_by_how_much_estimates_are_too_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing that was refused is compiled as if it fitted, and another is proposed."""
+    model, device = load(digits_model()), board("stm32f746")
+    real, asked = StepCosts.activations, list[str]()
+
+    def low(self: StepCosts, scheme: UpdateScheme) -> int:
+        return real(self, scheme) * 8 // 10
+
+    def planned(self: StepCosts, scheme: UpdateScheme) -> Need:
+        asked.append(str(scheme))
+        return plan(self, scheme)
+
+    plan = StepCosts.planned
+    monkeypatch.setattr(StepCosts, "activations", low)
+    monkeypatch.setattr(StepCosts, "planned", planned)
+    options = Options("none", ram=18_000)
+    found = searched(model, device, classes=10, options=options)
+    tried = [s for s in dict.fromkeys(asked) if s not in ("head", str(found.chosen.scheme))]
+    assert tried, "more was proposed than fits"
+    assert str(found.chosen.scheme) not in ("head", *tried)
+    assert found.chosen.need.ram <= 18_000
+    assert found.chosen.plans == 2 + len(tried)
+
+
+def test_published_schemes_are_those_of_such_a_network() -> None:
+    products = train_layers(load(digits_model()), 10)
+    assert published_of(products) == ()
+    assert [s.name for s in published_of(products[:1] * 43)] == [
+        f"published:mcunet-{kb}kb" for kb in (49, 74, 99, 124, 148)
+    ]
+    assert str(last(2, products)) == str(parse("last=2", products)) == "biases=2,3,4"
+
+
 def test_the_prior_prefers_late_layers_and_more_of_them() -> None:
-    gains = prior(train_layers(load(digits_model()), 10))
+    gains = prior(train_layers(load(digits_model()), 10), RATIOS)
     assert sorted(gains.biases.values()) == [gains.biases[k] for k in sorted(gains.biases)]
     assert gains.weights[4][1.0] > gains.weights[2][1.0]
     assert gains.weights[2][1.0] > gains.weights[2][0.25] > gains.weights[2][1.0] / 4

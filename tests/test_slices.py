@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.test_programs import bias, weights
 
 from lilliput.compiler import Options, described, from_module, learner
-from lilliput.compiler.slicing import asked, lean
+from lilliput.compiler.slicing import Slicing, asked, lean
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
@@ -210,3 +210,35 @@ def test_a_learner_says_its_slices() -> None:
     found = learner(model, board("cortex-m4"), "last=3", classes=CLASSES, slices=2, options=options)
     assert found.to_json()["slices"] == {"two/w3": 2}
     assert "two/w3 in 2 slices" in described(found)
+
+
+def test_a_step_that_plainly_fits_is_planned_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even if nothing shared a byte: no estimate is made for it.  One that does not is sliced."""
+    model, device = from_module(bottlenecks(96, size=8)), board("stm32f746")
+    asked: list[str] = []
+
+    def estimate(self: Slicing, module: Module) -> Mapping[str, int]:
+        asked.append(module.name)
+        return estimated(self, module)
+
+    estimated = Slicing._needs  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(Slicing, "_needs", estimate)
+    options = Options("none")
+    whole = learner(model, device, "last=3", classes=CLASSES, options=options)
+    assert not asked
+    assert not whole.training.slices
+
+    def make(slices: Mapping[str, int]) -> Training:
+        return learned(bottlenecks(96, size=8), "last=3", slices)
+
+    slicing = Slicing(make, device, options, print)
+    between = (slicing.least(1) + slicing.least(None)) // 2
+    room = between + whole.compiled.summary.ram_bytes.states
+    options = Options("none", ram=room)
+    lean = learner(model, device, "last=3", classes=CLASSES, options=options)
+    assert asked
+    assert lean.training.slices
+    less = lean.compiled.summary.ram_bytes
+    assert less.activations + less.states <= room

@@ -97,6 +97,32 @@ def test_a_scheme_that_is_found_again_is_not_trained_again(
     assert found[3] == ("ours:150kB", "residual", found[2][2])
 
 
+def test_runs_with_another_backbone_are_measured_again_and_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each machine trains the network for words itself; that of pictures is published."""
+    monkeypatch.setattr(training, "backbone", {"words": "mine", "flowers": None}.get)
+    asked: list[str] = []
+
+    def measured(setting: Setting, every: int) -> dict[str, Any]:
+        asked.append(setting.task)
+        return {**setting.__dict__, "accuracy": 0.9, "curve": []}
+
+    monkeypatch.setattr(training, "measure", measured)
+    path = tmp_path / "training.json"
+    words = {"task": "words", "learn": 500, "epochs": 3, "rule": "residual", "scheme": "last=4"}
+    theirs = [{**row(seed, 0.5), **words, "backbone": "theirs"} for seed in range(2)]
+    path.write_text(json.dumps([*theirs, row(0, 0.5)]), "utf-8")
+    wanted = [key(theirs[0]), key(theirs[1]), replace(key(theirs[0]), seed=2), ONE]
+    training.run(wanted, path, 0)
+    assert asked == ["words"] * 3, "flowers are known"
+    rows = training.read(path)
+    assert [r.get("backbone") for r in rows] == ["theirs"] * 2 + [None] + ["mine"] * 3
+    assert len(training.comparable(rows)) == 4
+    text = training_document.page("<!-- words -->\n<!-- end -->", rows)
+    assert "| `last=4` | 90.0 ± 0.0 (3, 0.01) |" in text
+
+
 def test_other_seeds_take_the_rate_that_was_best_on_the_first() -> None:
     way = Tuned("last=4", rates=(0.1, 0.2))
     low, high = sweep = list(way.sweep())

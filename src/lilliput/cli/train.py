@@ -266,6 +266,7 @@ def train(
             head=head,
             seed=seed,
             options=options,
+            slices=slices,
             log=common.log,
         )
         found, result, lead = chosen.learner, chosen.to_json(), f"{chosen}\n\n"

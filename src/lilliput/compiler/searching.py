@@ -1,42 +1,40 @@
-"""The scheme for a budget: gains from the user's data, costs from the planner, the best of both.
+"""The scheme for a budget: gains from the user's data, costs from the planner, and a race.
 
-What is compared is what `learner` compiles: RAM is the `ram_bytes.total` of the whole image.
+    candidates   biases, and shares of layers, that may fit, by estimates            `costs`
+    gains        measured on the user's data, and what is believed of them           `contribution`
+    programme    the scheme of the largest sum of gains within the estimates         `search`
+    race         that scheme and those that need no search, trained and compared     `race`
+    plan         the best of them that fits, as `learner` compiles it
+
+RAM is the `ram_bytes.total` of the whole image.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
-from lilliput.compiler.pipeline import Log, Model, Options, compile, from_module, quiet
+from lilliput.compiler.costs import Estimated, StepCosts
+from lilliput.compiler.pipeline import Log, Model, Options, quiet
+from lilliput.compiler.slicing import AUTO
 from lilliput.compiler.training import Learner, examples, train_layers
 from lilliput.data import DataSet
 from lilliput.devices.device import Device
 from lilliput.errors import DoesNotFit, UsageError
-from lilliput.plan.fast import Known, peak
-from lilliput.plan.guard import guarded_first
-from lilliput.plan.order import reorder
 from lilliput.report import columns, require_fit
-from lilliput.train.build import ENTRY, Training, trainable
-from lilliput.train.contribution import (
-    Analysis,
-    Contribution,
-    Gains,
-    Study,
-    candidates,
-    prior,
-)
+from lilliput.train.contribution import Analysis, Candidates, Study, candidates
+from lilliput.train.gains import Contribution, Gains, Score
+from lilliput.train.heads import HEADS
 from lilliput.train.layers import Layer
 from lilliput.train.optimisers import Optimiser
-from lilliput.train.schemes import UpdateScheme
-from lilliput.train.search import METHODS, PLANS, Chosen, Evolution, Need, evolve, exact
+from lilliput.train.race import Finalist, race
+from lilliput.train.schemes import UpdateScheme, last, published_of
+from lilliput.train.search import METHODS, PLANS, Chosen, Costs, Evolution, Need, evolve, exact
 from lilliput.train.stages import reference
-
-EVERY = 20
-"""Bounds between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Search:
     """How a scheme is chosen.
 
     method : "ilp", exact, or "evolution"
-    cycles : predicted cycles that a step may take; plans : how many are made, at most
+    cycles : predicted cycles that a step may take; plans : of how many schemes the programme asks
+        what they take, at most
     analysis : the file of the contribution analysis, which goes on from it
     fast : it is simulated by torch
     """
@@ -65,18 +64,47 @@ class Search:
             raise UsageError("plans, cycles", expected=">= 1, > 0", found=found)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """scheme, what its plan needs, and its gain by the model, None where that does not know it
+    bound : no scheme within the estimates has more, as far as was proven; method : of the programme
+    plans : how many there are, those for other budgets included where these share costs
+    """
+
+    scheme: UpdateScheme
+    need: Need
+    gain: float | None
+    bound: float
+    plans: int
+    method: str
+
+    @property
+    def proven(self) -> bool:
+        return self.gain is not None and self.bound <= self.gain + 1e-9
+
+
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """learner : what was chosen, compiled; contribution : None where gains are the prior's
-    measured : the gain of what was chosen over the head, trained as the candidates were
+    """learner : what was chosen, compiled
+    contribution : None where gains are the prior's; finalists : of the race, the best first
     budget : what it had to keep to; layers : of the network, the head the last"""
 
     learner: Learner
-    chosen: Chosen
+    chosen: Taken
     contribution: Contribution | None
-    measured: float | None
+    finalists: tuple[Finalist, ...]
     budget: Need
     layers: tuple[Layer, ...]
+
+    def gain(self, finalist: Finalist) -> tuple[float, float]:
+        """Measured over the head, and its standard error."""
+        return finalist.gain(next(f for f in self.finalists if str(f.scheme) == "head"))
+
+    @property
+    def measured(self) -> tuple[float, float] | None:
+        """The gain of what was chosen, and its standard error; None where nothing was measured."""
+        name = str(self.chosen.scheme)
+        return next((self.gain(f) for f in self.finalists if str(f.scheme) == name), None)
 
     def to_json(self) -> dict[str, object]:
         """That of the learner, and `search`."""
@@ -86,114 +114,57 @@ class Searched:
         found = {
             "method": chosen.method,
             "gain": chosen.gain,
-            "measured_gain": self.measured,
+            "measured_gain": _finite(self.measured[0]) if self.measured else None,
             "bound": chosen.bound,
             "proven": chosen.proven,
             "plans": chosen.plans,
             "budget": limits,
             "need": asdict(chosen.need),
+            "finalists": [self._row(f) for f in self.finalists],
             "contribution": contribution,
         }
         return {**self.learner.to_json(), "search": found}
 
+    def _row(self, finalist: Finalist) -> dict[str, object]:
+        scheme, (gain, error) = finalist.scheme, self.gain(finalist)
+        return {
+            "scheme": str(scheme),
+            "name": scheme.name or None,
+            "parts": len(finalist.losses),
+            "gain": _finite(gain),
+            "error": _finite(error),
+            "accuracy": finalist.accuracy,
+        }
+
     def __str__(self) -> str:
         chosen, unit = self.chosen, "of the held-out loss" if self.contribution else "by the prior"
-        above = "optimal" if chosen.proven else f"none has more than {chosen.bound:.4f}"
         lines = [gains_text(self.contribution, self.layers), ""] if self.contribution else []
-        lines += [
-            f"{'scheme':<16}{chosen.scheme}",
-            f"{'predicted gain':<16}{chosen.gain:.4f} {unit}, {above} ({chosen.plans} plans)",
-            *([f"{'measured gain':<16}{self.measured:.4f}"] if self.measured is not None else []),
-            f"{'RAM':<16}{chosen.need.ram:,.0f} B of {self.budget.ram:,.0f} B",
+        lines += [self._race_text(), ""] if self.finalists else []
+        lines += [f"{'scheme':<16}{chosen.scheme}"]
+        if chosen.gain is not None:
+            above = "optimal" if chosen.proven else f"none has more than {chosen.bound:.4f}"
+            lines += [f"{'predicted gain':<16}{chosen.gain:.4f} {unit}, {above}"]
+        if self.measured:
+            gain, error = self.measured
+            lines += [f"{'measured gain':<16}{gain:.4f} ± {error:.4f}"]
+        ram = f"{chosen.need.ram:,.0f} B of {self.budget.ram:,.0f} B ({chosen.plans} plans)"
+        return "\n".join([*lines, f"{'RAM':<16}{ram}"])
+
+    def _race_text(self) -> str:
+        rows = [
+            [
+                f.scheme.name if f.scheme.name.startswith("published:") else str(f.scheme),
+                "{:.4f} ± {:.4f}".format(*self.gain(f)),
+                f"{f.accuracy:.1%}",
+                str(len(f.losses)),
+            ]
+            for f in self.finalists
         ]
-        return "\n".join(lines)
+        return columns(["trained and compared", "gain", "accuracy", "parts"], rows)
 
 
-class StepCosts:
-    """`search.Costs` of a network on a board; each scheme once.
-
-    learners : scheme -> what was compiled of it
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        device: Device,
-        optimiser: Optimiser | None,
-        classes: int | None,
-        seed: int,
-        options: Options,
-        log: Log = quiet,
-        max_classes: int | None = None,
-        evaluate: bool = False,
-        head: str = "float",
-    ):
-        self.model, self.device, self.optimiser = model, device, optimiser
-        self.classes, self.seed, self.log = classes, seed, log
-        self.max_classes, self.evaluate, self.head = max_classes, evaluate, head
-        self.options = replace(options, shrink=False)
-        self.learners: dict[str, Learner] = {}
-        self._known = Known(device.core.name)
-        self._activations: dict[str, int] = {}
-        self._states: dict[str, int] = {}
-
-    def _training(self, scheme: UpdateScheme) -> Training:
-        return trainable(
-            self.model.module,
-            scheme,
-            self.optimiser,
-            classes=self.classes,
-            seed=self.seed,
-            max_classes=self.max_classes,
-            evaluate=self.evaluate,
-            head=self.head,
-        )
-
-    def states(self, scheme: UpdateScheme) -> int:
-        """Of every tensor that outlives a step."""
-        name = str(scheme)
-        if name not in self._states:
-            states = self._training(scheme).module.states.values()
-            self._states[name] = sum(s.value.type.nbytes for s in states)
-        return self._states[name]
-
-    def activations(self, scheme: UpdateScheme) -> int:
-        """By the fast planner, streaming, in the better of the two orders that the planner tries:
-        before placement, which may take more.  Of an input that is asked for row by row none is
-        counted.  With the stack and static data that the head needs."""
-        name = str(scheme)
-        if name not in self._activations:
-            module = from_module(self._training(scheme).module).module
-            orders = module, reorder(guarded_first(module))
-            least = min(peak(m, self._known, streaming=True) for m in orders)
-            (x,) = self.model.module.inputs(self.model.module.entry)
-            pulled = 0 if self.options.feed == "memory" else x.type.nbytes
-            self._activations[name] = max(0, least - pulled) + self._beside
-            if len(self._activations) % EVERY == 0:
-                self.log(f"{len(self._activations)} bounds of RAM, the last of {scheme}")
-        return self._activations[name]
-
-    @cached_property
-    def _beside(self) -> int:
-        self.planned(UpdateScheme())
-        ram = self.learners[str(UpdateScheme())].compiled.summary.ram_bytes
-        return (ram.static or 0) + (ram.stack or 0)
-
-    def planned(self, scheme: UpdateScheme) -> Need:
-        """Planned for the budget, compiled and, where there is a toolchain, linked."""
-        name = str(scheme)
-        if name not in self.learners:
-            training = self._training(scheme)
-            module = from_module(training.module)
-            compiled = compile(module, self.device, self.options, must_fit=False)
-            self.learners[name] = Learner(training, compiled)
-        summary = self.learners[name].compiled.summary
-        ram, flash = summary.ram_bytes, summary.flash_bytes
-        return Need(
-            ram.total or ram.activations + ram.states,
-            flash.total or flash.constants,
-            sum(la.predicted_cycles for la in summary.layers if la.entry == ENTRY),
-        )
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def searched(
@@ -206,16 +177,18 @@ def searched(
     classes: int | None = None,
     max_classes: int | None = None,
     evaluate: bool = False,
-    head: str = "float",
+    head: str = HEADS[0],
     seed: int = 0,
     options: Options | None = None,
+    slices: str | int = AUTO,
     log: Log = quiet,
     costs: StepCosts | None = None,
 ) -> Searched:
-    """The scheme that gains most on the split `train` of `data` within the default RAM of the
-    device, or what the options allow of it.  Without data gains are a prior (`contribution.prior`).
+    """The scheme that does best on the split `train` of `data` within the default RAM of the
+    device, or what the options allow of it.  Without data gains are a prior (`gains.prior`), and
+    nothing is compared.
 
-    max_classes, evaluate, head : as of `learner`
+    max_classes, evaluate, head, slices : as of `learner`
     costs : what was planned already, for another budget: with options under which a plan does not
         depend on it
     Raises UsageError for a core without limits where none is said, DoesNotFit with the least that
@@ -226,7 +199,7 @@ def searched(
     budget = _budget(device, options, search)
     options = replace(options, ram=int(budget.ram))
     if costs is None:
-        beside = max_classes, evaluate, head
+        beside = max_classes, evaluate, head, slices
         costs = StepCosts(model, device, optimiser, classes, seed, options, log, *beside)
     if not costs.planned(UpdateScheme()).within(budget):
         raise _too_small(costs)
@@ -234,53 +207,111 @@ def searched(
     analysis = None
     if data is not None:
         analysis = _analysis(model, data, search, optimiser, classes, head, log)
-    log("bounds of RAM of what could be trained")
+    log("estimates of RAM of what could be trained")
     wanted = candidates(products, search.study, lambda s: _possible(costs, s, budget))
-    contribution = analysis.contribution(wanted) if analysis else None
-    gains = contribution.model if contribution else _assumed(products, search.study, wanted)
+    contribution = analysis.contribution(wanted.pairs(search.study)) if analysis else None
+    gains = wanted.prior(products)
+    gains = contribution.model(gains) if contribution else gains
     log(f"searching within {budget.ram:,.0f} B of RAM")
-    if search.method == "ilp":
-        chosen = exact(gains, costs, budget, plans=search.plans, log=log)
-    else:
-        chosen = evolve(gains, costs, budget, Evolution(seed=seed, plans=search.plans), log)
-    assert chosen is not None, "the head fits"
-    measured = None
-    if analysis and contribution:
-        chosen, measured = _confirmed(analysis, contribution, chosen, costs, budget, log)
+    choice = _Choice(search, gains, costs, budget, analysis, seed, log)
+    chosen = choice.made(_named(products, wanted, gains, costs, budget) if analysis else ())
     found = costs.learners[str(chosen.scheme)]
-    return Searched(found, chosen, contribution, measured, budget, products)
+    return Searched(found, chosen, contribution, choice.ranked, budget, products)
 
 
-def _confirmed(
-    analysis: Analysis,
-    contribution: Contribution,
-    chosen: Chosen,
+def _named(
+    products: tuple[Layer, ...],
+    wanted: Candidates,
+    gains: Gains,
     costs: StepCosts,
     budget: Need,
-    log: Log,
-) -> tuple[Chosen, float]:
-    """What was chosen and its gain, trained as the candidates were: gains need not add up.  A
-    candidate that is better by itself, and fits, takes its place."""
+) -> tuple[UpdateScheme, ...]:
+    """Schemes that need no search, as far as they may fit: the head, biases of the depth of which
+    most is believed and of the greatest, as many of the last layers as there is room for, and what
+    was published for such a network."""
+    found = [UpdateScheme(), *map(UpdateScheme, wanted.depths[-1:])]
+    best = max(wanted.depths, key=lambda k: gains.biases[k], default=0)
+    found.append(UpdateScheme(best))
+    layers = [last(k, products) for k in range(1, len(products))]
+    room = budget.ram - costs.activations(UpdateScheme())
+    held = list(takewhile(lambda s: costs.states(s) <= room, layers))
+    found += [next((s for s in reversed(held) if costs.estimated(s) <= budget.ram), UpdateScheme())]
+    found += [s for s in published_of(products) if costs.estimated(s) <= budget.ram]
+    return tuple({str(s): s for s in found}.values())
 
-    def gain(scheme: UpdateScheme) -> float:
-        loss = analysis.score(scheme).loss
-        return contribution.head.loss - loss if math.isfinite(loss) else -math.inf
 
-    model, ours = contribution.model, gain(chosen.scheme)
-    log(f"{chosen.scheme}: measured gain {ours:.4f}, predicted {chosen.gain:.4f}")
-    alone = {str(g.scheme): (gain(g.scheme), g.scheme) for g in contribution.gains}
-    alone["head"] = 0.0, UpdateScheme()
-    for name, (value, scheme) in sorted(alone.items(), key=lambda item: -item[1][0]):
-        if value <= ours:
-            break
-        if costs.states(scheme) + costs.activations(scheme) > budget.ram:
-            continue
-        need = costs.planned(scheme)
-        if need.within(budget):
-            log(f"{name} by itself: measured gain {value:.4f}")
-            plans = chosen.plans + 1
-            return replace(chosen, scheme=scheme, need=need, gain=model(scheme), plans=plans), value
-    return chosen, ours
+@dataclass(eq=False)
+class _Choice:
+    """The way to the scheme that is taken.
+
+    ranked : finalists, the best first; none where there are no data to compare them with
+    """
+
+    search: Search
+    gains: Gains
+    costs: StepCosts
+    budget: Need
+    analysis: Analysis | None
+    seed: int
+    log: Log
+    ranked: tuple[Finalist, ...] = ()
+
+    def made(self, named: Sequence[UpdateScheme]) -> Taken:
+        """The best of the finalists whose plan is within the budget.
+
+        Where the programme's own is refused, it learns by how much plans exceed estimates, and
+        proposes another.  The head is always among them, and fits.
+        """
+        estimates: Costs = Estimated(self.costs)
+        if math.isfinite(self.budget.cycles):
+            estimates = self.costs  # of cycles there is no estimate
+        refused: set[str] = set()
+        while True:
+            solved = self._solved(estimates)
+            finalists = {str(s): s for s in (solved.scheme, *named, UpdateScheme())}
+            self.ranked = self._raced(tuple(finalists.values()))
+            order = [f.scheme for f in self.ranked] or list(finalists.values())
+            scheme = next(s for s in order if str(s) not in refused)
+            need = self.costs.planned(scheme)
+            if need.within(self.budget):
+                return self._taken(solved, scheme, need)
+            self.log(f"{scheme}: needs {need.ram:,.0f} B of RAM, does not fit")
+            refused.add(str(scheme))
+            if str(scheme) == str(solved.scheme) and isinstance(estimates, Estimated):
+                estimates = self._learned(estimates, scheme, need)
+
+    def _learned(self, estimates: Estimated, scheme: UpdateScheme, need: Need) -> Costs:
+        """Estimates under which a scheme that was refused would not have been proposed."""
+        if need.ram <= self.budget.ram:
+            return self.costs  # flash was not enough: only plans know of that
+        over = need.ram - self.costs.states(scheme)
+        return Estimated(self.costs, max(estimates.raised, over / self.costs.activations(scheme)))
+
+    def _solved(self, costs: Costs) -> Chosen:
+        """By the programme."""
+        plans = self.search.plans
+        if self.search.method == "ilp":
+            solved = exact(self.gains, costs, self.budget, plans=plans, log=self.log)
+        else:
+            settings = Evolution(seed=self.seed, plans=plans)
+            solved = evolve(self.gains, costs, self.budget, settings, self.log)
+        head = self.costs.planned(UpdateScheme())  # which fits, whatever is estimated
+        return solved or Chosen(UpdateScheme(), head, 0.0, 0.0, 0, self.search.method)
+
+    def _raced(self, schemes: Sequence[UpdateScheme]) -> tuple[Finalist, ...]:
+        if self.analysis is None:
+            return ()
+        analysis, study = self.analysis, self.analysis.study
+
+        def measure(wanted: Sequence[tuple[UpdateScheme, int]]) -> list[Score]:
+            analysis.measure("race", wanted)
+            return [analysis.score(scheme, part) for scheme, part in wanted]
+
+        return race(schemes, measure, study.parts, study.finals, UpdateScheme())
+
+    def _taken(self, solved: Chosen, scheme: UpdateScheme, need: Need) -> Taken:
+        gain, plans = self.gains.known(scheme), len(self.costs.learners)
+        return Taken(scheme, need, gain, solved.bound, plans, solved.method)
 
 
 def _budget(device: Device, options: Options, search: Search) -> Need:
@@ -326,21 +357,6 @@ def _possible(costs: StepCosts, scheme: UpdateScheme, budget: Need) -> bool:
     )
 
 
-def _assumed(
-    products: tuple[Layer, ...],
-    study: Study,
-    wanted: tuple[tuple[UpdateScheme, UpdateScheme], ...],
-) -> Gains:
-    """The prior of those candidates."""
-    whole = prior(products, study.ratios)
-    weights: dict[int, dict[float, float]] = {}
-    for scheme, _ in wanted:
-        for i, r in scheme.weights.items():
-            weights.setdefault(i, {})[r] = whole.weights[i][r]
-    depths = {s.biases: whole.biases[s.biases] for s, _ in wanted if not s.weights}
-    return Gains(depths, weights)
-
-
 def _too_small(costs: StepCosts) -> DoesNotFit:
     """Says what the head alone needs, which is the least."""
     need = costs.planned(UpdateScheme())
@@ -374,7 +390,10 @@ def gains_text(contribution: Contribution, layers: tuple[Layer, ...]) -> str:
     ]
     names = [str(Fraction(r).limit_denominator(64)) for r in shares]
     parts = [
-        f"the head alone: loss {head.loss:.4f}, accuracy {head.accuracy:.1%} of what is held out",
+        f"the head alone: loss {head.loss:.4f}, accuracy {head.accuracy:.1%} of what is held out\n"
+        "standard error of a gain: {:.4f} of biases, {:.4f} of weights".format(
+            *contribution.errors
+        ),
         columns(["gain over the head", "loss (points)"], biases) if biases else "",
         columns(["gain of weights on top", *names], rows) if rows else "",
     ]

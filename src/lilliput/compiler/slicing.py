@@ -7,7 +7,7 @@ much as what cannot be sliced, until none does or none gets smaller.  A plan of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lilliput import report
@@ -16,7 +16,9 @@ from lilliput.devices.device import Device
 from lilliput.errors import UsageError
 from lilliput.ir import Module
 from lilliput.plan.build import needs
+from lilliput.plan.guard import guarded_first
 from lilliput.plan.objective import Budget, Optimize
+from lilliput.plan.order import reorder
 from lilliput.train.build import ENTRY, Training
 
 Make = Callable[[Mapping[str, int]], Training]
@@ -29,6 +31,8 @@ FILLED = (1.0, 0.92)
 """The parts of what cannot be helped that are left to blocks, one after the other where the step
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
+SEVERAL = 12
+"""Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
 AUTO, OFF = "auto", "off"
 
 
@@ -64,27 +68,62 @@ class Slicing:
         return training, self._compiled(training)
 
     def _found(self, whole: Training) -> tuple[Training, Compiled]:
-        least, asked = self._needs(whole.module), self.options.optimize is Optimize.RAM
-        floor = _states(whole) + max(least.values(), default=0)
-        plain: Compiled | None = None
-        if not asked and (floor <= self._room() or self.options.plan.later > 0):
-            plain = self._compiled(whole)
-            if _enough(plain):
-                return whole, plain
+        """The first way that does; where none does, or the least is asked for, that of the smallest
+        arena."""
+        tried: list[tuple[Training, Compiled]] = []
+        for training in self._ways(whole, tried):
+            tried.append((training, self._compiled(training)))
+            if not self._least_asked and _enough(tried[-1][1]):
+                return tried[-1]
+        return min(tried, key=lambda made: (_arena(made[1]), len(made[0].slices)))
+
+    def _ways(
+        self, whole: Training, tried: Sequence[tuple[Training, Compiled]]
+    ) -> Iterator[Training]:
+        """What to plan, one after the other; `tried` is what was.
+
+        Whole blocks come first where they may do, and else at the end, where no plan of slices is
+        proven to need less than any of theirs.
+        """
+        room, known = self._room(), whole.slices
+        if not self._least_asked and _side_by_side(whole) <= room:
+            yield whole
+        floor = _states(whole) + self._most(whole.module)
+        may = floor <= room or self.options.plan.later > 0
+        if not self._least_asked and not tried and may:
+            yield whole
         self.log("slicing blocks")
-        training, found = whole, plain
-        for filled in FILLED[-1:] if asked else FILLED:
-            other = lean(self.make, self._needs, whole, least, filled)
-            if other.slices != training.slices:
-                training, found = other, self._compiled(other)
-            if found is not None and not asked and _enough(found):
-                return training, found
-        if found is None or training is whole:
-            return whole, plain or self._compiled(whole)
-        if plain is None and _arena(found) < floor:
-            return training, found  # no plan of the whole blocks needs less
-        plain = plain or self._compiled(whole)
-        return (training, found) if _arena(found) < _arena(plain) else (whole, plain)
+        needed = self._needs(whole.module)
+        for filled in FILLED[-1:] if self._least_asked else FILLED:
+            other = lean(self.make, self._needs, whole, needed, filled)
+            if other.slices != known:
+                known = other.slices
+                yield other
+        wholes = any(training is whole for training, _ in tried)
+        if not wholes and min((_arena(c) for _, c in tried), default=floor) >= floor:
+            yield whole
+
+    def least(self, slices: int | None) -> int:
+        """Bytes beside the states that every plan needs, by the planner's estimate, with each block
+        in so many slices; None: the fewer of whole blocks and of `SEVERAL` slices of each."""
+        whole = self.make({})
+        names = [b.name for b in whole.blocks]
+        counts = (1, SEVERAL) if slices is None and names else (slices or 1,)
+        trainings = (whole if n == 1 else self.make(dict.fromkeys(names, n)) for n in counts)
+        return min(self._most(t.module) for t in trainings)
+
+    def _most(self, module: Module) -> int:
+        """Of all moments the neediest, in the better of the two orders that the planner tries."""
+        network = from_module(module).module
+        orders = [network]
+        if (other := reorder(guarded_first(network))) is not network:
+            orders.append(other)
+        options = self.options.plan_for(self.device, network)
+        return min(max(needs(m, self.device, options).values(), default=0) for m in orders)
+
+    @property
+    def _least_asked(self) -> bool:
+        return self.options.optimize is Optimize.RAM
 
     def _compiled(self, training: Training) -> Compiled:
         model = from_module(training.module)
@@ -105,6 +144,12 @@ def _enough(compiled: Compiled) -> bool:
 
 def _arena(compiled: Compiled) -> int:
     return compiled.summary.ram_bytes.activations + compiled.summary.ram_bytes.states
+
+
+def _side_by_side(training: Training) -> int:
+    """Bytes of all that a step has, if nothing shared a byte."""
+    values = training.module.graphs[ENTRY].values()
+    return _states(training) + sum(v.type.nbytes for v in values)
 
 
 def _states(training: Training) -> int:

@@ -114,7 +114,7 @@ def parse(text: str, layers: Sequence[Layer]) -> UpdateScheme:
             lite = ALL_BLOCKS if value in ("", "all") else _count(value, word, before)
         elif key == "last":
             biases = _count(value, word, before)
-            weights |= dict.fromkeys(range(before - biases, before), 1.0)
+            weights |= last(biases, layers).weights
         else:
             index, _, share = word.partition(":")
             weights[_layer(index, word, layers)] = _ratio(share, word) if share else 1.0
@@ -171,14 +171,14 @@ def _ratio(text: str, word: str) -> float:
 
 
 @cache
-def _published() -> Mapping[str, UpdateScheme]:
+def _published() -> Mapping[str, tuple[int, UpdateScheme]]:
+    """Name -> how many layers its network has, and the scheme."""
     text = resources.files("lilliput.train").joinpath("published.toml").read_text("utf-8")
-    return {
-        name: UpdateScheme(
-            row["biases"], {int(i): r for i, r in row["weights"].items()}, f"published:{name}"
-        )
-        for name, row in tomllib.loads(text).items()
-    }
+    found: dict[str, tuple[int, UpdateScheme]] = {}
+    for name, row in tomllib.loads(text).items():
+        weights = {int(i): r for i, r in row["weights"].items()}
+        found[name] = row["layers"], UpdateScheme(row["biases"], weights, f"published:{name}")
+    return found
 
 
 def published(name: str) -> UpdateScheme:
@@ -187,4 +187,15 @@ def published(name: str) -> UpdateScheme:
         raise UsageError(
             "no published scheme of this name", expected=", ".join(_published()), found=name
         )
-    return _published()[name]
+    return _published()[name][1]
+
+
+def published_of(layers: Sequence[Layer]) -> tuple[UpdateScheme, ...]:
+    """The published schemes of networks with so many layers, the head included."""
+    return tuple(scheme for count, scheme in _published().values() if count == len(layers))
+
+
+def last(count: int, layers: Sequence[Layer]) -> UpdateScheme:
+    """Weights and biases of the last `count` layers before the head."""
+    before = len(layers) - 1
+    return UpdateScheme(count, dict.fromkeys(range(before - count, before), 1.0), f"last={count}")

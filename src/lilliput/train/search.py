@@ -29,7 +29,7 @@ from typing import Protocol
 import numpy as np
 
 from lilliput.ir import Array
-from lilliput.train.contribution import Gains
+from lilliput.train.gains import Gains
 from lilliput.train.schemes import UpdateScheme
 
 PLANS = 16
@@ -71,7 +71,7 @@ class Costs(Protocol):
         ...
 
     def planned(self, scheme: UpdateScheme) -> Need:
-        """What the planner finds; of what does not fit the least that it found."""
+        """What the planner finds, or an estimate of that; of what does not fit the least."""
         ...
 
 
