@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import document, results
@@ -68,7 +68,8 @@ def run(job: Job) -> Measurement | str:
     """The measurement, or in words why there is none."""
     try:
         options = job.way.options()
-        return measure(job.network.name, job.path, load(DEVICE), options=options, samples=0)
+        found = measure(job.network.name, job.path, load(DEVICE), options=options, samples=0)
+        return replace(found, optimize=job.way.mode)
     except LilliputError as error:
         return f"{job}: {error}"
 

@@ -32,18 +32,18 @@ from lilliput.optional import need
 MOST = 2000
 """Examples of one data set."""
 AT_ONCE = 50
-BEST = Quantization(ranges="mse", adaptive_rounding=True, bias_correction=True)
+RECOMMENDED = Quantization(ranges="mse", adaptive_rounding=True, bias_correction=True)
 RECIPES: Mapping[str, Quantization] = {
     "plain": Quantization(),
     "mse": Quantization(ranges="mse"),
     "bias": Quantization(bias_correction=True),
     "mse, bias": Quantization(ranges="mse", bias_correction=True),
     "rounding, bias": Quantization(adaptive_rounding=True, bias_correction=True),
-    "best": replace(BEST, distill=4),
-    "no training": BEST,
-    "int16 classifier": replace(BEST, int16_layers=("classifier",)),
-    "int16 sums": replace(BEST, int16_layers=("classifier", "*.sum")),
-    "int16": replace(BEST, int16_layers=("*",)),
+    "recommended": RECOMMENDED,
+    "distilled": replace(RECOMMENDED, distill=4),
+    "int16 classifier": replace(RECOMMENDED, int16_layers=("classifier",)),
+    "int16 sums": replace(RECOMMENDED, int16_layers=("classifier", "*.sum")),
+    "int16": replace(RECOMMENDED, int16_layers=("*",)),
 }
 
 
@@ -60,7 +60,7 @@ class Case:
     data: str
     scale: float
     offset: float = 0.0
-    recipes: tuple[str, ...] = ("plain", "no training")
+    recipes: tuple[str, ...] = ("plain", "recommended")
 
 
 CASES: Mapping[str, Case] = {
@@ -89,7 +89,7 @@ CASES: Mapping[str, Case] = {
         "data/imagenet_sample/imagenet1000_224.npz",
         scale=1 / 127.5,
         offset=-1.0,
-        recipes=("best",),
+        recipes=("recommended",),
     ),
 }
 

@@ -98,7 +98,7 @@ def test_mcunet_keeps_what_the_page_says(shared: Path) -> None:
             classes[1:64:2],
         )
         for name, options in quantised.RECIPES.items()
-        if name in ("plain", "no training")
+        if name in ("plain", "recommended")
     ]
     assert rows[1].noise_db > rows[0].noise_db + 2
     assert rows[1].noise_db > 16
