@@ -63,7 +63,7 @@ UNRULED = {
 
 GRADIENTS = {
     *("conv2d_grad_w", "conv2d_grad_x", "max_pool2d_grad", "inside", "keep_bits", "clip_bits"),
-    *("sgd", "sgd_dither", "sgd_rest", "sgd_carry", "finite_or"),
+    *("sgd", "sgd_dither", "sgd_rest", "sgd_carry", "finite_or", "round_pixels"),
 }
 """What gradients and updates are made of."""
 

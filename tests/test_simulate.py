@@ -269,6 +269,9 @@ def test_fast_sums_of_floats_are_within_their_bound(name: str) -> None:
         if not node.output.type.dtype.is_float:
             continue
         (ours,), (theirs,) = prepare(node)(operands), node.op.ref(node, operands)
+        if node.inputs[0].type.dtype is DType.S16:  # rounded before, and summed exactly
+            np.testing.assert_array_equal(ours, theirs)
+            continue
         sizes = [np.abs(_centred(v, o)) for v, o in zip(node.inputs, operands, strict=True)]
         plain = replace(node, inputs=tuple(_float(v) for v in node.inputs))
         (total,) = node.op.ref(plain, sizes)
