@@ -188,8 +188,7 @@ def _met(found: Sequence[Measurement]) -> str:
         for m, goal in goals
         if m.instructions > goal or not m.exact
     ]
-    told = f"{len(goals) - len(missed)} of {len(goals)} goals are met"
-    return f"{told}; not met: {', '.join(missed)}." if missed else f"{told}."
+    return ram.verdict(len(goals), missed)
 
 
 def _code(found: Sequence[Measurement]) -> str:

@@ -94,7 +94,12 @@ def met(found: Sequence[Measurement]) -> str:
     """How many goals are met, and which are not."""
     held = [(m, wanted) for m in found if (wanted := _wanted(m)) is not None]
     missed = [f"{m.name} for {m.optimize}" for m, wanted in held if not _holds(m, wanted)]
-    told = f"{len(held) - len(missed)} of {len(held)} goals are met"
+    return verdict(len(held), missed)
+
+
+def verdict(count: int, missed: Sequence[str]) -> str:
+    """How many of so many goals are met, and which are not."""
+    told = f"{count - len(missed)} of {count} goals are met"
     return f"{told}; not met: {', '.join(missed)}." if missed else f"{told}."
 
 

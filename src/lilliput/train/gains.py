@@ -37,14 +37,9 @@ class Score:
     accuracy: float
 
 
-@dataclass(frozen=True)
-class Gain:
-    """losses, accuracies : of each part that was held out, what the loss falls by and the accuracy
-    rises by where `scheme` is trained and not `over` alone; -inf, and minus all of it, where it
-    diverged."""
+class OfParts:
+    """Figures of each part of the examples that was held out, and their means."""
 
-    scheme: UpdateScheme
-    over: UpdateScheme
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
 
@@ -55,6 +50,18 @@ class Gain:
     @property
     def accuracy(self) -> float:
         return sum(self.accuracies) / len(self.accuracies)
+
+
+@dataclass(frozen=True)
+class Gain(OfParts):
+    """losses, accuracies : of each part that was held out, what the loss falls by and the accuracy
+    rises by where `scheme` is trained and not `over` alone; -inf, and minus all of it, where it
+    diverged."""
+
+    scheme: UpdateScheme
+    over: UpdateScheme
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
 
 
 @dataclass(frozen=True)

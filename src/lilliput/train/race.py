@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lilliput.ir import Array
-from lilliput.train.gains import Score
+from lilliput.train.gains import OfParts, Score
 from lilliput.train.schemes import UpdateScheme
 
 BEHIND = 2.0
@@ -25,20 +25,12 @@ Measure = Callable[[Sequence[tuple[UpdateScheme, int]]], Sequence[Score]]
 
 
 @dataclass(frozen=True)
-class Finalist:
+class Finalist(OfParts):
     """losses, accuracies : of the parts that were held out, in order; inf, 0: it diverged."""
 
     scheme: UpdateScheme
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
-
-    @property
-    def loss(self) -> float:
-        return sum(self.losses) / len(self.losses)
-
-    @property
-    def accuracy(self) -> float:
-        return sum(self.accuracies) / len(self.accuracies)
 
     def gain(self, other: Finalist) -> tuple[float, float]:
         """What its loss is below that of `other`, over the parts that both have, and the standard
