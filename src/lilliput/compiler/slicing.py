@@ -88,12 +88,13 @@ class Slicing:
         room, known = self._room(), whole.slices
         if not self._least_asked and _side_by_side(whole) <= room:
             yield whole
-        floor = _states(whole) + self._most(whole.module)
+        ordered = self._ordered(whole.module)
+        floor = _states(whole) + _most(ordered)
         may = floor <= room or self.options.plan.later > 0
         if not self._least_asked and not tried and may:
             yield whole
         self.log("slicing blocks")
-        needed = self._needs(whole.module)
+        needed = ordered[0]
         for filled in FILLED[-1:] if self._least_asked else FILLED:
             other = lean(self.make, self._needs, whole, needed, filled)
             if other.slices != known:
@@ -110,16 +111,16 @@ class Slicing:
         names = [b.name for b in whole.blocks]
         counts = (1, SEVERAL) if slices is None and names else (slices or 1,)
         trainings = (whole if n == 1 else self.make(dict.fromkeys(names, n)) for n in counts)
-        return min(self._most(t.module) for t in trainings)
+        return min(_most(self._ordered(t.module)) for t in trainings)
 
-    def _most(self, module: Module) -> int:
-        """Of all moments the neediest, in the better of the two orders that the planner tries."""
+    def _ordered(self, module: Module) -> list[Mapping[str, int]]:
+        """`_needs` in both orders that the planner tries, as it is first."""
         network = from_module(module).module
         orders = [network]
         if (other := reorder(guarded_first(network))) is not network:
             orders.append(other)
         options = self.options.plan_for(self.device, network)
-        return min(max(needs(m, self.device, options).values(), default=0) for m in orders)
+        return [needs(m, self.device, options) for m in orders]
 
     @property
     def _least_asked(self) -> bool:
@@ -135,6 +136,11 @@ class Slicing:
 
     def _room(self) -> float:
         return Budget.of(self.device).within(self.options.ram).ram
+
+
+def _most(ordered: Sequence[Mapping[str, int]]) -> int:
+    """Of all moments the neediest, in the better order."""
+    return min(max(needed.values(), default=0) for needed in ordered)
 
 
 def _enough(compiled: Compiled) -> bool:
