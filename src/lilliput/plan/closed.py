@@ -195,12 +195,12 @@ class Work:
     def _ring(self, m: int, i: int, link: Link, slot: Slot) -> None:
         maker = self.net.layers[self.start + i]
         ahead = (slot.phase - self.phases[i]) // self.rates[i]
-        rows = min(ahead + link.behind + maker.quantum, maker.rows)
+        rows = ahead + link.behind + maker.quantum
         before, held = self.rings.get(m, 0), self._least(m)
         reader = self.net.layers[self.stop]
         kept = self.kept.setdefault(m, Kept(i, maker.quantum))
-        kept.readers.append((self.stop - self.start, rows, link.stride * reader.quantum))
-        self.rings[m] = rows = max(rows, before)
+        kept.read(self.stop - self.start, rows, link.stride * reader.quantum, maker.rows)
+        self.rings[m] = rows = max(min(rows, maker.rows), before)
         even = rows <= maker.quantum and slot == self.slots[i]
         self.even[m] = self.even.get(m, True) and even
         self.lines += self._least(m) - held

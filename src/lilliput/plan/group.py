@@ -102,6 +102,12 @@ class Kept:
     made: int
     readers: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
 
+    def read(self, place: int, rows: int, step: int, of: int) -> None:
+        """By a member that would need so many rows if there were not only `of`, and each time
+        begins `step` rows further: where they are cut off at both ends, none may be freed."""
+        needed = min(rows, of)
+        self.readers.append((place, needed, needed - min(rows - step, of)))
+
     @property
     def most(self) -> int:
         """While the one that needs most of them executes."""
@@ -236,12 +242,12 @@ class Rhythm:
         phase = max(lags, default=0)
         for read, i in inside:
             ahead = (phase - self.phases[i]) // self.rates[i]
-            rows = int(ahead) + behind(read.rule) + self.members[i].quantum
-            rows = min(rows, self.members[i].rows)
-            self.rings[read.root] = max(self.rings.get(read.root, 0), rows)
+            maker = self.members[i]
+            rows = int(ahead) + behind(read.rule) + maker.quantum
+            self.rings[read.root] = max(self.rings.get(read.root, 0), min(rows, maker.rows))
             self.readers.setdefault(read.root, []).append(j)
-            kept = self.kept.setdefault(read.root, Kept(i, self.members[i].quantum))
-            kept.readers.append((j, rows, int(stride(read.rule) * member.quantum)))
+            kept = self.kept.setdefault(read.root, Kept(i, maker.quantum))
+            kept.read(j, rows, int(stride(read.rule) * member.quantum), maker.rows)
         self.outside.update(r.root for r in member.reads if r.root not in self.makers)
         self.makers.setdefault(member.writes, []).append(j)
         self.rates[j] = rate
