@@ -299,9 +299,10 @@ class Loop:
 
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
+        if not self.chain.counted:
+            return self.resting, self.steady
         mine = [n for n in self._kept() if not self.maps[n].planar]
-        steady = reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine))
-        if steady or not self.chain.counted:
+        if reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine)):
             return self.resting, self.steady
         counted = alive(slots, [self._line(n, slots) for n in mine])
         resting = min(self.resting, *counted)

@@ -70,7 +70,7 @@ class Maker:
         best: Program | None = None
         for _ in range(AGAIN):
             work, ram = self._chosen(prices), self.device.ram.name
-            program = work.program(rows=False, checks=0)
+            program = work.hasty()
             nbytes = program.arenas.get(ram, 0)
             if best is None or nbytes < best.arenas.get(ram, 0):
                 best = program

@@ -5,7 +5,7 @@ One idea: what depends on little is kept in `Memo`, as the search for a plan com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -44,7 +44,7 @@ from lilliput.plan.program import (
     Spread,
     StateSlot,
 )
-from lilliput.plan.select import Selection, select
+from lilliput.plan.select import Chosen, Selection, select
 from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.traffic import traffic
@@ -57,16 +57,34 @@ AGAIN = 4
 Asked = tuple[Selecting, float | None, frozenset[str], bool, int]
 """All of `Prices`: what kernels are selected by, RAM, memories, strips, effort."""
 
+Same = tuple[tuple[int, ...], tuple[tuple[int, ...] | None, ...], frozenset[str], bool, int]
+"""What a program follows from: selections and runs of every entry; memories, strips, effort."""
+
 
 @dataclass
 class Memo:
-    """What plans at several prices have in common: selections, and the runs of their tasks."""
+    """What plans at several prices have in common.
+
+    programs : by the prices that were asked for; same : by all that they follow from, which is
+        kept with them, so that no other object takes its `id`
+    selections : by entry and prices; chosen : by entry and kernels
+    storages : of a selection, states turning
+    """
 
     programs: dict[Asked, tuple[Prices, Program]] = field(
         default_factory=dict["Asked", tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
+    )
+    same: dict[Same, tuple[Sequence[Cut | None], Program]] = field(
+        default_factory=dict["Same", tuple[Sequence["Cut | None"], Program]]
+    )
+    chosen: dict[str, dict[Chosen, Selection]] = field(
+        default_factory=dict[str, dict["Chosen", Selection]]
+    )
+    storages: dict[tuple[str, int, frozenset[str]], Storage] = field(
+        default_factory=dict[tuple[str, int, frozenset[str]], Storage]
     )
     cutters: dict[tuple[int, frozenset[str], bool], Cutter] = field(
         default_factory=dict[tuple[int, frozenset[str], bool], Cutter]
@@ -104,10 +122,16 @@ class Planner:
         for _ in range(AGAIN):
             key = name, prices.selecting()
             if key not in self.memo.selections:
-                chosen = select(
-                    graph, self.module.params, keep, core, sliced, prices, _sizes(self.module)
+                self.memo.selections[key] = select(
+                    graph,
+                    self.module.params,
+                    keep,
+                    core,
+                    sliced,
+                    prices,
+                    _sizes(self.module),
+                    self.memo.chosen.setdefault(name, {}),
                 )
-                self.memo.selections[key] = chosen
             self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
             if not allowed:
@@ -134,8 +158,11 @@ class Planner:
 
     def _storage(self, name: str) -> Storage:
         module, selection = self.module, self.selections[name]
+        key = name, id(selection), self.turning
+        if key in self.memo.storages:
+            return self.memo.storages[key]
         inputs = frozenset(v.name for v in module.graphs[name].inputs)
-        return lay_out(
+        self.memo.storages[key] = storage = lay_out(
             selection.items,
             inputs | frozenset(selection.params),
             module.outputs(name),
@@ -145,6 +172,7 @@ class Planner:
             [v for v in module.inputs(name) if v.name in self.options.pull],
             self._guards(name),
         )
+        return storage
 
     def _guards(self, name: str) -> list[Watch]:
         given = {v.name: v for v in self.module.inputs(name)}
@@ -229,6 +257,17 @@ class Planner:
         """Values of an entry that are held in planes."""
         held = self.selections[name].layouts
         return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
+
+    def hasty(self) -> Program:
+        """As `program`, memories chosen without checks, maps where they lie."""
+        names, prices = list(self.module.graphs), self.prices
+        cuts = [self._cut(name, self._storage(name)) for name in names]
+        runs = tuple(tuple(map(id, cut.runs)) if cut else None for cut in cuts)
+        selections = tuple(id(self.selections[name]) for name in names)
+        key = selections, runs, prices.memories, prices.strips, prices.effort
+        if key not in self.memo.same:
+            self.memo.same[key] = cuts, self.program(rows=False, checks=0)
+        return self.memo.same[key][1]
 
     def program(self, *, rows: bool, checks: int = CHECKS) -> Program:
         """Steps of every entry, memories where there are several, offsets.
