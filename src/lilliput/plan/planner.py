@@ -19,6 +19,7 @@ from lilliput.ir.op import PLAIN, Layout
 from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
+from lilliput.plan.cost import predict
 from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import is_movement, whole_box
 from lilliput.plan.layout import Job, Storage, Watch, lay_out
@@ -44,7 +45,7 @@ from lilliput.plan.program import (
     Spread,
     StateSlot,
 )
-from lilliput.plan.select import Chosen, Selection, select
+from lilliput.plan.select import Chosen, Selection, Task, select
 from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.traffic import traffic
@@ -115,29 +116,61 @@ class Planner:
     def choose(self, name: str) -> None:
         """Kernels of an entry, and the states that it wants to keep as rings: what one entry
         turns, all others have to read as a ring."""
-        graph = self.module.graphs[name]
-        keep = frozenset(v.name for v in graph.outputs)
-        sliced = frozenset(self.options.blocks)
-        core, prices = self.device.core.name, self.prices
+        self._settle(name, self.prices)
+        self.turning |= self._storage(name).turning
+
+    def _settle(self, name: str, prices: Prices) -> None:
+        """Selects, cuts, and selects again with less scratch where the cut has not got it."""
         for _ in range(AGAIN):
             key = name, prices.selecting()
             if key not in self.memo.selections:
-                self.memo.selections[key] = select(
-                    graph,
-                    self.module.params,
-                    keep,
-                    core,
-                    sliced,
-                    prices,
-                    _sizes(self.module),
-                    self.memo.chosen.setdefault(name, {}),
-                )
+                self.memo.selections[key] = self._select(name, prices)
             self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
             if not allowed:
                 break
             prices = replace(prices, scratch={**prices.scratch, **allowed})
-        self.turning |= self._storage(name).turning
+
+    def _select(self, name: str, prices: Prices) -> Selection:
+        graph = self.module.graphs[name]
+        return select(
+            graph,
+            self.module.params,
+            frozenset(v.name for v in graph.outputs),
+            self.device.core.name,
+            frozenset(self.options.blocks),
+            prices,
+            _sizes(self.module),
+            self.memo.chosen.setdefault(name, {}),
+        )
+
+    def use_room(self, name: str) -> bool:
+        """Takes faster kernels of an entry where its cut turned out to have the scratch, as what
+        was chosen for an earlier one may be leaner than that needs; whether there are any."""
+        cut = self._cut(name, self._storage(name))
+        room = self._roomy(name, cut) if cut else {}
+        if room:
+            rows = {v.name for v in self.module.graphs[name].values()} - self.planes(name)
+            tasks = (x for x in self.selections[name].items if isinstance(x, Task))
+            has = {t.output.name: float(t.kernel.scratch(t.node)) for t in tasks}
+            prices = replace(self.prices, rows=self.prices.rows | rows, scratch={**has, **room})
+            self._settle(name, prices)
+        return bool(room)
+
+    def _roomy(self, name: str, cut: Cut) -> dict[str, float]:
+        """Value -> bytes of scratch in a cut within which a faster kernel could make it that takes
+        the operands as they lie."""
+        jobs = [
+            (i, a.task) for i, a in enumerate(self._storage(name).actions) if isinstance(a, Job)
+        ]
+        core, found = self.device.core.name, dict[str, float]()
+        for i, task in jobs:
+            room, has = cut.scratch(i), task.kernel.scratch(task.node)
+            more = [k for k in task.others if has < k.scratch(task.node) <= room]
+            cycles = [predict(k, task.node, core, task.fused) for k in (task.kernel, *more)]
+            if min(cycles) < cycles[0]:
+                found[task.output.name] = room
+        return found
 
     def _scratch(self, name: str) -> dict[str, float]:
         """Value -> bytes of scratch that its making may have in the cut of the entry, where its
