@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
 from tests.test_slices import BLOCKS, SCHEME, bottlenecks, learned
 
 from lilliput.compiler import from_module
 from lilliput.devices.device import load as board
+from lilliput.ir.build import Builder
 from lilliput.ir.module import Module
+from lilliput.ir.types import Quant, s8
+from lilliput.ops.conv import Conv2d, conv2d
+from lilliput.ops.pool import Pool, avg_pool2d
+from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.objective import STACK_ROOM, Budget, Optimize, predicted
+from lilliput.plan.planner import Planner
 from lilliput.plan.program import Program
 
 M4 = board("cortex-m4")
@@ -66,3 +73,30 @@ def test_a_refusal_names_the_smallest_plan_there_is() -> None:
     assert ram(within(name, smallest)) == smallest
     for nbytes in asked(name):
         assert smallest <= ram(within(name, nbytes)) <= nbytes
+
+
+def keywords() -> Module:
+    """Depthwise and pointwise layers behind one convolution, as of a keyword network."""
+    b, rng = Builder(), np.random.default_rng(0)
+    x = b.input("x", s8(1, 50, 10, 1, scale=0.1))
+    for k, (size, depth, groups) in enumerate(((3, 1, 1), *((3, 1, 64), (1, 64, 1)) * 3)):
+        data = rng.integers(-90, 91, (64, size, size, depth)).astype(np.int8)
+        w = b.param(f"w{k}", data, Quant.per_tensor(0.01))
+        stride = (2, 2) if k == 0 else (1, 1)
+        attrs = Conv2d(stride=stride, pad=(size // 2,) * 4, groups=groups)
+        x = b.add(conv2d, (x, w), attrs, type=s8(1, 25, 5, 64, scale=0.1), name=f"c{k}")
+    pooled = s8(1, 1, 1, 64, scale=0.1)
+    x = b.add(avg_pool2d, (x,), Pool((25, 5)), type=pooled, name="pooled")
+    return Canonicalize()(b.module((x,), name="keywords"))
+
+
+def test_faster_kernels_come_back_where_there_is_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a small arena lean kernels are chosen for a cut that does not fit; the next one does."""
+    module, room = keywords(), 4608
+    options = PlanOptions(budget=Budget(ram=room + STACK_ROOM))
+    found = plan(module, M4, options)
+    with monkeypatch.context() as m:
+        m.setattr(Planner, "use_room", lambda *_: False)
+        lean = plan(module, M4, options)
+    assert ram(lean) < ram(found) <= room
+    assert predicted(found, M4) < 0.9 * predicted(lean, M4)

@@ -67,7 +67,7 @@ class Maker:
 
     def _corrected(self, prices: Prices) -> Program:
         """The smallest of a few plans, each cut by what the one before said of its loops, up to the
-        first that has the RAM that was asked for."""
+        first that has the RAM that was asked for; with faster kernels where that is no worse."""
         best: Program | None = None
         for _ in range(AGAIN):
             work = self._chosen(prices)

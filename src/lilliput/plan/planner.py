@@ -58,8 +58,16 @@ AGAIN = 4
 Asked = tuple[Selecting, float | None, frozenset[str], bool, int]
 """All of `Prices`: what kernels are selected by, RAM, memories, strips, effort."""
 
-Same = tuple[tuple[int, ...], tuple[tuple[int, ...] | None, ...], frozenset[str], bool, int]
-"""What a program follows from: selections and runs of every entry; memories, strips, effort."""
+Same = tuple[
+    tuple[int, ...],
+    tuple[tuple[int, ...] | None, ...],
+    frozenset[str],
+    frozenset[str],
+    bool,
+    int,
+]
+"""What a program follows from: selections and runs of every entry, states turning, memories,
+strips, effort."""
 
 
 @dataclass
@@ -69,7 +77,7 @@ class Memo:
     programs : by the prices that were asked for; same : by all that they follow from, which is
         kept with them, so that no other object takes its `id`
     selections : by entry and prices; chosen : by entry and kernels
-    storages : of a selection, states turning
+    storages, cutters : of a selection, states turning
     """
 
     programs: dict[Asked, tuple[Prices, Program]] = field(
@@ -297,7 +305,7 @@ class Planner:
         cuts = [self._cut(name, self._storage(name)) for name in names]
         runs = tuple(tuple(map(id, cut.runs)) if cut else None for cut in cuts)
         selections = tuple(id(self.selections[name]) for name in names)
-        key = selections, runs, prices.memories, prices.strips, prices.effort
+        key = selections, runs, self.turning, prices.memories, prices.strips, prices.effort
         if key not in self.memo.same:
             self.memo.same[key] = cuts, self.program(rows=False, checks=0)
         return self.memo.same[key][1]
