@@ -356,14 +356,19 @@ class Problem:
     def _lowest(self, i: int, at: Sequence[int]) -> tuple[int, int]:
         """The lowest offset of block i beside those that have one, and which of them it stands on,
         -1 for none."""
-        offset, lower = self.starts[i], -1
-        for low, high, j in sorted(
-            [(at[j] + a, at[j] + b, j) for j, a, b in self.conflicts[i] if at[j] >= 0]
-        ):
+        start, align = self.starts[i], self.aligns[i]
+        offset, lower = start, -1
+        taken = [
+            (x + a, x + b, j)
+            for j, a, b in self.conflicts[i]
+            if (x := at[j]) >= 0 and x + b > start
+        ]
+        taken.sort()
+        for low, high, j in taken:
             if low >= offset:
                 break
             if offset < high:
-                offset, lower = align_up(high, self.aligns[i]), j
+                offset, lower = align_up(high, align), j
         return offset, lower
 
 

@@ -12,7 +12,9 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -50,7 +52,22 @@ TRIES: Final = 2
 least is planned."""
 
 
-@np.errstate(all="ignore")  # tables are made here, of functions that overflow to infinity
+@contextmanager
+def _planning() -> Generator[None, None, None]:
+    """Without warnings, as tables are made of functions that overflow to infinity, and without
+    collecting garbage: nearly all that is made is kept until there is a plan, and to go through it
+    again and again takes a tenth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@_planning()
 def plan(module: Module, device: Device, options: PlanOptions | None = None) -> Program:
     """Plans every entry of `module` for the memories of `device`, and checks the result.
 
@@ -60,7 +77,7 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     return _planned(module, device, options or PlanOptions())[1]
 
 
-@np.errstate(all="ignore")
+@_planning()
 def plan_on_front(
     module: Module, device: Device, options: PlanOptions | None = None
 ) -> tuple[Program, tuple[Point, ...]]:
@@ -70,7 +87,7 @@ def plan_on_front(
     return program, maker.front(program)
 
 
-@np.errstate(all="ignore")
+@_planning()
 def needs(module: Module, device: Device, options: PlanOptions | None = None) -> Mapping[str, int]:
     """`Maker.needs` of a module in the order that it has: much sooner there than a plan."""
     return Maker(_with_stand_ins(module), device, options or PlanOptions()).needs()
