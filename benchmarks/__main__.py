@@ -47,7 +47,7 @@ def jobs(chosen: argparse.Namespace) -> list[Job]:
     return [
         Job(network, path, way)
         for network, path in present()
-        for way in (WAYS if chosen.everything else network.ways)
+        for way in (WAYS if chosen.everything else network.measured())
         if way.toolchain not in missing
         and network.name in (chosen.only or [network.name])
         and way.toolchain in (chosen.compiler or TOOLCHAINS)
@@ -67,7 +67,7 @@ def unavailable(toolchain: str) -> str:
 def run(job: Job) -> Measurement | str:
     """The measurement, or in words why there is none."""
     try:
-        options = job.way.options()
+        options = job.way.options(job.network.name)
         found = measure(job.network.name, job.path, load(DEVICE), options=options, samples=0)
         return replace(found, optimize=job.way.mode)
     except LilliputError as error:
@@ -157,7 +157,9 @@ def taken(work: Sequence[Job]) -> str:
     first = {job.network.name: job for job in reversed(work)}
     ordered = (job for job in work if first[job.network.name] is job)
     device = load(DEVICE)
-    return times({j.network.name: seconds(j.path, device, j.way.options()) for j in ordered})
+    return times(
+        {j.network.name: seconds(j.path, device, j.way.options(j.network.name)) for j in ordered}
+    )
 
 
 if __name__ == "__main__":

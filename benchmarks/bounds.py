@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.networks import CALLBACK, NETWORKS, present
-from benchmarks.ram import MEMORY, goal
+from benchmarks.networks import CALLBACK, MEMORY, NETWORKS, goal, present
 from benchmarks.results import read
 from lilliput import compiler
 from lilliput.plan.bound import Least, least

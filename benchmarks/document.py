@@ -59,9 +59,10 @@ GCC. {met}
 
 RAM in bytes; that of others is the least that the engine takes in any of its ways, its runtime
 included, or what was published for a Cortex-M7 (kB of 1,024 B, rounded). Ours holds the proven
-bound of the stack. Goals are for the arena, where kernels' scratch and the input lie. `ram` is the
-smallest plan with the input in memory; `callback` asks for the input row by row; `twice` does so,
-too, and may compute up to a fifth of the multiply-accumulates again. {ram_met} How far it is from
+bound of the stack. Goals are for the arena, where kernels' scratch and the input lie. `goal` is the
+fastest plan within it with the input in memory, `ram` the smallest; `callback` asks for the input
+row by row; `twice` does so, too, and may compute up to a fifth of the multiply-accumulates again.
+{ram_met} How far it is from
 the least: [memory.md](memory.md#how-far-it-is-from-the-least).
 
 ## Every mode

@@ -20,7 +20,7 @@ from lilliput.compiler import Options
 from lilliput.demo_data import digits_model
 from lilliput.ir.text import save
 from lilliput.ir.types import s8
-from lilliput.plan.objective import Optimize
+from lilliput.plan.objective import STACK_ROOM, Optimize
 
 DEVICE = "cortex-m4"
 TOOLCHAINS = ("gcc", "zig")
@@ -28,7 +28,27 @@ CALLBACK = "callback"
 """As for RAM, and the input's rows are asked for one by one."""
 TWICE = "twice"
 """As by callback, and up to a fifth of the multiply-accumulates may be computed again."""
-MODES = (*(mode.value for mode in Optimize), CALLBACK, TWICE)
+WITHIN = "goal"
+"""The fastest plan within the arena that is aimed at with the input in memory."""
+MODES = (*(mode.value for mode in Optimize), WITHIN, CALLBACK, TWICE)
+
+SPEED, MEMORY = Optimize.SPEED.value, Optimize.RAM.value
+GOALS = {
+    "vww": {MEMORY: 31, CALLBACK: 11},
+    "ic": {MEMORY: 13, CALLBACK: 12},
+    "kws": {MEMORY: 5, CALLBACK: 5},
+    "tinyengine-vww": {MEMORY: 23, CALLBACK: 14},
+    "mcunet-320kb": {MEMORY: 103, CALLBACK: 50},
+    "mcunetv2-large": {MEMORY: 230, TWICE: 105},
+    "mbv2-w0.35": {MEMORY: 64, CALLBACK: 20},
+}
+"""Arenas that are aimed at, in kB of 1,024 B."""
+
+
+def goal(name: str, mode: str) -> int | None:
+    """Bytes of the arena that are aimed at, where they are."""
+    kilobytes = GOALS.get(name, {}).get(MEMORY if mode == WITHIN else mode)
+    return None if kilobytes is None else kilobytes * 1024
 
 
 @dataclass(frozen=True)
@@ -38,15 +58,24 @@ class Way:
     toolchain: str
     mode: str
 
-    def options(self) -> Options:
+    def options(self, network: str) -> Options:
+        """For a network by its name."""
         made = Options(compiler=self.toolchain)
+        if self.mode == WITHIN:
+            arena = goal(network, self.mode)
+            return made if arena is None else replace(made, ram=arena + STACK_ROOM)
         if self.mode not in (CALLBACK, TWICE):
             return replace(made, optimize=Optimize(self.mode))
         plan = replace(made.plan, extra_macs=0.2) if self.mode == TWICE else made.plan
         return replace(made, optimize=Optimize.RAM, feed="callback", plan=plan)
 
 
-WAYS = tuple(Way(toolchain, mode) for toolchain in TOOLCHAINS for mode in MODES if mode != TWICE)
+WAYS = tuple(
+    Way(toolchain, mode)
+    for toolchain in TOOLCHAINS
+    for mode in MODES
+    if mode not in (WITHIN, TWICE)
+)
 FIRST = WAYS[:1]
 """GCC for speed, which the goals are for."""
 LEAN = tuple(way for way in WAYS if way.toolchain == "gcc" and way.mode != "size")
@@ -63,7 +92,7 @@ class Network:
 
     own : the file lies beside this one
     drawn : the file is an architecture, and the weights are drawn
-    ways : what is measured when nothing is asked for
+    ways : what is measured but for plans within a goal
     minutes : of one measurement on two cores of today, to begin with the longest
     """
 
@@ -73,6 +102,11 @@ class Network:
     minutes: float = 0.1
     own: bool = False
     drawn: bool = False
+
+    def measured(self) -> tuple[Way, ...]:
+        """What is measured when nothing is asked for."""
+        within = (Way(TOOLCHAINS[0], WITHIN),) if self.name in GOALS else ()
+        return (*self.ways, *within)
 
     def path(self) -> Path | None:
         """Where it is; None where it is not on this machine."""

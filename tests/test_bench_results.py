@@ -45,7 +45,7 @@ def held(network: Network, way: Way) -> None:
     version = find(load(DEVICE).core, way.toolchain).version
     if version != committed.compiler:
         pytest.skip(f"not comparable: {committed.compiler} was committed, this is {version}")
-    found = measure(network.name, path, load(DEVICE), options=way.options(), samples=0)
+    found = measure(network.name, path, load(DEVICE), options=way.options(network.name), samples=0)
     assert found.exact
     assert found.sha256 == committed.sha256
     grew, shrank = results.changes(committed, found)

@@ -54,7 +54,7 @@ def chain(costs: list[tuple[float, float]]) -> list[Draft]:
         Draft(
             Node(copy, (a,), (b,), NoAttrs()),
             (),
-            (Candidate(PIXELS, pixels), Candidate(PLANAR, planar)),
+            (Candidate(PIXELS, pixels, pixels), Candidate(PLANAR, planar, planar)),
             a,
             (),
         )

@@ -21,11 +21,12 @@ from lilliput.ir.op import EITHER, Kernel, Layout
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kernel that accepts the anchor, and what it is predicted to cost (a margin included
-    where it wants another layout than rows)."""
+    """A kernel that accepts the anchor, its predicted cycles, and what it is chosen by: cycles with
+    a margin where it wants another layout than rows, and what its memory costs."""
 
     kernel: Kernel
     cycles: float
+    cost: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,7 @@ class _Programme:
         for candidate in draft.candidates:
             kernel = candidate.kernel
             feed = min([f for f in feeds if f[3] in kernel.reads]) if feeds else _NOTHING
-            cost = candidate.cycles + feed[0] + free
+            cost = candidate.cost + feed[0] + free
             costs.append((cost, candidate, feed))
             for layout in kernel.writes:
                 if layout in best and cost < best[layout]:

@@ -151,7 +151,8 @@ class Drafter:
         cycles = predict(kernel, node, self.core, chain)
         margin = MARGIN if Layout.ROWS not in kernel.reads else 0.0 if special else GENERAL
         made = chain[-1].output if chain else node.output
-        return Candidate(kernel, cycles * (1 + margin) + self._memory(kernel, node, made))
+        cost = cycles * (1 + margin) + self._memory(kernel, node, made)
+        return Candidate(kernel, cycles, cost)
 
     def _memory(self, kernel: Kernel, node: Node, made: Value) -> float:
         """What the kernel's memory costs at today's prices."""

@@ -234,7 +234,7 @@ def _leading(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     best: dict[Hashable, Candidate] = {}
     for c in candidates:
         ends = c.kernel.reads, c.kernel.writes
-        if ends not in best or c.cycles < best[ends].cycles:
+        if ends not in best or c.cost < best[ends].cost:
             best[ends] = c
     return tuple(best.values())
 

@@ -206,7 +206,7 @@ class Rhythm:
         they read inside, or from their number of rows where they read nothing inside
     rings : root made inside -> rows that what reads it so far needs
     makers, readers : root -> members; of readers those that read what was made inside
-    outside : roots that were read and not made inside
+    outside : roots that were read and not made inside -> who reads them, and how
     kept : root read inside -> when how many of its rows are alive
     whole : slots, as long as all rates are whole numbers; the first is 1 where it was not given
     """
@@ -217,7 +217,9 @@ class Rhythm:
     makers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     readers: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     rings: dict[str, int] = field(default_factory=dict[str, int])
-    outside: set[str] = field(default_factory=set[str])
+    outside: dict[str, list[tuple[int, AxisRule]]] = field(
+        default_factory=dict[str, "list[tuple[int, AxisRule]]"]
+    )
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
     whole: list[Slot] = field(default_factory=list[Slot])
 
@@ -248,7 +250,9 @@ class Rhythm:
             self.readers.setdefault(read.root, []).append(j)
             kept = self.kept.setdefault(read.root, Kept(i, maker.quantum))
             kept.read(j, rows, int(stride(read.rule) * member.quantum), maker.rows)
-        self.outside.update(r.root for r in member.reads if r.root not in self.makers)
+        for read in member.reads:
+            if read.root not in self.makers or read.root in self.outside:
+                self.outside.setdefault(read.root, []).append((j, read.rule))
         self.makers.setdefault(member.writes, []).append(j)
         self.rates[j] = rate
         self.phases.append(phase)

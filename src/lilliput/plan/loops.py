@@ -299,9 +299,10 @@ class Loop:
 
     def _rows(self, slots: Sequence[Slot]) -> tuple[int, list[int]]:
         """Bytes of line buffers in rows that are alive all the time, and of each part beside."""
+        if not self.chain.counted:
+            return self.resting, self.steady
         mine = [n for n in self._kept() if not self.maps[n].planar]
-        steady = reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine))
-        if steady or not self.chain.counted:
+        if reduce(meet, slots, ALWAYS) and not any(map(self._leaves_out, mine)):
             return self.resting, self.steady
         counted = alive(slots, [self._line(n, slots) for n in mine])
         resting = min(self.resting, *counted)
@@ -399,15 +400,15 @@ class Loop:
     def _tail(self, slots: Sequence[Slot], slides: Sequence[Slide]) -> int:
         """Bytes of the largest output in rows, of those that run over nothing, that are still to be
         made when the first part is done."""
-        members, slid = self.rhythm.members, {slide.out for slide in slides}
-        found = 0
-        for w, member in enumerate(members):
-            map = self.maps.get(member.writes)
-            if map is None or map.planar or map.last < self.stop or member.writes in slid:
+        rhythm, slid, found = self.rhythm, {slide.out for slide in slides}, 0
+        for name, writers in rhythm.makers.items():
+            map = self.maps.get(name)
+            if map is None or map.planar or map.last < self.stop or name in slid:
                 continue
-            if not any(isinstance(x.rule, Reduce) for x in member.reads):
-                rows = unmade(slots[0], slots[w], member.quantum, map.rows)
-                found = max(found, rows * map.row)
+            for w, member in ((w, rhythm.members[w]) for w in writers):
+                if not any(isinstance(x.rule, Reduce) for x in member.reads):
+                    rows = unmade(slots[0], slots[w], member.quantum, map.rows)
+                    found = max(found, rows * map.row)
         return found
 
     def _slides(self, slots: Sequence[Slot], *, turns: bool = False) -> list[Slide]:
@@ -432,17 +433,13 @@ class Loop:
 
     def _distance(self, slots: Sequence[Slot], out: str, inp: str, turns: bool) -> int | None:
         """As `overlap.distances`, of rows alone."""
-        members = self.rhythm.members
         far = 0
-        for w, writer in enumerate(members):
-            if writer.writes != out:
-                continue
-            for r, reader in enumerate(members):
-                for rule in (x.rule for x in reader.reads if x.root == inp):
-                    if isinstance(rule, Whole):
-                        return None
-                    order = -1 if turns else w - r
-                    far = max(far, self._lead(slots, (w, out), (r, inp), rule, order))
+        for w in self.rhythm.makers[out]:
+            for r, rule in self.rhythm.outside[inp]:
+                if isinstance(rule, Whole):
+                    return None
+                order = -1 if turns else w - r
+                far = max(far, self._lead(slots, (w, out), (r, inp), rule, order))
         return far
 
     def _lead(

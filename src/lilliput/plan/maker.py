@@ -20,6 +20,7 @@ from lilliput.plan.objective import (
     step_cycles,
 )
 from lilliput.plan.options import PlanOptions
+from lilliput.plan.partition import worth
 from lilliput.plan.planner import AGAIN, Memo, Planner
 from lilliput.plan.program import (
     Buffer,
@@ -69,15 +70,31 @@ class Maker:
         first that has the RAM that was asked for."""
         best: Program | None = None
         for _ in range(AGAIN):
-            work, ram = self._chosen(prices), self.device.ram.name
-            program = work.program(rows=False, checks=0)
-            nbytes = program.arenas.get(ram, 0)
-            if best is None or nbytes < best.arenas.get(ram, 0):
+            work = self._chosen(prices)
+            program = work.hasty()
+            if best is None or self._ram(program) < self._ram(best):
                 best = program
-            if not work.corrected or prices.ram is None or nbytes <= prices.ram:
+            if not work.corrected or prices.ram is None or self._ram(program) <= prices.ram:
                 break
         assert best is not None
-        return best
+        return min(best, self._filled(prices) or best, key=lambda made: self._misses(made, prices))
+
+    def _filled(self, prices: Prices) -> Program | None:
+        """A plan with faster kernels where the one at these prices has scratch to spare, which may
+        lie worse; None where there are none."""
+        work = self._chosen(prices)
+        faster = [work.use_room(name) for name in self.module.graphs]
+        return work.hasty() if any(faster) else None
+
+    def _misses(self, program: Program, prices: Prices) -> tuple[float, float]:
+        """Bytes above those that were asked for, then cycles; what both are worth where few are."""
+        nbytes, cycles = self._ram(program), predicted(program, self.device)
+        if prices.ram is None:
+            return 0.0, worth(nbytes, cycles)
+        return max(nbytes - prices.ram, 0), cycles
+
+    def _ram(self, program: Program) -> int:
+        return program.arenas.get(self.device.ram.name, 0)
 
     def moving_rows(self, plain: Program) -> Program:
         """The fastest of a few: a program that was made here and whose buffers were given to
@@ -106,7 +123,7 @@ class Maker:
     def _worse(self, program: Program) -> tuple[float, float]:
         """Bytes that are too many in the default RAM, then cycles."""
         room = self.budget.ram - STACK_ROOM
-        over = program.arenas.get(self.device.ram.name, 0) - room
+        over = self._ram(program) - room
         return max(over, 0), predicted(program, self.device)
 
     def _chosen(self, prices: Prices) -> Planner:

@@ -75,6 +75,7 @@ class Cutter:
     ):
         self.schedule = Schedule(parts, maps, loops, strips=strips)
         self.maps, self.plain = maps, self.schedule.plain
+        self.cuts: dict[float | None, Cut] = {}
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -83,8 +84,12 @@ class Cutter:
 
     def best(self, limit: float | None) -> Cut:
         """As `cut`; without a limit the one of the front that is smallest for what it costs."""
-        if limit is not None:
-            return self.cut(limit)
+        if limit not in self.cuts:
+            cut = self.cut(limit) if limit is not None else self._valued()
+            self.cuts[limit] = cut
+        return self.cuts[limit]
+
+    def _valued(self) -> Cut:
         return min(self.front(), key=lambda cut: worth(cut.nbytes, cut.cycles))
 
     def front(self) -> list[Cut]:
@@ -118,6 +123,7 @@ class Cutter:
         dearer = replace(run, base=run.base + more, lines=run.lines + more)
         self.runs = [dearer if r is run else r for r in self.runs]
         self.__dict__.pop("least", None)
+        self.cuts.clear()
 
     @cached_property
     def least(self) -> int:
@@ -136,15 +142,24 @@ class Cutter:
         return self._smallest(self.plain)
 
     def _smallest(self, runs: Sequence[Run]) -> int:
-        """The fewest bytes within which there is a cut."""
-        low, high = 0, max(r.least + (r.slide.gain if r.slide else 0) for r in self.plain)
+        """The fewest bytes within which there is a cut: hardly more than its largest run needs,
+        which only outputs that slide too far may add to."""
+        low, step = self._widest(runs), 1
+        high = max(low, *(r.least + (r.slide.gain if r.slide else 0) for r in self.plain))
         while low < high:
-            middle = (low + high) // 2
+            middle = min(low + step - 1, (low + high) // 2)
             if self._labels(runs, middle, price=False)[-1]:
                 high = middle
             else:
-                low = middle + 1
+                low, step = middle + 1, 4 * step
         return high
+
+    def _widest(self, runs: Sequence[Run]) -> int:
+        """What the largest run of a cut needs at the least."""
+        most = [0, *[inf] * len(self.plain)]
+        for run in runs:
+            most[run.stop] = min(most[run.stop], max(most[run.start], run.least))
+        return int(most[-1])
 
     def _cheapest(self, runs: Sequence[Run], limit: float) -> Cut:
         """The cut of the fewest cycles, of runs within `limit`, which there is."""

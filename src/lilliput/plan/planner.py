@@ -5,7 +5,7 @@ One idea: what depends on little is kept in `Memo`, as the search for a plan com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -19,6 +19,7 @@ from lilliput.ir.op import PLAIN, Layout
 from lilliput.ir.types import Array, DType
 from lilliput.plan import arena, branch, exact, stage
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
+from lilliput.plan.cost import predict
 from lilliput.plan.fetch import fetch
 from lilliput.plan.frames import is_movement, whole_box
 from lilliput.plan.layout import Job, Storage, Watch, lay_out
@@ -44,7 +45,7 @@ from lilliput.plan.program import (
     Spread,
     StateSlot,
 )
-from lilliput.plan.select import Selection, select
+from lilliput.plan.select import Chosen, Selection, Task, select
 from lilliput.plan.stage import staged
 from lilliput.plan.steps import StepWriter
 from lilliput.plan.traffic import traffic
@@ -57,16 +58,34 @@ AGAIN = 4
 Asked = tuple[Selecting, float | None, frozenset[str], bool, int]
 """All of `Prices`: what kernels are selected by, RAM, memories, strips, effort."""
 
+Same = tuple[tuple[int, ...], tuple[tuple[int, ...] | None, ...], frozenset[str], bool, int]
+"""What a program follows from: selections and runs of every entry; memories, strips, effort."""
+
 
 @dataclass
 class Memo:
-    """What plans at several prices have in common: selections, and the runs of their tasks."""
+    """What plans at several prices have in common.
+
+    programs : by the prices that were asked for; same : by all that they follow from, which is
+        kept with them, so that no other object takes its `id`
+    selections : by entry and prices; chosen : by entry and kernels
+    storages : of a selection, states turning
+    """
 
     programs: dict[Asked, tuple[Prices, Program]] = field(
         default_factory=dict["Asked", tuple[Prices, Program]]
     )
     selections: dict[tuple[str, Selecting], Selection] = field(
         default_factory=dict[tuple[str, Selecting], Selection]
+    )
+    same: dict[Same, tuple[Sequence[Cut | None], Program]] = field(
+        default_factory=dict["Same", tuple[Sequence["Cut | None"], Program]]
+    )
+    chosen: dict[str, dict[Chosen, Selection]] = field(
+        default_factory=dict[str, dict["Chosen", Selection]]
+    )
+    storages: dict[tuple[str, int, frozenset[str]], Storage] = field(
+        default_factory=dict[tuple[str, int, frozenset[str]], Storage]
     )
     cutters: dict[tuple[int, frozenset[str], bool], Cutter] = field(
         default_factory=dict[tuple[int, frozenset[str], bool], Cutter]
@@ -97,23 +116,61 @@ class Planner:
     def choose(self, name: str) -> None:
         """Kernels of an entry, and the states that it wants to keep as rings: what one entry
         turns, all others have to read as a ring."""
-        graph = self.module.graphs[name]
-        keep = frozenset(v.name for v in graph.outputs)
-        sliced = frozenset(self.options.blocks)
-        core, prices = self.device.core.name, self.prices
+        self._settle(name, self.prices)
+        self.turning |= self._storage(name).turning
+
+    def _settle(self, name: str, prices: Prices) -> None:
+        """Selects, cuts, and selects again with less scratch where the cut has not got it."""
         for _ in range(AGAIN):
             key = name, prices.selecting()
             if key not in self.memo.selections:
-                chosen = select(
-                    graph, self.module.params, keep, core, sliced, prices, _sizes(self.module)
-                )
-                self.memo.selections[key] = chosen
+                self.memo.selections[key] = self._select(name, prices)
             self.selections[name] = self.memo.selections[key]
             allowed = self._scratch(name)
             if not allowed:
                 break
             prices = replace(prices, scratch={**prices.scratch, **allowed})
-        self.turning |= self._storage(name).turning
+
+    def _select(self, name: str, prices: Prices) -> Selection:
+        graph = self.module.graphs[name]
+        return select(
+            graph,
+            self.module.params,
+            frozenset(v.name for v in graph.outputs),
+            self.device.core.name,
+            frozenset(self.options.blocks),
+            prices,
+            _sizes(self.module),
+            self.memo.chosen.setdefault(name, {}),
+        )
+
+    def use_room(self, name: str) -> bool:
+        """Takes faster kernels of an entry where its cut turned out to have the scratch, as what
+        was chosen for an earlier one may be leaner than that needs; whether there are any."""
+        cut = self._cut(name, self._storage(name))
+        room = self._roomy(name, cut) if cut else {}
+        if room:
+            rows = {v.name for v in self.module.graphs[name].values()} - self.planes(name)
+            tasks = (x for x in self.selections[name].items if isinstance(x, Task))
+            has = {t.output.name: float(t.kernel.scratch(t.node)) for t in tasks}
+            prices = replace(self.prices, rows=self.prices.rows | rows, scratch={**has, **room})
+            self._settle(name, prices)
+        return bool(room)
+
+    def _roomy(self, name: str, cut: Cut) -> dict[str, float]:
+        """Value -> bytes of scratch in a cut within which a faster kernel could make it that takes
+        the operands as they lie."""
+        jobs = [
+            (i, a.task) for i, a in enumerate(self._storage(name).actions) if isinstance(a, Job)
+        ]
+        core, found = self.device.core.name, dict[str, float]()
+        for i, task in jobs:
+            room, has = cut.scratch(i), task.kernel.scratch(task.node)
+            more = [k for k in task.others if has < k.scratch(task.node) <= room]
+            cycles = [predict(k, task.node, core, task.fused) for k in (task.kernel, *more)]
+            if min(cycles) < cycles[0]:
+                found[task.output.name] = room
+        return found
 
     def _scratch(self, name: str) -> dict[str, float]:
         """Value -> bytes of scratch that its making may have in the cut of the entry, where its
@@ -134,8 +191,11 @@ class Planner:
 
     def _storage(self, name: str) -> Storage:
         module, selection = self.module, self.selections[name]
+        key = name, id(selection), self.turning
+        if key in self.memo.storages:
+            return self.memo.storages[key]
         inputs = frozenset(v.name for v in module.graphs[name].inputs)
-        return lay_out(
+        self.memo.storages[key] = storage = lay_out(
             selection.items,
             inputs | frozenset(selection.params),
             module.outputs(name),
@@ -145,6 +205,7 @@ class Planner:
             [v for v in module.inputs(name) if v.name in self.options.pull],
             self._guards(name),
         )
+        return storage
 
     def _guards(self, name: str) -> list[Watch]:
         given = {v.name: v for v in self.module.inputs(name)}
@@ -229,6 +290,17 @@ class Planner:
         """Values of an entry that are held in planes."""
         held = self.selections[name].layouts
         return frozenset(n for n, layout in held.items() if layout is Layout.PLANES)
+
+    def hasty(self) -> Program:
+        """As `program`, memories chosen without checks, maps where they lie."""
+        names, prices = list(self.module.graphs), self.prices
+        cuts = [self._cut(name, self._storage(name)) for name in names]
+        runs = tuple(tuple(map(id, cut.runs)) if cut else None for cut in cuts)
+        selections = tuple(id(self.selections[name]) for name in names)
+        key = selections, runs, prices.memories, prices.strips, prices.effort
+        if key not in self.memo.same:
+            self.memo.same[key] = cuts, self.program(rows=False, checks=0)
+        return self.memo.same[key][1]
 
     def program(self, *, rows: bool, checks: int = CHECKS) -> Program:
         """Steps of every entry, memories where there are several, offsets.

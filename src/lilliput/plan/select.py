@@ -25,12 +25,15 @@ from lilliput.ir.rewrite import fold
 from lilliput.ir.types import Array, DType
 from lilliput.ops.common import c_type
 from lilliput.ops.shape import COPY, copy
-from lilliput.plan.choose import Choice, Draft, choose
+from lilliput.plan.choose import Candidate, Choice, Draft, choose
 from lilliput.plan.cost import predict
 from lilliput.plan.draft import MAP, NOTHING, Movement, draft, planar_values
 from lilliput.plan.frames import ALL, frame_rule, pointwise_rule
 from lilliput.plan.objective import Prices
 from lilliput.plan.program import FrameRule
+
+Chosen = tuple[frozenset[str], tuple[tuple[str, Layout, Layout], ...]]
+"""Kernels that are left out, and of each draft the kernel, the layouts it reads and writes."""
 
 FREE = Prices()
 AHEAD: Final = 4
@@ -97,6 +100,7 @@ def select(
     sliced: frozenset[str] = frozenset(),
     prices: Prices = FREE,
     sizes: Mapping[str, Array] = NOTHING,
+    known: dict[Chosen, Selection] | None = None,
 ) -> Selection:
     """Tasks for `graph` in schedule order.
 
@@ -105,6 +109,7 @@ def select(
     sliced : parameters that come in slices of output channels
     prices : what memory costs beside cycles
     sizes : the largest magnitudes of states that are known to stay small
+    known : what was selected at other prices; given again where the same kernels are chosen
     Raises UnsupportedError listing every node that no kernel accepts.
     """
     sizes = {**sizes, **accumulators(graph, params)}
@@ -118,15 +123,19 @@ def select(
     def convert(value: Value) -> float:
         return predict(MAP, Node(copy, (value,), (value,), NoAttrs()), core)
 
-    choices = dict(
-        zip((d.output.name for d in computing), choose(computing, planar, convert), strict=True)
-    )
+    chosen = choose(computing, planar, convert)
+    key = prices.without, tuple((c.kernel.name, c.reads, c.writes) for c in chosen)
+    if known is not None and key in known:
+        return known[key]
+    choices = dict(zip((d.output.name for d in computing), chosen, strict=True))
     writer = _Writer(graph, params, core, sizes)
     for item in drafts.items:
         if isinstance(item, Movement):
             writer.selection.items.append(item)
         else:
             writer.add(item, choices[item.output.name], drafts.lost.get(item.node.output.name, ()))
+    if known is not None:
+        known[key] = writer.selection
     return writer.selection
 
 
@@ -208,12 +217,9 @@ class _Writer:
         if item.first is not None:
             first = self.in_layout(item.first, choice.reads)
             node = node.with_inputs((first, *node.inputs[1:]))
-        cycles = {c.kernel.name: c.cycles for c in item.candidates}
-        best = cycles[choice.kernel.name]
+        best = next(c for c in item.candidates if c.kernel is choice.kernel)
         others = tuple(
-            (name, f"{n / best:.2f} times the predicted cycles")
-            for name, n in cycles.items()
-            if name != choice.kernel.name
+            (c.kernel.name, _instead(c, best, item.node)) for c in item.candidates if c is not best
         )
         alike = tuple(
             c.kernel
@@ -298,6 +304,13 @@ class _Writer:
                 break
             at -= 1
         items[at:] = [*items[begin:], *items[at:begin]]
+
+
+def _instead(other: Candidate, best: Candidate, node: Node) -> str:
+    """What a kernel would take that the chosen one does not."""
+    more = other.kernel.scratch(node) - best.kernel.scratch(node)
+    scratch = f", {more:,} B more scratch" if more > 0 else ""
+    return f"{other.cycles / best.cycles:.2f} times the predicted cycles{scratch}"
 
 
 def _made(item: Item) -> set[str]:
