@@ -7,6 +7,7 @@ bit; so they are drawn.
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 from tests.test_properties import examples
@@ -99,6 +100,7 @@ def test_pieces_of_columns_are_exact(
     assert proof.exact, str(proof.difference)
 
 
+@pytest.mark.slow
 def test_blocks_of_large_windows_are_made_in_strips(host_compiler: Toolchain) -> None:
     """Seven rows of a map that is five times as wide as what it is made of, which is whole."""
     module = Blocks(1).stage(28, 28, [(60, 7)] * 3, 12)

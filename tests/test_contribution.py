@@ -312,6 +312,7 @@ def test_a_model_does_not_know_what_was_not_measured() -> None:
 # The command ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_measures_searches_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -258,6 +258,7 @@ def held(module: Module, values: Mapping[str, Array], tally: Counter[str]) -> No
     tally.update(f"own {n.op.name}" for n in graph.nodes if not oracle_of(n, values))
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_it_equals_other_implementations() -> None:
     tally = Counter[str]()

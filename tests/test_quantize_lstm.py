@@ -114,6 +114,7 @@ def test_the_cell_state_is_covered_in_every_frame() -> None:
     assert cell_quant(0.0).scale == (2.0**-27,)
 
 
+@pytest.mark.slow
 def test_a_trained_lstm_keeps_its_answers() -> None:
     """Digits, read row by row: within 1 point, and 97 of 100 answers the same."""
     torch: Any = pytest.importorskip("torch", reason="torch is not installed (extra torch)")

@@ -178,6 +178,7 @@ def costs() -> StepCosts:
     )
 
 
+@pytest.mark.slow
 def test_the_planned_optimum_is_that_of_trying_everything(costs: StepCosts) -> None:
     rng = np.random.default_rng(7)
     biases = {k: float(rng.uniform(0, 1)) for k in (2, 5)}
@@ -213,6 +214,7 @@ def test_an_estimate_is_near_the_plan(costs: StepCosts, text: str) -> None:
     assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
 
 
+@pytest.mark.slow
 def test_estimates_and_plans_are_of_sliced_blocks() -> None:
     """As a learner has them, unless they are not to be."""
     model, device = from_module(bottlenecks(96, size=8)), board("stm32f746")
@@ -229,6 +231,7 @@ def test_estimates_and_plans_are_of_sliced_blocks() -> None:
     assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
 
 
+@pytest.mark.slow
 def test_a_plan_that_does_not_fit_teaches_by_how_much_estimates_are_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -57,6 +57,7 @@ def asked(name: str) -> list[int]:
     return [fewest + (most - fewest) * k // 2 for k in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_the_least_ram_is_not_beaten_at_no_higher_price(name: str) -> None:
     best = least(name)

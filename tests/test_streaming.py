@@ -258,6 +258,7 @@ def test_outputs_come_as_near_to_inputs_as_a_loop_lets_them(drawn: Chains, seed:
             assert not accepted(pair.placed(nearer))
 
 
+@pytest.mark.slow
 def test_random_chains_do_stream() -> None:
     """Without this, the other tests could be hollow."""
     bodies: list[int] = []
