@@ -144,7 +144,7 @@ def _with_less(
     def estimate(module: Module) -> Mapping[str, int]:
         return Maker(module, device, options).needs(lean=True)
 
-    has = program.arenas.get(device.ram.name, 0)
+    has = ram_of(program, device)
     found = recompute(maker.module, maker.needs(lean=True), estimate, options.extra_macs, has, room)
     if found is None:
         return maker, program

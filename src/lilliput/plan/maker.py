@@ -16,7 +16,9 @@ from lilliput.plan.objective import (
     STACK_ROOM,
     Budget,
     Prices,
+    beyond,
     predicted,
+    ram_of,
     step_cycles,
 )
 from lilliput.plan.options import PlanOptions
@@ -72,9 +74,10 @@ class Maker:
         for _ in range(AGAIN):
             work = self._chosen(prices)
             program = work.hasty()
-            if best is None or self._ram(program) < self._ram(best):
+            nbytes = ram_of(program, self.device)
+            if best is None or nbytes < ram_of(best, self.device):
                 best = program
-            if not work.corrected or prices.ram is None or self._ram(program) <= prices.ram:
+            if not work.corrected or prices.ram is None or nbytes <= prices.ram:
                 break
         assert best is not None
         return min(best, self._filled(prices) or best, key=lambda made: self._misses(made, prices))
@@ -88,13 +91,9 @@ class Maker:
 
     def _misses(self, program: Program, prices: Prices) -> tuple[float, float]:
         """Bytes above those that were asked for, then cycles; what both are worth where few are."""
-        nbytes, cycles = self._ram(program), predicted(program, self.device)
         if prices.ram is None:
-            return 0.0, worth(nbytes, cycles)
-        return max(nbytes - prices.ram, 0), cycles
-
-    def _ram(self, program: Program) -> int:
-        return program.arenas.get(self.device.ram.name, 0)
+            return 0.0, worth(ram_of(program, self.device), predicted(program, self.device))
+        return beyond(program, self.device, prices.ram)
 
     def moving_rows(self, plain: Program) -> Program:
         """The fastest of a few: a program that was made here and whose buffers were given to
@@ -122,9 +121,7 @@ class Maker:
 
     def _worse(self, program: Program) -> tuple[float, float]:
         """Bytes that are too many in the default RAM, then cycles."""
-        room = self.budget.ram - STACK_ROOM
-        over = self._ram(program) - room
-        return max(over, 0), predicted(program, self.device)
+        return beyond(program, self.device, self.budget.ram - STACK_ROOM)
 
     def _chosen(self, prices: Prices) -> Planner:
         work = Planner(self.module, self.device, self.options, prices, self.memo)

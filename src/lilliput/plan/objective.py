@@ -124,15 +124,19 @@ class Aim:
 
     def price(self, program: Program) -> tuple[float, float]:
         """What is the less, the better."""
-        nbytes, cycles = ram_of(program, self.device), predicted(program, self.device)
         if self.optimize is Optimize.RAM:
-            return worth(nbytes, cycles), 0.0
-        return max(nbytes - self.budget.ram + STACK_ROOM, 0), cycles
+            return worth(ram_of(program, self.device), predicted(program, self.device)), 0.0
+        return beyond(program, self.device, self.budget.ram - STACK_ROOM)
 
 
 def ram_of(program: Program, device: Device) -> int:
     """Bytes of the default RAM, states included."""
     return program.arenas.get(device.ram.name, 0)
+
+
+def beyond(program: Program, device: Device, room: float) -> tuple[float, float]:
+    """What is less of a better plan: bytes of the default RAM above `room`, then cycles."""
+    return max(ram_of(program, device) - room, 0), predicted(program, device)
 
 
 def predicted(program: Program, device: Device) -> float:

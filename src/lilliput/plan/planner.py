@@ -168,11 +168,8 @@ class Planner:
     def _roomy(self, name: str, cut: Cut) -> dict[str, float]:
         """Value -> bytes of scratch in a cut within which a faster kernel could make it that takes
         the operands as they lie."""
-        jobs = [
-            (i, a.task) for i, a in enumerate(self._storage(name).actions) if isinstance(a, Job)
-        ]
         core, found = self.device.core.name, dict[str, float]()
-        for i, task in jobs:
+        for i, task in self._tasks(name):
             room, has = cut.scratch(i), task.kernel.scratch(task.node)
             more = [k for k in task.others if has < k.scratch(task.node) <= room]
             cycles = [predict(k, task.node, core, task.fused) for k in (task.kernel, *more)]
@@ -187,15 +184,19 @@ class Planner:
         cut = self._cut(name, storage)
         if self.prices.ram == inf:
             return {}
-        tasks = [(i, a.task) for i, a in enumerate(storage.actions) if isinstance(a, Job)]
         return {
             task.output.name: allowed
-            for i, task in tasks
+            for i, task in self._tasks(name)
             if task.others
             for least in (min(k.scratch(task.node) for k in task.others),)
             for allowed in (max(cut.scratch(i) if cut else 0, least),)
             if task.kernel.scratch(task.node) > allowed
         }
+
+    def _tasks(self, name: str) -> list[tuple[int, Task]]:
+        """What an entry computes, and its place among all that is done."""
+        actions = enumerate(self._storage(name).actions)
+        return [(i, a.task) for i, a in actions if isinstance(a, Job)]
 
     def _storage(self, name: str) -> Storage:
         module, selection = self.module, self.selections[name]

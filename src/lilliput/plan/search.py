@@ -35,6 +35,7 @@ from lilliput.plan.objective import (
     Budget,
     Optimize,
     Prices,
+    beyond,
     calls_in,
     calls_of,
     predicted,
@@ -284,7 +285,7 @@ class _Search:
 
     def _beyond(self, program: Program, room: float) -> tuple[float, float]:
         """By what it is worse than another: bytes that are too many, then cycles."""
-        return max(self.ram(program) - room, 0), self.cycles(program)
+        return beyond(program, self.device, room)
 
     def _streamed(self, prices: Prices, room: float) -> Program:
         """The fastest plan of at most `room` bytes at these prices, of a few.  Where that costs
