@@ -12,9 +12,7 @@ check     the certificate is verified by code that shares none of the above
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -45,6 +43,7 @@ from lilliput.plan.order import reorder
 from lilliput.plan.program import (
     Program,
 )
+from lilliput.plan.quiet import planning
 from lilliput.plan.recompute import recompute
 
 TRIES: Final = 2
@@ -52,22 +51,7 @@ TRIES: Final = 2
 least is planned."""
 
 
-@contextmanager
-def _planning() -> Generator[None, None, None]:
-    """Without warnings, as tables are made of functions that overflow to infinity, and without
-    collecting garbage: nearly all that is made is kept until there is a plan, and to go through it
-    again and again takes a tenth of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-@_planning()
+@planning()
 def plan(module: Module, device: Device, options: PlanOptions | None = None) -> Program:
     """Plans every entry of `module` for the memories of `device`, and checks the result.
 
@@ -77,7 +61,7 @@ def plan(module: Module, device: Device, options: PlanOptions | None = None) -> 
     return _planned(module, device, options or PlanOptions())[1]
 
 
-@_planning()
+@planning()
 def plan_on_front(
     module: Module, device: Device, options: PlanOptions | None = None
 ) -> tuple[Program, tuple[Point, ...]]:
@@ -87,7 +71,7 @@ def plan_on_front(
     return program, maker.front(program)
 
 
-@_planning()
+@planning()
 def needs(module: Module, device: Device, options: PlanOptions | None = None) -> Mapping[str, int]:
     """`Maker.needs` of a module in the order that it has: much sooner there than a plan."""
     return Maker(_with_stand_ins(module), device, options or PlanOptions()).needs()

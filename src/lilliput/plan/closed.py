@@ -133,6 +133,7 @@ class Work:
         self.lined: list[int] = []
         self.sparse = False
         self.dead: list[int] = []
+        self.dying = 0
         self.open: list[int] = []
 
     # growing
@@ -227,6 +228,7 @@ class Work:
             if map.first < self.start:
                 if m in self.outside and not map.planar:
                     insort(self.dead, m)
+                    self.dying += net.nbytes[m]
                 continue
             self.open.remove(m)
             self.opened -= net.nbytes[m]
@@ -281,7 +283,7 @@ class Work:
         if self._steadily:
             most = max(map(int.__add__, self.need, self.steady))
         fixed = self.closed + self.carry
-        bound = self.opened - min(sum([net.nbytes[m] for m in self.dead]), self.opened)
+        bound = self.opened - min(self.dying, self.opened)
         if self.long:
             fixed += self.resting + most if self._steadily else 0
             bound -= min(self.resting, self.opened)

@@ -20,8 +20,6 @@ from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-import numpy as np
-
 from lilliput.errors import UnsupportedError
 from lilliput.ir.graph import Graph, Node, Value
 from lilliput.ir.module import Module, Param
@@ -36,6 +34,7 @@ from lilliput.plan.lean import Lean
 from lilliput.plan.objective import Prices
 from lilliput.plan.partition import Cutter
 from lilliput.plan.parts import Parts
+from lilliput.plan.quiet import planning
 from lilliput.plan.runs import Map, Part
 from lilliput.plan.select import Selection, Task, conversion_alone, select, task_alone, zeros
 from lilliput.plan.tree import Tree
@@ -84,6 +83,7 @@ class Known:
         return self.kinds.setdefault(facts, len(self.kinds))
 
 
+@planning()
 def peak(module: Module, known: Known, *, streaming: bool) -> int:
     """Bytes of activations and scratch that the neediest entry of `module` needs, about; states
     come on top.  Parameters may lack data.
@@ -116,8 +116,7 @@ def slow_parts(
     module = replace(module, params=shapes)
     graph = module.graphs[entry]
     keep = frozenset(v.name for v in graph.outputs)
-    with np.errstate(all="ignore"):  # as in `build.plan`
-        selection = select(graph, shapes, keep, core, prices=_prices(graph, streaming))
+    selection = select(graph, shapes, keep, core, prices=_prices(graph, streaming))
     external = frozenset(v.name for v in graph.inputs) | frozenset(selection.params)
     states = {s.name: s.value for s in module.states.values()}
     outputs, updates = module.outputs(entry), module.updates(entry)
@@ -342,9 +341,7 @@ class _Row:
     ) -> bool:
         """A part of a kind; `alone` makes it in a network of its own."""
         if kind not in self.known.parts:
-            with np.errstate(all="ignore"):  # as in `build.plan`
-                selection = alone()
-            self.known.parts[kind] = _part_alone(selection, reads, makes, self.known.core)
+            self.known.parts[kind] = _part_alone(alone(), reads, makes, self.known.core)
         made = self.known.parts[kind]
         if made is None:
             return False

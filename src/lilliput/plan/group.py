@@ -96,27 +96,22 @@ class Kept:
     maker : place of who makes them, `made` at once
     readers : (place, rows, freed) of who needs so many rows, and of which it is the last time that
         it needs so many
+    most, rest : rows while the one that needs most of them executes, and after all of them
     """
 
     maker: int
     made: int
     readers: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    most: int = 0
+    rest: int = 0
 
     def read(self, place: int, rows: int, step: int, of: int) -> None:
         """By a member that would need so many rows if there were not only `of`, and each time
         begins `step` rows further: where they are cut off at both ends, none may be freed."""
-        needed = min(rows, of)
+        needed, rest = min(rows, of), max(min(rows - step, of), 0)
         self.readers.append((place, needed, needed - min(rows - step, of)))
-
-    @property
-    def most(self) -> int:
-        """While the one that needs most of them executes."""
-        return max([rows for _, rows, _ in self.readers])
-
-    @property
-    def rest(self) -> int:
-        """After all of them."""
-        return max([0, *[rows - freed for _, rows, freed in self.readers]])
+        self.most = max(self.most, needed)
+        self.rest = max(self.rest, rest)
 
     @property
     def least(self) -> int:

@@ -12,7 +12,7 @@ Not here: cycles and more rows an execution, which only matter once bytes are we
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import inf
 
@@ -24,6 +24,19 @@ from lilliput.plan.under import PARTS
 def _beside(run: Found) -> int:
     """Bytes of a run whose output runs over nothing."""
     return run.least + (run.slide[2] if run.slide else 0)
+
+
+_Ways = dict[int, list[tuple[int, int]]]
+"""Ways to a part, by the largest map that the last run made; of (bytes that one needs, bytes from
+where that map may begin to the end of the arena) none is beaten in both."""
+
+
+def _keep(ways: list[tuple[int, int]], least: int, above: int, high: int) -> None:
+    """Keeps a way of less than `high` bytes that none beats, and of the others what it leaves."""
+    if least >= high or any(x <= least and y <= above for x, y in ways):
+        return
+    ways[:] = [(x, y) for x, y in ways if x < least or y < above]
+    ways.append((least, above))
 
 
 def _place(run: Found) -> tuple[int, int]:
@@ -112,24 +125,39 @@ class Lean:
 
     def layered(self) -> int:
         """The fewest bytes of calls alone."""
-        return self._within(self.calls, self.after[0])
+        return self._within(self.calls, self.after[0])[0]
 
     def least(self) -> int:
         """The fewest bytes of calls and loops."""
         best, runs = self._ways()
         low = int(best[-1])
-        found = self._within(runs, low)
-        if found > low:  # outputs that slide stand in each other's way: loops in their place, too
-            self.limit = found - 1
-            hard = [i for i, call in enumerate(self.calls) if _beside(call) > low]
-            for start in range(max(hard, default=-1) + 1):
-                if best[start] <= self.limit:
-                    for run in self.grow(start, low, sliding=True):
-                        best[run.stop] = min(best[run.stop], max(best[start], run.least))
-                        runs.append(run)
-            runs.sort(key=_place)
-            found = self._within(runs, low, found)
+        found, reached = self._within(runs, low)
+        if found > low:  # outputs that slide stand in each other's way
+            runs, found = self._in_their_place(runs, reached, low, found)
         return self._by_strips(runs, found)
+
+    def _in_their_place(
+        self, runs: list[Found], reached: Sequence[int], low: int, found: int
+    ) -> tuple[list[Found], int]:
+        """The fewest bytes, `low` at least, where there are loops in the place of outputs that
+        slide, too, and all runs; without these it takes `found`.
+
+        reached : parts to which there are ways of less; loops are looked for from the last one on,
+            which is where the way ends, then from twice as many at a time
+        """
+        hard = max((i for i, call in enumerate(self.calls) if _beside(call) > low), default=-1)
+        looked, count = set[int](), 1
+        while starts := [i for i in reached if i <= hard and i not in looked][-count:]:
+            self.limit = found - 1
+            grown = [run for i in starts for run in self.grow(i, low, sliding=True)]
+            looked.update(starts)
+            count *= 2
+            if grown:
+                runs = sorted([*runs, *grown], key=_place)
+                found, reached = self._within(runs, low, found)
+            if found == low:
+                break
+        return runs, found
 
     def _by_strips(self, runs: list[Found], found: int) -> int:
         """The fewest bytes where loops may make their rows strip by strip, too, of runs that need
@@ -137,7 +165,7 @@ class Lean:
         while True:
             self.limit, needs = found - 1, self._needs(runs)
             runs = sorted([*runs, *self._around(needs.index(max(needs)))], key=_place)
-            least = self._within(runs, max(self._needs(runs)), found)
+            least, _ = self._within(runs, max(self._needs(runs)), found)
             if least == found:
                 return found
             found = least
@@ -168,41 +196,35 @@ class Lean:
                 runs.append(run)
         return best, sorted(runs, key=_place)
 
-    def _within(self, runs: Sequence[Found], low: int, high: int | None = None) -> int:
+    def _within(
+        self, runs: Iterable[Found], low: int, high: int | None = None
+    ) -> tuple[int, Sequence[int]]:
         """The fewest bytes, `low` at least, within which there is a way through `runs`; of `high`
-        bytes there is one."""
-        if self._fits(runs, low):
-            return low
+        bytes there is one.  And the parts to which there are ways of less."""
         high = max(map(_beside, self.calls)) if high is None else high
-        low += 1
-        while low < high:
-            middle = (low + high) // 2
-            if self._fits(runs, middle):
-                high = middle
-            else:
-                low = middle + 1
-        return high
-
-    def _fits(self, runs: Sequence[Found], limit: int) -> bool:
-        """Whether there is a way of runs within `limit`; room below maps as in `partition`."""
-        ways: list[dict[int, float]] = [{} for _ in range(len(self.calls) + 1)]
-        ways[0][-1] = inf
+        ways: list[_Ways] = [{} for _ in range(len(self.calls) + 1)]
+        ways[0][-1] = [(low, 0)]
         for run in runs:
-            if run.least > limit:
-                continue
-            map, nbytes = run.made
-            top, slide, at = limit - nbytes, run.slide, ways[run.stop]
-            for before, below in ways[run.start].items():
-                room: float = top
-                if slide is not None and (run.under or run.least + slide[2] > limit):
-                    if slide[0] != before:
-                        below = limit - self.nbytes[slide[0]]
-                    room = min(below - slide[1], top)
-                    if room < 0:
-                        continue
-                if at.get(map, -1) < room:
-                    at[map] = room
-        return bool(ways[-1])
+            if run.least < high and ways[run.start]:
+                self._go(ways[run.start], run, ways[run.stop], high)
+        found = min([nbytes for x in ways[-1].values() for nbytes, _ in x], default=high)
+        return found, [i for i, x in enumerate(ways) if x]
+
+    def _go(self, ways: _Ways, run: Found, after: _Ways, high: int) -> None:
+        """Takes a run behind each of `ways`, if that needs less than `high` bytes; room below maps
+        as in `partition`."""
+        (map, nbytes), slide = run.made, run.slide
+        there = after.setdefault(map, [])
+        for before, found in ways.items():
+            for least, above in found:
+                if slide is None or not run.under:
+                    _keep(there, max(least, _beside(run)), nbytes, high)
+                if slide is not None:
+                    inp, distance, _ = slide
+                    top = (above if inp == before else self.nbytes[inp]) + distance
+                    _keep(there, max(least, run.least, top), max(top, nbytes), high)
+        if not there:
+            del after[map]
 
     # Loops ------------------------------------------------------------------------------------
 
