@@ -269,9 +269,10 @@ class Kernel:
         return self.source.removesuffix(".c")
 
     def tiles(self, node: Node, rows: int) -> int:
-        """`tile` of a call that makes so many rows; 0 of several pixels, which may lie in two."""
+        """`tile` of a call that makes so many rows; 0 of pixels that may lie in two of them."""
         pixels = self.tile(node)
-        return pixels if rows == 1 or pixels == 1 else 0
+        apart = rows == 1 or pixels and node.output.type.frame[1] % pixels == 0
+        return pixels if apart else 0
 
 
 @dataclass(frozen=True)

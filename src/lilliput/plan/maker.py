@@ -41,7 +41,8 @@ class Maker:
         self.spilled: dict[int, Maker] = {}
 
     def __call__(self, prices: Prices) -> Program:
-        key = prices.selecting(), prices.ram, prices.memories, prices.strips, prices.effort
+        asked = prices.ram, prices.room, prices.memories, prices.strips, prices.effort
+        key = prices.selecting(), *asked
         if key not in self.memo.programs:
             self.memo.programs[key] = prices, self._make(prices)
         return self.memo.programs[key][1]
@@ -93,7 +94,7 @@ class Maker:
         """Bytes above those that were asked for, then cycles; what both are worth where few are."""
         if prices.ram is None:
             return 0.0, worth(ram_of(program, self.device), predicted(program, self.device))
-        return beyond(program, self.device, prices.ram)
+        return beyond(program, self.device, max(prices.ram, prices.room))
 
     def moving_rows(self, plain: Program) -> Program:
         """The fastest of a few: a program that was made here and whose buffers were given to

@@ -49,6 +49,7 @@ class Prices:
     without : names of kernels that are left out
     ram : bytes of activations within which tasks run one after the other where they fit, and
         stream where they do not; None where few are worth cycles
+    room : bytes of RAM that the plan has in any case, where less is asked for to come to lie in it
     memories : that are open beside the default RAM and flash
     strips : whether loops may make their rows strip by strip
     effort : times the usual moves by which offsets are found
@@ -62,6 +63,7 @@ class Prices:
     memories: frozenset[str] = frozenset()
     strips: bool = False
     effort: int = 1
+    room: float = 0.0
 
     def selecting(self) -> Selecting:
         """All that kernels are selected by."""

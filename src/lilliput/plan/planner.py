@@ -55,8 +55,8 @@ AGAIN = 4
 """Times that kernels are chosen at most: each time with less scratch for some."""
 
 
-Asked = tuple[Selecting, float | None, frozenset[str], bool, int]
-"""All of `Prices`: what kernels are selected by, RAM, memories, strips, effort."""
+Asked = tuple[Selecting, float | None, float, frozenset[str], bool, int]
+"""All of `Prices`: what kernels are selected by, RAM, room, memories, strips, effort."""
 
 Same = tuple[
     tuple[int, ...],

@@ -44,10 +44,11 @@ from lilliput.plan.objective import (
 from lilliput.plan.partition import STEP, worth
 from lilliput.plan.program import Entry, Kind, Program
 
-LESS: Final = (0.9, 0.8)
+ASKED: Final = (1.1, 1.05, 1.02, 0.98, 0.95, 0.9, 0.8)
 """Parts of the RAM that there is that are tried where all of it makes a slow plan."""
-DEAR: Final = 1.02
-"""What is slow: as many times the cycles of the plan that may take any RAM."""
+DEAR, SLOW = 1.02, 1.1
+"""What is slow, and what is so slow that all is tried: as many times the cycles of the plan that
+may take any RAM."""
 
 MISSES: Final = 3
 """Steps down with rows in strips after which that is given up."""
@@ -86,9 +87,9 @@ def best_plan(
     if search.ram(program) <= room:
         return program
     program = search.fitting(prices, room)
-    if smallest and search.ram(program) > room:
-        program = min(program, search.smallest(prices), key=search.ram)
-    return program
+    if search.ram(program) <= room:
+        return search.faster(program, prices, room)
+    return min(program, search.smallest(prices), key=search.ram) if smallest else program
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,16 @@ class _Search:
         rows = frozenset(c.value.name for c in calls_of(program)) | planar
         return replace(prices, rows=rows)
 
+    def faster(self, program: Program, prices: Prices, room: float) -> Program:
+        """The fastest of a plan of at most `room` bytes and, where that pays dearly for them, of
+        those that the search for the least RAM comes by."""
+        if self.cycles(program) < SLOW * self.cycles(self.make(replace(prices, ram=inf))):
+            return program
+        begin = len(self.tried)
+        self.least_ram(prices)
+        found = (made for _, made in self.tried[begin:])
+        return min(program, *found, key=lambda p: self._beyond(p, room))
+
     def within(self, prices: Prices, room: float) -> Program:
         """The fastest plan of at most `room` bytes of RAM: first by streaming alone, then with
         planes given up, too, as long as that is faster.  Where there is none, the smallest that
@@ -290,13 +301,14 @@ class _Search:
     def _streamed(self, prices: Prices, room: float) -> Program:
         """The fastest plan of at most `room` bytes at these prices, of a few.  Where that costs
         much, less is asked for, too: then loops are found where kernels would have lost their
-        scratch, which may be faster."""
+        scratch, which may be faster.  And more, as a plan may take less than it was asked for."""
         best = self.squeezed(prices, room)
         free = self.cycles(self.make(replace(prices, ram=inf)))
-        for part in LESS:
-            if self.ram(best) > room or self.cycles(best) < DEAR * free:
+        for part in ASKED:
+            if self.ram(best) <= room and self.cycles(best) < DEAR * free:
                 break
-            program = self.squeezed(prices, room * part)
+            limit = room * part - self._states()
+            program = self.make(replace(prices, ram=limit, room=room))
             best = min(best, program, key=lambda p: self._beyond(p, room))
         return best
 
@@ -312,7 +324,7 @@ class _Search:
 
     def _asking(self, prices: Prices, room: float, limit: float) -> Program:
         """limit : bytes within which the first plan is made, states included."""
-        states = self._states()
+        states, prices = self._states(), replace(prices, room=room)
         room, limit = room - states, limit - states
         best = self.make(replace(prices, ram=limit))
         while (over := self.ram(best) - states - room) > 0 and limit - over >= room / 2:
