@@ -12,24 +12,29 @@ LL_INLINE float ll_inside(float dy, int32_t y, int32_t low, int32_t high) {
     return y > low && y < high ? dy : 0.0f;
 }
 
-/* The nearest whole number, ties away from zero, of |v| <= limit; NaN is 0. */
+/* The greatest float below a half, with the sign of v: added to v and cut off it is the nearest whole
+ * number, ties away from zero.  With a half, 0.49999997 would come to 1. */
+LL_INLINE float ll_half(float v) {
+    return v < 0.0f ? -0.499999970197677612f : 0.499999970197677612f;
+}
+
+LL_INLINE float ll_within(float v, float limit) {
+    return v < -limit ? -limit : (v > limit ? limit : v);
+}
+
+/* The nearest whole number, ties away from zero, of |v| <= limit < 2^30; NaN is 0. */
 LL_INLINE int32_t ll_nearest(float v, float limit) {
-    if (v != v) {
-        return 0;
-    }
-    v = v < -limit ? -limit : (v > limit ? limit : v);
-    const int32_t n = (int32_t)v;
-    const float rest = v - (float)n;
-    return n + (rest >= 0.5f ? 1 : 0) - (rest <= -0.5f ? 1 : 0);
+    const float near = ll_within(v, limit);
+    return v != v ? 0 : (int32_t)(near + ll_half(near));
 }
 
 LL_INLINE int32_t ll_symmetric_s8(int32_t w) {
     return w < -127 ? -127 : (w > 127 ? 127 : w);
 }
 
+/* What is within limits before it is rounded is so afterwards. */
 LL_INLINE int32_t ll_sgd_s8(int32_t w, float step) {
-    const int32_t moved = ll_nearest((float)w - step, 4194304.0f);
-    return ll_symmetric_s8(step != step ? w : moved);
+    return step != step ? ll_symmetric_s8(w) : ll_nearest((float)w - step, 127.0f);
 }
 
 /* Moves within +-2^28, so that a sum which begins with it stays below 2^29. */

@@ -288,9 +288,11 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
             LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
+#ifndef LL_OWN_SUMS_4
 LL_SUMS_4(ll_sums_4, int8_t, LL_APART, "", "")
 LL_SUMS_4(ll_sums_joined_4, int8_t, LL_JOINED, LL_JOIN(r7, r11), LL_PART_4)
 LL_SUMS_4(ll_sums_wide_4, int16_t, LL_WIDE, "", "")
+#endif
 
 /* Sums over one column --------------------------------------------------------------------
  * r0 column, r1 weights; sums r2 of P and r3 of Q; r4-r7 weights, r8-r11 numbers, lr end. */
