@@ -22,13 +22,16 @@ from lilliput.emu.prove import prove
 from lilliput.emu.toolchain import Toolchain
 from lilliput.errors import CertificateError
 from lilliput.ir import Module, Op
+from lilliput.ir.op import Sample
+from lilliput.ir.types import s8, s32
 from lilliput.ops import all_ops
+from lilliput.ops.conv import Conv2d
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.check import check
 from lilliput.plan.lifetimes import lifetimes
 from lilliput.plan.objective import Optimize
-from lilliput.plan.overlap import distances
+from lilliput.plan.overlap import distances, within
 from lilliput.plan.program import Call, Entry, Kind, Program
 from lilliput.report.timeline import timelines
 
@@ -144,6 +147,35 @@ def test_kernels_that_go_through_pixels_compute_the_same(host_compiler: Toolchai
         mine = [c for c in calls if c.entry == pair.entry.name]
         proof = prove(alone, pair.placed(pair.nearest()), mine, hosts=[host_compiler])
         assert proof.exact, f"{pair.entry.name}: {proof.difference}"
+
+
+def _wide(kernel: str) -> Sample:
+    """A map of which each row is whole tiles, and more than one tile."""
+    depthwise = kernel.startswith("depthwise")
+    window, pad = (3, (1, 1, 1, 1)) if depthwise else (1, (0, 0, 0, 0))
+    weights = s8(8, window, window, 1 if depthwise else 8, scale=0.01)
+    x, y = s8(1, 6, 8, 8, scale=0.1, zero_point=-3), s8(1, 6, 8, 8, scale=0.4, zero_point=4)
+    attrs = Conv2d(pad=pad, groups=8 if depthwise else 1)
+    return Sample((x, weights, s32(8)), attrs, (y,), params=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["depthwise_taps", "depthwise_fours", "linear_tiles", "pairs"])
+def test_tiles_of_many_rows_compute_the_same(name: str, host_compiler: Toolchain) -> None:
+    """Several pixels at a time of a call that makes all rows: nearer than by rows, and safe."""
+    op = next(op for op in all_ops() if op.name == "conv2d")
+    (kernel,) = (k for k in op.kernels if k.name == name)
+    module, calls = sample_module(replace(op, kernels=(kernel,)), (_wide(name),))
+    (pair,) = (p for p in pairs(module) if p.meet(p.nearest()))
+    node, rows = pair.call.node, replace(kernel, tile=lambda node: 0)
+    assert kernel.tiles(node, node.output.type.frame[0]) > 1
+    (rule, *_), (view, *_) = pair.call.rules, pair.call.inputs
+    far = within(rows, node, rule, pair.call.output, view, epilogue=False)
+    assert far is not None
+    assert pair.distance < far
+    assert accepted(pair.placed(pair.nearest()))
+    assert not accepted(pair.placed(pair.nearest() - pair.unit))
+    proof = prove(module, pair.placed(pair.nearest()), calls, hosts=[host_compiler])
+    assert proof.exact, proof.difference
 
 
 def bounded(module: Module) -> None:
