@@ -457,7 +457,8 @@ def module(chosen: Sequence[Case], seed: int = 0) -> Module:
     graphs: dict[str, Graph] = {}
     for k, case in enumerate(chosen):
         b, sample = Builder(params, names), case.sample
-        held = set(sample.params).difference(*(k.packs for k in case.op.kernels))
+        packs = [set(k.packs) for k in case.op.kernels]
+        held = set(sample.params).difference(set[int]().union(*packs[:1]).intersection(*packs))
         operands = [
             b.param(f"p{k}_{i}", constant(t, sample, [seed, i]), t.quant, t.dtype)
             if i in held

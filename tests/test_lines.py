@@ -166,7 +166,8 @@ def test_layers_hand_on_their_third_row() -> None:
 
 @pytest.mark.parametrize(("stride", "rest"), [(1, 2), (2, 1)])
 def test_what_is_alive_before_during_and_after(stride: int, rest: int) -> None:
-    kept = Kept(1, 1, [(2, 3, stride)])
+    kept = Kept(1, 1)
+    kept.read(2, 3, stride, 9)
     assert list(kept.pieces()) == [(0, 1, 2), (1, 3, 3)]
     assert (kept.rest, kept.least) == (rest, min(rest, 2))
 

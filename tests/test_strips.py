@@ -24,6 +24,7 @@ from lilliput.ops.conv import Conv2d, conv2d
 from lilliput.ops.elementwise import Binary, add
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan import loops as plan_loops
+from lilliput.plan import search
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.group import Member, Read, Slot, timetable
 from lilliput.plan.lines import Line, Lines, lines
@@ -194,6 +195,7 @@ def in_strips_anywhere(module: Module, options: PlanOptions, seed: int) -> Progr
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Cutter, "best", best)
+        patched.setattr(search, "ROOMIER", ())  # more cuts at random, of which a small one is taken
         return plan(module, M0, options)
 
 

@@ -241,9 +241,10 @@ def _fold_bias_operands(_: Builder, node: Node) -> tuple[Operand, ...]:
 
 
 def _fold_work(node: Node) -> Work:
-    """Inner: weights summed; one set-up an output channel."""
-    channels = node.output.type.size
-    return Work(node.inputs[0].type.size, channels, channels)
+    """Inner: weights summed, where there is a zero point; one set-up an output channel."""
+    attrs, channels = node.attrs, node.output.type.size
+    assert isinstance(attrs, FoldBias)
+    return Work(node.inputs[0].type.size if attrs.zero_point else 0, channels, channels)
 
 
 fold_bias = register(
