@@ -243,8 +243,10 @@ def _with_rows(old: Table, name: str, cases: Sequence[grid.Case]) -> Table:
     last fit of everything."""
     core = cores()[LIKE if name == UNCOUNTED else name]
     groups: dict[str, list[Observation]] = defaultdict(list)
+    asked = {_row(case) for case in cases}
     for o in observe(core, find(core), [c for c in cases if grid.runs_on(core, c)]):
-        groups[o.row].append(o)
+        if o.row in asked:
+            groups[o.row].append(o)
     for row, group in sorted(groups.items()):
         errors = left_out_errors(group) if len(group) > 2 else []
         text = f"{statistics.median(errors):.1%} median, {max(errors):.0%} worst" if errors else "-"

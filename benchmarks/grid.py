@@ -451,15 +451,16 @@ def runs_on(core: Core, case: Case) -> bool:
 
 def module(chosen: Sequence[Case], seed: int = 0) -> Module:
     """One module with an entry `case<k>` for each case; parameters are random, the same for a case
-    whatever stands beside it."""
+    whatever stands beside it.  What the kernel packs itself is no parameter."""
     params: dict[str, Param] = {}
     names: set[str] = set()
     graphs: dict[str, Graph] = {}
     for k, case in enumerate(chosen):
         b, sample = Builder(params, names), case.sample
+        held = set(sample.params).difference(*(k.packs for k in case.op.kernels))
         operands = [
             b.param(f"p{k}_{i}", constant(t, sample, [seed, i]), t.quant, t.dtype)
-            if i in sample.params
+            if i in held
             else b.input(f"x{k}_{i}", t)
             for i, t in enumerate(sample.inputs)
         ]

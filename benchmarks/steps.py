@@ -1,9 +1,9 @@
 """Training steps of the published int8 networks: `python -m benchmarks.steps [--only NAME]`.
 
 One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
-STM32F746, instructions counted on its emulated core, cycles estimated.  The picture lies in memory,
-and is included, or its rows are asked for (`callback`), and the caller's are not.  The head is the
-published float one, or of int8 (`--head`).
+STM32F746, or another device, instructions counted on its emulated core, cycles estimated.  The
+picture lies in memory, and is included, or its rows are asked for (`callback`), and the caller's
+are not.  The head is the published float one, or of int8 (`--head`).
 `steps.json` holds what was found; what is not measured this time stays as it was.
 
 `--full` plans the update of every tensor instead, for the same core with RAM without limits: no
@@ -76,20 +76,21 @@ class Step:
     exact: bool
     input: Feed = "memory"
     head: str = HEADS[0]
+    device: str = DEVICE
 
     @property
-    def key(self) -> tuple[str, str, Feed, str]:
-        return self.scheme, self.optimize, self.input, self.head
+    def key(self) -> tuple[str, str, Feed, str, str]:
+        return self.scheme, self.optimize, self.input, self.head, self.device
 
 
-def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str) -> Step:
+def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str, on: str) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
     file = FILES[name.partition("-")[0]]
     if optimize == "goal":
         options = Options(ram=GOALS[name, feed] * 1024, shrink=False, feed=feed)
     else:
         options = Options(optimize=Optimize(optimize), shrink=False, feed=feed)
-    model, device = load(folder / "tiny_training" / file), board(DEVICE)
+    model, device = load(folder / "tiny_training" / file), board(on)
     # the tensors that were published, without a rest for each weight
     optimiser = Optimiser(rule="nearest")
     scheme = f"published:{name}"
@@ -112,6 +113,7 @@ def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str) -> S
         counted.exact,
         feed,
         head,
+        on,
     )
 
 
@@ -128,10 +130,12 @@ def full(folder: Path, name: str) -> str:
 
 def table(steps: list[Step]) -> str:
     """Markdown; RAM that was published beside it, where it was."""
-    head = "| scheme | plan | input | head | RAM, B | published, kB | states, B | flash, B "
-    lines = [f"{head}| instr., M | cycles, M |", f"|{'---|' * 10}"]
+    head = (
+        "| scheme | device | plan | input | head | RAM, B | published, kB | states, B | flash, B "
+    )
+    lines = [f"{head}| instr., M | cycles, M |", f"|{'---|' * 11}"]
     lines += [
-        f"| {s.scheme} | {s.optimize} | {s.input} | {s.head} | {s.ram:,} "
+        f"| {s.scheme} | {s.device} | {s.optimize} | {s.input} | {s.head} | {s.ram:,} "
         f"| {PUBLISHED.get(s.scheme, '-')} | {s.states:,} | {s.flash:,} "
         f"| {s.instructions / 1e6:.1f} | {s.estimated_cycles / 1e6:.1f} |"
         for s in steps
@@ -152,6 +156,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
     parser.add_argument("--input", action="append", choices=FEEDS)
     parser.add_argument("--head", action="append", choices=HEADS, help="float where not said")
+    parser.add_argument("--device", default=DEVICE, help=f"{DEVICE} where not said")
     chosen = parser.parse_args()
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
@@ -173,10 +178,10 @@ def main() -> int:
     for name, optimize, feed, head in wanted:
         if optimize == "goal" and (name, feed) not in GOALS:
             continue
-        what = f"{name}, {optimize}, {feed}, head {head}"
+        what = f"{name}, {chosen.device}, {optimize}, {feed}, head {head}"
         print(f"measuring {what}", file=sys.stderr)
         try:
-            step = measured(Path(shared) / "models", name, optimize, feed, head)
+            step = measured(Path(shared) / "models", name, optimize, feed, head, chosen.device)
         except LilliputError as error:
             print(f"{what}: {error}", file=sys.stderr)
             wrong += 1

@@ -127,6 +127,7 @@ class Scalar:
     c: Callable[[Node, Sequence[str]], str]
     tables: Callable[[Node], Mapping[str, Array]] = lambda node: {}
     packed: tuple[int, ...] = ()
+    packs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ class Kernel:
     work : node -> the amounts of work that `plan.cost` predicts cycles from, for each core
     dense : reads its operands by linear address (no rings, no strides between pixels)
     packed : node inputs that it wants packed, which therefore have to be constant
+    packs : node inputs that each call packs, which therefore must not be
     growth : bytes of its packed inputs for each byte of the plain ones
     again : inputs which, where they are constant, it has in flash beside the packed ones of the
         operator that reads them first
@@ -253,6 +255,7 @@ class Kernel:
     carry: Callable[[Node], int] = lambda node: 0
     dense: bool = False
     packed: tuple[int, ...] = ()
+    packs: tuple[int, ...] = ()
     growth: float = 1.0
     again: tuple[int, ...] = ()
     code: int = 500
@@ -271,7 +274,7 @@ class Kernel:
     def tiles(self, node: Node, rows: int) -> int:
         """`tile` of a call that makes so many rows; 0 of pixels that may lie in two of them."""
         pixels = self.tile(node)
-        apart = rows == 1 or pixels and node.output.type.frame[1] % pixels == 0
+        apart = rows == 1 or (pixels and node.output.type.frame[1] % pixels == 0)
         return pixels if apart else 0
 
 

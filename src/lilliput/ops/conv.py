@@ -41,6 +41,7 @@ from lilliput.ops.conv_kernels import (
 from lilliput.ops.depthwise import DEPTHWISE_TAPS, DEPTHWISE_WINDOWS
 from lilliput.ops.gemm import (
     GEMM,
+    GEMM_FRESH,
     GEMM_JOINED,
     GEMM_WIDE,
     PAIRS,
@@ -293,6 +294,7 @@ conv2d = register(
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,
+            GEMM_FRESH,
             PAIRS_WIDE,
             PAIRS_JOINED,
             PAIRS,
@@ -489,6 +491,7 @@ linear = register(
             GEMM_WIDE,
             GEMM_JOINED,
             GEMM,
+            GEMM_FRESH,
             PAIRS_WIDE,
             PAIRS_JOINED,
             PAIRS,

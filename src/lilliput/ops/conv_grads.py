@@ -7,8 +7,8 @@ same bits in Python and on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -157,6 +157,39 @@ GRAD_W_CARRIED = Kernel(
     work=_grad_w_work,
 )
 
+
+def _stored_types(node: Node) -> Mapping[str, str]:
+    stored = c_type(node.inputs[0].type.dtype)
+    return {"LL_X": "float", "LL_STORED": stored, "LL_ACC": "float"}
+
+
+def _stored_params(node: Node) -> Mapping[str, int]:
+    """Of numbers that are converted beforehand, and have no zero point then."""
+    params = _grad_w_params(node)
+    return {**params, "zero_point": 0, "stored_zero": params["zero_point"]}
+
+
+def _integers(kernel: Kernel) -> Callable[[Node], str | None]:
+    """Who takes what another kernel does, if it is integers in one group."""
+
+    def accepts(node: Node) -> str | None:
+        refused = kernel.accepts(node) or (
+            "more than one group" if _attrs(node).groups > 1 else None
+        )
+        return refused or ("floats already" if node.inputs[0].type.dtype is DType.F32 else None)
+
+    return accepts
+
+
+GRAD_W_LINE = replace(
+    GRAD_W_CARRIED,
+    name="conv2d_grad_w_line",
+    accepts=_integers(GRAD_W_CARRIED),
+    types=_stored_types,
+    params=_stored_params,
+    scratch=lambda node: 4 * node.inputs[1].type.shape[2] * node.inputs[0].type.shape[3],
+)
+
 GRAD_W_ROWS = Kernel(
     name="conv2d_grad_w_rows",
     source="conv2d_grad_w_rows.c",
@@ -182,6 +215,15 @@ GRAD_W_TILES = Kernel(
     work=_grad_w_work,
 )
 
+GRAD_W_FLOATS = replace(
+    GRAD_W_TILES,
+    name="conv2d_grad_w_floats",
+    accepts=_integers(GRAD_W_TILES),
+    types=_stored_types,
+    params=_stored_params,
+    scratch=lambda node: 4 * node.inputs[0].type.size,
+)
+
 _X8 = s8(1, 5, 6, 3, scale=0.1, zero_point=-9)
 
 conv2d_grad_w = register(
@@ -194,7 +236,7 @@ conv2d_grad_w = register(
         ref=_grad_w_ref,
         regions=_grad_w_regions,
         cost=lambda node: Cost(macs=_grad_w_macs(node)),
-        kernels=(GRAD_W_TILES, GRAD_W_ROWS, GRAD_W_CARRIED),
+        kernels=(GRAD_W_FLOATS, GRAD_W_TILES, GRAD_W_ROWS, GRAD_W_LINE, GRAD_W_CARRIED),
         samples=(
             Sample((f32(1, 5, 6, 3), f32(1, 5, 6, 4)), ConvGrad((3, 3), pad=(1, 1, 1, 1))),
             Sample((f32(2, 7, 5, 2), f32(2, 3, 2, 3)), ConvGrad((3, 2), (2, 2))),

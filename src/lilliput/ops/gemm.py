@@ -5,6 +5,7 @@ GEMM_JOINED   two channels' weights are one 16-bit number (`isa/generic.h`): a w
               thirteen instructions, where the weights prove that sums fit in 24 bits
 GEMM_WIDE     weights are stored as int16, and doubled for the sake of the epilogue: two saved,
               for twice the flash
+GEMM_FRESH    weights that training changes, which nobody can pack: each call widens all of them
 
 PAIRS, PAIRS_JOINED and PAIRS_WIDE are the same for where RAM is short: two pixels at a time,
 whose bytes are read where they lie, widened anew for every two channels.
@@ -219,6 +220,44 @@ GEMM_WIDE = replace(
     finish=finish_doubled,
     growth=2.0,
     proof=doubles,
+)
+
+
+def _fresh_params(node: Node) -> Mapping[str, int]:
+    return {**_params(node), "out_c": node.output.type.shape[-1]}
+
+
+def _fresh_types(_: Node) -> Mapping[str, str]:
+    return {"LL_ACC": "int32_t", "LL_W": "int16_t", "LL_SUMS": "ll_sums_wide", "LL_FRESH": "1"}
+
+
+def _fresh_operands(b: Builder, node: Node) -> tuple[Operand, ...]:
+    x, _, *others = _operands(TWOS)(b, node)
+    return (x, Operand(node.inputs[1], 1), *others)
+
+
+def _fresh_scratch(node: Node) -> int:
+    return _scratch(node) + _even(node.output.type.shape[-1]) * groups(node) * 8
+
+
+def _fresh_work(node: Node) -> Work:
+    """Set-ups: of the weights, too, a group of a two."""
+    work = _work(node)
+    twos = _even(node.output.type.shape[-1]) // 2
+    return work._replace(setups=work.setups + twos * groups(node))
+
+
+GEMM_FRESH = replace(
+    GEMM,
+    name="gemm_fresh",
+    accepts=_few,
+    types=_fresh_types,
+    params=_fresh_params,
+    operands=_fresh_operands,
+    packed=(),
+    packs=(1,),
+    scratch=_fresh_scratch,
+    work=_fresh_work,
 )
 
 

@@ -200,6 +200,8 @@ class Drafter:
             return "weights that come in slices are kept as they are, not packed"
         if any(v.type.dtype is DType.S4 and v.name not in self.params for v in node.inputs):
             return "int4 weights are two in a byte, hence constant"
+        if any(node.inputs[i].name in self.params for i in kernel.packs):
+            return "constant weights are packed beforehand"
         trained = any(node.inputs[i].name not in self.params for i in kernel.packed)
         return "weights that training changes are kept as they are, not packed" if trained else None
 

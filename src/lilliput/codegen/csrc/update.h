@@ -12,8 +12,8 @@ LL_INLINE float ll_inside(float dy, int32_t y, int32_t low, int32_t high) {
     return y > low && y < high ? dy : 0.0f;
 }
 
-/* The greatest float below a half, with the sign of v: added to v and cut off it is the nearest whole
- * number, ties away from zero.  With a half, 0.49999997 would come to 1. */
+/* The greatest float below a half, with the sign of v: added to v and cut off it is the nearest
+ * whole number, ties away from zero.  With a half, 0.49999997 would come to 1. */
 LL_INLINE float ll_half(float v) {
     return v < 0.0f ? -0.499999970197677612f : 0.499999970197677612f;
 }

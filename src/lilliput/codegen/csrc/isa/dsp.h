@@ -182,6 +182,25 @@ LL_ASSEMBLY void ll_columns_4(int16_t *to, const int8_t *const *from, int32_t gr
         LL_ASM(pop {r4-r11, pc}));
 }
 
+/* r0 to, r1 and r2 from, r12 end; stored are r4-r7 */
+LL_ASSEMBLY void ll_columns_2(int16_t *to, const int8_t *p, const int8_t *q, int32_t groups) {
+    __asm__ volatile(
+        LL_ASM(push {r4-r7})
+        LL_ASM_N("add r12, r0, r3, lsl #4")
+        LL_ASM(1:)
+        LL_ASM_N("ldr r6, [r1], #4")
+        LL_ASM_N("ldr r7, [r2], #4")
+        LL_ASM(sxtb16 r4, r6)
+        LL_ASM(sxtb16 r5, r7)
+        LL_ASM_N("sxtb16 r6, r6, ror #8")
+        LL_ASM_N("sxtb16 r7, r7, ror #8")
+        LL_ASM(stmia r0!, {r4-r7})
+        LL_ASM(cmp r0, r12)
+        LL_ASM(bne 1b)
+        LL_ASM(pop {r4-r7})
+        LL_ASM(bx lr));
+}
+
 /* r0 to, r1 from, r12 end */
 LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     __asm__ volatile(
@@ -414,39 +433,42 @@ LL_SUMS_1(ll_sums_wide_1, int16_t, LL_GROUP_WIDE_1, LL_GROUP_WIDE_1 LL_GROUP_WID
             LL_ASM(pop {r4-r11, pc}));                                                             \
     }
 
-#define LL_ROW_3_1(load, even, middle, p, q)                                                       \
-    load                                                                                           \
+/* Each row loads the word of the next one as soon as its own is spent. */
+#define LL_ROW_3_1(even, middle, p, q, next)                                                       \
     LL_ASM(sxtb16 r12, r3)                                                                         \
     LL_ASM_N("sxtb16 r3, r3, ror #8")                                                              \
     LL_ASM(smlad r10, r12, even, p)                                                                \
     LL_ASM(smlad r11, r3, even, q)                                                                 \
     LL_ASM(smlabb r10, r3, middle, r10)                                                            \
+    next                                                                                           \
     LL_ASM(smlatb r11, r12, middle, r11)
 LL_WINDOWS_3(ll_windows_3_1,
-    LL_ROW_3_1(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
-    LL_ROW_3_1(LL_ASM(ldr r3, [r0, lr]), r6, r7, r10, r11)
-    LL_ROW_3_1(LL_ASM_N("ldr r3, [r0], #2"), r4, r5, r10, r11),
+    LL_ASM_N("ldr r3, [r0, lr, lsl #1]")
+    LL_ROW_3_1(r8, r9, r2, r2, LL_ASM(ldr r3, [r0, lr]))
+    LL_ROW_3_1(r6, r7, r10, r11, LL_ASM_N("ldr r3, [r0], #2"))
+    LL_ROW_3_1(r4, r5, r10, r11, ""),
     LL_ASM(add r0, r0, lr))
 
 /* With stride 2 the second pixel begins two further: its outer taps are a word of their own. */
-#define LL_ROW_3_2(load, even, middle, p, q)                                                       \
-    load                                                                                           \
+#define LL_ROW_3_2(even, middle, p, q, next)                                                       \
     LL_ASM(sxtb16 r12, r3)                                                                         \
     LL_ASM_N("sxtb16 r3, r3, ror #8")                                                              \
-    LL_ASM(smlad r10, r12, even, p)                                                                \
     LL_ASM(smlatb r11, r3, middle, q)                                                              \
-    LL_ASM(smlabb r10, r3, middle, r10)
-#define LL_ROW_3_2_OUTER(load, even)                                                               \
-    load                                                                                           \
-    LL_ASM(sxtb16 r3, r3)                                                                          \
-    LL_ASM(smlad r11, r3, even, r11)
+    LL_ASM(smlabb r10, r3, middle, p)                                                              \
+    next                                                                                           \
+    LL_ASM(smlad r10, r12, even, r10)
+#define LL_ROW_3_2_OUTER(even, next)                                                               \
+    LL_ASM(sxtb16 r12, r3)                                                                         \
+    next                                                                                           \
+    LL_ASM(smlad r11, r12, even, r11)
 LL_WINDOWS_3(ll_windows_3_2,
-    LL_ROW_3_2(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8, r9, r2, r2)
-    LL_ROW_3_2(LL_ASM(ldr r3, [r0, lr]), r6, r7, r10, r11)
-    LL_ROW_3_2(LL_ASM_N("ldr r3, [r0], #2"), r4, r5, r10, r11)
-    LL_ROW_3_2_OUTER(LL_ASM_N("ldr r3, [r0, lr, lsl #1]"), r8)
-    LL_ROW_3_2_OUTER(LL_ASM(ldr r3, [r0, lr]), r6)
-    LL_ROW_3_2_OUTER(LL_ASM_N("ldr r3, [r0], #2"), r4),
+    LL_ASM_N("ldr r3, [r0, lr, lsl #1]")
+    LL_ROW_3_2(r8, r9, r2, r2, LL_ASM(ldr r3, [r0, lr]))
+    LL_ROW_3_2(r6, r7, r10, r11, LL_ASM_N("ldr r3, [r0], #2"))
+    LL_ROW_3_2(r4, r5, r10, r11, LL_ASM_N("ldr r3, [r0, lr, lsl #1]"))
+    LL_ROW_3_2_OUTER(r8, LL_ASM(ldr r3, [r0, lr]))
+    LL_ROW_3_2_OUTER(r6, LL_ASM_N("ldr r3, [r0], #2"))
+    LL_ROW_3_2_OUTER(r4, ""),
     LL_ASM_N("add r0, r0, lr, lsl #1"))
 
 /* Any number of rows of five or seven, four pixels at a time.  r0 a row of the window, r1 weights,

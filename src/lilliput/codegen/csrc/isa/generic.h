@@ -53,6 +53,17 @@ LL_INLINE void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     }
 }
 
+/* Two rows of weights as `ll_sums_wide` wants them. */
+LL_INLINE void ll_columns_2(int16_t *to, const int8_t *p, const int8_t *q, int32_t groups) {
+    for (int32_t g = 0; g < groups; ++g) {
+        for (int32_t k = 0; k < 4; ++k) {
+            int16_t *const at = to + g * 8 + (k & 1) * 4 + (k >> 1);
+            at[0] = p[g * 4 + k];
+            at[2] = q[g * 4 + k];
+        }
+    }
+}
+
 /* Element i of column p of `pixels`. */
 LL_INLINE int32_t ll_column_at(const int16_t *columns, int32_t pixels, int32_t p, int32_t i) {
     return columns[((i >> 2) * 4 + ((i >> 1) & 1) * 2) * pixels + p * 2 + (i & 1)];

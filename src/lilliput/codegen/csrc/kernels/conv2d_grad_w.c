@@ -6,13 +6,15 @@
  * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Each element
  * is summed over the pixels of dy, row major, whose tap lies inside the map.  Sums of 6 output by 4
  * input channels, of what is left 4 by 4, are loaded and stored once a row of pixels: a number of x
- * is converted for all of them.
+ * is converted for all of them, or where LL_STORED says what x is stored as, for all of its row.
+ *
+ * scratch: sums, and with LL_STORED a row of x as floats
  */
 #ifndef LL_CONV2D_GRAD_W_PARAMS
 #define LL_CONV2D_GRAD_W_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, out_w, out_c, rows, kh, kw, stride_h, stride_w;
-    int32_t dilation_h, dilation_w, pad_top, pad_left, group_in, group_out, zero_point;
+    int32_t dilation_h, dilation_w, pad_top, pad_left, group_in, group_out, zero_point, stored_zero;
 } ll_conv2d_grad_w_params;
 
 /* Tap (i, j), whose pixels of dy from `from` on, below `to`, lie inside the map; `at`: where the
@@ -83,9 +85,9 @@ LL_INLINE void LL_NAME(carried_six)(const ll_conv2d_grad_w_params *p, const uint
 /* All sums of a tap of one row: whole tiles, then the channels that are left. */
 LL_INLINE void LL_NAME(carried_sums)(const ll_conv2d_grad_w_params *p, const ll_in *in,
                                      const ll_carried_tap *tap, const uint8_t *dy, const uint8_t *x,
-                                     float *sums) {
+                                     int32_t x_next, float *sums) {
     const int32_t next = p->kh * p->kw * p->group_in, count = tap->to - tap->from;
-    const int32_t x_next = p->stride_w * in[0].pixel, size = (int32_t)sizeof(LL_X);
+    const int32_t size = (int32_t)sizeof(LL_X);
     const int32_t whole = p->group_out == p->out_c && !LL_SMALL ? p->out_c : 0;
     const int32_t wide = p->group_in / LL_SIDE * LL_SIDE;
     int32_t o = 0;
@@ -116,6 +118,24 @@ LL_INLINE void LL_NAME(carried_sums)(const ll_conv2d_grad_w_params *p, const ll_
     }
 }
 
+#ifdef LL_STORED
+/* The pixels of a row of x that a tap meets, as floats without their zero point. */
+LL_INLINE void LL_NAME(carried_line)(const ll_conv2d_grad_w_params *p, const uint8_t *x,
+                                     int32_t x_next, int32_t count, float *line) {
+    for (; count > 0; --count, x += x_next) {
+        const LL_STORED *v = (const LL_STORED *)(const void *)x;
+        int32_t c = 0;
+        for (; c + 4 <= p->in_c; c += 4, line += 4) {
+            LL_CAT(ll_centred, LL_STORED)
+            (v + c, p->stored_zero, &line[0], &line[1], &line[2], &line[3]);
+        }
+        for (; c < p->in_c; ++c) {
+            *line++ = (float)(v[c] - p->stored_zero);
+        }
+    }
+}
+#endif
+
 LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll_in *in,
                                       const ll_out *out, const ll_region *r, void *scratch,
                                       const ll_in *operands, int32_t count,
@@ -135,7 +155,13 @@ LL_INLINE void LL_NAME(conv2d_grad_w)(const ll_conv2d_grad_w_params *p, const ll
             for (int32_t row = r->y0; row < r->y1; ++row) {
                 const uint8_t *dy_pixel, *x_pixel;
                 if (LL_NAME(carried_row)(p, in, &tap, row, &dy_pixel, &x_pixel)) {
-                    LL_NAME(carried_sums)(p, in, &tap, dy_pixel, x_pixel, sums);
+                    int32_t x_next = p->stride_w * in[0].pixel;
+#ifdef LL_STORED
+                    LL_NAME(carried_line)(p, x_pixel, x_next, to - from, sums + size);
+                    x_pixel = (const uint8_t *)(sums + size);
+                    x_next = p->in_c * (int32_t)sizeof(float);
+#endif
+                    LL_NAME(carried_sums)(p, in, &tap, dy_pixel, x_pixel, x_next, sums);
                 }
             }
         }

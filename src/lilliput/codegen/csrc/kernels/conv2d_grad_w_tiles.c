@@ -5,17 +5,45 @@
  *
  * The region's rows are (output channel, kernel row).  Each element is summed over the pixels of
  * dy, row major, whose tap lies inside the map.  The last tile begins early enough to be whole, and
- * stores what has not been stored.
+ * stores what has not been stored.  A number of x is converted for four output channels, or where
+ * LL_STORED says what x is stored as, once.
+ *
+ * scratch: with LL_STORED, x as floats
  */
 #ifndef LL_CONV2D_GRAD_W_TILES_PARAMS
 #define LL_CONV2D_GRAD_W_TILES_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, out_w, out_c, rows, kh, kw, stride_h, stride_w;
-    int32_t dilation_h, dilation_w, pad_top, pad_left, group_in, group_out, zero_point;
+    int32_t dilation_h, dilation_w, pad_top, pad_left, group_in, group_out, zero_point, stored_zero;
 } ll_conv2d_grad_w_tiles_params;
 #endif
 
 #define LL_CENTRED(k) ((float)(v[k] - (LL_X)p->zero_point))
+
+#ifdef LL_STORED
+/* x in scratch, as floats without their zero point; and dy where it is. */
+LL_INLINE void LL_NAME(grad_w_floats)(const ll_conv2d_grad_w_tiles_params *p, const ll_in *in,
+                                      float *to, ll_in *found) {
+    const int32_t row = p->in_w * p->in_c * (int32_t)sizeof(float);
+    const ll_in x = {(uint8_t *)to, row, p->in_c * (int32_t)sizeof(float), LL_WHOLE, 0, 0, 0};
+    for (int32_t y = 0; y < p->rows / p->out_h * p->in_h; ++y) {
+        const uint8_t *pixel = ll_in_row(&in[0], y);
+        for (int32_t n = 0; n < p->in_w; ++n, pixel += in[0].pixel) {
+            const LL_STORED *v = (const LL_STORED *)(const void *)pixel;
+            int32_t c = 0;
+            for (; c + 4 <= p->in_c; c += 4, to += 4) {
+                LL_CAT(ll_centred, LL_STORED)
+                (v + c, p->stored_zero, &to[0], &to[1], &to[2], &to[3]);
+            }
+            for (; c < p->in_c; ++c) {
+                *to++ = (float)(v[c] - p->stored_zero);
+            }
+        }
+    }
+    found[0] = x;
+    found[1] = in[1];
+}
+#endif
 
 /* The same convolution with all rows as one, where a pixel meets none but its own and rows follow
  * one another. */
@@ -115,6 +143,11 @@ LL_INLINE void LL_NAME(conv2d_grad_w_tiles)(const ll_conv2d_grad_w_tiles_params 
                                             const ll_in *in, const ll_out *out, const ll_region *r,
                                             void *scratch, const ll_in *operands, int32_t count,
                                             LL_R (*store)(const ll_at *, LL_ACC)) {
+#ifdef LL_STORED
+    ll_in floats[2];
+    LL_NAME(grad_w_floats)(given, in, (float *)scratch, floats);
+    in = floats;
+#endif
     const ll_conv2d_grad_w_tiles_params merged = LL_NAME(grad_w_merged)(given, in), *p = &merged;
     const int32_t wide = ll_min(LL_SIDE, r->c1 - r->c0);
     ll_at at[LL_SIDE];

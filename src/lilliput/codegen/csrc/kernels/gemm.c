@@ -1,6 +1,7 @@
 /* Convolution in one group and matrix products of int8: four pixels times two channels at a time.
  *
- * in[0]  x (N*H, W, I)      in[1]  weights, see `isa/generic.h`; channels and groups padded
+ * in[0]  x (N*H, W, I)      in[1]  weights, see `isa/generic.h`; channels and groups padded; with
+ *        LL_FRESH int8 (O, KH, KW, I), which the call itself widens
  * in[2]  bias (O, even), zero point folded in      in[3]  one window row of zero points
  * then the epilogue's operands
  *
@@ -10,13 +11,14 @@
  * map; where they are whole groups, or the window is one row, columns are made from the map
  * itself, elsewhere and at the borders from patches of it.
  *
- * scratch: columns; sums, in the place of four patches, which columns have been made of by then
+ * scratch: columns; sums, in the place of four patches, which columns have been made of by then;
+ *          with LL_FRESH widened weights
  */
 #ifndef LL_GEMM_PARAMS
 #define LL_GEMM_PARAMS
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, kh, kw, stride_h, stride_w, dilation_h, dilation_w;
-    int32_t pad_top, pad_left, groups, chunk, patch;
+    int32_t pad_top, pad_left, groups, chunk, patch, out_c;
 } ll_gemm_params;
 
 /* One row of a window at column `left`, where not all of its taps are in the map. */
@@ -160,17 +162,44 @@ LL_INLINE void LL_NAME(gemm_store)(ll_at *at, const ll_out *out, uint8_t *out_ro
     }
 }
 
+#ifdef LL_FRESH
+/* Weights of `channels` channels as `ll_sums_wide` wants them; the twin of an odd one is itself. */
+LL_INLINE void LL_NAME(gemm_widened)(const ll_gemm_params *p, int16_t *to, const int8_t *from,
+                                     int32_t channels) {
+    const int32_t depth = p->kh * p->kw * p->in_c, whole = depth / 4, rest = depth % 4;
+    for (int32_t c = 0; c < channels; c += 2, to += p->groups * 8) {
+        const int8_t *const one = from + c * depth, *const two =
+                                                        c + 1 < channels ? one + depth : one;
+        if (whole) {
+            ll_columns_2(to, one, two, whole);
+        }
+        if (rest) {
+            int8_t last[8] = {0};
+            __builtin_memcpy(last, one + whole * 4, (uint32_t)rest);
+            __builtin_memcpy(last + 4, two + whole * 4, (uint32_t)rest);
+            ll_columns_2(to + whole * 8, last, last + 4, 1);
+        }
+    }
+}
+#endif
+
 LL_INLINE void LL_NAME(gemm)(const ll_gemm_params *p, const ll_in *in, const ll_out *out,
                              const ll_region *r, void *scratch, const ll_in *operands,
                              int32_t count, LL_R (*store)(const ll_at *, LL_ACC)) {
     const int8_t *zeros = (const int8_t *)in[3].base;
-    const LL_W *weights = (const LL_W *)in[1].base;
     const int32_t *bias = (const int32_t *)in[2].base;
     int16_t *const columns = (int16_t *)scratch;
     /* one pixel alone has a column, sums and a patch of its own */
     const int32_t together = r->y1 - r->y0 > 1 || r->x1 - r->x0 > 1 ? 4 : 1;
     int32_t *const sums = (int32_t *)scratch + p->groups * 2 * together;
     int8_t *const patches = (int8_t *)sums;
+#ifdef LL_FRESH
+    int16_t *const weights =
+        (int16_t *)(void *)(patches + together * ll_max(p->chunk * 4, p->patch));
+    LL_NAME(gemm_widened)(p, weights, (const int8_t *)in[1].base, p->out_c);
+#else
+    const LL_W *weights = (const LL_W *)in[1].base;
+#endif
     const uint8_t *rows[LL_ROWS] = {0};
     int32_t y1 = r->y1, x1 = r->x1, in_w = p->in_w;
     ll_at at;
