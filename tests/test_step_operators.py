@@ -30,14 +30,14 @@ from lilliput.plan.program import Kind, Loop, Program
 
 SAME = (1, 1, 1, 1)
 UPDATES = {
-    "pointwise": (ConvGrad((1, 1)), (4, 5, 16), (4, 5, 9), "conv2d_grad_w_tiles"),
+    "pointwise": (ConvGrad((1, 1)), (4, 5, 16), (4, 5, 9), "conv2d_grad_w_floats"),
     "depthwise": (ConvGrad((3, 3), pad=SAME, groups=7), (6, 5, 7), (6, 5, 7), "conv2d_grad_w_rows"),
     "few": (ConvGrad((3, 2), (2, 1)), (7, 5, 3), (3, 4, 5), "conv2d_grad_w_rows"),
     "general": (
         ConvGrad((3, 3), (1, 2), (1, 1), SAME),
         (4, 9, 6),
         (4, 5, 5),
-        "conv2d_grad_w_tiles",
+        "conv2d_grad_w_floats",
     ),
     "carried": (ConvGrad((3, 3), pad=SAME, carried=True), (6, 5, 2), (6, 5, 3), "conv2d_grad_w"),
 }

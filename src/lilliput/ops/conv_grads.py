@@ -169,6 +169,16 @@ def _stored_params(node: Node) -> Mapping[str, int]:
     return {**params, "zero_point": 0, "stored_zero": params["zero_point"]}
 
 
+def _line(node: Node) -> int:
+    """The pixels of a row of x that a tap meets."""
+    return 4 * node.inputs[1].type.shape[2] * node.inputs[0].type.shape[3]
+
+
+def _floats(node: Node) -> int:
+    """All of x."""
+    return 4 * node.inputs[0].type.size
+
+
 def _integers(kernel: Kernel) -> Callable[[Node], str | None]:
     """Who takes what another kernel does, if it is integers in one group."""
 
@@ -187,7 +197,7 @@ GRAD_W_LINE = replace(
     accepts=_integers(GRAD_W_CARRIED),
     types=_stored_types,
     params=_stored_params,
-    scratch=lambda node: 4 * node.inputs[1].type.shape[2] * node.inputs[0].type.shape[3],
+    scratch=_line,
 )
 
 GRAD_W_ROWS = Kernel(
@@ -221,7 +231,7 @@ GRAD_W_FLOATS = replace(
     accepts=_integers(GRAD_W_TILES),
     types=_stored_types,
     params=_stored_params,
-    scratch=lambda node: 4 * node.inputs[0].type.size,
+    scratch=_floats,
 )
 
 _X8 = s8(1, 5, 6, 3, scale=0.1, zero_point=-9)

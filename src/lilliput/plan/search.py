@@ -50,7 +50,7 @@ DEAR, SLOW = 1.02, 1.1
 """What is slow, and what is so slow that all is tried: as many times the cycles of the plan that
 may take any RAM."""
 
-ROOMIER: Final = 1.01
+ROOMIER: Final = (1.01, 1.12)
 """As many times the RAM of the best plan are tried at last: kernels may want a little more."""
 
 MISSES: Final = 3
@@ -187,7 +187,8 @@ class _Search:
                 for start in starts:  # what is nearest to the best may not be where less begins
                     self.squeezed(start, self.ram(program) - 1)
             if best()[1] is program:
-                self._streamed(prices, self.ram(program) * ROOMIER)
+                for part in ROOMIER:
+                    self._streamed(prices, self.ram(program) * part)
             if best()[1] is program:
                 return self._settled(self._by_strips(asked, program))
 
