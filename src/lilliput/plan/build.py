@@ -76,8 +76,9 @@ def needs(module: Module, device: Device, options: PlanOptions | None = None) ->
     """`Maker.needs` of a module in the order that it has, with the fastest kernels or the leanest,
     whichever need less there: much sooner there than a plan."""
     maker = Maker(_with_stand_ins(module), device, options or PlanOptions())
-    fast, lean = maker.needs(), maker.needs(lean=True)
-    return {name: min(x.get(name, inf) for x in (fast, lean)) for name in {**fast, **lean}}
+    both = maker.needs(), maker.needs(lean=True)
+    names = {name for needed in both for name in needed}
+    return {n: min(needed[n] for needed in both if n in needed) for n in sorted(names)}
 
 
 def _planned(module: Module, device: Device, options: PlanOptions) -> tuple[Maker, Program]:
