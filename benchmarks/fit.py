@@ -271,7 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = grid.cases()
     if chosen.kernel:
         cases = [c for c in cases if _row(c).split("/")[0] in chosen.kernel]
-        tables = {name: _with_rows(t, name, cases) for name, t in written(chosen.output).items()}
+        old = written(chosen.output)
+        fresh = {name: _with_rows(old[name], name, cases) for name in chosen.core or old}
+        tables = {**old, **fresh}
         chosen.output.write_text(render(tables), encoding="utf-8", newline="\n")
         return 0
     tables: dict[str, Table] = {}
