@@ -457,11 +457,11 @@ def module(chosen: Sequence[Case], seed: int = 0) -> Module:
     graphs: dict[str, Graph] = {}
     for k, case in enumerate(chosen):
         b, sample = Builder(params, names), case.sample
-        packs = [set(k.packs) for k in case.op.kernels]
-        held = set(sample.params).difference(set[int]().union(*packs[:1]).intersection(*packs))
+        kernels = case.op.kernels
+        fresh = {i for i in sample.params if kernels and all(i in k.packs for k in kernels)}
         operands = [
             b.param(f"p{k}_{i}", constant(t, sample, [seed, i]), t.quant, t.dtype)
-            if i in held
+            if i in sample.params and i not in fresh
             else b.input(f"x{k}_{i}", t)
             for i, t in enumerate(sample.inputs)
         ]

@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from math import inf
-from pathlib import Path
 
 from benchmarks.networks import DEVICE, GOALS, WITHIN, goal, present
 from lilliput import compiler
-from lilliput.compiler.pipeline import Options, emit_options
-from lilliput.compiler.proof import random_calls
 from lilliput.devices.device import Device, load
-from lilliput.emu import prove
-from lilliput.emu.machine import emulation_device
-from lilliput.emu.toolchain import find
 from lilliput.errors import LilliputError
 from lilliput.ir import Module
 from lilliput.plan.build import PlanOptions, plan
 from lilliput.plan.maker import Maker
-from lilliput.plan.memories import used_beside
 from lilliput.plan.objective import STACK_ROOM, Budget, Prices, calls_of
 from lilliput.plan.program import Program
 from lilliput.plan.quiet import planning
@@ -52,24 +44,11 @@ def layered(module: Module, device: Device, program: Program) -> Program:
 
 def instructions(model: compiler.Model, device: Device, program: Program) -> int:
     """Of one inference; raises LilliputError where it is not exact."""
-    options = Options()
-    (call,) = random_calls(model, 1, 0)
-    room = emulation_device(device.core, "unicorn", None, used_beside(program, device))
-    with tempfile.TemporaryDirectory(prefix="lilliput-") as folder:
-        proof = prove.prove(
-            model.module,
-            program,
-            [call],
-            target=(find(device.core, options.compiler), room),
-            count=True,
-            options=emit_options(device, options),
-            workdir=Path(folder),
-            optimize=options.level,
-        )
-    counted = proof.ways[-1].runs[0].instructions
-    if counted is None or not proof.exact:
-        raise LilliputError("no count of an exact run", where=model.module.name)
-    return counted
+    options = compiler.Options(shrink=False)
+    counted = compiler.profile(model, device, options=options, program=program)
+    if not counted.exact:
+        raise LilliputError("a run is not exact", where=model.module.name)
+    return counted.instructions
 
 
 def main() -> None:

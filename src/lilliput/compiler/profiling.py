@@ -32,6 +32,7 @@ from lilliput.errors import LilliputError
 from lilliput.plan.build import plan
 from lilliput.plan.cost import PredictionError, prediction_error
 from lilliput.plan.memories import used_beside
+from lilliput.plan.program import Program
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,13 @@ def profile(
     seed: int = 0,
     options: Options | None = None,
     entry: str | None = None,
+    program: Program | None = None,
     blocks: int = 5,
     log: Log = quiet,
 ) -> Profile:
     """Counts the instructions of one call of `entry`, step by step.
 
+    program : a plan of the model for the device, where not one by `options`
     blocks : how many of the most expensive basic blocks to show
     Raises MissingTool where there is no compiler or emulator.
     """
@@ -137,7 +140,7 @@ def profile(
     toolchain = find(device.core, options.compiler)
     flash = device.flash.timing
     module = module_for(model, options, log)
-    program = plan(module, device, options.plan_for(device, module))
+    program = program or plan(module, device, options.plan_for(device, module))
     room = emulation_device(device.core, "unicorn", flash, used_beside(program, device))
     entry = entry or model.module.entry
     call = next(c for c in random_calls(model, 4, seed)[::-1] if c.entry == entry)

@@ -158,9 +158,8 @@ GRAD_W_CARRIED = Kernel(
 )
 
 
-def _stored_types(node: Node) -> Mapping[str, str]:
-    stored = c_type(node.inputs[0].type.dtype)
-    return {"LL_X": "float", "LL_STORED": stored, "LL_ACC": "float"}
+def _stored_types(_: Node) -> Mapping[str, str]:
+    return {"LL_X": "float", "LL_STORED": "1", "LL_ACC": "float"}
 
 
 def _stored_params(node: Node) -> Mapping[str, int]:
@@ -179,26 +178,20 @@ def _floats(node: Node) -> int:
     return 4 * node.inputs[0].type.size
 
 
-def _integers(kernel: Kernel) -> Callable[[Node], str | None]:
-    """Who takes what another kernel does, if it is integers in one group."""
+def _converting(kernel: Kernel, name: str, scratch: Callable[[Node], int]) -> Kernel:
+    """The same of integers in one group, which are converted beforehand, to `scratch`."""
 
     def accepts(node: Node) -> str | None:
-        refused = kernel.accepts(node) or (
-            "more than one group" if _attrs(node).groups > 1 else None
-        )
-        return refused or ("floats already" if node.inputs[0].type.dtype is DType.F32 else None)
+        several = "more than one group" if _attrs(node).groups > 1 else None
+        floats = "floats already" if node.inputs[0].type.dtype is DType.F32 else None
+        return kernel.accepts(node) or several or floats
 
-    return accepts
+    types, params = _stored_types, _stored_params
+    made = replace(kernel, name=name, accepts=accepts, types=types, params=params)
+    return replace(made, scratch=scratch)
 
 
-GRAD_W_LINE = replace(
-    GRAD_W_CARRIED,
-    name="conv2d_grad_w_line",
-    accepts=_integers(GRAD_W_CARRIED),
-    types=_stored_types,
-    params=_stored_params,
-    scratch=_line,
-)
+GRAD_W_LINE = _converting(GRAD_W_CARRIED, "conv2d_grad_w_line", _line)
 
 GRAD_W_ROWS = Kernel(
     name="conv2d_grad_w_rows",
@@ -225,14 +218,7 @@ GRAD_W_TILES = Kernel(
     work=_grad_w_work,
 )
 
-GRAD_W_FLOATS = replace(
-    GRAD_W_TILES,
-    name="conv2d_grad_w_floats",
-    accepts=_integers(GRAD_W_TILES),
-    types=_stored_types,
-    params=_stored_params,
-    scratch=_floats,
-)
+GRAD_W_FLOATS = _converting(GRAD_W_TILES, "conv2d_grad_w_floats", _floats)
 
 _X8 = s8(1, 5, 6, 3, scale=0.1, zero_point=-9)
 

@@ -227,8 +227,8 @@ def _fresh_params(node: Node) -> Mapping[str, int]:
     return {**_params(node), "out_c": node.output.type.shape[-1]}
 
 
-def _fresh_types(_: Node) -> Mapping[str, str]:
-    return {"LL_ACC": "int32_t", "LL_W": "int16_t", "LL_SUMS": "ll_sums_wide", "LL_FRESH": "1"}
+def _fresh_types(node: Node) -> Mapping[str, str]:
+    return {**GEMM_WIDE.types(node), "LL_FRESH": "1"}
 
 
 def _fresh_operands(b: Builder, node: Node) -> tuple[Operand, ...]:

@@ -61,7 +61,7 @@ LL_INLINE int32_t ll_sgd_dither(int32_t w, int32_t seed, float step) {
     const uint32_t drawn = ll_hash(ll_bits_of(step) ^ key ^ (uint32_t)seed);
     const float u = (float)(drawn >> 8) * 5.9604644775390625e-8f;
     float moved = step != step ? (float)w : (float)w - step;
-    moved = moved < -4194304.0f ? -4194304.0f : (moved > 4194304.0f ? 4194304.0f : moved);
+    moved = ll_within(moved, 4194304.0f);
     int32_t floor = (int32_t)moved;
     floor -= (float)floor > moved ? 1 : 0;
     return ll_symmetric_s8(floor + (u < moved - (float)floor ? 1 : 0));
@@ -102,6 +102,19 @@ LL_INLINE void ll_centred_int8_t(const int8_t *v, int32_t zero, float *t0, float
     int32_t n[4];
     ll_less_4(v, zero, n);
     *t0 = (float)n[0], *t1 = (float)n[1], *t2 = (float)n[2], *t3 = (float)n[3];
+}
+
+/* All channels of a pixel as floats; what follows them. */
+LL_INLINE float *ll_centred_pixel(const uint8_t *pixel, int32_t zero, int32_t channels, float *to) {
+    const int8_t *v = (const int8_t *)pixel;
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4, to += 4) {
+        ll_centred_int8_t(v + c, zero, &to[0], &to[1], &to[2], &to[3]);
+    }
+    for (; c < channels; ++c) {
+        *to++ = (float)(v[c] - zero);
+    }
+    return to;
 }
 
 #define LL_SQUARE_ZERO                                                                             \

@@ -6,7 +6,7 @@
  * The region's rows are rows of dy.  Row 0 starts the sums, the last row stores them.  Each element
  * is summed over the pixels of dy, row major, whose tap lies inside the map.  Sums of 6 output by 4
  * input channels, of what is left 4 by 4, are loaded and stored once a row of pixels: a number of x
- * is converted for all of them, or where LL_STORED says what x is stored as, for all of its row.
+ * is converted for all of them, or with LL_STORED for all of its row.
  *
  * scratch: sums, and with LL_STORED a row of x as floats
  */
@@ -123,15 +123,7 @@ LL_INLINE void LL_NAME(carried_sums)(const ll_conv2d_grad_w_params *p, const ll_
 LL_INLINE void LL_NAME(carried_line)(const ll_conv2d_grad_w_params *p, const uint8_t *x,
                                      int32_t x_next, int32_t count, float *line) {
     for (; count > 0; --count, x += x_next) {
-        const LL_STORED *v = (const LL_STORED *)(const void *)x;
-        int32_t c = 0;
-        for (; c + 4 <= p->in_c; c += 4, line += 4) {
-            LL_CAT(ll_centred, LL_STORED)
-            (v + c, p->stored_zero, &line[0], &line[1], &line[2], &line[3]);
-        }
-        for (; c < p->in_c; ++c) {
-            *line++ = (float)(v[c] - p->stored_zero);
-        }
+        line = ll_centred_pixel(x, p->stored_zero, p->in_c, line);
     }
 }
 #endif

@@ -5,8 +5,8 @@
  *
  * The region's rows are (output channel, kernel row).  Each element is summed over the pixels of
  * dy, row major, whose tap lies inside the map.  The last tile begins early enough to be whole, and
- * stores what has not been stored.  A number of x is converted for four output channels, or where
- * LL_STORED says what x is stored as, once.
+ * stores what has not been stored.  A number of x is converted for four output channels, or with
+ * LL_STORED once.
  *
  * scratch: with LL_STORED, x as floats
  */
@@ -29,15 +29,7 @@ LL_INLINE void LL_NAME(grad_w_floats)(const ll_conv2d_grad_w_tiles_params *p, co
     for (int32_t y = 0; y < p->rows / p->out_h * p->in_h; ++y) {
         const uint8_t *pixel = ll_in_row(&in[0], y);
         for (int32_t n = 0; n < p->in_w; ++n, pixel += in[0].pixel) {
-            const LL_STORED *v = (const LL_STORED *)(const void *)pixel;
-            int32_t c = 0;
-            for (; c + 4 <= p->in_c; c += 4, to += 4) {
-                LL_CAT(ll_centred, LL_STORED)
-                (v + c, p->stored_zero, &to[0], &to[1], &to[2], &to[3]);
-            }
-            for (; c < p->in_c; ++c) {
-                *to++ = (float)(v[c] - p->stored_zero);
-            }
+            to = ll_centred_pixel(pixel, p->stored_zero, p->in_c, to);
         }
     }
     found[0] = x;
