@@ -257,9 +257,11 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
     LL_PART(r6, r10)                                                                               \
     LL_PART(r7, r11)
 
-/* On the stack: 0 bias, 4 sums, 8 their end, 12 columns, 16 their end, 20 groups that are left
- * when the first is done, modulo four: how far into the loop of four groups to begin. */
-#define LL_SUMS_4(name, type, weights_of, join, part)                                              \
+/* On the stack: 0 bias, 4 sums, 8 their end, 12 columns, 16 their end or a little before, as `early`
+ * has it in r2, 20 groups that are left when the first is done, modulo four: how far into the loop
+ * of four groups to begin.  `first` goes on from the bias in r7 and r11, `last` is what the loop
+ * leaves; `free` is a register that is not in use between groups. */
+#define LL_SUMS_4_OF(name, type, early, first, groups_of, free, last)                              \
     LL_ASSEMBLY void name(const int16_t *columns, const type *weights, const int32_t *bias,        \
                           int32_t *sums, int32_t groups, int32_t twos) {                           \
         __asm__ volatile(                                                                          \
@@ -270,6 +272,7 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
             LL_ASM_N("add r3, r3, r5, lsl #5")                                                     \
             LL_ASM_N("strd r3, r0, [sp, #8]")                                                      \
             LL_ASM_N("add r2, r0, r4, lsl #5")                                                     \
+            early                                                                                  \
             LL_ASM_N("sub r4, r4, #1")                                                             \
             LL_ASM_N("and r4, r4, #3")                                                             \
             LL_ASM_N("strd r2, r4, [sp, #16]")                                                     \
@@ -277,26 +280,24 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
             LL_ASM(ldr r12, [sp])                                                                  \
             LL_ASM_N("ldrd r7, r11, [r12], #8")                                                    \
             LL_ASM(str r12, [sp])                                                                  \
-            join                                                                                   \
-            LL_TILE_FIRST(weights_of)                                                              \
-            LL_TILE(weights_of)                                                                    \
-            LL_ASM_N("ldr r2, [sp, #20]")                                                          \
-            LL_ASM(tbb [pc, r2])                                                                   \
+            first                                                                                  \
+            LL_ASM_N("ldr " #free ", [sp, #20]")                                                   \
+            LL_ASM(tbb [pc, free])                                                                 \
             LL_ASM(5:)                                                                             \
             LL_ASM(.byte (2f - 5b) / 2, (8f - 5b) / 2, (7f - 5b) / 2, (6f - 5b) / 2)               \
             LL_ASM(1:)                                                                             \
-            LL_TILES(weights_of)                                                                   \
+            groups_of                                                                              \
             LL_ASM(6:)                                                                             \
-            LL_TILES(weights_of)                                                                   \
+            groups_of                                                                              \
             LL_ASM(7:)                                                                             \
-            LL_TILES(weights_of)                                                                   \
+            groups_of                                                                              \
             LL_ASM(8:)                                                                             \
-            LL_TILES(weights_of)                                                                   \
+            groups_of                                                                              \
             LL_ASM(2:)                                                                             \
             LL_ASM_N("ldr r12, [sp, #16]")                                                         \
             LL_ASM(cmp r0, r12)                                                                    \
             LL_ASM(bne 1b)                                                                         \
-            part                                                                                   \
+            last                                                                                   \
             LL_ASM_N("ldrd r12, r2, [sp, #4]")                                                     \
             LL_ASM(stmia r12!, {r4-r11})                                                           \
             LL_ASM_N("str r12, [sp, #4]")                                                          \
@@ -306,6 +307,9 @@ LL_ASSEMBLY void ll_columns_1(int16_t *to, const int8_t *from, int32_t groups) {
             LL_ASM_N("add sp, sp, #28")                                                            \
             LL_ASM(pop {r4-r11, pc}));                                                             \
     }
+#define LL_SUMS_4(name, type, weights_of, join, part)                                              \
+    LL_SUMS_4_OF(name, type, "", join LL_TILE_FIRST(weights_of) LL_TILE(weights_of),               \
+                 LL_TILES(weights_of), r2, part)
 
 #ifndef LL_OWN_SUMS_4
 LL_SUMS_4(ll_sums_4, int8_t, LL_APART, "", "")

@@ -62,62 +62,12 @@
 #define LL_DUAL_TILE(half, next)                                                                   \
     half(r4, r5, r8, r9)                                                                           \
     LL_DUAL_NEXT(next, r6, r7, r10, r11)
-#define LL_DUAL_TILES(half, next)                                                                  \
-    LL_DUAL_TILE(half, next)                                                                       \
-    LL_DUAL_TILE(half, next)
-
 #define LL_DUAL_SUMS_4(name, type, half, next, join, part)                                         \
-    LL_ASSEMBLY void name(const int16_t *columns, const type *weights, const int32_t *bias,        \
-                          int32_t *sums, int32_t groups, int32_t twos) {                           \
-        __asm__ volatile(                                                                          \
-            LL_ASM(push {r4-r11, lr})                                                              \
-            LL_ASM_N("ldrd r4, r5, [sp, #36]")                                                     \
-            LL_ASM_N("sub sp, sp, #28")                                                            \
-            LL_ASM(strd r2, r3, [sp])                                                              \
-            LL_ASM_N("add r3, r3, r5, lsl #5")                                                     \
-            LL_ASM_N("strd r3, r0, [sp, #8]")                                                      \
-            LL_ASM_N("add r2, r0, r4, lsl #5")                                                     \
-            LL_ASM_N("sub r2, r2, #8")                                                             \
-            LL_ASM_N("sub r4, r4, #1")                                                             \
-            LL_ASM_N("and r4, r4, #3")                                                             \
-            LL_ASM_N("strd r2, r4, [sp, #16]")                                                     \
-            LL_ASM(4:)                                                                             \
-            LL_ASM(ldr r12, [sp])                                                                  \
-            LL_ASM_N("ldrd r7, r11, [r12], #8")                                                    \
-            LL_ASM(str r12, [sp])                                                                  \
-            join                                                                                   \
-            next                                                                                   \
-            LL_ASM_N("ldrd r2, r3, [r0], #8")                                                      \
-            half(r7, r7, r11, r11)                                                                 \
-            LL_DUAL_NEXT(next, r7, r7, r11, r11)                                                   \
-            LL_ASM_N("ldr r12, [sp, #20]")                                                         \
-            LL_ASM(tbb [pc, r12])                                                                  \
-            LL_ASM(5:)                                                                             \
-            LL_ASM(.byte (2f - 5b) / 2, (8f - 5b) / 2, (7f - 5b) / 2, (6f - 5b) / 2)               \
-            LL_ASM(1:)                                                                             \
-            LL_DUAL_TILES(half, next)                                                              \
-            LL_ASM(6:)                                                                             \
-            LL_DUAL_TILES(half, next)                                                              \
-            LL_ASM(7:)                                                                             \
-            LL_DUAL_TILES(half, next)                                                              \
-            LL_ASM(8:)                                                                             \
-            LL_DUAL_TILES(half, next)                                                              \
-            LL_ASM(2:)                                                                             \
-            LL_ASM_N("ldr r12, [sp, #16]")                                                         \
-            LL_ASM(cmp r0, r12)                                                                    \
-            LL_ASM(bne 1b)                                                                         \
-            half(r4, r5, r8, r9)                                                                   \
-            LL_DUAL_LAST(r6, r7, r10, r11)                                                         \
-            part                                                                                   \
-            LL_ASM_N("ldrd r12, r2, [sp, #4]")                                                     \
-            LL_ASM(stmia r12!, {r4-r11})                                                           \
-            LL_ASM_N("str r12, [sp, #4]")                                                          \
-            LL_ASM_N("ldr r0, [sp, #12]")                                                          \
-            LL_ASM(cmp r12, r2)                                                                    \
-            LL_ASM(bne 4b)                                                                         \
-            LL_ASM_N("add sp, sp, #28")                                                            \
-            LL_ASM(pop {r4-r11, pc}));                                                             \
-    }
+    LL_SUMS_4_OF(name, type, LL_ASM_N("sub r2, r2, #8"),                                           \
+                 join next LL_ASM_N("ldrd r2, r3, [r0], #8") half(r7, r7, r11, r11)                \
+                     LL_DUAL_NEXT(next, r7, r7, r11, r11),                                         \
+                 LL_DUAL_TILE(half, next) LL_DUAL_TILE(half, next), r12,                           \
+                 half(r4, r5, r8, r9) LL_DUAL_LAST(r6, r7, r10, r11) part)
 
 #define LL_DUAL_BOTH LL_ASM_N("ldr lr, [r1], #4")
 LL_DUAL_SUMS_4(ll_sums_4, int8_t, LL_DUAL_APART, LL_DUAL_BOTH, "", "")
