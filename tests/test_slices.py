@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -66,11 +66,15 @@ def bottlenecks(wide: int, window: int = 3, stride: int = 1, size: int = 5) -> M
 
 
 def learned(
-    module: Module, scheme: str, slices: Mapping[str, int], rule: str = "residual"
+    module: Module,
+    scheme: str,
+    slices: Mapping[str, int],
+    rule: str = "residual",
+    remade: Collection[str] = (),
 ) -> Training:
     found = parse(scheme, layers(with_head(module, CLASSES)))
     optimiser = Optimiser(rate=0.05, rule=rule)
-    return trainable(module, found, optimiser, classes=CLASSES, slices=slices)
+    return trainable(module, found, optimiser, classes=CLASSES, slices=slices, remade=remade)
 
 
 def pictures(found: Training, count: int) -> list[Call]:
@@ -177,6 +181,51 @@ def test_layers_keep_their_kernels_where_biases_move_in_slices() -> None:
     assert kernels(dict.fromkeys(BLOCKS, 3)) == whole
 
 
+# Masks that are made again ------------------------------------------------------------------
+
+
+@settings(max_examples=12)
+@given(
+    st.integers(2, 6).map(lambda n: 8 * n),
+    st.integers(1, 2),
+    st.integers(2, 5),
+    st.sampled_from([SCHEME, "biases=6", "full", "biases=4,4:1/2,1:1/4"]),
+    st.sampled_from(["nearest", "residual"]),
+)
+def test_masks_that_are_made_again_are_those_that_were(
+    wide: int, stride: int, slices: int, scheme: str, rule: str
+) -> None:
+    module = bottlenecks(wide, stride=stride)
+    counts: Mapping[str, int] = {name: slices for name in BLOCKS}
+    kept = learned(module, scheme, counts, rule)
+    again = learned(module, scheme, counts, rule, BLOCKS)
+    assert set(again.remade) == {b.name for b in kept.blocks if b.masks.bits} & set(again.slices)
+    one, other = stepped(kept), stepped(again)
+    assert one.keys() == other.keys()
+    for name, state in one.items():
+        np.testing.assert_array_equal(other[name], state, name)
+
+
+def test_masks_that_are_made_again_are_not_kept() -> None:
+    module = bottlenecks(40)
+    again = learned(module, SCHEME, {"one/w3": 2}, remade=["one/w3", "two/w3"])
+    # two layers of 5 x 5 pixels and 40 channels: one of 8 channels, one of windows of 3 x 3
+    assert dict(again.remade) == {"one/w3": 25 * 40 * (8 + 9)}
+    names = [n.output.name for n in again.module.graphs[ENTRY].nodes if n.op.name == "clip_bits"]
+    assert not [n for n in names if n in ("train_step/one/1/bits", "train_step/one/2/bits")]
+    assert "train_step/two/1/bits" in names
+
+
+def test_masks_made_again_are_the_same_in_numpy_and_c(host_compiler: Toolchain) -> None:
+    counts = {"two/w3": 3, "one/w3": 2}
+    found = learned(bottlenecks(24, 5, size=4), SCHEME, counts, remade=BLOCKS)
+    assert found.remade
+    module = from_module(found.module).module
+    program = plan(module, board("cortex-m4"))
+    proof = prove(module, program, pictures(found, 5), hosts=[host_compiler])
+    assert proof.exact, str(proof.difference)
+
+
 # How many -----------------------------------------------------------------------------------
 
 
@@ -184,8 +233,8 @@ def test_slices_are_raised_while_a_block_needs_most() -> None:
     module = bottlenecks(64, size=8)
     core = board("cortex-m4")
 
-    def make(slices: Mapping[str, int]) -> Training:
-        return learned(module, SCHEME, slices)
+    def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
+        return learned(module, SCHEME, slices, remade=remade)
 
     def most(module: Module) -> Mapping[str, int]:
         return needs(from_module(module).module, core)
@@ -230,8 +279,8 @@ def test_a_step_that_plainly_fits_is_planned_and_nothing_else(
     assert not asked
     assert not whole.training.slices
 
-    def make(slices: Mapping[str, int]) -> Training:
-        return learned(bottlenecks(96, size=8), "last=3", slices)
+    def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
+        return learned(bottlenecks(96, size=8), "last=3", slices, remade=remade)
 
     slicing = Slicing(make, device, options, print)
     between = (slicing.least(1) + slicing.least(None)) // 2

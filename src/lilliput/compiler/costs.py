@@ -6,7 +6,7 @@ step with the slices of blocks that `learner` would give it.  Plans lie up to a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,7 +56,9 @@ class StepCosts:
         self._activations: dict[str, int] = {}
         self._states: dict[str, int] = {}
 
-    def _training(self, scheme: UpdateScheme, slices: Mapping[str, int]) -> Training:
+    def _training(
+        self, scheme: UpdateScheme, slices: Mapping[str, int], remade: Collection[str] = ()
+    ) -> Training:
         return trainable(
             self.model.module,
             scheme,
@@ -66,12 +68,13 @@ class StepCosts:
             max_classes=self.max_classes,
             evaluate=self.evaluate,
             slices=slices,
+            remade=remade,
             head=self.head,
         )
 
     def _slicing(self, scheme: UpdateScheme) -> Slicing:
-        def make(slices: Mapping[str, int]) -> Training:
-            return self._training(scheme, slices)
+        def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
+            return self._training(scheme, slices, remade)
 
         return Slicing(make, self.device, self.options, self.log)
 

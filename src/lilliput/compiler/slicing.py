@@ -3,26 +3,36 @@
 One idea: the planner says of each value what no plan does with less than while it is made
 (`plan.build.needs`), within seconds.  The slices of those blocks are raised that need nearly as
 much as what cannot be sliced, until none does or none gets smaller.  A plan of the result decides.
+Where that does not do, masks are made again in the slices (`lilliput.train.masks`), of as few
+blocks as the estimate lets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from lilliput import report
 from lilliput.compiler.pipeline import Compiled, Log, Options, compile, from_module
 from lilliput.devices.device import Device
 from lilliput.errors import UsageError
 from lilliput.ir import Module
+from lilliput.passes.recompute import macs
 from lilliput.plan.build import needs
 from lilliput.plan.guard import guarded_first
 from lilliput.plan.objective import Budget, Optimize
 from lilliput.plan.order import reorder
 from lilliput.train.build import ENTRY, Training
 
-Make = Callable[[Mapping[str, int]], Training]
-"""The training with its blocks in so many slices."""
+
+class Make(Protocol):
+    """The training with its blocks in so many slices, the masks of some of them made again."""
+
+    def __call__(self, slices: Mapping[str, int], remade: Collection[str] = ()) -> Training: ...
+
+
 Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
 SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -71,38 +81,76 @@ class Slicing:
         """The first way that does; where none does, or the least is asked for, that of the smallest
         arena."""
         tried: list[tuple[Training, Compiled]] = []
-        for training in self._ways(whole, tried):
-            tried.append((training, self._compiled(training)))
+        for training, later in self._ways(whole, tried):
+            tried.append((training, self._compiled(training, later=later)))
             if not self._least_asked and _enough(tried[-1][1]):
                 return tried[-1]
         return min(tried, key=lambda made: (_arena(made[1]), len(made[0].slices)))
 
     def _ways(
         self, whole: Training, tried: Sequence[tuple[Training, Compiled]]
-    ) -> Iterator[Training]:
-        """What to plan, one after the other; `tried` is what was.
+    ) -> Iterator[tuple[Training, bool]]:
+        """What to plan, one after the other, and whether what is read late may be made again as a
+        whole; `tried` is what was.
 
-        Whole blocks come first where they may do, and else at the end, where no plan of slices is
-        proven to need less than any of theirs.
+        What cannot do by the estimate is not planned, unless nothing does: whole blocks then come
+        at the end, where no plan of slices is proven to need less than any of theirs.
         """
-        room, known = self._room(), whole.slices
-        if not self._least_asked and _side_by_side(whole) <= room:
-            yield whole
+        room, anyhow, later = self._room(), self._least_asked, self.options.plan.later > 0
+        if not anyhow and _side_by_side(whole) <= room:
+            yield whole, later
         ordered = self._ordered(whole.module)
         floor = _states(whole) + _most(ordered)
-        may = floor <= room or self.options.plan.later > 0
-        if not self._least_asked and not tried and may:
-            yield whole
+        if not anyhow and not tried and floor <= room:
+            yield whole, False
         self.log("slicing blocks")
-        needed = ordered[0]
-        for filled in FILLED[-1:] if self._least_asked else FILLED:
-            other = lean(self.make, self._needs, whole, needed, filled)
-            if other.slices != known:
-                known = other.slices
-                yield other
+        least, known = whole, whole
+        for other in self._sliced(whole, ordered[0]):
+            if (other.slices, other.remade) == (known.slices, known.remade):
+                continue
+            least = known = other
+            if anyhow or _states(whole) + self.bound(other) <= room:
+                yield other, False
+        if later and not anyhow:
+            yield whole, True
+        if not tried or (least is not whole and not anyhow):
+            yield least, later
         wholes = any(training is whole for training, _ in tried)
         if not wholes and min((_arena(c) for _, c in tried), default=floor) >= floor:
-            yield whole
+            yield whole, False
+
+    def _sliced(self, whole: Training, needed: Mapping[str, int]) -> Iterator[Training]:
+        """Ways to slice, those that compute less first; `needed`: of what is `whole`.
+
+        Masks are made again of the first blocks of the network, which keep theirs for longest."""
+        for filled in FILLED[-1:] if self._least_asked else FILLED:
+            yield lean(self.make, self._needs, whole, needed, filled)
+        if not (remade := self._remade(whole)):
+            return
+        least = lean(partial(self.make, remade=remade), self._needs, whole, needed)
+        room = FILLED[-1] * (self._room() - _states(whole))
+        if not self._least_asked:
+            for count in range(1, len(remade)):
+                other = self.make(least.slices, remade[:count])
+                if self.bound(other) <= room:
+                    yield other
+                    break
+        yield least
+
+    def _remade(self, whole: Training) -> Sequence[str]:
+        """The blocks whose masks may be made again, the first ones of the network first."""
+        plan = self.options.plan
+        share = min(plan.extra_macs, plan.later) if self._least_asked else plan.later
+        left, found = share * macs(whole.module), list[str]()
+        for block in reversed(whole.blocks):
+            if block.masks.bits and block.masks.macs <= left:
+                left -= block.masks.macs
+                found.append(block.name)
+        return found
+
+    def bound(self, training: Training) -> int:
+        """Bytes beside the states that every plan needs, by the planner's estimate."""
+        return _most(self._ordered(training.module))
 
     def least(self, slices: int | None) -> int:
         """Bytes beside the states that every plan needs, by the planner's estimate, with each block
@@ -111,7 +159,7 @@ class Slicing:
         names = [b.name for b in whole.blocks]
         counts = (1, SEVERAL) if slices is None and names else (slices or 1,)
         trainings = (whole if n == 1 else self.make(dict.fromkeys(names, n)) for n in counts)
-        return min(_most(self._ordered(t.module)) for t in trainings)
+        return min(map(self.bound, trainings))
 
     def _ordered(self, module: Module) -> list[Mapping[str, int]]:
         """`_needs` in both orders that the planner tries, as it is first."""
@@ -126,9 +174,11 @@ class Slicing:
     def _least_asked(self) -> bool:
         return self.options.optimize is Optimize.RAM
 
-    def _compiled(self, training: Training) -> Compiled:
-        model = from_module(training.module)
-        return compile(model, self.device, self.options, self.log, must_fit=False)
+    def _compiled(self, training: Training, *, later: bool = True) -> Compiled:
+        model, options = from_module(training.module), self.options
+        if not later:
+            options = replace(options, plan=replace(options.plan, later=0.0))
+        return compile(model, self.device, options, self.log, must_fit=False)
 
     def _needs(self, module: Module) -> Mapping[str, int]:
         network = from_module(module).module
@@ -194,6 +244,7 @@ def lean(
         tried |= raised
         training = make({**best, **raised})
         now = _by_block(training, needs(training.module))
+        need[""] = now.get("", 0)  # less where masks are made again, of blocks that are sliced now
         for name, more in raised.items():
             if now.get(name, 0) < need[name]:
                 best[name], need[name] = more, now.get(name, 0)

@@ -7,7 +7,7 @@ finds and the linker says, not a formula.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from lilliput.compiler.pipeline import (
@@ -49,7 +49,8 @@ class Learner:
 
     def to_json(self) -> dict[str, object]:
         """The summary of what was compiled; what is trained under `trained`, `scheme` and
-        `optimiser`; how many `slices` the backward parts of blocks are made in."""
+        `optimiser`; how many `slices` the backward parts of blocks are made in, and of which masks
+        are `remade`, with the multiply-accumulates of that."""
         scheme = self.training.scheme
         return {
             **self.compiled.to_json(),
@@ -61,6 +62,7 @@ class Learner:
             "trained_bytes": sum(t.nbytes for t in self.training.tensors),
             "optimiser_bytes": dict(self.training.beside),
             "slices": dict(self.training.slices),
+            "remade": dict(self.training.remade),
         }
 
 
@@ -105,7 +107,7 @@ def learner(
     chosen = parse(scheme, found) if isinstance(scheme, str) else scheme
     log("adding gradients and updates")
 
-    def make(slices: Mapping[str, int]) -> Training:
+    def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
         return trainable(
             model.module,
             chosen,
@@ -117,6 +119,7 @@ def learner(
             loss=loss,
             head=head,
             slices=slices,
+            remade=remade,
         )
 
     training, compiled = Slicing(make, device, options, log).of(asked(slices))
@@ -266,6 +269,10 @@ def described(found: Learner, tensors: Sequence[Trained] | None = None) -> str:
     slices = ", ".join(f"{name} in {n} slices" for name, n in found.training.slices.items())
     if slices:
         lines.append(f"backward part: {slices}")
+    if remade := found.training.remade:
+        lines.append(
+            f"masks made again: {', '.join(remade)}; {sum(remade.values()):,} multiply-accumulates"
+        )
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ update are ordinary nodes: the planner, the kernels and the emitter do not know 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -56,7 +56,8 @@ class Training:
     order : layer that is trained in part -> the channels of the network, the trained ones first
     beside : bytes of RAM that the optimiser keeps, by what they are: sums, moments, rests
     blocks : parts of the step that can be made slice by slice, as gradients come to them; slices :
-        how many those are made in that are; made : the values of each."""
+        how many those are made in that are; made : the values of each
+    remade : those whose masks are made again -> what that takes, in multiply-accumulates."""
 
     module: Module
     scheme: UpdateScheme
@@ -67,6 +68,7 @@ class Training:
     objective: Objective
     blocks: tuple[Block, ...]
     slices: Mapping[str, int]
+    remade: Mapping[str, int]
     made: Mapping[str, frozenset[str]]
 
 
@@ -82,6 +84,7 @@ def trainable(
     loss: str = "cross_entropy",
     head: str = "float",
     slices: Mapping[str, int] = NOTHING,
+    remade: Collection[str] = (),
 ) -> Training:
     """`module` (one entry, one input) with a training step.
 
@@ -94,6 +97,7 @@ def trainable(
     evaluate : with an entry that gives the same loss and moves nothing
     head : of `heads.HEADS`, how the classifier's weights are stored
     slices : block of `Training.blocks` -> slices of its channels in the backward part
+    remade : those of them whose masks are made again, slice by slice, and not kept
 
     Raises UnsupportedError for what is no such network, UsageError for a scheme that does not fit
     it, GraphError where no gradient reaches a tensor that is to be trained.
@@ -112,7 +116,7 @@ def trainable(
     output = _forward(b, split, whole, "", limit)[1]
     b.nodes[:] = _unjoined(b, split)
     infer = b.graph([output])
-    goal = _Goal(split, whole, objective, limit, slices)
+    goal = _Goal(split, whole, objective, limit, slices, remade)
     step = _step(goal, optimiser)
     states = _states(split, step.updates)
     if limit is not None:
@@ -137,6 +141,7 @@ def trainable(
         objective,
         step.blocks,
         step.cut.slices,
+        step.cut.remade,
         step.cut.made,
     )
 
@@ -164,6 +169,7 @@ class _Goal:
     objective: Objective
     limit: Room | None
     slices: Mapping[str, int]
+    remade: Collection[str]
 
     def loss(self, b: Builder, prefix: str, target: str) -> tuple[Value, Value, tuple[Guard, ...]]:
         """Adds the network and its loss: that, what the network gives, and the guards of what goes
@@ -220,7 +226,7 @@ def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
     b.nodes[:] = _small(b, split, loss, optimiser)
     parts = blocks(b.nodes)
     states = {name: tensor.state for name, tensor in split.tensors.items()}
-    cut = sliced(b, b.nodes, parts, goal.slices, states, found)
+    cut = sliced(b, b.nodes, parts, goal.slices, goal.remade, states, found)
     b.nodes[:] = cut.nodes
     computed, updates = {v.name for n in b.nodes for v in n.outputs}, Updates(b, optimiser)
     for name, gradient in found.items():

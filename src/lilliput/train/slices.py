@@ -22,11 +22,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lilliput.ir import Builder, Node, Param, Value
+from lilliput.ir import Builder, Node, Param, TensorType, Value
 from lilliput.ops import registry
 from lilliput.ops.conv_back import ConvBack
 from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.shape import Concat, Slice
+from lilliput.train.masks import Masks, apart, masks_of
 from lilliput.train.rewrites import in_order
 
 EIGHT = 8
@@ -39,6 +40,7 @@ class Block:
 
     name : of the weights of the convolution that the gradient comes back through first
     channels : of the widened map; nbytes : of its gradient
+    masks : those of its masks that can be made again
     """
 
     name: str
@@ -48,6 +50,7 @@ class Block:
     axes: Mapping[str, int] = field(repr=False)
     nodes: tuple[Node, ...] = field(repr=False)
     sums: tuple[_Sum, ...] = field(repr=False)
+    masks: Masks = field(repr=False)
 
     @property
     def most(self) -> int:
@@ -85,11 +88,13 @@ class Part:
 @dataclass(frozen=True)
 class Sliced:
     """nodes : of the step; parts : tensor whose gradient is made slice by slice -> its slices;
-    slices : block -> how many they are; made : block -> the values of its backward part."""
+    slices : block -> how many they are; remade : block whose masks are made again -> the
+    multiply-accumulates of that; made : block -> the values of its backward part."""
 
     nodes: list[Node]
     parts: Mapping[str, tuple[Part, ...]]
     slices: Mapping[str, int]
+    remade: Mapping[str, int]
     made: Mapping[str, frozenset[str]]
 
 
@@ -103,7 +108,7 @@ def blocks(nodes: Sequence[Node]) -> tuple[Block, ...]:
     summed: set[str] = set()
     for i, node in enumerate(nodes):
         if _fixed(node) and _widens(node) and node.output.name not in summed:
-            before = {v.name for n in nodes[:i] for v in n.outputs}
+            before = {v.name: n for n in nodes[:i] for v in n.outputs}
             block = _Walk(node, nodes[i + 1 :], users, before).block()
             if block is not None and block.most > 1:
                 found.append(block)
@@ -139,7 +144,7 @@ class _Walk:
         seed: Node,
         rest: Sequence[Node],
         users: Mapping[str, Sequence[Node]],
-        before: Collection[str],
+        before: Mapping[str, Node],
     ):
         self.seed, self.rest, self.users, self.before = seed, rest, users, before
         self.channels = seed.output.type.shape[3]
@@ -162,7 +167,9 @@ class _Walk:
             self.axes[node.output.name] = axis
         name, nbytes = self.seed.inputs[1].name, self.seed.output.type.nbytes
         nodes, sums = tuple(self.nodes), tuple(self._totals())
-        return Block(name, self.channels, nbytes, self.seed, self.axes, nodes, sums)
+        read = [v for n in nodes for v in n.inputs if v.name in self.before]
+        masks = masks_of(read, self.channels, self.before)
+        return Block(name, self.channels, nbytes, self.seed, self.axes, nodes, sums, masks)
 
     def _sums(self, node: Node) -> bool:
         """Whether a node is a sum over the channels, of which some can be left out."""
@@ -239,27 +246,36 @@ def _extent(value: Value, end: int) -> int:
 
 def sliced(
     b: Builder,
-    nodes: Sequence[Node],
+    whole: Sequence[Node],
     found: Sequence[Block],
     slices: Mapping[str, int],
+    remade: Collection[str],
     tensors: Mapping[str, Value],
     gradients: Mapping[str, Value],
 ) -> Sliced:
-    """nodes : the step without updates; found : its `blocks`; slices : block -> how many
-    tensors, gradients : of what is trained: the states, and their gradients in `nodes`."""
-    made, parts, counts = list(nodes), dict[str, tuple[Part, ...]](), dict[str, int]()
+    """whole : the step without updates; found : its `blocks`; slices : block -> how many
+    remade : of those that are sliced the ones whose masks are made again
+    tensors, gradients : of what is trained: the states, and their gradients in `whole`."""
+    made, parts, counts = list(whole), dict[str, tuple[Part, ...]](), dict[str, int]()
+    again, masked = dict[str, int](), dict[str, Sequence[Node]]()
     values: dict[str, frozenset[str]] = {}
     for block in found:
         count = min(slices.get(block.name, 1), block.most)
         own = [block.seed, *block.nodes, *_of(block.sums)]
         if count > 1 and _apart(block, tensors, gradients):
-            cut = _Cut(b, block, tensors, gradients)
+            masks = block.masks if block.name in remade else Masks()
+            cut = _Cut(b, block, tensors, gradients, masks)
             made = _placed(made, block, cut.all(count))
             parts |= cut.parts
             counts[block.name] = count
+            if masks.bits:
+                again[block.name] = masks.macs
+                masked |= cut.masked
             own = cut.made
         values[block.name] = frozenset(n.output.name for n in own)
-    return Sliced(in_order(made), parts, counts, values)
+    # what masks are made of is there all along: they stand where a slice begins
+    nodes = [n for node in in_order(made) for n in (*masked.get(node.output.name, ()), node)]
+    return Sliced(nodes, parts, counts, again, values)
 
 
 def _apart(block: Block, tensors: Mapping[str, Value], gradients: Mapping[str, Value]) -> bool:
@@ -291,13 +307,15 @@ class _Cut:
         block: Block,
         tensors: Mapping[str, Value],
         gradients: Mapping[str, Value],
+        masks: Masks,
     ):
-        self.b, self.block, self.tensors = b, block, tensors
+        self.b, self.block, self.tensors, self.masks = b, block, tensors, masks
         self.wanted = {gradients[t].name: t for t in gradients if gradients[t].name in block.axes}
         self.first: list[Node] = []
         self.made: list[Node] = []
         self.views: dict[tuple[str, int, int], Value] = {}
         self.parts: dict[str, tuple[Part, ...]] = {}
+        self.masked: dict[str, Sequence[Node]] = {}
         self.totals = {s.total.name: s.start for s in block.sums}
         self.seed = self._rounded(block.seed)
 
@@ -322,8 +340,11 @@ class _Cut:
 
     def _slice(self, begin: int, size: int, *, last: bool) -> None:
         seed, block = self.seed, self.block
+        at, values = len(self.made), self._masks(begin, size)
+        masks, self.made[at:] = self.made[at:], []
         attrs = replace(seed.attrs, inputs=(begin, size))  # type: ignore[type-var]
-        values = {seed.output.name: self._add(seed, seed.inputs, attrs)}
+        values[seed.output.name] = self._add(seed, seed.inputs, attrs)
+        self.masked[values[seed.output.name].name] = masks
         for node in block.nodes:
             values[node.output.name] = self._of_slice(node, values, begin, size)
         shares = [self._into(s, values, begin, size, last=last) for s in block.sums]
@@ -332,6 +353,21 @@ class _Cut:
             after = shares[-1].name if shares and len(state.type.shape) == 4 else None
             part = Part(begin, state, values[name], after)
             self.parts[tensor] = (*self.parts.get(tensor, ()), part)
+
+    def _masks(self, begin: int, size: int) -> dict[str, Value]:
+        """Adds those of a slice that are made again."""
+        made: dict[str, Value] = {}
+        for layer in self.masks.layers:
+            x, *others = layer.inputs
+            given = [made.get(x.name, x), *(self._part_of(v, 0, begin, size) for v in others)]
+            attrs = replace(layer.attrs, groups=size) if apart(layer) else layer.attrs  # type: ignore[call-arg]
+            shape = (*layer.output.type.shape[:3], size)
+            type = layer.output.type.with_shape(*shape)
+            made[layer.output.name] = self._add(layer, given, attrs, type)
+            for node in self.masks.bits:
+                if node.inputs[0] == layer.output:
+                    made[node.output.name] = self._add(node, [made[layer.output.name]], None)
+        return made
 
     def _of_slice(self, node: Node, values: Mapping[str, Value], begin: int, size: int) -> Value:
         """A node for the channels of a slice."""
@@ -407,11 +443,18 @@ class _Cut:
             self.views[key] = made
         return self.views[key]
 
-    def _add(self, node: Node, inputs: Sequence[Value], attrs: object) -> Value:
-        """`node` with other operands, under another name."""
+    def _add(
+        self,
+        node: Node,
+        inputs: Sequence[Value],
+        attrs: object,
+        type: TensorType | None = None,
+    ) -> Value:
+        """`node` with other operands, under another name; of the type that follows, or `type`."""
         attrs = node.attrs if attrs is None else attrs
-        types = node.op.infer(attrs, [v.type for v in inputs])  # type: ignore[arg-type]
-        made = Value(self.b.fresh(node.output.name), types[0])
+        if type is None:
+            (type,) = node.op.infer(attrs, [v.type for v in inputs])  # type: ignore[arg-type]
+        made = Value(self.b.fresh(node.output.name), type)
         self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
         return made
 
