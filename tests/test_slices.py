@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -11,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.test_programs import bias, weights
 
-from lilliput.compiler import Options, described, from_module, learner
+from lilliput.compiler import Learner, Options, described, from_module, learner
 from lilliput.compiler.slicing import Slicing, asked, lean
 from lilliput.devices.device import load as board
 from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
-from lilliput.errors import UsageError
+from lilliput.errors import DoesNotFit, UsageError
 from lilliput.ir import Array, Builder, Module, Session, Value
 from lilliput.ir.types import s8
 from lilliput.ops.conv import Conv2d, conv2d, linear
 from lilliput.ops.elementwise import add
 from lilliput.ops.gradient import call
 from lilliput.plan.build import PlanOptions, needs, plan
-from lilliput.plan.objective import Optimize
+from lilliput.plan.objective import STACK_ROOM, Optimize
 from lilliput.plan.program import Kind
 from lilliput.train.build import ENTRY, Training, trainable
 from lilliput.train.heads import with_head
@@ -196,7 +197,7 @@ def test_masks_that_are_made_again_are_those_that_were(
     wide: int, stride: int, slices: int, scheme: str, rule: str
 ) -> None:
     module = bottlenecks(wide, stride=stride)
-    counts: Mapping[str, int] = {name: slices for name in BLOCKS}
+    counts: Mapping[str, int] = dict.fromkeys(BLOCKS, slices)
     kept = learned(module, scheme, counts, rule)
     again = learned(module, scheme, counts, rule, BLOCKS)
     assert set(again.remade) == {b.name for b in kept.blocks if b.masks.bits} & set(again.slices)
@@ -291,3 +292,31 @@ def test_a_step_that_plainly_fits_is_planned_and_nothing_else(
     assert lean.training.slices
     less = lean.compiled.summary.ram_bytes
     assert less.activations + less.states <= room
+
+
+def test_masks_are_made_again_where_slices_alone_do_not_do() -> None:
+    """As few as that takes, of the first blocks; none where recomputing is off."""
+    model, device = from_module(bottlenecks(96, size=8)), board("stm32f746")
+    scheme = "biases=6,3,0"
+
+    def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
+        return learned(bottlenecks(96, size=8), scheme, slices, remade=remade)
+
+    def within(room: int, later: float) -> Learner:
+        options = Options("none", ram=room, plan=PlanOptions(later=later))
+        return learner(model, device, scheme, Optimiser(), classes=CLASSES, options=options)
+
+    slicing = Slicing(make, device, Options("none"), print)
+    counts = dict[str, int].fromkeys(BLOCKS, 12)
+    kept, again = (slicing.bound(make(counts, names)) for names in ((), BLOCKS))
+    assert again < 0.9 * kept
+    states = sum(s.value.type.nbytes for s in make({}).module.states.values())
+    room = states + kept - 200 + STACK_ROOM
+    found = within(room, math.inf)
+    assert found.training.remade
+    less = found.compiled.summary.ram_bytes
+    assert less.activations + less.states <= room
+    assert f"masks made again: {', '.join(found.training.remade)}" in described(found)
+    assert found.to_json()["remade"] == dict(found.training.remade)
+    with pytest.raises(DoesNotFit):
+        within(room, 0.0)

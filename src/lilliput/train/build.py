@@ -243,7 +243,7 @@ def _step(goal: _Goal, optimiser: Optimiser) -> _Step:
     owner = {updates.left[state].name: tensor for state, tensor in updates.owner.items()}
     owner |= updates.moved
     after = {p.state.name: p.after for ps in cut.parts.values() for p in ps if p.after is not None}
-    made = hoisted(graph, computed, owner, after)
+    made = hoisted(graph, computed, owner, after, cut.masks)
     return _Step(made, updates, (*guards, finite(loss.name)), parts, cut)
 
 

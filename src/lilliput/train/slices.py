@@ -89,12 +89,14 @@ class Part:
 class Sliced:
     """nodes : of the step; parts : tensor whose gradient is made slice by slice -> its slices;
     slices : block -> how many they are; remade : block whose masks are made again -> the
-    multiply-accumulates of that; made : block -> the values of its backward part."""
+    multiply-accumulates of that; masks : what is made for these; made : block -> the values of its
+    backward part."""
 
     nodes: list[Node]
     parts: Mapping[str, tuple[Part, ...]]
     slices: Mapping[str, int]
     remade: Mapping[str, int]
+    masks: frozenset[str]
     made: Mapping[str, frozenset[str]]
 
 
@@ -263,19 +265,20 @@ def sliced(
         count = min(slices.get(block.name, 1), block.most)
         own = [block.seed, *block.nodes, *_of(block.sums)]
         if count > 1 and _apart(block, tensors, gradients):
-            masks = block.masks if block.name in remade else Masks()
-            cut = _Cut(b, block, tensors, gradients, masks)
+            own_masks = block.masks if block.name in remade else Masks()
+            cut = _Cut(b, block, tensors, gradients, own_masks)
             made = _placed(made, block, cut.all(count))
             parts |= cut.parts
             counts[block.name] = count
-            if masks.bits:
-                again[block.name] = masks.macs
+            if own_masks.bits:
+                again[block.name] = own_masks.macs
                 masked |= cut.masked
             own = cut.made
         values[block.name] = frozenset(n.output.name for n in own)
     # what masks are made of is there all along: they stand where a slice begins
     nodes = [n for node in in_order(made) for n in (*masked.get(node.output.name, ()), node)]
-    return Sliced(nodes, parts, counts, again, values)
+    masks = frozenset(n.output.name for ns in masked.values() for n in ns)
+    return Sliced(nodes, parts, counts, again, masks, values)
 
 
 def _apart(block: Block, tensors: Mapping[str, Value], gradients: Mapping[str, Value]) -> bool:

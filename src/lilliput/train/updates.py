@@ -16,6 +16,7 @@ def hoisted(
     computed: Collection[str],
     owner: Mapping[str, str],
     after: Mapping[str, str] = NOTHING,
+    apart: Collection[str] = (),
 ) -> Graph:
     """What is made for one update alone as early as it can be, and the update behind all that reads
     what its gradient is made of, and what it moves: a gradient is applied and gone before the
@@ -24,11 +25,12 @@ def hoisted(
     computed : results of the nodes that are no updates
     owner : what is left in a state -> the tensor that the state belongs to
     after : tensor -> the value that is made before anything is made for its update alone
+    apart : results of nodes that no update waits for, though they read the same
     """
     alone = _alone(graph.nodes, owner)
     last: dict[str, int] = {}
     for i, node in enumerate(graph.nodes):
-        if i not in alone and node.output.name in computed:
+        if i not in alone and node.output.name in computed and node.output.name not in apart:
             last |= {v.name: i for v in node.inputs}
     made = {v.name: i for i, node in enumerate(graph.nodes) for v in node.outputs}
     last |= {t: max(last.get(t, -1), made[value]) for t, value in after.items()}
