@@ -2,8 +2,7 @@
 training changes, and the others.
 
 GEMM_PARTS          four pixels by two channels at a time, columns of int16 in scratch
-PAIRS_PARTS         two by two, from bytes where they lie
-LINEAR_TILES_PARTS  the same in portable C, without scratch
+LINEAR_TILES_PARTS  two by two, from bytes where they lie, in portable C and without scratch
 
 The others are constants, packed as `gemm` has them.  Of the zero point of x their share is folded
 into the bias; what the trained ones meet is x less its zero point, so that no sum over weights that
@@ -12,7 +11,7 @@ change is wanted.  Nor is a trained bias joined with that constant beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +33,7 @@ from lilliput.ops.accumulate import (
 from lilliput.ops.common import check, narrows
 from lilliput.ops.conv import dot
 from lilliput.ops.conv_kernels import LINEAR_TILES, tiles_work
-from lilliput.ops.gemm import FEW, GEMM, PAIRS, TWOS
+from lilliput.ops.gemm import FEW, GEMM, TWOS
 from lilliput.ops.numeric import Rounding
 from lilliput.ops.registry import register
 
@@ -111,12 +110,12 @@ def _params(node: Node) -> dict[str, int]:
     return {"first": _firsts(node), "zero": x.zero_point, "adds": adds}
 
 
-def _packed_params(node: Node) -> dict[str, int]:
+def _gemm_params(node: Node) -> dict[str, int]:
     own = {"in_c": node.inputs[0].type.shape[3], "groups": _groups(_others(node))}
     return {**_params(node), **own, "chunk": _chunk(node)}
 
 
-def _types(_: Node) -> Mapping[str, str]:
+def _gemm_types(_: Node) -> dict[str, str]:
     return {"LL_ACC": "int32_t"}
 
 
@@ -137,13 +136,15 @@ def _gemm_scratch(node: Node) -> int:
 
 def _gemm_work(node: Node) -> Work:
     """Inner: quarters of groups times twos of channels, for every four pixels; a group of what is
-    trained takes five of them.  Set-ups: groups of columns, and two for each chunk."""
+    trained takes five of them.  Set-ups: groups of columns, two for each chunk, and one for each
+    two where the last group of what is trained is not whole."""
     rows, pixels, channels = node.output.type.frame
-    tiles = -(-rows * pixels // 4)
+    tiles, twos = -(-rows * pixels // 4), -(-channels // 2)
     groups, others = _groups(_firsts(node)), _groups(_others(node))
-    inner = tiles * -(-channels // 2) * (5 * groups + 4 * others)
-    setups = tiles * (groups + others + 2 * -(-channels // _chunk(node)))
-    return Work(inner, node.output.type.size, setups)
+    setups = groups + others + 2 * -(-channels // _chunk(node))
+    setups += twos if _firsts(node) % 4 else 0
+    inner = tiles * twos * (5 * groups + 4 * others)
+    return Work(inner, node.output.type.size, tiles * setups)
 
 
 GEMM_PARTS = replace(
@@ -151,8 +152,8 @@ GEMM_PARTS = replace(
     name="gemm_parts",
     source="gemm_parts.c",
     accepts=_several,
-    types=_types,
-    params=_packed_params,
+    types=_gemm_types,
+    params=_gemm_params,
     specialise=("first", "groups", "chunk", "in_c", "zero", "adds"),
     operands=_operands(TWOS),
     scratch=_gemm_scratch,
@@ -161,52 +162,35 @@ GEMM_PARTS = replace(
 )
 
 
-def _gathers(node: Node) -> bool:
-    return _others(node) % 4 > 0
+def _any(_: Node) -> str | None:
+    return None
 
 
-def _pairs_params(node: Node) -> dict[str, int]:
-    return {**_packed_params(node), "gather": int(_gathers(node))}
+def _tiles_types(_: Node) -> dict[str, str]:
+    return {"LL_ACC": "int32_t", "LL_PARTS": "1"}
 
 
-def _pairs_scratch(node: Node) -> int:
-    """Sums of a chunk and numbers that are put together, of two pixels, and what sums begin with."""
-    return 12 * _chunk(node) + (8 * _groups(_others(node)) if _gathers(node) else 0)
+def _tiles_params(node: Node) -> dict[str, int]:
+    return {**_params(node), "in_c": _others(node)}
 
 
-def _pairs_work(node: Node) -> Work:
-    """Inner: halves of groups times twos of channels, for every two pixels; a group of what is
-    trained takes three of them.  Set-ups: twos of channels, for every two pixels."""
-    rows, pixels, channels = node.output.type.frame
-    tiles = rows * -(-pixels // 2) * -(-channels // 2)
-    inner = tiles * (3 * _groups(_firsts(node)) + 2 * _groups(_others(node)))
-    return Work(inner, node.output.type.size, tiles)
+def _tiles_work(node: Node) -> Work:
+    """Set-ups: tiles of two pixels and two channels, and as many for each part whose last group is
+    not whole."""
+    work = tiles_work(node)
+    broken = sum(channels % 4 > 0 for channels in (_firsts(node), _others(node)))
+    return work._replace(setups=work.setups * (1 + broken))
 
-
-PAIRS_PARTS = replace(
-    PAIRS,
-    name="pairs_parts",
-    source="pairs_parts.c",
-    accepts=_several,
-    types=_types,
-    params=_pairs_params,
-    specialise=("first", "groups", "chunk", "gather", "in_c", "zero", "adds"),
-    operands=_operands(TWOS),
-    tile=lambda node: 2,
-    scratch=_pairs_scratch,
-    packed=(2,),
-    work=_pairs_work,
-)
 
 LINEAR_TILES_PARTS = replace(
     LINEAR_TILES,
     name="linear_tiles_parts",
-    accepts=lambda node: None,
-    types=lambda node: {**_types(node), "LL_PARTS": "1"},
-    params=lambda node: {**_params(node), "in_c": _others(node)},
+    accepts=_any,
+    types=_tiles_types,
+    params=_tiles_params,
     specialise=("first", "in_c", "zero", "adds"),
     operands=_operands(PLAIN),
-    work=tiles_work,
+    work=_tiles_work,
 )
 
 
@@ -226,7 +210,7 @@ def _sample(
     parts: tuple[int, int],
     out: int,
     zeros: tuple[int, int],
-    attrs: Parts = Parts(),
+    rounding: Rounding = Rounding.DOUBLE,
     *,
     bias: bool = True,
     one: bool = False,
@@ -238,7 +222,8 @@ def _sample(
         *(_w(out, channels, one=one) for channels in parts),
         *([s32(out)] if bias else ()),
     )
-    return Sample(types, attrs, (s8(n, h, w, out, scale=0.8, zero_point=zeros[1]),), params=(2,))
+    y = s8(n, h, w, out, scale=0.8, zero_point=zeros[1])
+    return Sample(types, Parts(rounding), (y,), params=(2,))
 
 
 conv2d_parts = register(
@@ -253,13 +238,13 @@ conv2d_parts = register(
         regions=_regions,
         narrow=narrows,
         cost=lambda node: Cost(macs=macs(node)),
-        kernels=(GEMM_PARTS, PAIRS_PARTS, LINEAR_TILES_PARTS),
+        kernels=(GEMM_PARTS, LINEAR_TILES_PARTS),
         samples=(
             _sample((1, 4, 5), (8, 12), 6, (-3, 4)),
             _sample((2, 3, 3), (5, 7), 7, (-128, -128)),
             _sample((1, 2, 7), (1, 1), 1, (127, 5), bias=False),
             _sample((1, 3, 4), (4, 24), 37, (0, -128), one=True),
-            _sample((1, 5, 2), (16, 3), 18, (11, -7), Parts(Rounding.EVEN)),
+            _sample((1, 5, 2), (16, 3), 18, (11, -7), Rounding.EVEN),
             _sample((1, 1, 1), (3, 6), 5, (-20, 3)),
             _sample((3, 1, 2), (2, 9), 4, (20, 126), bias=False),
         ),

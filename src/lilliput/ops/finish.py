@@ -92,7 +92,8 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     for value in weights:
         w = data(value)
         if w is None and len(weights) > 1:
-            w = np.full(value.type.shape, value.type.dtype.bounds[0])  # trained, and of few channels
+            # of what is trained beside what is not, whatever it will be
+            w = np.full(value.type.shape, value.type.dtype.bounds[0])
         if w is None:
             return None
         size = np.abs(w.astype(np.int64) - value.type.zero_point)
