@@ -15,7 +15,7 @@ from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
 from lilliput.errors import DoesNotFit, GraphError, LilliputError, UnsupportedError, UsageError
 from lilliput.ir import Array, Builder, Module, Session
-from lilliput.ir.types import Quant, f32, s8
+from lilliput.ir.types import DType, Quant, f32, s8
 from lilliput.ops.conv import Conv2d, conv2d, linear
 from lilliput.ops.registry import get
 from lilliput.plan.build import PlanOptions, plan
@@ -142,6 +142,9 @@ def test_no_entry_puts_a_weight_together_that_is_trained_in_part(digits: Module)
     for graph in found.module.graphs.values():
         joined = [n for n in graph.nodes if n.op.name == "concat"]
         assert parts.isdisjoint(v.name for n in joined for v in n.inputs)
+        readers = {n.op.name for n in graph.nodes for v in n.inputs[1:2] if v.name in parts}
+        assert readers - {"conv2d_grad_x"} == {"conv2d_parts"}
+        assert all(n.output.type.dtype is not DType.S32 for n in graph.nodes)
 
 
 def test_less_ram_is_asked_for_and_found(digits: Module) -> None:
