@@ -136,13 +136,13 @@ def _gemm_scratch(node: Node) -> int:
 
 def _gemm_work(node: Node) -> Work:
     """Inner: quarters of groups times twos of channels, for every four pixels; a group of what is
-    trained takes five of them.  Set-ups: groups of columns, two for each chunk, and one for each
-    two where the last group of what is trained is not whole."""
+    trained takes five of them.  Set-ups: groups of columns; as much as eight for each chunk, as
+    ten where what is trained ends within a group, as four where the others do."""
     rows, pixels, channels = node.output.type.frame
     tiles, twos = -(-rows * pixels // 4), -(-channels // 2)
     groups, others = _groups(_firsts(node)), _groups(_others(node))
-    setups = groups + others + 2 * -(-channels // _chunk(node))
-    setups += twos if _firsts(node) % 4 else 0
+    setups = groups + others + 8 * -(-channels // _chunk(node))
+    setups += 10 * (_firsts(node) % 4 > 0) + 4 * (_others(node) % 4 > 0)
     inner = tiles * twos * (5 * groups + 4 * others)
     return Work(inner, node.output.type.size, tiles * setups)
 

@@ -20,49 +20,54 @@ typedef struct {
     int32_t in_c, first, zero, adds, groups, chunk;
 } ll_gemm_parts_params;
 
-/* Columns of `count` numbers of four pixels, the last group filled up with zeros. */
-LL_INLINE void ll_parts_columns(int16_t *columns, const int8_t *const *from, int32_t count) {
+/* Columns of `count` numbers of four pixels, the last group filled up with `fill`. */
+LL_INLINE void ll_parts_columns(int16_t *columns, const int8_t *const *from, int32_t count,
+                                int32_t fill) {
     const int32_t whole = count / 4, rest = count % 4;
     if (whole) {
         ll_columns_4(columns, from, whole);
     }
     if (rest) {
-        int8_t last[16] = {0};
+        int8_t last[16];
         const int8_t *const each[4] = {last, last + 4, last + 8, last + 12};
-        for (int32_t i = 0; i < 4; ++i) {
-            for (int32_t k = 0; k < rest; ++k) {
-                last[i * 4 + k] = from[i][whole * 4 + k];
-            }
+        for (int32_t i = 0; i < 16; ++i) {
+            last[i] = i % 4 < rest ? from[i / 4][whole * 4 + i % 4] : (int8_t)fill;
         }
         ll_columns_4(columns + whole * 16, each, 1);
     }
 }
 
-/* Sums of two channels, whose weights are `depth` apart, go on with the numbers of a last group
- * that is not whole. */
-LL_INLINE void ll_parts_rest(const int16_t *columns, const int8_t *weights, int32_t *sums,
-                             int32_t rest, int32_t depth) {
-    int8_t last[8] = {0};
-    for (int32_t k = 0; k < rest; ++k) {
-        last[k] = weights[k];
-        last[k + 4] = weights[k + depth];
+/* Sums of the last two channels, whose weights are `apart` bytes apart: nothing is read behind
+ * them. */
+LL_INLINE void ll_parts_last(const int16_t *columns, const int8_t *weights, int32_t *sums,
+                             int32_t depth, int32_t apart) {
+    const int32_t whole = depth / 4, rest = depth % 4;
+    if (whole) {
+        ll_rows_4(columns, weights, sums, whole, apart, 1);
     }
-    ll_rows_4(columns, last, sums, 1, 4, 1);
+    if (rest) {
+        int8_t last[8] = {0};
+        for (int32_t k = 0; k < rest; ++k) {
+            last[k] = weights[whole * 4 + k];
+            last[k + 4] = weights[whole * 4 + k + apart];
+        }
+        ll_rows_4(columns + whole * 16, last, sums, 1, 4, 1);
+    }
 }
 
-/* Sums of `channels` channels go on with the first numbers; an odd one is its own twin. */
+/* Sums of `channels` channels go on with the first numbers.  Of a last group that is not whole
+ * columns have zeros, which meet the begin of the next row, where there is one.  An odd channel,
+ * which only the end of all has, is its own twin. */
 LL_INLINE void ll_parts_rows(const int16_t *columns, const int8_t *weights, int32_t *sums,
-                             int32_t depth, int32_t channels) {
-    const int32_t whole = depth / 4, rest = depth % 4, even = channels & ~1;
-    if (whole && even) {
-        ll_rows_4(columns, weights, sums, whole, depth, even / 2);
+                             int32_t depth, int32_t channels, int32_t at_end) {
+    const int32_t alone = (at_end && depth % 4) || channels % 2;
+    const int32_t twos = (channels + 1) / 2 - alone;
+    if (twos) {
+        ll_rows_4(columns, weights, sums, (depth + 3) / 4, depth, twos);
     }
-    if (whole && even < channels) {
-        ll_rows_4(columns, weights + even * depth, sums + even * 4, whole, 0, 1);
-    }
-    for (int32_t c = 0; rest && c < channels; c += 2) {
-        ll_parts_rest(columns + whole * 16, weights + c * depth + whole * 4, sums + c * 4, rest,
-                      c + 1 < channels ? depth : 0);
+    if (alone) {
+        ll_parts_last(columns, weights + twos * 2 * depth, sums + twos * 8, depth,
+                      channels % 2 ? 0 : depth);
     }
 }
 #endif
@@ -111,14 +116,14 @@ LL_INLINE void LL_NAME(gemm_parts)(const ll_gemm_parts_params *p, const ll_in *i
             for (int32_t i = 0; i < 4; ++i) {
                 from[i] = (const int8_t *)in_row + (x + (i < pixels ? i : 0)) * in[0].pixel;
             }
-            ll_parts_columns(front, from, p->first);
+            ll_parts_columns(front, from, p->first, p->zero);
             if (p->zero) {
                 ll_columns_less(front, p->zero, fronts * 4);
             }
             for (int32_t i = 0; i < 4; ++i) {
                 from[i] += p->first;
             }
-            ll_parts_columns(back, from, p->in_c - p->first);
+            ll_parts_columns(back, from, p->in_c - p->first, 0);
             for (int32_t base = r->c0 & ~1; base < r->c1; base += p->chunk) {
                 const int32_t end = ll_min(base + p->chunk, r->c1), c0 = ll_max(base, r->c0);
                 for (int32_t c = base; c < end; ++c) {
@@ -129,7 +134,8 @@ LL_INLINE void LL_NAME(gemm_parts)(const ll_gemm_parts_params *p, const ll_in *i
                 }
                 ll_sums_4(back, rest + base * p->groups * 4, begin, sums, p->groups,
                           (end - base + 1) / 2);
-                ll_parts_rows(front, first + base * p->first, sums, p->first, end - base);
+                ll_parts_rows(front, first + base * p->first, sums, p->first, end - base,
+                              end == r->c1);
                 if (!LL_SMALL && pixels == 4) {
                     LL_NAME(parts_store)
                     (&at, out, out_row, x, 4, sums + (c0 - base) * 4, c0, end, store);
