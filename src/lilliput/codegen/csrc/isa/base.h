@@ -100,7 +100,7 @@ LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
 LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
 
 #ifndef LL_OWN_TILE
-/* acc += (x - zero) * p, (x - zero) * q, (y - zero) * p, (y - zero) * q: n products of bytes each. */
+/* acc += (x - zero) * p, (x - zero) * q, (y - zero) * p, (y - zero) * q: n bytes of each. */
 LL_INLINE void ll_tile_less_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
                                int32_t n, int32_t zero, int32_t *acc) {
     for (int32_t i = 0; i < n; ++i) {
@@ -111,6 +111,7 @@ LL_INLINE void ll_tile_less_s8(const int8_t *x, const int8_t *y, const int8_t *p
     }
 }
 
+/* The same of x and y as they are. */
 LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
                           int32_t n, int32_t *acc) {
     acc[0] = ll_dot_s8(x, p, 0, 0, n, acc[0]);

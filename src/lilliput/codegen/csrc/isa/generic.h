@@ -124,8 +124,8 @@ LL_SUMS_OF(ll_sums_joined_1, int8_t, ll_sums_of, 1, 1)
 LL_SUMS_OF(ll_sums_wide_4, int16_t, ll_sums_wide_of, 4)
 LL_SUMS_OF(ll_sums_wide_1, int16_t, ll_sums_wide_of, 1)
 
-/* sums[P, Q][pixel] += sum of four columns * weights as they lie, rows of channels that begin `depth`
- * bytes after one another, anywhere, for `twos` twos of channels. */
+/* sums[P, Q][pixel] += sum of four columns * weights as they lie, rows of channels that begin
+ * `depth` bytes after one another, anywhere, for `twos` twos of channels. */
 LL_INLINE void ll_rows_4(const int16_t *columns, const int8_t *weights, int32_t *sums,
                          int32_t groups, int32_t depth, int32_t twos) {
     for (int32_t c = 0; c < twos * 2; ++c, weights += depth) {
