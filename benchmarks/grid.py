@@ -22,7 +22,7 @@ from lilliput.ir.module import Module, Param
 from lilliput.ir.op import Attrs, Kernel, NoAttrs, Op, Sample
 from lilliput.ir.types import Array, DType, Quant, TensorType
 from lilliput.ops import all_ops
-from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, TransposeConv
+from lilliput.ops.accumulate import Conv2d, FoldBias, Linear, MatMul, Parts, TransposeConv
 from lilliput.ops.blocks import Blocks
 from lilliput.ops.clipping import Between
 from lilliput.ops.conv_back import ConvBack
@@ -260,8 +260,28 @@ def _each(attrs: Attrs, shapes: Sequence[Shape], operands: int = 1) -> Iterator[
     return ((attrs, (shape,) * operands) for shape in shapes)
 
 
+# height, width, channels whose weights are trained, others, channels out
+PARTS = (
+    (4, 4, 24, 72, 96),
+    (8, 8, 8, 16, 40),
+    (4, 4, 48, 48, 64),
+    (5, 5, 12, 84, 32),
+    (8, 8, 24, 24, 48),
+    (3, 7, 5, 19, 36),
+    (6, 6, 4, 12, 24),
+    (10, 10, 6, 10, 16),
+    (2, 2, 40, 120, 80),
+)
+
+
+def _parts() -> Iterator[Grown]:
+    for h, w, i, j, o in PARTS:
+        yield Parts(), ((1, h, w, i + j), (o, 1, 1, i), (o, 1, 1, j), (o,))
+
+
 LARGER: Mapping[str, Sequence[Grown]] = {
     "conv2d": [*_convs()],
+    "conv2d_parts": [*_parts()],
     "linear": [(Linear(), ((m, i), (o, i))) for m, i, o in LINEARS],
     "matmul": [(MatMul(), ((b, m, k), (b, k, n))) for b, m, k, n in PRODUCTS],
     "transpose_conv": [*_transposed()],

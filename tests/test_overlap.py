@@ -25,6 +25,7 @@ from lilliput.ir import Module, Node, Op
 from lilliput.ir.op import Sample
 from lilliput.ir.types import s8, s32
 from lilliput.ops import all_ops
+from lilliput.ops.accumulate import Parts
 from lilliput.ops.conv import Conv2d
 from lilliput.passes.canonicalize import Canonicalize
 from lilliput.plan.build import PlanOptions, plan
@@ -119,7 +120,7 @@ def test_distances_are_safe_and_tight(op: Op) -> None:
             assert not accepted(pair.placed(nearer)), said
 
 
-@pytest.mark.parametrize("name", ["conv2d", "max_pool2d", "softmax", "add", "cast"])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_parts", "max_pool2d", "softmax", "add", "cast"])
 def test_the_nearest_programs_compute_the_same(name: str, host_compiler: Toolchain) -> None:
     op = next(op for op in all_ops() if op.name == name)
     module, calls = sample_module(op, op.samples)
@@ -151,10 +152,13 @@ def test_kernels_that_go_through_pixels_compute_the_same(host_compiler: Toolchai
 
 def _wide(kernel: str) -> Sample:
     """A map of which each row is whole tiles, and more than one tile."""
+    x, y = s8(1, 6, 8, 8, scale=0.1, zero_point=-3), s8(1, 6, 8, 8, scale=0.4, zero_point=4)
+    if kernel.endswith("parts"):
+        weights = (s8(8, 1, 1, 3, scale=0.01), s8(8, 1, 1, 5, scale=0.01))
+        return Sample((x, *weights, s32(8)), Parts(), (y,), params=(2,))
     depthwise = kernel.startswith("depthwise")
     window, pad = (3, (1, 1, 1, 1)) if depthwise else (1, (0, 0, 0, 0))
     weights = s8(8, window, window, 1 if depthwise else 8, scale=0.01)
-    x, y = s8(1, 6, 8, 8, scale=0.1, zero_point=-3), s8(1, 6, 8, 8, scale=0.4, zero_point=4)
     attrs = Conv2d(pad=pad, groups=8 if depthwise else 1)
     return Sample((x, weights, s32(8)), attrs, (y,), params=(1, 2))
 
@@ -164,15 +168,18 @@ def _rows(_: Node) -> int:
     return 0
 
 
-@pytest.mark.parametrize("name", ["depthwise_taps", "depthwise_fours", "linear_tiles", "pairs"])
+OF_TILES = ("depthwise_taps", "depthwise_fours", "linear_tiles", "pairs", "linear_tiles_parts")
+
+
+@pytest.mark.parametrize("name", [*OF_TILES, "gemm_parts"])
 def test_tiles_of_many_rows_compute_the_same(name: str, host_compiler: Toolchain) -> None:
     """Several pixels at a time of a call that makes all rows: nearer than by rows, and safe."""
-    op = next(op for op in all_ops() if op.name == "conv2d")
-    (kernel,) = (k for k in op.kernels if k.name == name)
+    every = [(op, k) for op in all_ops() for k in op.kernels if k.name == name]
+    op, kernel = next((op, k) for op, k in every if op.name.startswith("conv2d"))
     module, calls = sample_module(replace(op, kernels=(kernel,)), (_wide(name),))
     (pair,) = (p for p in pairs(module) if p.meet(p.nearest()))
     node, rows = pair.call.node, replace(kernel, tile=_rows)
-    assert kernel.tiles(node, node.output.type.frame[0]) > 1
+    assert kernel.tiles(node, node.output.type.frame[0]) >= (2 if name in OF_TILES else 1)
     (rule, *_), (view, *_) = pair.call.rules, pair.call.inputs
     far = within(rows, node, rule, pair.call.output, view, epilogue=False)
     assert far is not None

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from lilliput.ir import Array, Builder, Module, Node, Quant, Session
+from lilliput.ir import Array, Builder, DType, Module, Node, Quant, Session, TensorType
 from lilliput.ir.types import s8, s32
 from lilliput.ops.accumulate import Conv2d
 from lilliput.ops.conv import conv2d
+from lilliput.ops.conv_parts import conv2d_parts
 from lilliput.ops.finish import doubles, finish, largest_sum
 from lilliput.ops.update import LIMIT
 from lilliput.plan.select import accumulators
@@ -145,6 +146,27 @@ def test_sums_that_go_on_are_bounded_by_what_came_before() -> None:
     assert "ll_requant" not in finish(short, last).c("acc", lambda value: value.name)
     unknown = Builder(dict(b.params), magnitudes={**known, "begun": np.full(5, LIMIT)})
     assert "ll_requant" in finish(unknown, last).c("acc", lambda value: value.name)
+
+
+def test_sums_of_two_weights_are_bounded_whatever_the_trained_one_is() -> None:
+    rng = np.random.default_rng(8)
+    b = Builder()
+    x = b.input("x", s8(1, 3, 4, 6, scale=0.05, zero_point=4))
+    quant = Quant((0.01,) * 5, (0,) * 5, 0)
+    frozen = rng.integers(-127, 128, (5, 1, 1, 4)).astype(np.int8)
+    type = TensorType((5, 1, 1, 2), DType.S8, quant)
+    trained = b.state("w", type, np.zeros(type.shape, np.int8))
+    bias = b.state("bias", s32(5), np.zeros(5, np.int32))
+    y = s8(1, 3, 4, 5, scale=0.1, zero_point=-128)
+    b.add(conv2d_parts, (x, trained, b.param("frozen", frozen, quant), bias), type=y, name="y")
+    known = {"frozen": frozen, "bias": np.full(5, LIMIT)}
+    others = np.abs(frozen.astype(np.int64)).reshape(5, -1).sum(1)
+    for size, told in ((128, {}), (127, {"w": np.full((5, 1, 1, 2), 127)})):
+        data = {**known, **told}
+        largest = largest_sum(b.nodes[-1], lambda v, data=data: data.get(v.name))
+        assert largest is not None
+        assert np.array_equal(largest, LIMIT + (2 * size + others) * 132)
+    assert largest_sum(b.nodes[-1], lambda v: frozen if v.name == "frozen" else None) is None
 
 
 def data_of(b: Builder) -> dict[str, Array]:

@@ -255,7 +255,7 @@ def _operands(rng: np.random.Generator, sample: Sample) -> list[Array]:
 
 def test_fast_integer_products_are_exact() -> None:
     prepare = fast().prepare
-    for node, operands in _sample_nodes("conv2d"):
+    for node, operands in (*_sample_nodes("conv2d"), *_sample_nodes("conv2d_parts")):
         if node.inputs[0].type.dtype is DType.S8:
             (ours,), (theirs,) = prepare(node)(operands), node.op.ref(node, operands)
             np.testing.assert_array_equal(ours, theirs, err_msg=str(node.attrs))

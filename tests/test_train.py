@@ -15,7 +15,7 @@ from lilliput.emu.prove import Call, prove
 from lilliput.emu.toolchain import Toolchain, find
 from lilliput.errors import DoesNotFit, GraphError, LilliputError, UnsupportedError, UsageError
 from lilliput.ir import Array, Builder, Module, Session
-from lilliput.ir.types import Quant, f32, s8
+from lilliput.ir.types import DType, Quant, f32, s8
 from lilliput.ops.conv import Conv2d, conv2d, linear
 from lilliput.ops.registry import get
 from lilliput.plan.build import PlanOptions, plan
@@ -144,6 +144,23 @@ def test_no_entry_puts_a_weight_together_that_is_trained_in_part(digits: Module)
         assert parts.isdisjoint(v.name for n in joined for v in n.inputs)
 
 
+@pytest.mark.unicorn
+def test_products_that_are_trained_in_part_have_no_rows_of_sums(digits: Module) -> None:
+    core = board(CORE)
+    found = training(digits, "biases=2,2:1/2,4:1/3", Optimiser(rate=0.05))
+    for graph in found.module.graphs.values():
+        assert sum(n.op.name == "conv2d_parts" for n in graph.nodes) == 2
+        sums = [
+            n for n in graph.nodes if n.op.name == "conv2d" and n.output.type.dtype is DType.S32
+        ]
+        assert not sums
+    module = from_module(found.module).module
+    for optimize in (Optimize.SPEED, Optimize.RAM):
+        program = plan(module, core, PlanOptions(optimize=optimize))
+        proof = prove(module, program, steps(found, 3), target=(find(core.core, "auto"), core))
+        assert proof.exact, str(proof.difference)
+
+
 def test_less_ram_is_asked_for_and_found(digits: Module) -> None:
     module = from_module(training(digits, "biases=2,1:1/2").module).module
     fast, small = (
@@ -156,13 +173,17 @@ def test_less_ram_is_asked_for_and_found(digits: Module) -> None:
 # A step is right --------------------------------------------------------------------------
 
 
-def test_a_part_of_the_channels_moves_as_it_does_with_all_of_them(digits: Module) -> None:
+@pytest.mark.parametrize("some", [(1, 3), (2, 4)], ids=["depthwise", "pointwise"])
+def test_a_part_of_the_channels_moves_as_it_does_with_all_of_them(
+    digits: Module, some: tuple[int, int]
+) -> None:
     """Channels that are trained in part move as in a step that trains them all, the others stay."""
     headed = with_head(digits, CLASSES)
-    ordered = arranged(headed, {1: 8, 3: 16}).module
+    first, second = some
+    ordered = arranged(headed, {first: 8, second: 16}).module
     whole, part = (
         trainable(ordered, parse(scheme, layers(headed)), Optimiser(rate=0.05))
-        for scheme in ("biases=2,1,3", "biases=2,1:1/2,3:1/2")
+        for scheme in (f"biases=2,{first},{second}", f"biases=2,{first}:1/2,{second}:1/2")
     )
     one, other = Session(whole.module), Session(part.module)
     for call in steps(whole, 1):

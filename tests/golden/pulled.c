@@ -216,7 +216,6 @@ LL_INLINE int32_t pulled_store3(const ll_at *at, int32_t acc)
 LL_NOINLINE void pulled_linear_tiles3(const ll_linear_tiles_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
 {
     ll_linear_tiles_params q = *p;
-    q.resume = 0;
     q.in_c = 6;
     const ll_in from[7] = {
         {in[0].base, 4, 6, 1, 0, 1, in[0].rows},
@@ -338,7 +337,7 @@ void pulled_run(pulled_rows_fn rows, void *ctx)
             const int32_t k = (t - 4) / 2;
             {
                 /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear_tiles; ram+0, pulled_wp, pulled_p_bias, pulled_s_mult, pulled_s_offset, pulled_s_right, ram+0 -> ram+0 */
-                static const ll_linear_tiles_params p = {.in_c = 6, .resume = 0};
+                static const ll_linear_tiles_params p = {.in_c = 6};
                 static const ll_in in[7] = {
                     {pulled_arena_ram + 0, 4, 6, 1, 0, 1, pulled_rows3},
                     {(const uint8_t *)pulled_wp, 0, 6, LL_WHOLE, 0, 1, 0},

@@ -14,7 +14,7 @@ from enum import Enum
 from lilliput.compiler.profiling import Profile
 from lilliput.ir.graph import Node
 from lilliput.ir.module import Module
-from lilliput.ops.accumulate import Conv2d, Linear
+from lilliput.ops.accumulate import Conv2d, Linear, Parts
 
 
 class Kind(Enum):
@@ -51,6 +51,8 @@ class Share:
 def kind_of(node: Node) -> Kind:
     if isinstance(node.attrs, Linear):
         return Kind.FULLY_CONNECTED
+    if isinstance(node.attrs, Parts):
+        return Kind.POINTWISE
     if not isinstance(node.attrs, Conv2d):
         return Kind.OTHER
     _, height, width, depth = node.inputs[1].type.shape

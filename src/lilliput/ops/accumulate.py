@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lilliput.ir.build import Builder
-from lilliput.ir.graph import Node
+from lilliput.ir.graph import Node, Value
 from lilliput.ir.op import Attrs, Cost, Kernel, Op, Operand, Sample, Work
 from lilliput.ir.region import OperandRule, Pointwise, Whole, whole
 from lilliput.ir.types import Array, DType, TensorType, s8, s32, s64
@@ -54,6 +54,13 @@ class Linear(Attrs):
 
 
 @dataclass(frozen=True)
+class Parts(Attrs):
+    """Of a 1x1 convolution whose weights are two operands."""
+
+    rounding: Rounding = Rounding.DOUBLE
+
+
+@dataclass(frozen=True)
 class TransposeConv(Attrs):
     """stride (rows, columns); pad (top, left): rows and columns cut off before the result;
     size (rows, columns) of the result."""
@@ -73,7 +80,7 @@ class MatMul(Attrs):
     rounding: Rounding = Rounding.DOUBLE
 
 
-Weighted = Conv2d | Linear | TransposeConv | MatMul
+Weighted = Conv2d | Linear | Parts | TransposeConv | MatMul
 
 
 def accumulator(x: DType, bias: DType | None) -> DType:
@@ -177,6 +184,11 @@ def resumes(node: Node) -> bool:
     return len(node.inputs) > 3
 
 
+def weights_of(node: Node) -> tuple[Value, ...]:
+    """The weights of a convolution or product, of which each output channel sums over all."""
+    return node.inputs[1:3] if isinstance(node.attrs, Parts) else node.inputs[1:2]
+
+
 def centred(data: Array, type: TensorType) -> Array:
     """Integers less their zero point, in int64; floats as they are."""
     return data if type.dtype.is_float else data.astype(np.int64) - type.zero_point
@@ -190,7 +202,7 @@ def acc_type(node: Node) -> DType:
 
 def macs(node: Node) -> int:
     """Multiply-accumulates of a convolution or matrix product."""
-    return node.output.type.size * math.prod(node.inputs[1].type.shape[1:])
+    return node.output.type.size * sum(math.prod(w.type.shape[1:]) for w in weights_of(node))
 
 
 # Bias folding -----------------------------------------------------------------------------

@@ -303,15 +303,14 @@ POINTWISE = replace(LINEAR, accepts=_pointwise_accepts)
 
 
 def _tiles_accepts(node: Node) -> str | None:
-    x, w = node.inputs[0].type, node.inputs[1].type
-    if (x.dtype, w.dtype) != (DType.S8, DType.S8) or w.zero_point:
-        return "not int8 times int8 weights without a zero point"
+    if (refused := plain_int8(node)) is not None:
+        return refused
     if node.output.type.frame[1] == 1:
         return "a pixel alone has no twin"
     return _pointwise_accepts(node) if isinstance(node.attrs, Conv2d) else None
 
 
-def _tiles_work(node: Node) -> Work:
+def tiles_work(node: Node) -> Work:
     """Set-ups: tiles of two pixels and two channels."""
     rows, pixels, channels = node.output.type.frame
     return Work(macs(node), node.output.type.size, rows * -(-pixels // 2) * -(-channels // 2))
@@ -322,11 +321,8 @@ LINEAR_TILES = Kernel(
     source="linear_tiles.c",
     accepts=_tiles_accepts,
     types=lambda _: {"LL_ACC": "int32_t"},
-    params=lambda node: {
-        "in_c": node.inputs[1].type.shape[-1],
-        "resume": int(len(node.inputs) > 3),
-    },
-    specialise=("resume", "in_c"),
+    params=lambda node: {"in_c": node.inputs[1].type.shape[-1]},
+    specialise=("in_c",),
     operands=_linear_operands,
     finish=finish,
     overlap="row",
@@ -334,7 +330,7 @@ LINEAR_TILES = Kernel(
     strips=True,
     ahead=lambda node: min(1, node.output.type.frame[1] - 1),
     writes=EITHER,
-    work=_tiles_work,
+    work=tiles_work,
 )
 
 WINDOW = (

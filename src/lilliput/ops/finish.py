@@ -26,11 +26,13 @@ from lilliput.ir.types import Array, DType
 from lilliput.ops.accumulate import (
     Conv2d,
     Linear,
+    Parts,
     acc_type,
     float_scales,
     is_raw,
     layer,
     multipliers,
+    weights_of,
 )
 from lilliput.ops.common import REQUANT_C, c_float
 from lilliput.ops.numeric import Rounding
@@ -79,21 +81,29 @@ def largest_sum(node: Node, data: Callable[[Value], Array | None]) -> Array | No
     Bounds every partial sum of products too, with the bias that zero points were folded into and
     the accumulators that it goes on from.
     """
-    plain = isinstance(node.attrs, Conv2d | Linear)
+    plain = isinstance(node.attrs, Conv2d | Linear | Parts)
     if not plain or acc_type(node) is not DType.S32:
         return None
-    x, weights = node.inputs[0], node.inputs[1]
-    w = data(weights)
-    bias = data(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int64)
-    begun = data(node.inputs[3]) if len(node.inputs) > 3 else np.zeros(1, np.int64)
-    if w is None or bias is None or begun is None:
-        return None
+    x, weights = node.inputs[0], weights_of(node)
     low, high = x.type.dtype.bounds
     # |x| alone, not |x - zero point|: kernels add products of stored numbers to a folded bias
     reach = max(abs(low), high) + abs(x.type.zero_point)
-    size = np.abs(w.astype(np.int64) - weights.type.zero_point)
-    sums = reach * size.reshape(w.shape[0], -1).sum(1) + np.abs(bias.astype(np.int64))
-    return sums + np.abs(begun.astype(np.int64).reshape(-1, begun.shape[-1])).max(0)
+    sums = np.zeros(1, np.int64)
+    for value in weights:
+        w = data(value)
+        if w is None and len(weights) > 1:
+            # of what is trained beside what is not, whatever it will be
+            w = np.full(value.type.shape, value.type.dtype.bounds[0])
+        if w is None:
+            return None
+        size = np.abs(w.astype(np.int64) - value.type.zero_point)
+        sums = sums + reach * size.reshape(w.shape[0], -1).sum(1)
+    for value in node.inputs[1 + len(weights) :]:
+        begun = data(value)
+        if begun is None:
+            return None
+        sums = sums + np.abs(begun.astype(np.int64).reshape(-1, begun.shape[-1])).max(0)
+    return sums
 
 
 def sizes_of(b: Builder) -> Callable[[Value], Array | None]:

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lilliput.ir import Array, DType, Node
-from lilliput.ops.accumulate import acc_type, is_raw, layer, multipliers, requantize
+from lilliput.ops.accumulate import Conv2d, acc_type, is_raw, layer, multipliers, requantize
 from lilliput.ops.conv_back import ConvBack, rounded_sums, taking_part
 from lilliput.ops.conv_grads import ConvGrad
 from lilliput.ops.conv_meetings import is_product
@@ -70,6 +71,22 @@ def _conv2d(node: Node) -> Run | None:
         return (finish(acc),)
 
     return run
+
+
+def _parts(node: Node) -> Run | None:
+    """The same of weights (O,1,1,I) in two operands: one product of both."""
+    x, w, _, *bias = node.inputs
+    type = replace(w.type, shape=(*w.type.shape[:3], x.type.shape[3]))
+    joined = node.with_inputs((x, replace(w, type=type), *bias))
+    run = _conv2d(replace(joined, attrs=Conv2d(rounding=layer(node).rounding)))
+    if run is None:
+        return None
+
+    def both(operands: Sequence[Array]) -> Sequence[Array]:
+        x, w, v, *bias = operands
+        return run((x, np.concatenate((w, v), axis=3), *bias))
+
+    return both
 
 
 def _floats(product: _Convolution) -> Run:
@@ -244,6 +261,7 @@ _FAST: Mapping[str, Callable[[Node], Run | None]] = {
     "sub": _plain(np.subtract),
     "mul": _plain(np.multiply),
     "conv2d": _conv2d,
+    "conv2d_parts": _parts,
     "conv2d_grad_x": _grad_x,
     "conv2d_grad_w": _grad_w,
 }

@@ -5,8 +5,8 @@ one_scale      where a gradient is wanted plain and times a scale of its channel
                latter is made
 one_factor     products with constants are with their product
 rounded        what passes back through products of int8 weights is rounded, and summed as integers
-split_weights  a weight of which a part is trained is never joined: convolutions go on from
-               each other's accumulators
+split_weights  a weight of which a part is trained is never joined: convolutions take both parts,
+               or go on from each other's accumulators
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from lilliput.ir import Array, Attrs, Builder, Node, Value
+from lilliput.ir import Array, Attrs, Builder, DType, Node, Value
 from lilliput.ops import registry
+from lilliput.ops.accumulate import Conv2d, Parts, layer
 from lilliput.ops.clipping import Between, clip_bits, inside, keep_bits
 from lilliput.ops.conv_back import ConvBack, roundable
+from lilliput.ops.conv_meetings import is_product
+from lilliput.ops.conv_parts import conv2d_parts
 from lilliput.ops.gradient import constant
 from lilliput.ops.product_rules import carried
 from lilliput.ops.shape import Concat, Slice
@@ -241,9 +244,13 @@ def _channels(b: Builder, made: Nodes, x: Value, begin: int, count: int) -> Valu
 
 
 def _forward(b: Builder, node: Node, trained: Value, frozen: Value) -> Nodes:
-    """The frozen channels' accumulators, and the trained ones' from there."""
-    made: Nodes = []
+    """One node of both parts where it is a product of int8, else the frozen channels' accumulators,
+    and the trained ones' from there."""
     x, _, *bias = node.inputs
+    if _in_one(node, trained, frozen):
+        both = node.with_inputs((x, trained, frozen, *bias))
+        return [replace(both, op=conv2d_parts, attrs=Parts(layer(node).rounding))]
+    made: Nodes = []
     k, rest = trained.type.shape[3], frozen.type.shape[3]
     attrs = replace(node.attrs, raw=True)  # type: ignore[call-arg]
     behind = _channels(b, made, x, k, rest)
@@ -252,6 +259,17 @@ def _forward(b: Builder, node: Node, trained: Value, frozen: Value) -> Nodes:
     own = bias or [b.param(f"{node.output.name}/none", _zeros(node, start))]
     made.append(node.with_inputs((front, trained, *own, start)))
     return made
+
+
+def _in_one(node: Node, trained: Value, frozen: Value) -> bool:
+    """Whether `conv2d_parts` has a meaning for a convolution."""
+    a, integers = node.attrs, (DType.S8,) * 4
+    types = tuple(v.type for v in (node.inputs[0], trained, frozen, node.output))
+    biases = all(v.type.dtype is DType.S32 for v in node.inputs[2:])
+    quants = (v.type.quant for v in (trained, frozen))
+    plain = all(q is not None and not any(q.zero_point) for q in quants)
+    product = isinstance(a, Conv2d) and not a.raw and is_product(a, trained.type.shape)
+    return product and plain and biases and tuple(t.dtype for t in types) == integers
 
 
 def _zeros(node: Node, start: Value) -> Array:

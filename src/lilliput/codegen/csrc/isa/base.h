@@ -100,7 +100,18 @@ LL_DOT_OF(ll_dot_s16_s32, int16_t, int8_t, int32_t, ll_wrap_add)
 LL_DOT_OF(ll_dot_f32, float, float, float, ll_add_f32)
 
 #ifndef LL_OWN_TILE
-/* acc += x * p, x * q, y * p, y * q: n products of bytes each. */
+/* acc += (x - zero) * p, (x - zero) * q, (y - zero) * p, (y - zero) * q: n bytes of each. */
+LL_INLINE void ll_tile_less_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
+                               int32_t n, int32_t zero, int32_t *acc) {
+    for (int32_t i = 0; i < n; ++i) {
+        acc[0] = ll_wrap_add(acc[0], (x[i] - zero) * p[i]);
+        acc[1] = ll_wrap_add(acc[1], (x[i] - zero) * q[i]);
+        acc[2] = ll_wrap_add(acc[2], (y[i] - zero) * p[i]);
+        acc[3] = ll_wrap_add(acc[3], (y[i] - zero) * q[i]);
+    }
+}
+
+/* The same of x and y as they are. */
 LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
                           int32_t n, int32_t *acc) {
     acc[0] = ll_dot_s8(x, p, 0, 0, n, acc[0]);

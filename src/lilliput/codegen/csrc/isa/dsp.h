@@ -62,13 +62,32 @@ LL_INLINE void ll_widened(const int8_t *from, uint32_t *even, uint32_t *odd) {
     __asm__("sxtb16 %0, %1, ror #8" : "=r"(*odd) : "r"(word));
 }
 
-LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
-                          int32_t n, int32_t *acc) {
+/* The same, added to both halves of `more` each. */
+LL_INLINE void ll_widened_more(const int8_t *from, uint32_t more, uint32_t *even, uint32_t *odd) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    __asm__("sxtab16 %0, %1, %2" : "=r"(*even) : "r"(more), "r"(word));
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(*odd) : "r"(more), "r"(word));
+}
+
+/* A number twice in a word. */
+LL_INLINE uint32_t ll_twice(int32_t v) {
+    return ((uint32_t)v & 0xFFFFU) * 0x10001U;
+}
+
+LL_INLINE void ll_tile_less_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
+                               int32_t n, int32_t zero, int32_t *acc) {
     int32_t xp = acc[0], xq = acc[1], yp = acc[2], yq = acc[3];
+    const uint32_t less = ll_twice(-zero);
     for (const int8_t *end = x + (n & ~3); x < end; x += 4, y += 4, p += 4, q += 4) {
         uint32_t x0, x1, y0, y1, w0, w1;
-        ll_widened(x, &x0, &x1);
-        ll_widened(y, &y0, &y1);
+        if (zero) {
+            ll_widened_more(x, less, &x0, &x1);
+            ll_widened_more(y, less, &y0, &y1);
+        } else {
+            ll_widened(x, &x0, &x1);
+            ll_widened(y, &y0, &y1);
+        }
         ll_widened(p, &w0, &w1);
         xp = ll_two_products(x1, w1, ll_two_products(x0, w0, xp));
         yp = ll_two_products(y1, w1, ll_two_products(y0, w0, yp));
@@ -77,12 +96,17 @@ LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, con
         yq = ll_two_products(y1, w1, ll_two_products(y0, w0, yq));
     }
     for (int32_t i = 0; i < (n & 3); ++i) {
-        xp += x[i] * p[i];
-        xq += x[i] * q[i];
-        yp += y[i] * p[i];
-        yq += y[i] * q[i];
+        xp = ll_wrap_add(xp, (x[i] - zero) * p[i]);
+        xq = ll_wrap_add(xq, (x[i] - zero) * q[i]);
+        yp = ll_wrap_add(yp, (y[i] - zero) * p[i]);
+        yq = ll_wrap_add(yq, (y[i] - zero) * q[i]);
     }
     acc[0] = xp, acc[1] = xq, acc[2] = yp, acc[3] = yq;
+}
+
+LL_INLINE void ll_tile_s8(const int8_t *x, const int8_t *y, const int8_t *p, const int8_t *q,
+                          int32_t n, int32_t *acc) {
+    ll_tile_less_s8(x, y, p, q, n, 0, acc);
 }
 
 /* Four numbers x that keep 0 <= x - first <= span, as bytes without a sign: those of `bits`. */
@@ -646,6 +670,7 @@ LL_WINDOWS(ll_windows_7_2,
 
 #include "dsp_back.h"
 #include "dsp_pairs.h"
+#include "dsp_rows.h"
 
 #pragma GCC diagnostic pop
 

@@ -9,6 +9,7 @@
 
 #ifdef __ARM_FEATURE_DSP
 #define LL_OWN_SUMS_4
+#define LL_DUAL
 #endif
 #include "dsp.h"
 #ifdef __ARM_FEATURE_DSP

@@ -64,6 +64,13 @@ LL_INLINE void ll_columns_2(int16_t *to, const int8_t *p, const int8_t *q, int32
     }
 }
 
+/* `count` numbers of four columns, a multiple of four, less `zero`. */
+LL_INLINE void ll_columns_less(int16_t *columns, int32_t zero, int32_t count) {
+    for (int32_t i = 0; i < count * 4; ++i) {
+        columns[i] = (int16_t)(columns[i] - zero);
+    }
+}
+
 /* Element i of column p of `pixels`. */
 LL_INLINE int32_t ll_column_at(const int16_t *columns, int32_t pixels, int32_t p, int32_t i) {
     return columns[((i >> 2) * 4 + ((i >> 1) & 1) * 2) * pixels + p * 2 + (i & 1)];
@@ -116,6 +123,23 @@ LL_SUMS_OF(ll_sums_joined_4, int8_t, ll_sums_of, 4, 1)
 LL_SUMS_OF(ll_sums_joined_1, int8_t, ll_sums_of, 1, 1)
 LL_SUMS_OF(ll_sums_wide_4, int16_t, ll_sums_wide_of, 4)
 LL_SUMS_OF(ll_sums_wide_1, int16_t, ll_sums_wide_of, 1)
+
+/* sums[P, Q][pixel] += sum of four columns * weights as they lie, rows of channels that begin
+ * `depth` bytes after one another, anywhere, for `twos` twos of channels. */
+LL_INLINE void ll_rows_4(const int16_t *columns, const int8_t *weights, int32_t *sums,
+                         int32_t groups, int32_t depth, int32_t twos) {
+    for (int32_t c = 0; c < twos * 2; ++c, weights += depth) {
+        for (int32_t p = 0; p < 4; ++p) {
+            int32_t sum = sums[c * 4 + p];
+            for (int32_t k = 0; k < groups * 4; ++k) {
+                /* in a group lie the numbers k0, k2, k1, k3 */
+                const int32_t i = (k & ~3) | ((k & 1) << 1) | ((k >> 1) & 1);
+                sum = ll_wrap_add(sum, ll_column_at(columns, 4, p, i) * weights[k]);
+            }
+            sums[c * 4 + p] = sum;
+        }
+    }
+}
 
 /* sums[P, Q][pixel] = bias + sum of bytes * weights for `twos` twos of channels and two pixels,
  * whose bytes are `count` runs of `groups` groups of four: runs[run][pixel], anywhere.  Weights

@@ -3,7 +3,9 @@
  *
  * in[0]  x (rows, pixels, I)      in[1]  weights (O, I)
  * in[2]  bias (O), zero point folded in
- * in[3]  initial accumulators (rows, pixels, O), only with `resume`
+ * with LL_PARTS, for weights in two parts of which those of the first channels are trained:
+ * in[3]  their weights (O, first); those of the others are in[1], whose zero point alone is folded
+ * in[4]  with `adds` a bias (O) beside that, which is trained, too
  * then the epilogue's operands
  *
  * Where a pixel or a channel has no twin it is its own.
@@ -11,10 +13,15 @@
 #ifndef LL_LINEAR_TILES_PARAMS
 #define LL_LINEAR_TILES_PARAMS
 typedef struct {
-    int32_t in_c, resume;
+    int32_t in_c, first, zero, adds;
 } ll_linear_tiles_params;
 #endif
 
+#ifdef LL_PARTS
+#define LL_TILES_BEGIN p->first
+#else
+#define LL_TILES_BEGIN 0
+#endif
 #define LL_TILES_STORE(pixel, channel, sum)                                                        \
     at.x = pixel;                                                                                  \
     at.c = channel;                                                                                \
@@ -26,32 +33,32 @@ LL_INLINE void LL_NAME(linear_tiles)(const ll_linear_tiles_params *p, const ll_i
                                      LL_R (*store)(const ll_at *, LL_ACC)) {
     const int8_t *weights = (const int8_t *)in[1].base - in[1].first * p->in_c;
     const int32_t *bias = (const int32_t *)in[2].base;
+#ifdef LL_PARTS
+    const int8_t *first = (const int8_t *)in[3].base - in[3].first * p->first;
+    const int32_t *own = p->adds ? (const int32_t *)in[4].base : 0;
+#endif
     ll_at at;
     (void)scratch;
     for (int32_t y = r->y0; y < r->y1; ++y) {
         const uint8_t *in_row = ll_in_row(&in[0], y);
-        const uint8_t *from_row = p->resume ? ll_in_row(&in[3], y) : 0;
         uint8_t *out_row = ll_out_row(out, y);
         ll_at_row(&at, operands, count, y);
         for (int32_t x = r->x0; x < r->x1; x += 2) {
             const int32_t pixels = ll_min(2, r->x1 - x), twin = x + pixels - 1;
-            const int8_t *v = (const int8_t *)in_row + x * in[0].pixel;
-            const int8_t *u = (const int8_t *)in_row + twin * in[0].pixel;
-            const int32_t *from = 0, *next = 0;
-            if (p->resume) {
-                from = (const int32_t *)(const void *)(from_row + x * in[3].pixel);
-                next = (const int32_t *)(const void *)(from_row + twin * in[3].pixel);
-            }
+            const int8_t *v = (const int8_t *)in_row + x * in[0].pixel + LL_TILES_BEGIN;
+            const int8_t *u = (const int8_t *)in_row + twin * in[0].pixel + LL_TILES_BEGIN;
             for (int32_t c = r->c0; c < r->c1; c += 2) {
                 const int32_t channels = ll_min(2, r->c1 - c), d = c + channels - 1;
                 const int8_t *w = weights + c * p->in_c;
                 int32_t sums[4] = {bias[c], bias[d], bias[c], bias[d]};
-                if (p->resume) {
-                    sums[0] = ll_wrap_add(sums[0], from[c]);
-                    sums[1] = ll_wrap_add(sums[1], from[d]);
-                    sums[2] = ll_wrap_add(sums[2], next[c]);
-                    sums[3] = ll_wrap_add(sums[3], next[d]);
+#ifdef LL_PARTS
+                if (own) {
+                    sums[0] = sums[2] = ll_wrap_add(sums[0], own[c]);
+                    sums[1] = sums[3] = ll_wrap_add(sums[1], own[d]);
                 }
+                ll_tile_less_s8(v - p->first, u - p->first, first + c * p->first,
+                                first + d * p->first, p->first, p->zero, sums);
+#endif
                 ll_tile_s8(v, u, w, weights + d * p->in_c, p->in_c, sums);
                 LL_TILES_STORE(x, c, sums[0])
                 if (channels > 1) {
@@ -68,3 +75,4 @@ LL_INLINE void LL_NAME(linear_tiles)(const ll_linear_tiles_params *p, const ll_i
     }
 }
 #undef LL_TILES_STORE
+#undef LL_TILES_BEGIN
