@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lilliput.ir import Node, Value
-from lilliput.ops.accumulate import Conv2d, is_raw, resumes
+from lilliput.ops.accumulate import Conv2d, Parts, is_raw, resumes
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ def _chain(value: Value, channels: int, makers: Mapping[str, Node]) -> tuple[Nod
     """The convolutions from the one that widens to the one that makes `value`; none where there
     is something else among them."""
     node = makers.get(value.name)
-    if node is None or not isinstance(node.attrs, Conv2d) or is_raw(node) or resumes(node):
+    if node is None or value.type.shape[3] != channels:
+        return ()
+    if isinstance(node.attrs, Parts):
+        return (node,)
+    if not isinstance(node.attrs, Conv2d) or is_raw(node) or resumes(node):
         return ()
     if node.attrs.groups == 1:
-        return (node,) if value.type.shape[3] == channels else ()
-    if not apart(node) or value.type.shape[3] != channels:
-        return ()
-    before = _chain(node.inputs[0], channels, makers)
+        return (node,)
+    before = _chain(node.inputs[0], channels, makers) if apart(node) else ()
     return (*before, node) if before else ()
 
 
