@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 from lilliput.compiler import Feed, Optimiser, Options, from_module, learner, load, profile
 from lilliput.devices.device import load as board
 from lilliput.errors import LilliputError
+from lilliput.plan.build import PlanOptions
 from lilliput.plan.objective import Optimize
 from lilliput.train.heads import HEADS
 
@@ -86,15 +89,23 @@ class Step:
 def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str, on: str) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
     file = FILES[name.partition("-")[0]]
+    options = Options(shrink=False, feed=feed, plan=PlanOptions(later=math.inf))  # as the command
     if optimize == "goal":
-        options = Options(ram=GOALS[name, feed] * 1024, shrink=False, feed=feed)
+        options = replace(options, ram=GOALS[name, feed] * 1024)
     else:
-        options = Options(optimize=Optimize(optimize), shrink=False, feed=feed)
+        options = replace(options, optimize=Optimize(optimize))
     model, device = load(folder / "tiny_training" / file), board(on)
     # the tensors that were published, without a rest for each weight
     optimiser = Optimiser(rule="nearest")
     scheme = f"published:{name}"
-    found = learner(model, device, scheme, optimiser, classes=CLASSES, head=head, options=options)
+
+    def log(what: str) -> None:
+        print(f"{time.process_time():7.0f} s  {what}", file=sys.stderr, flush=True)
+
+    found = learner(
+        model, device, scheme, optimiser, classes=CLASSES, head=head, options=options, log=log
+    )
+    log(f"{found.training.slices} slices, masks made again: {found.training.remade}")
     counted = profile(
         from_module(found.training.module), device, options=options, entry="train_step"
     )

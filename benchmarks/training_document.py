@@ -195,18 +195,45 @@ def _schemes(rows: Rows, case: str, tasks: Sequence[str], names: Sequence[str]) 
     return _table([head[k] for k in kept], [[cells[k] for k in kept] for cells in shown])
 
 
+def _gaps(rows: Rows, task: str, one: Way, other: Way) -> list[float]:
+    """Points that one way is ahead of another, of each seed that both have."""
+    a, b = (_found(rows, task, way) for way in (one, other))
+    return [a[s] - b[s] for s in sorted(a.keys() & b.keys())]
+
+
+def _error(gaps: Sequence[float]) -> float:
+    """The standard error of their mean."""
+    return statistics.stdev(gaps) / math.sqrt(len(gaps))
+
+
+def _floats(rows: Rows) -> str:
+    """int8 steps against float ones, task by task and on average."""
+    lines: list[list[str]] = []
+    found: list[tuple[float, float]] = []
+    for task, scheme in [*((t, FIRST) for t in PICTURES), ("words", WORDS)]:
+        one, other = Way(scheme, "residual"), Way(scheme, "float")
+        gaps = _gaps(rows, task, one, other)
+        if len(gaps) < 2:
+            continue
+        found.append((statistics.mean(gaps), _error(gaps)))
+        reached = [_reached(rows, task, way) for way in (one, other)]
+        lines.append([f"{task}, `{scheme}`", *reached, "{:+.1f} ± {:.1f}".format(*found[-1])])
+    if found:
+        mean = statistics.mean(gap for gap, _ in found)
+        error = math.hypot(*(error for _, error in found)) / len(found)
+        lines.append([f"mean of {len(found)} tasks", "", "", f"{mean:+.1f} ± {error:.1f}"])
+    return _table(["task, scheme", "int8, `residual`", "`float`", "points"], lines)
+
+
 def _orders(rows: Rows) -> str:
     lines: list[list[str]] = []
     for claim in _claims():
-        by_task: dict[str, list[float]] = {}
-        for task in claim.tasks:
-            one, other = (_found(rows, task, way) for way in (claim.one, claim.other))
-            if both := sorted(one.keys() & other.keys()):
-                by_task[task] = [one[s] - other[s] for s in both]
+        by_task = {t: _gaps(rows, t, claim.one, claim.other) for t in claim.tasks}
+        by_task = {t: gaps for t, gaps in by_task.items() if gaps}
         gaps = [gap for some in by_task.values() for gap in some]
         if len(gaps) < 2:
             continue
-        mean, error = statistics.mean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
+        mean, error = statistics.mean(gaps), _error(gaps)
         signs = [sum(test(g) for g in gaps) for test in _SIGNS]
         tasks = "pictures" if tuple(by_task) == PICTURES else ", ".join(by_task)
         counts = ", ".join(map(str, signs))
@@ -232,6 +259,7 @@ def _verdict(mean: float, error: float) -> str:
 
 PARTS: Mapping[str, Callable[[Rows], str]] = {
     "rules": _rules,
+    "floats": _floats,
     "pictures": lambda rows: _schemes(
         rows,
         "flowers",

@@ -12,6 +12,8 @@ from benchmarks.training import Setting, setting
 from lilliput.train.optimisers import RULES
 
 SEEDS = (0, 1, 2)
+MORE = range(3, 9)
+"""Seeds beside these, of int8 against float steps."""
 SIZES = ("64kB", "100kB", "150kB", "256kB")
 OURS = tuple(f"ours:{size}" for size in SIZES)
 PUBLISHED = tuple(f"published:mcunet-{kb}kb" for kb in (49, 99, 148))
@@ -75,8 +77,12 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES[1:]:
         yield from _each(task, OURS)
         yield from _each(task, PUBLISHED[:1], (*RULES, "real", "plain", "plain=1e6", "float"))
-    for way in _each("flowers", PUBLISHED[:1], ("nearest", "residual")):
-        yield replace(way, head="int8")
+    for task in PICTURES:
+        for way in _each(task, PUBLISHED[:1], ("nearest", "residual")):
+            yield replace(way, head="int8")
+        yield from _each(task, PUBLISHED[:1], ("residual", "float"), MORE)
+    for rule in ("residual", "float"):
+        yield from (setting("words", WORDS, rule, HIGH, seed) for seed in MORE)
     for task in PICTURES:
         yield from Tuned("full", rates=SMALL, task=task).settings(known)
 
@@ -85,8 +91,9 @@ def _each(
     task: str,
     schemes: Sequence[str],
     rules: Sequence[str] = ("residual",),
+    seeds: Sequence[int] = SEEDS,
 ) -> Iterator[Setting]:
     for scheme in schemes:
         for rule in rules:
-            for seed in SEEDS:
+            for seed in seeds:
                 yield setting(task, scheme, rule, LOW, seed)

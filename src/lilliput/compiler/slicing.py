@@ -37,7 +37,7 @@ Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
 SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of slices that are tried."""
-FILLED = (1.0, 0.92)
+ALL, FILLED = 1.0, 0.92
 """The parts of what cannot be helped that are left to blocks, one after the other where the step
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
@@ -123,16 +123,18 @@ class Slicing:
         """Ways to slice, those that compute less first; `needed`: of what is `whole`.
 
         Masks are made again of the first blocks of the network, which keep theirs for longest."""
-        for filled in FILLED[-1:] if self._least_asked else FILLED:
-            yield lean(self.make, self._needs, whole, needed, filled)
+        room = self._room() - _states(whole)
+        kept = lean(self.make, self._needs, whole, needed)
+        if not self._least_asked and self.bound(kept) <= room:
+            yield lean(self.make, self._needs, whole, needed, ALL)
+        yield kept
         if not (remade := self._remade(whole)):
             return
         least = lean(partial(self.make, remade=remade), self._needs, whole, needed)
-        room = FILLED[-1] * (self._room() - _states(whole))
         if not self._least_asked:
             for count in range(1, len(remade)):
                 other = self.make(least.slices, remade[:count])
-                if self.bound(other) <= room:
+                if self.bound(other) <= FILLED * room:
                     yield other
                     break
         yield least
@@ -217,7 +219,7 @@ def lean(
     needs: Needs,
     whole: Training,
     needed: Mapping[str, int],
-    filled: float = FILLED[-1],
+    filled: float = FILLED,
 ) -> Training:
     """`whole`, which has `needed` so many bytes, or the same training with slices where these need
     less.
