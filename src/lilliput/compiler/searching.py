@@ -3,7 +3,8 @@
     candidates   biases, and shares of layers, that may fit, by estimates            `costs`
     gains        measured on the user's data, and what is believed of them           `contribution`
     programme    the scheme of the largest sum of gains within the estimates         `search`
-    race         that scheme and those that need no search, trained and compared     `race`
+    race         that scheme, those of less RAM and those that need no search,
+                 trained and compared                                                `race`
     plan         the best of them that fits, as `learner` compiles it
 
 RAM is the `ram_bytes.total` of the whole image.
@@ -35,6 +36,9 @@ from lilliput.train.race import Finalist, race
 from lilliput.train.schemes import UpdateScheme, last, published_of
 from lilliput.train.search import METHODS, PLANS, Chosen, Costs, Evolution, Need, evolve, exact
 from lilliput.train.stages import reference
+
+SHARES = (1 / 2, 1 / 4)
+"""Parts of the RAM whose schemes are in the race, too."""
 
 
 @dataclass(frozen=True)
@@ -266,9 +270,10 @@ class _Choice:
         if math.isfinite(self.budget.cycles):
             estimates = self.costs  # of cycles there is no estimate
         refused: set[str] = set()
+        smaller = self._of_less(estimates) if isinstance(estimates, Estimated) else ()
         while True:
-            solved = self._solved(estimates)
-            finalists = {str(s): s for s in (solved.scheme, *named, UpdateScheme())}
+            solved = self._solved(estimates, self.budget)
+            finalists = {str(s): s for s in (solved.scheme, *smaller, *named, UpdateScheme())}
             self.ranked = self._raced(tuple(finalists.values()))
             order = [f.scheme for f in self.ranked] or list(finalists.values())
             scheme = next(s for s in order if str(s) not in refused)
@@ -287,14 +292,23 @@ class _Choice:
         over = need.ram - self.costs.states(scheme)
         return Estimated(self.costs, max(estimates.raised, over / self.costs.activations(scheme)))
 
-    def _solved(self, costs: Costs) -> Chosen:
+    def _of_less(self, costs: Costs) -> tuple[UpdateScheme, ...]:
+        """What would be proposed for parts of the RAM: gains of many layers do not add up, so that
+        less may serve better.  Nothing where there is no race that could tell."""
+        if self.analysis is None:
+            return ()
+        budgets = [replace(self.budget, ram=share * self.budget.ram) for share in SHARES]
+        head = costs.planned(UpdateScheme()).ram
+        return tuple(self._solved(costs, b).scheme for b in budgets if b.ram >= head)
+
+    def _solved(self, costs: Costs, budget: Need) -> Chosen:
         """By the programme."""
         plans = self.search.plans
         if self.search.method == "ilp":
-            solved = exact(self.gains, costs, self.budget, plans=plans, log=self.log)
+            solved = exact(self.gains, costs, budget, plans=plans, log=self.log)
         else:
             settings = Evolution(seed=self.seed, plans=plans)
-            solved = evolve(self.gains, costs, self.budget, settings, self.log)
+            solved = evolve(self.gains, costs, budget, settings, self.log)
         head = self.costs.planned(UpdateScheme())  # which fits, whatever is estimated
         return solved or Chosen(UpdateScheme(), head, 0.0, 0.0, 0, self.search.method)
 

@@ -111,9 +111,7 @@ class Slicing:
             least = known = other
             if anyhow or _states(whole) + self.bound(other) <= room:
                 yield other, False
-        if later and not anyhow:
-            yield whole, True
-        if not tried or (least is not whole and not anyhow):
+        if not tried or (later and not anyhow):
             yield least, later
         wholes = any(training is whole for training, _ in tried)
         if not wholes and min((_arena(c) for _, c in tried), default=floor) >= floor:

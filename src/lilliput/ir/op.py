@@ -214,6 +214,8 @@ class Kernel:
         that does not hold
     in_place : it has read a channel of its first operand, whole, before it writes that channel, and
         needs no other, so that the output may take the very place of the operand
+    gathers : each element is stored once, and what the epilogue adds to it is a sum so far, that is
+        best in its very place
     ahead : node -> by how many pixels, in the order of rows, an element may be stored before one
         of an earlier pixel has gone through the epilogue; 0 stores in the order rows, pixels,
         channels.  An operand of the epilogue in the output's bytes lies that far behind.
@@ -248,6 +250,7 @@ class Kernel:
     overlap: str = "none"
     tile: Callable[[Node], int] = lambda node: 0
     in_place: bool = False
+    gathers: bool = False
     ahead: Callable[[Node], int] = lambda node: 0
     quantum: int = 1
     align: int = 1

@@ -341,6 +341,7 @@ GRAD_X_FIXED = replace(
     _grad_x_kernel("conv2d_grad_x_fixed", _fixed, ("in_c", "w_row"), lambda _: TILE - 1),
     types=_fixed_types("rows"),
     params=_fixed_params(1),
+    gathers=True,
     scratch=_fixed_bytes,
     work=_fixed_work,
 )

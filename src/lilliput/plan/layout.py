@@ -9,7 +9,8 @@ Every value has a root, the value whose buffer it lives in, and a box of that ro
                       goes to two places) a copy does it
     state update      the new value is written over the old one when nobody reads the old
                       one afterwards; else it is copied there at the end of the entry
-    in place          a kernel that may writes its result over the operand that dies with it
+    in place          a kernel that may writes its result over the operand that dies with it; one
+                      that gathers, over the sum that it goes on from
     guarded value     watched where it is made: what writes a state in place does so after it
     ring over time    an update that shifts a state by k rows and appends k turns a ring
                       instead of moving it
@@ -157,6 +158,8 @@ class _Work:
         made = [i for i, item in enumerate(items) if _gives(item, watched)]
         guarded = max(made, default=-1)
         self.turns: dict[str, tuple[str, int]] = {}
+        self.taken: set[str] = set()
+        """Values in the very place of others."""
         for index, item in enumerate(items):
             turn = self._turn_of(item.node) if isinstance(item, Movement) else None
             if turn is not None and self.last_read[turn[0]] <= index and guarded < index:
@@ -209,19 +212,27 @@ class _Work:
                 self.layout.parents[value.name] = Place(node.output.name, move.target)
 
     def item(self, item: Item) -> None:
-        if isinstance(item, Task) and self._takes_place(item):
-            source = item.operands[0].value
+        source = self._taken(item) if isinstance(item, Task) else None
+        if source is not None:
             self.layout.parents[item.output.name] = Place(source.name, whole_box(source.type))
+            self.taken.add(item.output.name)
         self._act(item)
         self.layout.actions += [g for g in self.guards if _gives(item, {g.guard.name})]
 
-    def _takes_place(self, task: Task) -> bool:
-        """Whether the output of a task is written over its first operand: one that another task
-        made for it alone, and that is nothing else's place."""
-        y, x = task.output, task.operands[0].value if task.operands else task.output
-        if not task.kernel.in_place or y.type != x.type or x.name not in self.made_by_task:
+    def _taken(self, task: Task) -> Value | None:
+        """What the output of a task is written over: its first operand, or what its epilogue adds
+        to it, where another task made that for it alone, and it is nothing else's place."""
+        given = [o.value for o in task.operands]
+        found = given[:1] if task.kernel.in_place else []
+        if task.kernel.gathers and task.expression is not None:
+            found += [v for v in task.expression.operands if v not in given]
+        return next((x for x in found if self._may_take(task, x)), None)
+
+    def _may_take(self, task: Task, x: Value) -> bool:
+        y = task.output
+        if y.type != x.type or x.name not in self.made_by_task:
             return False
-        parted = {x.name, y.name} & (self.aliased | self.layout.parents.keys())
+        parted = {x.name, y.name} & (self.aliased | (self.layout.parents.keys() - self.taken))
         bound = {v.name for v in (*self.outputs, *self.updates.values())}
         bound |= {g.guard.name for g in self.guards}
         last = self.items[self.last_read[x.name]]
