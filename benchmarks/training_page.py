@@ -13,7 +13,7 @@ from lilliput.train.optimisers import RULES
 
 SEEDS = (0, 1, 2)
 MORE = range(3, 9)
-"""Seeds beside these, of int8 against float steps."""
+"""Seeds beside these, of int8 steps against float ones, and of one rule against another."""
 SIZES = ("64kB", "100kB", "150kB", "256kB")
 OURS = tuple(f"ours:{size}" for size in SIZES)
 PUBLISHED = tuple(f"published:mcunet-{kb}kb" for kb in (49, 99, 148))
@@ -80,8 +80,8 @@ def settings(known: Mapping[Setting, float]) -> Iterator[Setting]:
     for task in PICTURES:
         for way in _each(task, PUBLISHED[:1], ("nearest", "residual")):
             yield replace(way, head="int8")
-        yield from _each(task, PUBLISHED[:1], ("residual", "float"), MORE)
-    for rule in ("residual", "float"):
+        yield from _each(task, PUBLISHED[:1], ("residual", "nearest", "float"), MORE)
+    for rule in ("residual", "nearest", "float"):
         yield from (setting("words", WORDS, rule, HIGH, seed) for seed in MORE)
     for task in PICTURES:
         yield from Tuned("full", rates=SMALL, task=task).settings(known)

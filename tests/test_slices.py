@@ -167,6 +167,16 @@ def test_parts_move_in_the_place_of_their_tensor() -> None:
     assert not [n for n in arena if n.endswith("/new")]
 
 
+def test_a_sum_over_slices_stays_in_one_place() -> None:
+    found = learned(bottlenecks(24, size=4), "biases=6", {"two/w3": 3})
+    program = plan(from_module(found.module).module, board("cortex-m4"))
+    (entry,) = (e for e in program.entries if e.name == ENTRY)
+    adds = [c for c in entry.calls() if c.kernel.gathers and c.store and c.store.operands]
+    names = [c.output.root for c in adds if c.node.inputs[1].name.endswith("two/w1")]
+    assert len(names) == 3
+    assert len(set(names)) == 1
+
+
 def test_layers_keep_their_kernels_where_biases_move_in_slices() -> None:
     """They rest on how large a bias becomes, which is known of each of its parts."""
 

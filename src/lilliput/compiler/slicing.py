@@ -149,8 +149,9 @@ class Slicing:
         return found
 
     def bound(self, training: Training) -> int:
-        """Bytes beside the states that every plan needs, by the planner's estimate."""
-        return _most(self._ordered(training.module))
+        """Bytes beside the states that every plan needs, by the planner's estimate, in the order of
+        the slices."""
+        return max(self._needs(training.module).values(), default=0)
 
     def least(self, slices: int | None) -> int:
         """Bytes beside the states that every plan needs, by the planner's estimate, with each block
@@ -159,7 +160,7 @@ class Slicing:
         names = [b.name for b in whole.blocks]
         counts = (1, SEVERAL) if slices is None and names else (slices or 1,)
         trainings = (whole if n == 1 else self.make(dict.fromkeys(names, n)) for n in counts)
-        return min(map(self.bound, trainings))
+        return min(_most(self._ordered(t.module)) for t in trainings)
 
     def _ordered(self, module: Module) -> list[Mapping[str, int]]:
         """`_needs` in both orders that the planner tries, as it is first."""
