@@ -311,7 +311,8 @@ def test_masks_are_made_again_where_slices_alone_do_not_do() -> None:
     def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
         return learned(bottlenecks(32, size=8), scheme, slices, remade=remade)
 
-    whole, counts = make({}), dict[str, int].fromkeys(BLOCKS, 4)
+    whole = make({})
+    counts: Mapping[str, int] = dict.fromkeys(BLOCKS, 4)
     kept = Slicing(make, device, Options("none"), print).bound(make(counts))
     states = sum(s.value.type.nbytes for s in whole.module.states.values())
     room = states + kept - 200 + STACK_ROOM
