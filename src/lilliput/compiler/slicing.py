@@ -41,6 +41,10 @@ ALL, FILLED = 1.0, 0.92
 """The parts of what cannot be helped that are left to blocks, one after the other where the step
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
+PLACED = 0.96
+"""The part of the room that an estimate may fill where it says of how few blocks masks are made
+again."""
+FEWEST = 2
 SEVERAL = 12
 """Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
 AUTO, OFF = "auto", "off"
@@ -83,7 +87,7 @@ class Slicing:
         tried: list[tuple[Training, Compiled]] = []
         for training, later in self._ways(whole, tried):
             tried.append((training, self._compiled(training, later=later)))
-            if not self._least_asked and _enough(tried[-1][1]):
+            if not self._least_asked and _enough(*tried[-1]):
                 return tried[-1]
         return min(tried, key=lambda made: (_arena(made[1]), len(made[0].slices)))
 
@@ -128,14 +132,15 @@ class Slicing:
         yield kept
         if not (remade := self._remade(whole)):
             return
-        least = lean(partial(self.make, remade=remade), self._needs, whole, needed)
+        make = partial(self.make, remade=remade)
+        begun = make(dict.fromkeys(remade, FEWEST))
+        needed = self._needs(begun.module)
+        coarse, fine = (lean(make, self._needs, begun, needed, f) for f in (ALL, FILLED))
         if not self._least_asked:
-            for count in range(1, len(remade)):
-                other = self.make(least.slices, remade[:count])
-                if self.bound(other) <= FILLED * room:
-                    yield other
-                    break
-        yield least
+            for least in (coarse, fine):
+                ways = (self.make(least.slices, remade[:n]) for n in range(1, len(remade)))
+                yield next((t for t in ways if self.bound(t) <= PLACED * room), least)
+        yield fine
 
     def _remade(self, whole: Training) -> Sequence[str]:
         """The blocks whose masks may be made again, the first ones of the network first."""
@@ -194,9 +199,10 @@ def _most(ordered: Sequence[Mapping[str, int]]) -> int:
     return min(max(needed.values(), default=0) for needed in ordered)
 
 
-def _enough(compiled: Compiled) -> bool:
-    """Whether there is RAM enough."""
-    return all(n.over <= 0 or n.memory.kind != "ram" for n in report.needs(compiled.summary))
+def _enough(training: Training, compiled: Compiled) -> bool:
+    """Whether there is RAM enough, and flash for what slices add."""
+    short = {n.memory.kind for n in report.needs(compiled.summary) if n.over > 0}
+    return "ram" not in short and not (short and training.slices)
 
 
 def _arena(compiled: Compiled) -> int:
@@ -216,20 +222,21 @@ def _states(training: Training) -> int:
 def lean(
     make: Make,
     needs: Needs,
-    whole: Training,
+    begun: Training,
     needed: Mapping[str, int],
     filled: float = FILLED,
 ) -> Training:
-    """`whole`, which has `needed` so many bytes, or the same training with slices where these need
-    less.
+    """`begun`, which has `needed` so many bytes, or the same training with more slices where these
+    need less.
 
     A block is tried in more and more slices while it needs more than `filled` of what is not in
     blocks, and of blocks of which no more slices can be made; it gets the fewest of those that
-    need least.
+    need no more than `filled` of the neediest block, or least.
     """
-    most = {b.name: b.most for b in whole.blocks}
-    need = _by_block(whole, needed)
-    tried = dict.fromkeys(most, 1)
+    most = {b.name: b.most for b in begun.blocks}
+    need = _by_block(begun, needed)
+    tried = {name: begun.slices.get(name, 1) for name in most}
+    found = {name: {count: need.get(name, 0)} for name, count in tried.items()}
     best = dict(tried)
     while True:
         ended = [n for n in most if _next(tried[n], most[n]) is None]
@@ -245,11 +252,15 @@ def lean(
         tried |= raised
         training = make({**best, **raised})
         now = _by_block(training, needs(training.module))
-        need[""] = now.get("", 0)  # less where masks are made again, of blocks that are sliced now
         for name, more in raised.items():
+            found[name][more] = now.get(name, 0)
             if now.get(name, 0) < need[name]:
                 best[name], need[name] = more, now.get(name, 0)
-    return make(best) if max(best.values(), default=1) > 1 else whole
+    limit = filled * max(need.values(), default=0)
+    for name, by_count in found.items():
+        best[name] = next((n for n in sorted(by_count) if by_count[n] <= limit), best[name])
+    more = any(count > begun.slices.get(name, 1) for name, count in best.items())
+    return make(best) if more else begun
 
 
 def _next(count: int, most: int) -> int | None:
@@ -257,21 +268,24 @@ def _next(count: int, most: int) -> int | None:
 
 
 def _by_block(training: Training, needs: Mapping[str, int]) -> dict[str, int]:
-    """Block -> the most that is needed from where it begins to where the next one does, so that
-    what it leaves to be done counts; under "" what is needed before the first one."""
+    """Block -> the most that is needed for what it makes, and from where it begins to where the
+    next one does, so that what it leaves to be done counts; under "" what is needed before the
+    first one."""
     nodes = training.module.graphs[ENTRY].nodes
     place = {v.name: i for i, node in enumerate(nodes) for v in node.outputs}
-    begins = {
-        min(place[v] for v in values if v in place): block
-        for block, values in training.made.items()
-        if not values.isdisjoint(place)
-    }
-    owner, current = list[str](), ""
+    owner = {value: block for block, values in training.made.items() for value in values}
+    # views of states stand in front of all blocks
+    begun = {v: place[v] for v in owner if v in place and nodes[place[v]].op.name != "slice"}
+    first: dict[str, int] = {}
+    for value, at in begun.items():
+        first[owner[value]] = min(at, first.get(owner[value], at))
+    begins = {at: block for block, at in first.items()}
+    at_place, current = list[str](), ""
     for i in range(len(nodes)):
         current = begins.get(i, current)
-        owner.append(current)
+        at_place.append(current)
     found: dict[str, int] = {}
     for value, nbytes in needs.items():
-        block = owner[place[value]] if value in place else ""
+        block = owner.get(value) or (at_place[place[value]] if value in place else "")
         found[block] = max(nbytes, found.get(block, 0))
     return found

@@ -273,7 +273,7 @@ def sliced(
             if own_masks.bits:
                 again[block.name] = own_masks.macs
                 masked |= cut.masked
-            own = cut.made
+            own = [*cut.first, *cut.made, *(n for ns in cut.masked.values() for n in ns)]
         values[block.name] = frozenset(n.output.name for n in own)
     # what masks are made of is there all along: they stand where a slice begins
     nodes = [n for node in in_order(made) for n in (*masked.get(node.output.name, ()), node)]
