@@ -41,9 +41,9 @@ ALL, FILLED = 1.0, 0.92
 """The parts of what cannot be helped that are left to blocks, one after the other where the step
 does not fit: several hundred buffers may not lie well where all steps are full, and more slices
 take longer."""
-PLACED = 0.96
+PLACED = 0.9
 """The part of the room that an estimate may fill where it says of how few blocks masks are made
-again."""
+again: plans lie up to a tenth above it."""
 FEWEST = 2
 SEVERAL = 12
 """Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
