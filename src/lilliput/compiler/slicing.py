@@ -231,7 +231,8 @@ def lean(
 
     A block is tried in more and more slices while it needs more than `filled` of what is not in
     blocks, and of blocks of which no more slices can be made; it gets the fewest of those that
-    need no more than `filled` of the neediest block, or least.
+    need least.  Where `begun` has slices, which bring layers and weights with them, the fewest that
+    need no more than `filled` of the neediest block do.
     """
     most = {b.name: b.most for b in begun.blocks}
     need = _by_block(begun, needed)
@@ -256,9 +257,10 @@ def lean(
             found[name][more] = now.get(name, 0)
             if now.get(name, 0) < need[name]:
                 best[name], need[name] = more, now.get(name, 0)
-    limit = filled * max(need.values(), default=0)
-    for name, by_count in found.items():
-        best[name] = next((n for n in sorted(by_count) if by_count[n] <= limit), best[name])
+    if begun.slices:
+        limit = filled * max(need.values(), default=0)
+        for name, by_count in found.items():
+            best[name] = next((n for n in sorted(by_count) if by_count[n] <= limit), best[name])
     more = any(count > begun.slices.get(name, 1) for name, count in best.items())
     return make(best) if more else begun
 
