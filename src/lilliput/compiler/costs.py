@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from lilliput.compiler.pipeline import Log, Model, Options, quiet
 from lilliput.compiler.slicing import AUTO, Slicing, asked
@@ -73,10 +73,7 @@ class StepCosts:
         )
 
     def _slicing(self, scheme: UpdateScheme) -> Slicing:
-        def make(slices: Mapping[str, int], remade: Collection[str] = ()) -> Training:
-            return self._training(scheme, slices, remade)
-
-        return Slicing(make, self.device, self.options, self.log)
+        return Slicing(partial(self._training, scheme), self.device, self.options, self.log)
 
     def states(self, scheme: UpdateScheme) -> int:
         """Of every tensor that outlives a step."""

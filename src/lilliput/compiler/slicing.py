@@ -45,6 +45,7 @@ PLACED = 0.9
 """The part of the room that an estimate may fill where it says of how few blocks masks are made
 again: plans lie up to a tenth above it."""
 FEWEST = 2
+"""Slices of a block whose masks are made again: whole blocks keep them."""
 SEVERAL = 12
 """Slices of each block in estimates of what a step needs: of MCUNet-5fps more lower nothing."""
 AUTO, OFF = "auto", "off"

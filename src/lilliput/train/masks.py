@@ -23,11 +23,6 @@ class Masks:
     bits: tuple[Node, ...] = ()
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that are kept where masks are not made again."""
-        return sum(n.output.type.nbytes for n in self.bits)
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of the layers."""
         return sum(n.op.cost(n).macs for n in self.layers)
