@@ -9,7 +9,7 @@ from lilliput.codegen.c import Text, comment
 from lilliput.codegen.names import leaf_steps, port_function
 from lilliput.codegen.rows import declare, explain, prototype, restart_function, sources
 from lilliput.ops.common import c_type
-from lilliput.plan.program import Copy, Entry, Kind, Program, View
+from lilliput.plan.program import Copy, Entry, Program, View
 
 
 def write_header(program: Program, prefix: str, about: Sequence[str] = ()) -> str:
@@ -36,8 +36,7 @@ def write_header(program: Program, prefix: str, about: Sequence[str] = ()) -> st
             comment(f"{upper}_ARENA_{memory.upper()}_SECTION as attributes, to place it."),
             f"#define {upper}_ARENA_{memory.upper()}_BYTES {nbytes}",
         )
-    constants = sum(b.nbytes for b in program.buffers.values() if b.kind is Kind.CONST)
-    text.add(f"#define {upper}_CONST_BYTES {constants}", "")
+    text.add(f"#define {upper}_CONST_BYTES {program.constants()}", "")
     keep.declare_status(text, program, prefix)
     for entry in program.entries:
         _entry(text, program, prefix, entry)

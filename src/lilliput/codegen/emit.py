@@ -185,16 +185,19 @@ class _Emitter:
         text = Text()
         text.add(comment(f"constants of {self.program.name}, packed as its kernels read them"), "")
         for name, const in self.program.consts.items():
-            memory = self.program.buffers[name].memory
+            buffer, symbol = self.program.buffers[name], self.symbols[name]
             dtype = DType.of(const.data.dtype)
-            section = self.section("const", memory)
-            align = self.program.buffers[name].align
-            aligned = f"_Alignas({align}) " if align > const.data.itemsize else ""
-            kind = f"static const {section}{aligned}{c_type(dtype)}"
-            head = f"{kind} {self.symbols[name]}[{const.data.size}]"
             text.add(
                 comment(f"{const.value}: {dtype.value}{list(const.data.shape)}, {const.packing}")
             )
+            if buffer.within is not None:
+                first = (buffer.offset or 0) // const.data.itemsize
+                text.add(f"#define {symbol} ({self.symbols[buffer.within]} + {first})")
+                continue
+            section = self.section("const", buffer.memory)
+            aligned = f"_Alignas({buffer.align}) " if buffer.align > const.data.itemsize else ""
+            kind = f"static const {section}{aligned}{c_type(dtype)}"
+            head = f"{kind} {symbol}[{const.data.size}]"
             with text.block(f"{head} =", "};"):
                 text.extend(table(const.data))
         return str(text)

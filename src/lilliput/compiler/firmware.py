@@ -24,8 +24,6 @@ from lilliput.emu.toolchain import build_firmware, find
 from lilliput.errors import DoesNotFit, MissingTool, Problem, UsageError
 from lilliput.ir import Session
 from lilliput.plan.memories import used_beside
-from lilliput.plan.program import Kind as PlaceKind
-from lilliput.plan.program import Program
 from lilliput.project import (
     Kind,
     Project,
@@ -91,7 +89,7 @@ def _require_fit(
     """Raises DoesNotFit; without a compiler, the code of the firmware is not counted."""
     device, program = compiled.device, compiled.program
     linked = _link(compiled, made, options, log)
-    flash = linked.flash if linked else _constants(program, device.flash.name) + test.nbytes
+    flash = linked.flash if linked else program.constants(device.flash.name) + test.nbytes
     ram = program.arenas.get(device.ram.name, 0) + (linked.ram if linked else 0)
     if linked:
         log(f"the whole firmware: {flash:,} B of flash, {ram:,} B of RAM")
@@ -138,19 +136,10 @@ def _link(compiled: Compiled, made: Project, options: Options, log: Log) -> _Lin
             optimize=options.level,
             include_harness=False,
         )
-        elsewhere = _constants(program, None) - _constants(program, device.flash.name)
+        elsewhere = program.constants() - program.constants(device.flash.name)
         stack = stack_bound(image, "main", self_test_callbacks(program) or None)
         static = max(image.ram_static_bytes - sum(program.arenas.values()), 0)
         return _Linked(image.flash_bytes - elsewhere, static + stack)
-
-
-def _constants(program: Program, memory: str | None) -> int:
-    """Bytes of constants in `memory`, or in all."""
-    return sum(
-        b.nbytes
-        for b in program.buffers.values()
-        if b.kind is PlaceKind.CONST and memory in (None, b.memory)
-    )
 
 
 # Reading back -----------------------------------------------------------------------------

@@ -327,14 +327,13 @@ def _link(
         image = build_firmware(
             toolchain, roomy, sources, Path(folder), optimize=options.level, include_harness=False
         )
-        constants = sum(c.data.nbytes for c in program.consts.values())
         arenas = sum(program.arenas.values())
         asks = (any(e.pulled()) and not e.push for e in program.entries)
         behind = dict(zip(functions, asks, strict=True)) | dict.fromkeys(keeping, True)
         stack = max(stack_bound(image, n, () if asking else None) for n, asking in behind.items())
         refuse_foreign_instructions(image, device)
         static = max(image.ram_static_bytes - arenas, 0)
-        code = image.flash_bytes - constants
+        code = image.flash_bytes - program.constants()
         sizes = tuple((name, symbol.size) for name, symbol in image.functions.items())
         return Linked(toolchain.version, code, static, stack, sizes), ""
 

@@ -185,7 +185,10 @@ class Slicing:
         model, options = from_module(training.module), self.options
         if not later:
             options = replace(options, plan=replace(options.plan, later=0.0))
-        return compile(model, self.device, options, self.log, must_fit=False)
+        compiled = compile(model, self.device, options, self.log, must_fit=False)
+        for problem in report.overflows(compiled.summary):
+            self.log(problem.what)
+        return compiled
 
     def _needs(self, module: Module) -> Mapping[str, int]:
         network = from_module(module).module

@@ -80,10 +80,23 @@ def _check_places(program: Program) -> None:
             raise CertificateError(
                 "buffer has no valid place", where=buffer.name, found=str(buffer)
             )
+    for part in (b for b in program.buffers.values() if b.within is not None):
+        _check_part(program, part)
     for state in (b for b in placed if b.kind is Kind.STATE):
         for other in placed:
             if other is not state and other.memory == state.memory and _meet(state, other):
                 raise CertificateError("state shares bytes", where=state.name, found=other.name)
+
+
+def _check_part(program: Program, part: Buffer) -> None:
+    """A constant that is a part of another one has its bytes there, aligned."""
+    whole, at = program.buffers[part.within or ""], part.offset or 0
+    mine, found = (program.consts[b.name].data for b in (part, whole))
+    there = found.tobytes()[at : at + part.nbytes]
+    aligned = at % part.align == 0 and whole.align % part.align == 0
+    kind = (whole.memory, whole.within, found.dtype) == (part.memory, None, mine.dtype)
+    if not (aligned and kind and there == mine.tobytes()):
+        raise CertificateError("a constant is not where it is said to be", where=part.name)
 
 
 def _check_alignment(program: Program) -> None:

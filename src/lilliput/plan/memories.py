@@ -117,11 +117,7 @@ def _overflow(program: Program, device: Device, budget: Budget) -> tuple[float, 
 
 
 def _over_flash(program: Program, device: Device, budget: Budget) -> float:
-    used = sum(
-        b.nbytes
-        for b in program.buffers.values()
-        if b.kind is Kind.CONST and b.memory == device.flash.name
-    )
+    used = program.constants(device.flash.name)
     return max(used + CODE_ROOM - budget.flash, 0)
 
 
@@ -143,7 +139,7 @@ def spill(program: Program, device: Device, budget: Budget, flashes: Sequence[Me
     calls = [c for e in program.entries for c in e.calls()]
     code = max(CODE_ROOM, sum(c.kernel.code for c in calls))
     buffers = program.buffers
-    mine = {n: b for n, b in buffers.items() if b.kind is Kind.CONST}
+    mine = {n: b for n, b in buffers.items() if b.kind is Kind.CONST and b.within is None}
     here = {n: b for n, b in mine.items() if b.memory == device.flash.name}
     over = sum(b.nbytes for b in here.values()) + code - budget.flash
     read = traffic(program.entries, buffers)
@@ -162,7 +158,8 @@ def spill(program: Program, device: Device, budget: Budget, flashes: Sequence[Me
             continue
         rooms[target.name] -= size
         over -= size
-        homes[value] = target.name
+        moved = (n for n, b in buffers.items() if name in (n, b.within))
+        homes |= {program.consts[n].value: target.name for n in moved}
         if slices.get(name):
             blocks[value] = slices[name]
     return Moved(homes, blocks)

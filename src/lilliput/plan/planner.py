@@ -17,7 +17,7 @@ from lilliput.ir.graph import Node, Value
 from lilliput.ir.module import Module
 from lilliput.ir.op import PLAIN, Layout
 from lilliput.ir.types import Array, DType
-from lilliput.plan import arena, branch, exact, stage
+from lilliput.plan import arena, branch, exact, stage, within
 from lilliput.plan.banks import CHECKS, Bank, Choice, State, choose
 from lilliput.plan.cost import predict
 from lilliput.plan.fetch import fetch
@@ -39,6 +39,7 @@ from lilliput.plan.parts import Parts
 from lilliput.plan.pool import Pool
 from lilliput.plan.program import (
     Buffer,
+    Const,
     Entry,
     Kind,
     Program,
@@ -78,6 +79,7 @@ class Memo:
         kept with them, so that no other object takes its `id`
     selections : by entry and prices; chosen : by entry and kernels
     storages, cutters : of a selection, states turning
+    parts : by the constants that there are, where each is, and how it is aligned
     """
 
     programs: dict[Asked, tuple[Prices, Program]] = field(
@@ -99,6 +101,9 @@ class Memo:
         default_factory=dict[tuple[int, frozenset[str], bool], Cutter]
     )
     loops: Loops = field(default_factory=Loops)
+    parts: dict[frozenset[tuple[str, str, int]], within.Found] = field(
+        default_factory=dict[frozenset[tuple[str, str, int]], "within.Found"]
+    )
 
 
 class Planner:
@@ -390,6 +395,7 @@ class Planner:
         used |= {s.const for s in states if s.const} | {s.counter for s in states if s.counter}
         buffers = {n: b for n, b in self.pool.buffers.items() if n in used or b.kind is Kind.STATE}
         consts = {n: c for n, c in self.pool.consts.items() if n in used}
+        buffers = within.stored_once(buffers, self._parts(consts))
         bounds = {memory: bounds[memory] for memory in arenas}
         program = Program(
             self.module.name,
@@ -405,6 +411,13 @@ class Planner:
         if choice is None or len(arenas) < 2:
             return program
         return replace(program, spread=Spread(choice.cycles, choice.bound, choice.exact))
+
+    def _parts(self, consts: Mapping[str, Const]) -> within.Found:
+        mine = (self.pool.buffers[n] for n in consts)
+        key = frozenset((b.name, b.memory, b.align) for b in mine)
+        if key not in self.memo.parts:
+            self.memo.parts[key] = within.parts(consts.values(), self.pool.buffers)
+        return self.memo.parts[key]
 
     def _place(self, blocks: list[arena.Block], near: arena.Distances, base: int) -> branch.Placed:
         """Offsets from `base` on, and how far they can be from the best ones."""

@@ -34,7 +34,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Buffer:
-    """`offset` is in bytes from the start of the memory's arena; constants have none."""
+    """`offset` is in bytes from the start of the memory's arena; of a constant that is a part of
+    another one, `within`, from the start of that; other constants have none."""
 
     name: str
     memory: str
@@ -42,6 +43,7 @@ class Buffer:
     kind: Kind
     align: int = 4
     offset: int | None = None
+    within: str | None = None
 
 
 @dataclass(frozen=True)
@@ -420,6 +422,14 @@ class Program:
     def lower_bound(self, memory: str) -> int:
         """Bytes that no placement does with less than, of all entries; an arena is whole words."""
         return -(-max(self.bounds.get(memory, {}).values(), default=0) // 4) * 4
+
+    def constants(self, memory: str | None = None) -> int:
+        """Bytes of constants that are stored in `memory`, or in all."""
+        return sum(
+            b.nbytes
+            for b in self.buffers.values()
+            if b.kind is Kind.CONST and b.within is None and memory in (None, b.memory)
+        )
 
     def arena_align(self, memory: str) -> int:
         """What the start of an arena has to be aligned to, in bytes."""

@@ -111,10 +111,8 @@ class _Search:
 
     def flash(self, program: Program) -> int:
         """Constants in the device's flash, and room for code."""
-        buffers, name = program.buffers, self.device.flash.name
-        mine = (c for n, c in program.consts.items() if buffers[n].memory == name)
         code = max(CODE_ROOM, CODE_CALL * len(list(calls_of(program))))
-        return code + sum(c.data.nbytes for c in mine)
+        return code + program.constants(self.device.flash.name)
 
     def ram(self, program: Program) -> int:
         return ram_of(program, self.device)

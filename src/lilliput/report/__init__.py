@@ -12,7 +12,7 @@ terminal  Summary -> text
 page      Summary -> report.html, with `picture`, `markup`, `firmware` and page.css
 """
 
-from lilliput.report.fit import Advice, advice, needs, require_fit
+from lilliput.report.fit import Advice, advice, needs, overflows, require_fit
 from lilliput.report.gather import layers, summarize
 from lilliput.report.overtime import frames_text, macs_text, streaming, streaming_text
 from lilliput.report.page import page
@@ -57,6 +57,7 @@ __all__ = [
     "layers",
     "macs_text",
     "needs",
+    "overflows",
     "page",
     "quantized_page",
     "quantized_text",

@@ -115,7 +115,7 @@ def _uses(program: Program, device: Device, linked: Linked | None) -> Iterator[M
         mine = [b for b in program.buffers.values() if b.memory == m.name]
         arena = program.arenas.get(m.name, 0)
         states = sum(b.nbytes for b in mine if b.kind is Kind.STATE)
-        constants = sum(b.nbytes for b in mine if b.kind is Kind.CONST)
+        constants = program.constants(m.name)
         other: int | None = 0
         if m.default:
             other = linked and (linked.code if m.kind == "flash" else linked.static + linked.stack)
@@ -171,11 +171,7 @@ def _layer(
 
 
 def _flash(program: Program, device: Device, linked: Linked | None) -> FlashBytes:
-    constants = sum(
-        b.nbytes
-        for b in program.buffers.values()
-        if b.kind is Kind.CONST and b.memory == device.flash.name
-    )
+    constants = program.constants(device.flash.name)
     code = linked.code if linked else None
     prefix = f"{identifier(program.name)}_"
     functions = linked.functions if linked else ()
@@ -202,7 +198,8 @@ def _constants(program: Program) -> Iterator[Constant]:
                 for view in (*step.inputs, *tables):
                     reader.setdefault(view.buffer, step.node.origin or step.value.name)
                     reader.setdefault(view.root, step.node.origin or step.value.name)
-    for const in sorted(program.consts.values(), key=lambda c: (-c.data.nbytes, c.buffer)):
+    stored = (c for c in program.consts.values() if program.buffers[c.buffer].within is None)
+    for const in sorted(stored, key=lambda c: (-c.data.nbytes, c.buffer)):
         yield Constant(
             const.value,
             program.buffers[const.buffer].memory,
