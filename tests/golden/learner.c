@@ -116,25 +116,25 @@ LL_INLINE float learner_store0(const ll_at *at, float acc)
     return v0;
 }
 
-LL_NOINLINE void learner_linear0(const ll_linear_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    void *out0;
+} learner_call0;
+LL_NOINLINE void learner_linear0(const learner_call0 *a)
 {
-    ll_linear_params q = *p;
-    q.resume = 0;
-    q.in_c = 4;
-    q.w_next = 4;
-    q.w_zero = 0;
-    const ll_in from[3] = {
-        {in[0].base, 16, 16, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 48, 16, LL_WHOLE, 0, 4, 0},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
+    const ll_in in[3] = {
+        {a->in0, 16, 16, LL_WHOLE, 0, 4, 0},
+        {a->in1, 48, 16, LL_WHOLE, 0, 4, 0},
+        {a->in2, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 3};
-    ll_linear_float_float_float_float(&q, from, to, &s, scratch, from + 3, 0, learner_store0);
+    const ll_region r = {0, 1, 0, 1, 0, 3};
+    ll_linear_float_float_float_float(&p, in, out, &r, 0, in + 3, 0, learner_store0);
     LL_STEP_END();
 }
 
@@ -145,22 +145,21 @@ LL_INLINE float learner_store1(const ll_at *at, float acc)
     return (float)acc;
 }
 
-LL_NOINLINE void learner_softmax_f321(const ll_softmax_f32_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    void *out0;
+} learner_call1;
+LL_NOINLINE void learner_softmax_f321(const learner_call1 *a)
 {
-    ll_softmax_f32_params q = *p;
-    q.channels = 3;
-    q.beta = 1.0f;
-    q.logarithm = 0;
-    const ll_in from[1] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_softmax_f32_params p = {.channels = 3, .beta = 1.0f, .logarithm = 0};
+    const ll_in in[1] = {
+        {a->in0, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 3};
-    ll_softmax_f32_float_float_float(&q, from, to, &s, scratch, from + 1, 0, learner_store1);
+    const ll_region r = {0, 1, 0, 1, 0, 3};
+    ll_softmax_f32_float_float_float(&p, in, out, &r, 0, in + 1, 0, learner_store1);
     LL_STEP_END();
 }
 
@@ -171,21 +170,26 @@ LL_INLINE float learner_store2(const ll_at *at, int32_t acc)
     return (float)acc;
 }
 
-LL_NOINLINE void learner_one_hot2(const ll_one_hot_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    void *out0;
+    int32_t none;
+} learner_call2;
+LL_NOINLINE void learner_one_hot2(const learner_call2 *a)
 {
-    ll_one_hot_params q = *p;
-    const ll_in from[3] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
-        {in[2].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_one_hot_params p = {.none = a->none};
+    const ll_in in[3] = {
+        {a->in0, 4, 4, LL_WHOLE, 0, 4, 0},
+        {a->in1, 4, 4, LL_WHOLE, 0, 4, 0},
+        {a->in2, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 12, 4, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 12, 4, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 3, 0, 1};
-    ll_one_hot_int32_int32_float_float(&q, from, to, &s, scratch, from + 3, 0, learner_store2);
+    const ll_region r = {0, 1, 0, 3, 0, 1};
+    ll_one_hot_int32_int32_float_float(&p, in, out, &r, 0, in + 3, 0, learner_store2);
     LL_STEP_END();
 }
 
@@ -196,20 +200,24 @@ LL_INLINE float learner_store3(const ll_at *at, float acc)
     return (float)acc;
 }
 
-LL_NOINLINE void learner_cross_entropy3(const ll_cross_entropy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    void *out0;
+    int32_t channels;
+} learner_call3;
+LL_NOINLINE void learner_cross_entropy3(const learner_call3 *a)
 {
-    ll_cross_entropy_params q = *p;
-    const ll_in from[2] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_cross_entropy_params p = {.channels = a->channels};
+    const ll_in in[2] = {
+        {a->in0, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in1, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 1};
-    ll_cross_entropy_float_float_float(&q, from, to, &s, scratch, from + 2, 0, learner_store3);
+    const ll_region r = {0, 1, 0, 1, 0, 1};
+    ll_cross_entropy_float_float_float(&p, in, out, &r, 0, in + 2, 0, learner_store3);
     LL_STEP_END();
 }
 
@@ -221,20 +229,24 @@ LL_INLINE float learner_store4(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void learner_map4(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    void *out0;
+    int32_t none;
+} learner_call4;
+LL_NOINLINE void learner_map4(const learner_call4 *a)
 {
-    ll_map_params q = *p;
-    const ll_in from[2] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_map_params p = {.none = a->none};
+    const ll_in in[2] = {
+        {a->in0, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in1, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 3};
-    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 2, learner_store4);
+    const ll_region r = {0, 1, 0, 1, 0, 3};
+    ll_map_int32_float(&p, in, out, &r, 0, in + 0, 2, learner_store4);
     LL_STEP_END();
 }
 
@@ -248,22 +260,28 @@ LL_INLINE float learner_store5(const ll_at *at, int32_t acc)
     return v2;
 }
 
-LL_NOINLINE void learner_map5(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    void *out0;
+    int32_t none;
+} learner_call5;
+LL_NOINLINE void learner_map5(const learner_call5 *a)
 {
-    ll_map_params q = *p;
-    const ll_in from[4] = {
-        {in[0].base, 12, 4, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 16, 0, LL_WHOLE, 0, 4, 0},
-        {in[2].base, 4, 0, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 48, 16, LL_WHOLE, 0, 4, 0},
+    const ll_map_params p = {.none = a->none};
+    const ll_in in[4] = {
+        {a->in0, 12, 4, LL_WHOLE, 0, 4, 0},
+        {a->in1, 16, 0, LL_WHOLE, 0, 4, 0},
+        {a->in2, 4, 0, LL_WHOLE, 0, 4, 0},
+        {a->in3, 48, 16, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 48, 16, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 48, 16, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 3, 0, 4};
-    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 4, learner_store5);
+    const ll_region r = {0, 1, 0, 3, 0, 4};
+    ll_map_int32_float(&p, in, out, &r, 0, in + 0, 4, learner_store5);
     LL_STEP_END();
 }
 
@@ -276,21 +294,26 @@ LL_INLINE float learner_store6(const ll_at *at, int32_t acc)
     return v1;
 }
 
-LL_NOINLINE void learner_map6(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    void *out0;
+    int32_t none;
+} learner_call6;
+LL_NOINLINE void learner_map6(const learner_call6 *a)
 {
-    ll_map_params q = *p;
-    const ll_in from[3] = {
-        {in[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_map_params p = {.none = a->none};
+    const ll_in in[3] = {
+        {a->in0, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in1, 4, 4, LL_WHOLE, 0, 4, 0},
+        {a->in2, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 12, 12, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 12, 12, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 3};
-    ll_map_int32_float(&q, from, to, &s, scratch, from + 0, 3, learner_store6);
+    const ll_region r = {0, 1, 0, 1, 0, 3};
+    ll_map_int32_float(&p, in, out, &r, 0, in + 0, 3, learner_store6);
     LL_STEP_END();
 }
 
@@ -302,20 +325,24 @@ LL_INLINE int32_t learner_store7(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void learner_map7(const ll_map_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    void *out0;
+    int32_t none;
+} learner_call7;
+LL_NOINLINE void learner_map7(const learner_call7 *a)
 {
-    ll_map_params q = *p;
-    const ll_in from[2] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
-        {in[1].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_map_params p = {.none = a->none};
+    const ll_in in[2] = {
+        {a->in0, 4, 4, LL_WHOLE, 0, 4, 0},
+        {a->in1, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 1};
-    ll_map_int32_int32(&q, from, to, &s, scratch, from + 0, 2, learner_store7);
+    const ll_region r = {0, 1, 0, 1, 0, 1};
+    ll_map_int32_int32(&p, in, out, &r, 0, in + 0, 2, learner_store7);
     LL_STEP_END();
 }
 
@@ -326,19 +353,22 @@ LL_INLINE float learner_store8(const ll_at *at, int32_t acc)
     return (float)acc;
 }
 
-LL_NOINLINE void learner_copy8(const ll_copy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    void *out0;
+    int32_t none;
+} learner_call8;
+LL_NOINLINE void learner_copy8(const learner_call8 *a)
 {
-    ll_copy_params q = *p;
-    const ll_in from[1] = {
-        {in[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_copy_params p = {.none = a->none};
+    const ll_in in[1] = {
+        {a->in0, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 4, 4, LL_WHOLE, 0, 4, 0},
+    const ll_out out[1] = {
+        {a->out0, 4, 4, LL_WHOLE, 0, 4, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 1};
-    ll_copy_int32_float_float(&q, from, to, &s, scratch, from + 1, 0, learner_store8);
+    const ll_region r = {0, 1, 0, 1, 0, 1};
+    ll_copy_int32_float_float(&p, in, out, &r, 0, in + 1, 0, learner_store8);
     LL_STEP_END();
 }
 
@@ -397,30 +427,22 @@ void learner_run(void)
 {
     {
         /* step 0: linear "scores" (f32[1,4], f32[3,4], f32[3]) -> f32[1,3]; kernel linear; ram+72, ram+0, ram+48 -> ram+88 */
-        static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
-        static const ll_in in[3] = {
-            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call0 a = {
+            learner_arena_ram + 72,
+            learner_arena_ram + 0,
+            learner_arena_ram + 48,
+            learner_arena_ram + 88,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_linear0(&p, in, out, &r, 0);
+        learner_linear0(&a);
     }
     learner_on_step(0u);
     {
         /* step 1: softmax "probability" (f32[1,3]) -> f32[1,3]; kernel softmax_f32; ram+88 -> ram+72 */
-        static const ll_softmax_f32_params p = {.channels = 3, .beta = 1.0f, .logarithm = 0};
-        static const ll_in in[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call1 a = {
+            learner_arena_ram + 88,
+            learner_arena_ram + 72,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 72, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_softmax_f321(&p, in, out, &r, 0);
+        learner_softmax_f321(&a);
     }
     learner_on_step(1u);
 }
@@ -450,46 +472,36 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
     learner_on_step(2u);
     {
         /* step 3: linear "logits" (f32[1,4], f32[3,4], f32[3]) -> f32[1,3]; kernel linear; ram+72, ram+0, ram+48 -> ram+88 */
-        static const ll_linear_params p = {.in_c = 4, .resume = 0, .w_next = 4, .w_zero = 0};
-        static const ll_in in[3] = {
-            {learner_arena_ram + 72, 16, 16, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call0 a = {
+            learner_arena_ram + 72,
+            learner_arena_ram + 0,
+            learner_arena_ram + 48,
+            learner_arena_ram + 88,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_linear0(&p, in, out, &r, 0);
+        learner_linear0(&a);
     }
     learner_on_step(3u);
     {
         /* step 4: one_hot "hot" (s32[1,1], f32[1], f32[1]) -> f32[1,3,1]; kernel one_hot; ram+112, learner_one, learner_zero -> ram+100 */
-        static const ll_one_hot_params p = {.none = 0};
-        static const ll_in in[3] = {
-            {learner_arena_ram + 112, 4, 4, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)learner_one, 4, 4, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)learner_zero, 4, 4, LL_WHOLE, 0, 4, 0},
+        static const learner_call2 a = {
+            learner_arena_ram + 112,
+            (const uint8_t *)learner_one,
+            (const uint8_t *)learner_zero,
+            learner_arena_ram + 100,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 3, 0, 1};
-        learner_one_hot2(&p, in, out, &r, 0);
+        learner_one_hot2(&a);
     }
     learner_on_step(4u);
     {
         /* step 5: softmax_cross_entropy "loss" (f32[1,3], f32[1,3]) -> f32[1,1]; kernel cross_entropy; ram+88, ram+100 -> ram+124 */
-        static const ll_cross_entropy_params p = {.channels = 3};
-        static const ll_in in[2] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call3 a = {
+            learner_arena_ram + 88,
+            learner_arena_ram + 100,
+            learner_arena_ram + 124,
+            3,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 1};
-        learner_cross_entropy3(&p, in, out, &r, 0);
+        learner_cross_entropy3(&a);
     }
     learner_on_step(5u);
     /* step 6: %loss: f32[1,1] within bounds, or the end */
@@ -501,87 +513,68 @@ learner_status learner_train_step(const float *image, int32_t label, float *loss
     learner_on_step(6u);
     {
         /* step 7: softmax "train/probability" (f32[1,3]) -> f32[1,3]; kernel softmax_f32; ram+88 -> ram+112 */
-        static const ll_softmax_f32_params p = {.channels = 3, .beta = 1.0f, .logarithm = 0};
-        static const ll_in in[1] = {
-            {learner_arena_ram + 88, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call1 a = {
+            learner_arena_ram + 88,
+            learner_arena_ram + 112,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_softmax_f321(&p, in, out, &r, 0);
+        learner_softmax_f321(&a);
     }
     learner_on_step(7u);
     {
         /* step 8: sub "d_logits" (f32[1,3], f32[1,3]) -> f32[1,3]; kernel map; ram+112, ram+100 -> ram+100 */
-        static const ll_map_params p = {.none = 0};
-        static const ll_in in[2] = {
-            {learner_arena_ram + 112, 12, 12, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call4 a = {
+            learner_arena_ram + 112,
+            learner_arena_ram + 100,
+            learner_arena_ram + 100,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_map4(&p, in, out, &r, 0);
+        learner_map4(&a);
     }
     learner_on_step(8u);
     {
         /* step 9: mul "dw" + mul + sub (f32[3,1], f32[1,4]) -> f32[3,4]; kernel map; ram+100, ram+72, ram+60, ram+0 -> ram+0 */
-        static const ll_map_params p = {.none = 0};
-        static const ll_in in[4] = {
-            {learner_arena_ram + 100, 12, 4, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 72, 16, 0, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 60, 4, 0, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
+        static const learner_call5 a = {
+            learner_arena_ram + 100,
+            learner_arena_ram + 72,
+            learner_arena_ram + 60,
+            learner_arena_ram + 0,
+            learner_arena_ram + 0,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 0, 48, 16, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 3, 0, 4};
-        learner_map5(&p, in, out, &r, 0);
+        learner_map5(&a);
     }
     learner_on_step(9u);
     {
         /* step 10: mul "bias_step" + sub (f32[3], f32[1]) -> f32[3]; kernel map; ram+100, ram+60, ram+48 -> ram+48 */
-        static const ll_map_params p = {.none = 0};
-        static const ll_in in[3] = {
-            {learner_arena_ram + 100, 12, 12, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 60, 4, 4, LL_WHOLE, 0, 4, 0},
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
+        static const learner_call6 a = {
+            learner_arena_ram + 100,
+            learner_arena_ram + 60,
+            learner_arena_ram + 48,
+            learner_arena_ram + 48,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 48, 12, 12, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        learner_map6(&p, in, out, &r, 0);
+        learner_map6(&a);
     }
     learner_on_step(10u);
     {
         /* step 11: add "steps_new" (s32[1], s32[1]) -> s32[1]; kernel map; ram+64, learner_once -> ram+64 */
-        static const ll_map_params p = {.none = 0};
-        static const ll_in in[2] = {
-            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)learner_once, 4, 4, LL_WHOLE, 0, 4, 0},
+        static const learner_call7 a = {
+            learner_arena_ram + 64,
+            (const uint8_t *)learner_once,
+            learner_arena_ram + 64,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 64, 4, 4, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 1};
-        learner_map7(&p, in, out, &r, 0);
+        learner_map7(&a);
     }
     learner_on_step(11u);
     {
         /* step 12: copy "last_loss" (f32[1,1]) -> f32[1,1]; kernel copy; ram+124 -> ram+68 */
-        static const ll_copy_params p = {.none = 0};
-        static const ll_in in[1] = {
-            {learner_arena_ram + 124, 4, 4, LL_WHOLE, 0, 4, 0},
+        static const learner_call8 a = {
+            learner_arena_ram + 124,
+            learner_arena_ram + 68,
+            0,
         };
-        static const ll_out out[1] = {
-            {learner_arena_ram + 68, 4, 4, LL_WHOLE, 0, 4, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 1};
-        learner_copy8(&p, in, out, &r, 0);
+        learner_copy8(&a);
     }
     learner_on_step(12u);
     if (loss != 0) {

@@ -77,42 +77,35 @@ LL_INLINE int32_t pushed_store0(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void pushed_conv2d0(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    const uint16_t *out0_rows;
+} pushed_call0;
+LL_NOINLINE void pushed_conv2d0(const pushed_call0 *a, int32_t y0, int32_t y1)
 {
-    ll_conv2d_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.resume = 0;
-    q.group_in = 3;
-    q.group_out = 8;
-    q.in_c = 3;
-    q.w_next = 27;
-    q.w_zero = 0;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 13;
-    q.in_w = 11;
-    q.out_h = 13;
-    const ll_in from[7] = {
-        {in[0].base, 1, 3, 3, 0, 1, in[0].rows},
-        {in[1].base, 0, 27, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 32, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 9, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
+    const ll_in in[7] = {
+        {a->in0, 1, 3, 3, 0, 1, a->in0_rows},
+        {a->in1, 0, 27, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 32, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 9, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 8, 8, 3, 0, 1, out[0].rows},
+    const ll_out out[1] = {
+        {a->out0, 8, 8, 3, 0, 1, a->out0_rows},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 11, 0, 8};
-    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store0);
+    const ll_region r = {y0, y1, 0, 11, 0, 8};
+    ll_conv2d_int32_3_9_int8_int8_int8(&p, in, out, &r, 0, in + 4, 3, pushed_store0);
     LL_STEP_END();
 }
 
@@ -123,42 +116,35 @@ LL_INLINE int32_t pushed_store1(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void pushed_conv2d1(const ll_conv2d_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    const uint16_t *out0_rows;
+} pushed_call1;
+LL_NOINLINE void pushed_conv2d1(const pushed_call1 *a, int32_t y0, int32_t y1)
 {
-    ll_conv2d_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.resume = 0;
-    q.group_in = 8;
-    q.group_out = 6;
-    q.in_c = 8;
-    q.w_next = 72;
-    q.w_zero = 0;
-    q.stride_h = 2;
-    q.stride_w = 2;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 13;
-    q.in_w = 11;
-    q.out_h = 7;
-    const ll_in from[7] = {
-        {in[0].base, 8, 8, 3, 0, 1, in[0].rows},
-        {in[1].base, 0, 72, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 24, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
+    const ll_in in[7] = {
+        {a->in0, 8, 8, 3, 0, 1, a->in0_rows},
+        {a->in1, 0, 72, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 24, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 4, 6, 3, 0, 1, out[0].rows},
+    const ll_out out[1] = {
+        {a->out0, 4, 6, 3, 0, 1, a->out0_rows},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_conv2d_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store1);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_conv2d_int32_3_9_int8_int8_int8(&p, in, out, &r, 0, in + 4, 3, pushed_store1);
     LL_STEP_END();
 }
 
@@ -169,39 +155,35 @@ LL_INLINE int32_t pushed_store2(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void pushed_depthwise2(const ll_depthwise_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    const uint16_t *out0_rows;
+} pushed_call2;
+LL_NOINLINE void pushed_depthwise2(const pushed_call2 *a, int32_t y0, int32_t y1)
 {
-    ll_depthwise_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.multiplier = 1;
-    q.w_next = 6;
-    q.w_zero = 0;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 7;
-    q.in_w = 6;
-    q.out_h = 7;
-    const ll_in from[7] = {
-        {in[0].base, 4, 6, 3, 0, 1, in[0].rows},
-        {in[1].base, 0, 54, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 6, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
+    const ll_in in[7] = {
+        {a->in0, 4, 6, 3, 0, 1, a->in0_rows},
+        {a->in1, 0, 54, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 6, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 4, 6, 1, 0, 1, out[0].rows},
+    const ll_out out[1] = {
+        {a->out0, 4, 6, 1, 0, 1, a->out0_rows},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_depthwise_int32_3_9_int8_int8_int8(&q, from, to, &s, scratch, from + 4, 3, pushed_store2);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_depthwise_int32_3_9_int8_int8_int8(&p, in, out, &r, 0, in + 4, 3, pushed_store2);
     LL_STEP_END();
 }
 
@@ -213,26 +195,35 @@ LL_INLINE int32_t pushed_store3(const ll_at *at, int32_t acc)
     return v1;
 }
 
-LL_NOINLINE void pushed_linear_tiles3(const ll_linear_tiles_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    const uint16_t *in6_rows;
+    void *out0;
+} pushed_call3;
+LL_NOINLINE void pushed_linear_tiles3(const pushed_call3 *a, int32_t y0, int32_t y1)
 {
-    ll_linear_tiles_params q = *p;
-    q.in_c = 6;
-    const ll_in from[7] = {
-        {in[0].base, 4, 6, 1, 0, 1, in[0].rows},
-        {in[1].base, 0, 6, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 1, 0},
-        {in[6].base, 4, 6, 3, 0, 1, in[6].rows},
+    const ll_linear_tiles_params p = {.in_c = 6};
+    const ll_in in[7] = {
+        {a->in0, 4, 6, 1, 0, 1, a->in0_rows},
+        {a->in1, 0, 6, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 1, 0},
+        {a->in6, 4, 6, 3, 0, 1, a->in6_rows},
     };
-    const ll_out to[1] = {
-        {out[0].base, 36, 6, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 36, 6, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_linear_tiles_int32_int8(&q, from, to, &s, scratch, from + 3, 4, pushed_store3);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_linear_tiles_int32_int8(&p, in, out, &r, 0, in + 3, 4, pushed_store3);
     LL_STEP_END();
 }
 
@@ -277,21 +268,19 @@ int pushed_push(const int8_t *row)
             const int32_t k = t - 1;
             {
                 /* step 1: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel conv2d; ram+0, pushed_wa, pushed_a_bias, pushed_a_outside, pushed_a_mult, pushed_a_offset, pushed_a_right -> ram+0 */
-                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 3, .group_out = 8, .resume = 0, .w_next = 27, .w_zero = 0};
-                static const ll_in in[7] = {
-                    {pushed_arena_ram + 0, 1, 3, 3, 0, 1, pushed_rows0},
-                    {(const uint8_t *)pushed_wa, 0, 27, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_a_bias, 0, 32, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_a_outside, 0, 9, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_a_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_a_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_a_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const pushed_call0 a = {
+                    pushed_arena_ram + 0,
+                    pushed_rows0,
+                    (const uint8_t *)pushed_wa,
+                    (const uint8_t *)pushed_a_bias,
+                    (const uint8_t *)pushed_a_outside,
+                    (const uint8_t *)pushed_a_mult,
+                    (const uint8_t *)pushed_a_offset,
+                    (const uint8_t *)pushed_a_right,
+                    pushed_arena_ram + 0,
+                    pushed_rows1,
                 };
-                static const ll_out out[1] = {
-                    {pushed_arena_ram + 0, 8, 8, 3, 0, 1, pushed_rows1},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
-                pushed_conv2d0(&p, in, out, &r, 0);
+                pushed_conv2d0(&a, ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13));
             }
             pushed_on_step(1u);
         }
@@ -299,21 +288,19 @@ int pushed_push(const int8_t *row)
             const int32_t k = (t - 2) / 2;
             {
                 /* step 2: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel conv2d; ram+0, pushed_ws, pushed_s_bias, pushed_s_outside, pushed_s_mult, pushed_s_offset, pushed_s_right -> ram+0 */
-                static const ll_conv2d_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .group_in = 8, .group_out = 6, .resume = 0, .w_next = 72, .w_zero = 0};
-                static const ll_in in[7] = {
-                    {pushed_arena_ram + 0, 8, 8, 3, 0, 1, pushed_rows1},
-                    {(const uint8_t *)pushed_ws, 0, 72, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_s_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_outside, 0, 24, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const pushed_call1 a = {
+                    pushed_arena_ram + 0,
+                    pushed_rows1,
+                    (const uint8_t *)pushed_ws,
+                    (const uint8_t *)pushed_s_bias,
+                    (const uint8_t *)pushed_s_outside,
+                    (const uint8_t *)pushed_s_mult,
+                    (const uint8_t *)pushed_s_offset,
+                    (const uint8_t *)pushed_s_right,
+                    pushed_arena_ram + 0,
+                    pushed_rows2,
                 };
-                static const ll_out out[1] = {
-                    {pushed_arena_ram + 0, 4, 6, 3, 0, 1, pushed_rows2},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                pushed_conv2d1(&p, in, out, &r, 0);
+                pushed_conv2d1(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             pushed_on_step(2u);
         }
@@ -321,21 +308,19 @@ int pushed_push(const int8_t *row)
             const int32_t k = (t - 4) / 2;
             {
                 /* step 3: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise; ram+0, pushed_wd_by_tap, pushed_d_bias, pushed_d_outside, pushed_s_mult, pushed_s_offset, pushed_s_right -> ram+0 */
-                static const ll_depthwise_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .w_next = 6, .w_zero = 0, .multiplier = 1};
-                static const ll_in in[7] = {
-                    {pushed_arena_ram + 0, 4, 6, 3, 0, 1, pushed_rows2},
-                    {(const uint8_t *)pushed_wd_by_tap, 0, 54, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_d_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_d_outside, 0, 6, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const pushed_call2 a = {
+                    pushed_arena_ram + 0,
+                    pushed_rows2,
+                    (const uint8_t *)pushed_wd_by_tap,
+                    (const uint8_t *)pushed_d_bias,
+                    (const uint8_t *)pushed_d_outside,
+                    (const uint8_t *)pushed_s_mult,
+                    (const uint8_t *)pushed_s_offset,
+                    (const uint8_t *)pushed_s_right,
+                    pushed_arena_ram + 0,
+                    pushed_rows3,
                 };
-                static const ll_out out[1] = {
-                    {pushed_arena_ram + 0, 4, 6, 1, 0, 1, pushed_rows3},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                pushed_depthwise2(&p, in, out, &r, 0);
+                pushed_depthwise2(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             pushed_on_step(3u);
         }
@@ -343,21 +328,19 @@ int pushed_push(const int8_t *row)
             const int32_t k = (t - 4) / 2;
             {
                 /* step 4: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel linear_tiles; ram+0, pushed_wp, pushed_p_bias, pushed_s_mult, pushed_s_offset, pushed_s_right, ram+0 -> ram+0 */
-                static const ll_linear_tiles_params p = {.in_c = 6};
-                static const ll_in in[7] = {
-                    {pushed_arena_ram + 0, 4, 6, 1, 0, 1, pushed_rows3},
-                    {(const uint8_t *)pushed_wp, 0, 6, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)pushed_p_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)pushed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
-                    {pushed_arena_ram + 0, 4, 6, 3, 0, 1, pushed_rows2},
+                static const pushed_call3 a = {
+                    pushed_arena_ram + 0,
+                    pushed_rows3,
+                    (const uint8_t *)pushed_wp,
+                    (const uint8_t *)pushed_p_bias,
+                    (const uint8_t *)pushed_s_mult,
+                    (const uint8_t *)pushed_s_offset,
+                    (const uint8_t *)pushed_s_right,
+                    pushed_arena_ram + 0,
+                    pushed_rows2,
+                    pushed_arena_ram + 0,
                 };
-                static const ll_out out[1] = {
-                    {pushed_arena_ram + 0, 36, 6, LL_WHOLE, 0, 1, 0},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                pushed_linear_tiles3(&p, in, out, &r, 0);
+                pushed_linear_tiles3(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             pushed_on_step(4u);
         }

@@ -71,19 +71,22 @@ LL_INLINE int32_t remembers_store0(const ll_at *at, int32_t acc)
     return (int32_t)acc;
 }
 
-LL_NOINLINE void remembers_copy0(const ll_copy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    void *out0;
+    int32_t none;
+} remembers_call0;
+LL_NOINLINE void remembers_copy0(const remembers_call0 *a, int32_t out0_first)
 {
-    ll_copy_params q = *p;
-    const ll_in from[1] = {
-        {in[0].base, 6, 6, LL_WHOLE, 0, 1, 0},
+    const ll_copy_params p = {.none = a->none};
+    const ll_in in[1] = {
+        {a->in0, 6, 6, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 6, 6, 5, out[0].first, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 6, 6, 5, out0_first, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 6};
-    ll_copy_int32_int8_int8(&q, from, to, &s, scratch, from + 1, 0, remembers_store0);
+    const ll_region r = {0, 1, 0, 1, 0, 6};
+    ll_copy_int32_int8_int8(&p, in, out, &r, 0, in + 1, 0, remembers_store0);
     LL_STEP_END();
 }
 
@@ -94,40 +97,34 @@ LL_INLINE int32_t remembers_store1(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void remembers_gemm1(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    void *scratch;
+} remembers_call1;
+LL_NOINLINE void remembers_gemm1(const remembers_call1 *a, int32_t in0_first)
 {
-    ll_gemm_params q = *p;
-    q.kh = 5;
-    q.kw = 1;
-    q.groups = 8;
-    q.chunk = 8;
-    q.patch = 32;
-    q.in_c = 6;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 0;
-    q.pad_left = 0;
-    q.in_h = 5;
-    q.in_w = 1;
-    q.out_h = 1;
-    const ll_in from[7] = {
-        {in[0].base, 6, 6, 5, in[0].first, 1, 0},
-        {in[1].base, 240, 240, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 32, 32, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 6, 6, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 32, 32, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 32, 32, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_gemm_params p = {.in_h = 5, .in_w = 1, .in_c = 6, .out_h = 1, .kh = 5, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 8, .chunk = 8, .patch = 32};
+    const ll_in in[7] = {
+        {a->in0, 6, 6, 5, in0_first, 1, 0},
+        {a->in1, 240, 240, LL_WHOLE, 0, 1, 0},
+        {a->in2, 32, 32, LL_WHOLE, 0, 4, 0},
+        {a->in3, 6, 6, LL_WHOLE, 0, 1, 0},
+        {a->in4, 32, 32, LL_WHOLE, 0, 4, 0},
+        {a->in5, 32, 32, LL_WHOLE, 0, 4, 0},
+        {a->in6, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 8};
-    ll_gemm_int32_5_ll_sums_joined_5_int8_int8(&q, from, to, &s, scratch, from + 4, 3, remembers_store1);
+    const ll_region r = {0, 1, 0, 1, 0, 8};
+    ll_gemm_int32_5_ll_sums_joined_5_int8_int8(&p, in, out, &r, a->scratch, in + 4, 3, remembers_store1);
     LL_STEP_END();
 }
 
@@ -140,38 +137,30 @@ LL_INLINE int32_t remembers_store2(const ll_at *at, int32_t acc)
     return v2;
 }
 
-LL_NOINLINE void remembers_gemm2(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    void *out0;
+    void *scratch;
+} remembers_call2;
+LL_NOINLINE void remembers_gemm2(const remembers_call2 *a)
 {
-    ll_gemm_params q = *p;
-    q.kh = 1;
-    q.kw = 1;
-    q.groups = 2;
-    q.chunk = 8;
-    q.patch = 0;
-    q.in_c = 8;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 0;
-    q.pad_left = 0;
-    q.in_h = 1;
-    q.in_w = 1;
-    q.out_h = 1;
-    const ll_in from[5] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
-        {in[1].base, 64, 64, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 32, 32, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 8, 8, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 8, .patch = 0};
+    const ll_in in[5] = {
+        {a->in0, 8, 8, LL_WHOLE, 0, 1, 0},
+        {a->in1, 64, 64, LL_WHOLE, 0, 1, 0},
+        {a->in2, 32, 32, LL_WHOLE, 0, 4, 0},
+        {a->in3, 8, 8, LL_WHOLE, 0, 1, 0},
+        {a->in4, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 8};
-    ll_gemm_int32_1_ll_sums_joined_1_int8_int8(&q, from, to, &s, scratch, from + 4, 1, remembers_store2);
+    const ll_region r = {0, 1, 0, 1, 0, 8};
+    ll_gemm_int32_1_ll_sums_joined_1_int8_int8(&p, in, out, &r, a->scratch, in + 4, 1, remembers_store2);
     LL_STEP_END();
 }
 
@@ -182,40 +171,34 @@ LL_INLINE int32_t remembers_store3(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void remembers_gemm3(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    void *scratch;
+} remembers_call3;
+LL_NOINLINE void remembers_gemm3(const remembers_call3 *a)
 {
-    ll_gemm_params q = *p;
-    q.kh = 1;
-    q.kw = 1;
-    q.groups = 2;
-    q.chunk = 4;
-    q.patch = 0;
-    q.in_c = 8;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 0;
-    q.pad_left = 0;
-    q.in_h = 1;
-    q.in_w = 1;
-    q.out_h = 1;
-    const ll_in from[7] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
-        {in[1].base, 24, 24, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 8, 8, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 12, 12, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 3, 3, LL_WHOLE, 0, 1, 0},
+    const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 4, .patch = 0};
+    const ll_in in[7] = {
+        {a->in0, 8, 8, LL_WHOLE, 0, 1, 0},
+        {a->in1, 24, 24, LL_WHOLE, 0, 1, 0},
+        {a->in2, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in3, 8, 8, LL_WHOLE, 0, 1, 0},
+        {a->in4, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in5, 12, 12, LL_WHOLE, 0, 4, 0},
+        {a->in6, 3, 3, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 3, 3, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 3, 3, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 3};
-    ll_gemm_int32_1_ll_sums_joined_1_int8_int8(&q, from, to, &s, scratch, from + 4, 3, remembers_store3);
+    const ll_region r = {0, 1, 0, 1, 0, 3};
+    ll_gemm_int32_1_ll_sums_joined_1_int8_int8(&p, in, out, &r, a->scratch, in + 4, 3, remembers_store3);
     LL_STEP_END();
 }
 
@@ -226,19 +209,22 @@ LL_INLINE int32_t remembers_store4(const ll_at *at, int32_t acc)
     return (int32_t)acc;
 }
 
-LL_NOINLINE void remembers_copy4(const ll_copy_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    void *out0;
+    int32_t none;
+} remembers_call4;
+LL_NOINLINE void remembers_copy4(const remembers_call4 *a)
 {
-    ll_copy_params q = *p;
-    const ll_in from[1] = {
-        {in[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_copy_params p = {.none = a->none};
+    const ll_in in[1] = {
+        {a->in0, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 8, 8, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 8, 8, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, 0, 8};
-    ll_copy_int32_int8_int8(&q, from, to, &s, scratch, from + 1, 0, remembers_store4);
+    const ll_region r = {0, 1, 0, 1, 0, 8};
+    ll_copy_int32_int8_int8(&p, in, out, &r, 0, in + 1, 0, remembers_store4);
     LL_STEP_END();
 }
 
@@ -264,83 +250,68 @@ void remembers_run(void)
     remembers_on_step(0u);
     {
         /* step 1: copy "window/new" (s8[1,1,1,6]) -> s8[1,5,1,6]; kernel copy; ram+44 -> ram+0 */
-        static const ll_copy_params p = {.none = 0};
-        ll_in in[1] = {
-            {remembers_arena_ram + 44, 6, 6, LL_WHOLE, 0, 1, 0},
+        static const remembers_call0 a = {
+            remembers_arena_ram + 44,
+            remembers_arena_ram + 0,
+            0,
         };
-        ll_out out[1] = {
-            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40) + 4, 1, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 6};
-        remembers_copy0(&p, in, out, &r, 0);
+        remembers_copy0(&a, *(const int32_t *)(const void *)(remembers_arena_ram + 40) + 4);
     }
     remembers_on_step(1u);
     {
         /* step 2: conv2d "seen" (s8[1,5,1,6], s8[8,5,1,6], s32[8]) -> s8[1,1,1,8]; kernel gemm_joined; ram+0, remembers_w_joined, remembers_seen_bias, remembers_seen_outside, remembers_seen_mult, remembers_seen_offset, remembers_seen_right -> ram+144 */
-        static const ll_gemm_params p = {.in_h = 5, .in_w = 1, .in_c = 6, .out_h = 1, .kh = 5, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 8, .chunk = 8, .patch = 32};
-        ll_in in[7] = {
-            {remembers_arena_ram + 0, 6, 6, 5, *(int32_t *)(void *)(remembers_arena_ram + 40), 1, 0},
-            {(const uint8_t *)remembers_w_joined, 240, 240, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_seen_bias, 32, 32, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_seen_outside, 6, 6, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_seen_mult, 32, 32, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_seen_offset, 32, 32, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_seen_right, 8, 8, LL_WHOLE, 0, 1, 0},
+        static const remembers_call1 a = {
+            remembers_arena_ram + 0,
+            (const uint8_t *)remembers_w_joined,
+            (const uint8_t *)remembers_seen_bias,
+            (const uint8_t *)remembers_seen_outside,
+            (const uint8_t *)remembers_seen_mult,
+            (const uint8_t *)remembers_seen_offset,
+            (const uint8_t *)remembers_seen_right,
+            remembers_arena_ram + 144,
+            remembers_arena_ram + 48,
         };
-        ll_out out[1] = {
-            {remembers_arena_ram + 144, 8, 8, LL_WHOLE, 0, 1, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 8};
-        remembers_gemm1(&p, in, out, &r, remembers_arena_ram + 48);
+        remembers_gemm1(&a, *(const int32_t *)(const void *)(remembers_arena_ram + 40));
     }
     remembers_on_step(2u);
     {
         /* step 3: linear "memory" + add + tanh (s8[1,8], s8[8,8]) -> s8[1,8]; kernel gemm_joined; ram+32, remembers_u_joined, remembers_memory_bias, remembers_memory_outside, ram+144 -> ram+96 */
-        static const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 8, .patch = 0};
-        static const ll_in in[5] = {
-            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_u_joined, 64, 64, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_memory_bias, 32, 32, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1, 0},
-            {remembers_arena_ram + 144, 8, 8, LL_WHOLE, 0, 1, 0},
+        static const remembers_call2 a = {
+            remembers_arena_ram + 32,
+            (const uint8_t *)remembers_u_joined,
+            (const uint8_t *)remembers_memory_bias,
+            (const uint8_t *)remembers_memory_outside,
+            remembers_arena_ram + 144,
+            remembers_arena_ram + 96,
+            remembers_arena_ram + 48,
         };
-        static const ll_out out[1] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 8};
-        remembers_gemm2(&p, in, out, &r, remembers_arena_ram + 48);
+        remembers_gemm2(&a);
     }
     remembers_on_step(3u);
     {
         /* step 4: linear "out" (s8[1,8], s8[3,8]) -> s8[1,3]; kernel gemm_joined; ram+96, remembers_wo_joined, remembers_out_bias, remembers_memory_outside, remembers_out_mult, remembers_out_offset, remembers_out_right -> ram+44 */
-        static const ll_gemm_params p = {.in_h = 1, .in_w = 1, .in_c = 8, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 4, .patch = 0};
-        static const ll_in in[7] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_wo_joined, 24, 24, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_out_bias, 12, 12, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_memory_outside, 8, 8, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)remembers_out_mult, 12, 12, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_out_offset, 12, 12, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)remembers_out_right, 3, 3, LL_WHOLE, 0, 1, 0},
+        static const remembers_call3 a = {
+            remembers_arena_ram + 96,
+            (const uint8_t *)remembers_wo_joined,
+            (const uint8_t *)remembers_out_bias,
+            (const uint8_t *)remembers_memory_outside,
+            (const uint8_t *)remembers_out_mult,
+            (const uint8_t *)remembers_out_offset,
+            (const uint8_t *)remembers_out_right,
+            remembers_arena_ram + 44,
+            remembers_arena_ram + 48,
         };
-        static const ll_out out[1] = {
-            {remembers_arena_ram + 44, 3, 3, LL_WHOLE, 0, 1, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 3};
-        remembers_gemm3(&p, in, out, &r, remembers_arena_ram + 48);
+        remembers_gemm3(&a);
     }
     remembers_on_step(4u);
     {
         /* step 5: copy "hidden" (s8[1,8]) -> s8[1,8]; kernel copy; ram+96 -> ram+32 */
-        static const ll_copy_params p = {.none = 0};
-        static const ll_in in[1] = {
-            {remembers_arena_ram + 96, 8, 8, LL_WHOLE, 0, 1, 0},
+        static const remembers_call4 a = {
+            remembers_arena_ram + 96,
+            remembers_arena_ram + 32,
+            0,
         };
-        static const ll_out out[1] = {
-            {remembers_arena_ram + 32, 8, 8, LL_WHOLE, 0, 1, 0},
-        };
-        static const ll_region r = {0, 1, 0, 1, 0, 8};
-        remembers_copy4(&p, in, out, &r, 0);
+        remembers_copy4(&a);
     }
     remembers_on_step(5u);
 }

@@ -67,40 +67,34 @@ LL_INLINE int32_t staged_store0(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void staged_gemm0(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    void *scratch;
+} staged_call0;
+LL_NOINLINE void staged_gemm0(const staged_call0 *a)
 {
-    ll_gemm_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.groups = 9;
-    q.chunk = 10;
-    q.patch = 36;
-    q.in_c = 4;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 6;
-    q.in_w = 5;
-    q.out_h = 6;
-    const ll_in from[7] = {
-        {in[0].base, 20, 4, LL_WHOLE, 0, 1, 0},
-        {in[1].base, 0, 360, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 40, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 12, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_gemm_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 9, .chunk = 10, .patch = 36};
+    const ll_in in[7] = {
+        {a->in0, 20, 4, LL_WHOLE, 0, 1, 0},
+        {a->in1, 0, 360, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 40, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 12, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 50, 10, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 50, 10, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 6, 0, 5, 0, 10};
-    ll_gemm_int32_3_ll_sums_joined_9_int8_int8(&q, from, to, &s, scratch, from + 4, 3, staged_store0);
+    const ll_region r = {0, 6, 0, 5, 0, 10};
+    ll_gemm_int32_3_ll_sums_joined_9_int8_int8(&p, in, out, &r, a->scratch, in + 4, 3, staged_store0);
     LL_STEP_END();
 }
 
@@ -111,40 +105,33 @@ LL_INLINE int32_t staged_store1(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void staged_fours1(const ll_fours_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    void *scratch;
+} staged_call1;
+LL_NOINLINE void staged_fours1(const staged_call1 *a, const void *in1, int32_t in1_first, int32_t c0, int32_t c1)
 {
-    ll_fours_params q = *p;
-    q.kh = 1;
-    q.kw = 1;
-    q.in_c = 300;
-    q.gather = 0;
-    q.lanes = 0;
-    q.zero = 0;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 0;
-    q.pad_left = 0;
-    q.in_h = 1;
-    q.in_w = 1;
-    q.out_h = 1;
-    const ll_in from[7] = {
-        {in[0].base, 300, 300, LL_WHOLE, 0, 1, 0},
-        {in[1].base, 4200, 300, LL_WHOLE, in[1].first, 1, 0},
-        {in[2].base, 56, 56, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 300, 300, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 56, 56, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 56, 56, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 14, 14, LL_WHOLE, 0, 1, 0},
+    const ll_fours_params p = {.in_h = 1, .in_w = 1, .in_c = 300, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .gather = 0, .lanes = 0, .zero = 0};
+    const ll_in in[7] = {
+        {a->in0, 300, 300, LL_WHOLE, 0, 1, 0},
+        {in1, 4200, 300, LL_WHOLE, in1_first, 1, 0},
+        {a->in2, 56, 56, LL_WHOLE, 0, 4, 0},
+        {a->in3, 300, 300, LL_WHOLE, 0, 1, 0},
+        {a->in4, 56, 56, LL_WHOLE, 0, 4, 0},
+        {a->in5, 56, 56, LL_WHOLE, 0, 4, 0},
+        {a->in6, 14, 14, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 14, 14, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 14, 14, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {0, 1, 0, 1, r->c0, r->c1};
-    ll_fours_int32_14_1_1_int8(&q, from, to, &s, scratch, from + 4, 3, staged_store1);
+    const ll_region r = {0, 1, 0, 1, c0, c1};
+    ll_fours_int32_14_1_1_int8(&p, in, out, &r, a->scratch, in + 4, 3, staged_store1);
     LL_STEP_END();
 }
 
@@ -167,21 +154,18 @@ void staged_run(void)
 {
     {
         /* step 0: conv2d "y" (s8[1,6,5,4], s8[10,3,3,4], s32[10]) -> s8[1,6,5,10]; kernel gemm_joined; ram+656, staged_w1_joined, staged_y_bias, staged_y_outside, staged_y_mult, staged_y_offset, staged_y_right -> ram+448 */
-        static const ll_gemm_params p = {.in_h = 6, .in_w = 5, .in_c = 4, .out_h = 6, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 9, .chunk = 10, .patch = 36};
-        static const ll_in in[7] = {
-            {staged_arena_ram + 656, 20, 4, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)staged_w1_joined, 0, 360, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)staged_y_bias, 0, 40, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)staged_y_outside, 0, 12, LL_WHOLE, 0, 1, 0},
-            {(const uint8_t *)staged_y_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)staged_y_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-            {(const uint8_t *)staged_y_right, 0, 0, LL_WHOLE, 0, 1, 0},
+        static const staged_call0 a = {
+            staged_arena_ram + 656,
+            (const uint8_t *)staged_w1_joined,
+            (const uint8_t *)staged_y_bias,
+            (const uint8_t *)staged_y_outside,
+            (const uint8_t *)staged_y_mult,
+            (const uint8_t *)staged_y_offset,
+            (const uint8_t *)staged_y_right,
+            staged_arena_ram + 448,
+            staged_arena_ram + 0,
         };
-        static const ll_out out[1] = {
-            {staged_arena_ram + 448, 50, 10, LL_WHOLE, 0, 1, 0},
-        };
-        static const ll_region r = {0, 6, 0, 5, 0, 10};
-        staged_gemm0(&p, in, out, &r, staged_arena_ram + 0);
+        staged_gemm0(&a);
     }
     staged_on_step(0u);
     /* step 1: bring infer/y/near from ram+448 */
@@ -210,23 +194,17 @@ void staged_run(void)
             const int32_t k = t - 1;
             {
                 /* step 7: linear "z" (s8[1,300], s8[14,300], s32[14]) -> s8[1,14]; kernel fours; ram+2756, ram+0, staged_z_bias, staged_z_outside, staged_z_mult, staged_z_offset, staged_z_right -> ram+3056 */
-                static const ll_fours_params p = {.in_h = 1, .in_w = 1, .in_c = 300, .out_h = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .gather = 0, .lanes = 0, .zero = 0};
-                ll_in in[7] = {
-                    {staged_arena_ram + 2756, 300, 300, LL_WHOLE, 0, 1, 0},
-                    {staged_arena_ram + 0, 4200, 300, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)staged_z_bias, 56, 56, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)staged_z_outside, 300, 300, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)staged_z_mult, 56, 56, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)staged_z_offset, 56, 56, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)staged_z_right, 14, 14, LL_WHOLE, 0, 1, 0},
+                static const staged_call1 a = {
+                    staged_arena_ram + 2756,
+                    (const uint8_t *)staged_z_bias,
+                    (const uint8_t *)staged_z_outside,
+                    (const uint8_t *)staged_z_mult,
+                    (const uint8_t *)staged_z_offset,
+                    (const uint8_t *)staged_z_right,
+                    staged_arena_ram + 3056,
+                    staged_arena_ram + 2400,
                 };
-                ll_out out[1] = {
-                    {staged_arena_ram + 3056, 14, 14, LL_WHOLE, 0, 1, 0},
-                };
-                in[1].base = staged_arena_ram + 0 + k % 2 * 1200;
-                in[1].first = k * 4;
-                const ll_region r = {0, 1, 0, 1, ll_clamp(0 + k * 4, 0, 14), ll_clamp(4 + k * 4, 0, 14)};
-                staged_fours1(&p, in, out, &r, staged_arena_ram + 2400);
+                staged_fours1(&a, staged_arena_ram + 0 + k % 2 * 1200, k * 4, ll_clamp(0 + k * 4, 0, 14), ll_clamp(4 + k * 4, 0, 14));
             }
             staged_on_step(7u);
         }

@@ -93,40 +93,35 @@ LL_INLINE int32_t streamed_store0(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void streamed_gemm0(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    const uint16_t *out0_rows;
+    void *scratch;
+} streamed_call0;
+LL_NOINLINE void streamed_gemm0(const streamed_call0 *a, int32_t y0, int32_t y1)
 {
-    ll_gemm_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.groups = 7;
-    q.chunk = 8;
-    q.patch = 28;
-    q.in_c = 3;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 13;
-    q.in_w = 11;
-    q.out_h = 13;
-    const ll_in from[7] = {
-        {in[0].base, 33, 3, LL_WHOLE, 0, 1, 0},
-        {in[1].base, 0, 216, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 32, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 9, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 7, .chunk = 8, .patch = 28};
+    const ll_in in[7] = {
+        {a->in0, 33, 3, LL_WHOLE, 0, 1, 0},
+        {a->in1, 0, 216, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 32, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 9, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 88, 8, 3, 0, 1, out[0].rows},
+    const ll_out out[1] = {
+        {a->out0, 88, 8, 3, 0, 1, a->out0_rows},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 11, 0, 8};
-    ll_gemm_int32_3_ll_sums_joined_9_int8_int8(&q, from, to, &s, scratch, from + 4, 3, streamed_store0);
+    const ll_region r = {y0, y1, 0, 11, 0, 8};
+    ll_gemm_int32_3_ll_sums_joined_9_int8_int8(&p, in, out, &r, a->scratch, in + 4, 3, streamed_store0);
     LL_STEP_END();
 }
 
@@ -137,40 +132,35 @@ LL_INLINE int32_t streamed_store1(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void streamed_pairs1(const ll_pairs_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    void *out0;
+    void *scratch;
+} streamed_call1;
+LL_NOINLINE void streamed_pairs1(const streamed_call1 *a, int32_t y0, int32_t y1)
 {
-    ll_pairs_params q = *p;
-    q.kh = 3;
-    q.kw = 3;
-    q.groups = 18;
-    q.chunk = 6;
-    q.gather = 0;
-    q.in_c = 8;
-    q.stride_h = 2;
-    q.stride_w = 2;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 13;
-    q.in_w = 11;
-    q.out_h = 7;
-    const ll_in from[7] = {
-        {in[0].base, 88, 8, 3, 0, 1, in[0].rows},
-        {in[1].base, 0, 432, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 24, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_pairs_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .gather = 0};
+    const ll_in in[7] = {
+        {a->in0, 88, 8, 3, 0, 1, a->in0_rows},
+        {a->in1, 0, 432, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 24, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 6, 1, 3, 0, 18, 0},
+    const ll_out out[1] = {
+        {a->out0, 6, 1, 3, 0, 18, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_pairs_int32_ll_pairs_wide_3_9_int16_int8(&q, from, to, &s, scratch, from + 4, 3, streamed_store1);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_pairs_int32_ll_pairs_wide_3_9_int16_int8(&p, in, out, &r, a->scratch, in + 4, 3, streamed_store1);
     LL_STEP_END();
 }
 
@@ -181,39 +171,33 @@ LL_INLINE int32_t streamed_store2(const ll_at *at, int32_t acc)
     return v0;
 }
 
-LL_NOINLINE void streamed_depthwise_windows2(const ll_depthwise_windows_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    void *out0;
+    const uint16_t *out0_rows;
+    void *scratch;
+} streamed_call2;
+LL_NOINLINE void streamed_depthwise_windows2(const streamed_call2 *a, int32_t y0, int32_t y1)
 {
-    ll_depthwise_windows_params q = *p;
-    q.multiplier = 1;
-    q.band = 7;
-    q.width = 6;
-    q.room = 12;
-    q.taps = 12;
-    q.zero = -7;
-    q.kh = 3;
-    q.kw = 3;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.pad_top = 1;
-    q.pad_left = 1;
-    q.in_h = 7;
-    q.in_w = 6;
-    q.out_h = 7;
-    const ll_in from[6] = {
-        {in[0].base, 6, 1, 3, 0, 18, 0},
-        {in[1].base, 0, 54, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 1, 0},
+    const ll_depthwise_windows_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .multiplier = 1, .band = 7, .width = 6, .room = 12, .taps = 12, .zero = -7};
+    const ll_in in[6] = {
+        {a->in0, 6, 1, 3, 0, 18, 0},
+        {a->in1, 0, 54, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 1, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 1, 6, 1, 0, 1, out[0].rows},
+    const ll_out out[1] = {
+        {a->out0, 1, 6, 1, 0, 1, a->out0_rows},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_depthwise_windows_int32_3_9_ll_windows_3_1_int8(&q, from, to, &s, scratch, from + 3, 3, streamed_store2);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_depthwise_windows_int32_3_9_ll_windows_3_1_int8(&p, in, out, &r, a->scratch, in + 3, 3, streamed_store2);
     LL_STEP_END();
 }
 
@@ -225,41 +209,37 @@ LL_INLINE int32_t streamed_store3(const ll_at *at, int32_t acc)
     return v1;
 }
 
-LL_NOINLINE void streamed_gemm3(const ll_gemm_params *p, const ll_in *in, const ll_out *out, const ll_region *r, void *scratch)
+typedef struct {
+    const void *in0;
+    const uint16_t *in0_rows;
+    const void *in1;
+    const void *in2;
+    const void *in3;
+    const void *in4;
+    const void *in5;
+    const void *in6;
+    const void *in7;
+    void *out0;
+    void *scratch;
+} streamed_call3;
+LL_NOINLINE void streamed_gemm3(const streamed_call3 *a, int32_t y0, int32_t y1)
 {
-    ll_gemm_params q = *p;
-    q.kh = 1;
-    q.kw = 1;
-    q.groups = 2;
-    q.chunk = 6;
-    q.patch = 4;
-    q.in_c = 6;
-    q.stride_h = 1;
-    q.stride_w = 1;
-    q.dilation_h = 1;
-    q.dilation_w = 1;
-    q.pad_top = 0;
-    q.pad_left = 0;
-    q.in_h = 7;
-    q.in_w = 6;
-    q.out_h = 7;
-    const ll_in from[8] = {
-        {in[0].base, 1, 6, 1, 0, 1, in[0].rows},
-        {in[1].base, 0, 36, LL_WHOLE, 0, 1, 0},
-        {in[2].base, 0, 24, LL_WHOLE, 0, 4, 0},
-        {in[3].base, 0, 6, LL_WHOLE, 0, 1, 0},
-        {in[4].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[5].base, 0, 0, LL_WHOLE, 0, 4, 0},
-        {in[6].base, 0, 0, LL_WHOLE, 0, 1, 0},
-        {in[7].base, 6, 1, 3, 0, 18, 0},
+    const ll_gemm_params p = {.in_h = 7, .in_w = 6, .in_c = 6, .out_h = 7, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 6, .patch = 4};
+    const ll_in in[8] = {
+        {a->in0, 1, 6, 1, 0, 1, a->in0_rows},
+        {a->in1, 0, 36, LL_WHOLE, 0, 1, 0},
+        {a->in2, 0, 24, LL_WHOLE, 0, 4, 0},
+        {a->in3, 0, 6, LL_WHOLE, 0, 1, 0},
+        {a->in4, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in5, 0, 0, LL_WHOLE, 0, 4, 0},
+        {a->in6, 0, 0, LL_WHOLE, 0, 1, 0},
+        {a->in7, 6, 1, 3, 0, 18, 0},
     };
-    const ll_out to[1] = {
-        {out[0].base, 36, 6, LL_WHOLE, 0, 1, 0},
+    const ll_out out[1] = {
+        {a->out0, 36, 6, LL_WHOLE, 0, 1, 0},
     };
-    (void)in;
-    (void)r;
-    const ll_region s = {r->y0, r->y1, 0, 6, 0, 6};
-    ll_gemm_int32_1_ll_sums_wide_1_int16_int8(&q, from, to, &s, scratch, from + 4, 4, streamed_store3);
+    const ll_region r = {y0, y1, 0, 6, 0, 6};
+    ll_gemm_int32_1_ll_sums_wide_1_int16_int8(&p, in, out, &r, a->scratch, in + 4, 4, streamed_store3);
     LL_STEP_END();
 }
 
@@ -284,21 +264,19 @@ void streamed_run(void)
             const int32_t k = t;
             {
                 /* step 0: conv2d "a" (s8[1,13,11,3], s8[8,3,3,3], s32[8]) -> s8[1,13,11,8]; kernel gemm_joined; ram+724, streamed_wa_joined, streamed_a_bias, streamed_a_outside, streamed_a_mult, streamed_a_offset, streamed_a_right -> ram+352 */
-                static const ll_gemm_params p = {.in_h = 13, .in_w = 11, .in_c = 3, .out_h = 13, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 7, .chunk = 8, .patch = 28};
-                static const ll_in in[7] = {
-                    {streamed_arena_ram + 724, 33, 3, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_wa_joined, 0, 216, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_a_bias, 0, 32, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_a_outside, 0, 9, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_a_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_a_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_a_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const streamed_call0 a = {
+                    streamed_arena_ram + 724,
+                    (const uint8_t *)streamed_wa_joined,
+                    (const uint8_t *)streamed_a_bias,
+                    (const uint8_t *)streamed_a_outside,
+                    (const uint8_t *)streamed_a_mult,
+                    (const uint8_t *)streamed_a_offset,
+                    (const uint8_t *)streamed_a_right,
+                    streamed_arena_ram + 352,
+                    streamed_rows0,
+                    streamed_arena_ram + 0,
                 };
-                static const ll_out out[1] = {
-                    {streamed_arena_ram + 352, 88, 8, 3, 0, 1, streamed_rows0},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13), 0, 11, 0, 8};
-                streamed_gemm0(&p, in, out, &r, streamed_arena_ram + 0);
+                streamed_gemm0(&a, ll_clamp(0 + k * 1, 0, 13), ll_clamp(1 + k * 1, 0, 13));
             }
             streamed_on_step(0u);
         }
@@ -306,21 +284,19 @@ void streamed_run(void)
             const int32_t k = (t - 1) / 2;
             {
                 /* step 1: conv2d "s" (s8[1,13,11,8], s8[6,3,3,8], s32[6]) -> s8[1,7,6,6]; kernel pairs_wide; ram+352, streamed_ws_wide, streamed_s_bias, streamed_s_outside, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+616 */
-                static const ll_pairs_params p = {.in_h = 13, .in_w = 11, .in_c = 8, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1, .pad_top = 1, .pad_left = 1, .groups = 18, .chunk = 6, .gather = 0};
-                static const ll_in in[7] = {
-                    {streamed_arena_ram + 352, 88, 8, 3, 0, 1, streamed_rows0},
-                    {(const uint8_t *)streamed_ws_wide, 0, 432, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_s_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_outside, 0, 24, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const streamed_call1 a = {
+                    streamed_arena_ram + 352,
+                    streamed_rows0,
+                    (const uint8_t *)streamed_ws_wide,
+                    (const uint8_t *)streamed_s_bias,
+                    (const uint8_t *)streamed_s_outside,
+                    (const uint8_t *)streamed_s_mult,
+                    (const uint8_t *)streamed_s_offset,
+                    (const uint8_t *)streamed_s_right,
+                    streamed_arena_ram + 616,
+                    streamed_arena_ram + 0,
                 };
-                static const ll_out out[1] = {
-                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_pairs1(&p, in, out, &r, streamed_arena_ram + 0);
+                streamed_pairs1(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             streamed_on_step(1u);
         }
@@ -328,20 +304,18 @@ void streamed_run(void)
             const int32_t k = (t - 3) / 2;
             {
                 /* step 2: conv2d "d" (s8[1,7,6,6], s8[6,3,3,1], s32[6]) -> s8[1,7,6,6]; kernel depthwise_windows; ram+616, streamed_wd_pairs, streamed_d_bias, streamed_s_mult, streamed_s_offset, streamed_s_right -> ram+352 */
-                static const ll_depthwise_windows_params p = {.in_h = 7, .in_w = 6, .out_h = 7, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .multiplier = 1, .band = 7, .width = 6, .room = 12, .taps = 12, .zero = -7};
-                static const ll_in in[6] = {
-                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
-                    {(const uint8_t *)streamed_wd_pairs, 0, 54, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_d_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
+                static const streamed_call2 a = {
+                    streamed_arena_ram + 616,
+                    (const uint8_t *)streamed_wd_pairs,
+                    (const uint8_t *)streamed_d_bias,
+                    (const uint8_t *)streamed_s_mult,
+                    (const uint8_t *)streamed_s_offset,
+                    (const uint8_t *)streamed_s_right,
+                    streamed_arena_ram + 352,
+                    streamed_rows1,
+                    streamed_arena_ram + 0,
                 };
-                static const ll_out out[1] = {
-                    {streamed_arena_ram + 352, 1, 6, 1, 0, 1, streamed_rows1},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_depthwise_windows2(&p, in, out, &r, streamed_arena_ram + 0);
+                streamed_depthwise_windows2(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             streamed_on_step(2u);
         }
@@ -349,22 +323,20 @@ void streamed_run(void)
             const int32_t k = (t - 3) / 2;
             {
                 /* step 3: conv2d "p" + add (s8[1,7,6,6], s8[6,1,1,6], s32[6]) -> s8[1,7,6,6]; kernel gemm_wide; ram+352, streamed_wp_wide, streamed_p_bias, streamed_p_outside, streamed_s_mult, streamed_s_offset, streamed_s_right, ram+616 -> ram+724 */
-                static const ll_gemm_params p = {.in_h = 7, .in_w = 6, .in_c = 6, .out_h = 7, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .pad_top = 0, .pad_left = 0, .groups = 2, .chunk = 6, .patch = 4};
-                static const ll_in in[8] = {
-                    {streamed_arena_ram + 352, 1, 6, 1, 0, 1, streamed_rows1},
-                    {(const uint8_t *)streamed_wp_wide, 0, 36, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_p_bias, 0, 24, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_p_outside, 0, 6, LL_WHOLE, 0, 1, 0},
-                    {(const uint8_t *)streamed_s_mult, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_offset, 0, 0, LL_WHOLE, 0, 4, 0},
-                    {(const uint8_t *)streamed_s_right, 0, 0, LL_WHOLE, 0, 1, 0},
-                    {streamed_arena_ram + 616, 6, 1, 3, 0, 18, 0},
+                static const streamed_call3 a = {
+                    streamed_arena_ram + 352,
+                    streamed_rows1,
+                    (const uint8_t *)streamed_wp_wide,
+                    (const uint8_t *)streamed_p_bias,
+                    (const uint8_t *)streamed_p_outside,
+                    (const uint8_t *)streamed_s_mult,
+                    (const uint8_t *)streamed_s_offset,
+                    (const uint8_t *)streamed_s_right,
+                    streamed_arena_ram + 616,
+                    streamed_arena_ram + 724,
+                    streamed_arena_ram + 0,
                 };
-                static const ll_out out[1] = {
-                    {streamed_arena_ram + 724, 36, 6, LL_WHOLE, 0, 1, 0},
-                };
-                const ll_region r = {ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7), 0, 6, 0, 6};
-                streamed_gemm3(&p, in, out, &r, streamed_arena_ram + 0);
+                streamed_gemm3(&a, ll_clamp(0 + k * 1, 0, 7), ll_clamp(1 + k * 1, 0, 7));
             }
             streamed_on_step(3u);
         }

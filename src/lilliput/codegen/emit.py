@@ -25,9 +25,7 @@ from lilliput.codegen.arguments import arguments, give, halt, take
 from lilliput.codegen.c import Text, comment, identifier, number, table
 from lilliput.codegen.instances import (
     Instances,
-    Strides,
     kernel_path,
-    strides,
     write_instance,
     write_signature,
 )
@@ -350,44 +348,44 @@ class _Emitter:
         return {v: self.symbols[v.buffer] for v in (call.store.tables if call.store else ())}
 
     def call(self, text: Text, call: Call, *, looped: bool, columns: Sequence[int] = ()) -> None:
-        n = self.instances.add(
+        n, instance = self.instances.add(
             call, self.next_step, self.tables(call), looped=looped, strips=bool(columns)
         )
-        kernel = call.kernel.function
-        params = ", ".join(f".{k} = {number(v)}" for k, v in call.kernel.params(call.node).items())
         with text.block(""):
             text.add(comment(self.describe(call)))
-            text.add(f"static const ll_{kernel}_params p = {{{params}}};")
-            results = [v for _, v in call.results()]
-            moving = [v for v in (*call.inputs, *results) if v.counter or v.block is not None]
-            static = "" if moving else "static const "
-            into, made = strides(call)
-            views = [self.view(*pair) for pair in zip(call.inputs, into, strict=True)]
-            views = views or ["{0, 0, 0, LL_WHOLE, 0, 0, 0}"]
-            self.array(text, f"{static}ll_in in[{len(views)}]", views)
-            outputs = [self.view(*pair) for pair in zip(results, made, strict=True)]
-            self.array(text, f"{static}ll_out out[{len(outputs)}]", outputs)
-            for i, view in enumerate(call.inputs):
-                if view.block is not None:
-                    step = view.block * view.pixel
-                    text.add(
-                        f"in[{i}].base = {self.address(view)} + k % {view.slots} * {step};",
-                        f"in[{i}].first = k * {view.block};",
-                    )
-            region = call.region
-            y, x, c = (_bounds(r, looped=looped) for r in (region.y, region.x, region.c))
             if columns:
                 numbers = ", ".join(map(str, columns))
                 text.add(f"static const uint16_t columns[{len(columns)}] = {{{numbers}}};")
-                x = "columns[q]", "columns[q + 1]"
-            bounds = [*y, *x, *c]
-            steps = all(r.step == 0 for r in (region.y, region.x, region.c))
-            fixed = not columns and (not looped or steps)
-            text.add(
-                f"{'static const' if fixed else 'const'} ll_region r = {{{', '.join(bounds)}}};"
-            )
-            scratch = self.scratch(call.scratch) if call.scratch else "0"
-            text.add(f"{self.prefix}_{kernel}{n}(&p, in, out, &r, {scratch});")
+            values = self.given(call, looped=looped, strips=bool(columns))
+            still = (values[f.name] for f in instance.fields if not f.moving)
+            with text.block(f"static const {self.prefix}_call{n} a =", "};"):
+                text.extend(f"{value}," for value in still)
+            moving = "".join(f", {values[f.name]}" for f in instance.fields if f.moving)
+            text.add(f"{self.prefix}_{call.kernel.function}{n}(&a{moving});")
+
+    def given(self, call: Call, *, looped: bool, strips: bool) -> dict[str, str]:
+        """The C values of all that an instance may be given of a call."""
+        values = {k: number(v) for k, v in call.kernel.params(call.node).items()}
+        views = [(f"in{i}", v) for i, v in enumerate(call.inputs)]
+        views += [(f"out{i}", v) for i, (_, v) in enumerate(call.results())]
+        for name, view in views:
+            values[name], first = self.address(view), str(view.shift)
+            if view.counter is not None:
+                counter = f"*(const int32_t *)(const void *)({self.buffer(view.counter)})"
+                first = f"{counter} + {view.shift}" if view.shift else counter
+            if view.block is not None:
+                step = view.block * view.pixel
+                values[name] += f" + k % {view.slots} * {step}"
+                first = f"k * {view.block}"
+            values |= {f"{name}_first": first, f"{name}_rows": self.row_table(view)}
+        region = call.region
+        for axis, reach in (("y", region.y), ("x", region.x), ("c", region.c)):
+            values |= zip((f"{axis}0", f"{axis}1"), _bounds(reach, looped=looped), strict=True)
+        if strips:
+            values |= {"x0": "columns[q]", "x1": "columns[q + 1]"}
+        if call.scratch is not None:
+            values["scratch"] = self.scratch(call.scratch)
+        return values
 
     def scratch(self, view: View) -> str:
         """Where execution k of a call has its scratch."""
@@ -395,10 +393,6 @@ class _Emitter:
         if view.places is None:
             return where
         return f"{where} + {self.row_table(view)}[k] * {view.unit}"
-
-    def array(self, text: Text, head: str, items: Sequence[str]) -> None:
-        with text.block(f"{head} =", "};"):
-            text.extend(f"{item}," for item in items)
 
     def describe(self, call: Call) -> str:
         """`step 3: conv2d "origin" s8[1,48,48,8] -> s8[1,48,48,16]; kernel; places`"""
@@ -417,14 +411,6 @@ class _Emitter:
         if buffer.kind is Kind.CONST:
             return self.symbols[view.buffer]
         return f"{buffer.memory}+{(buffer.offset or 0) + view.start}"
-
-    def view(self, view: View, strides: Strides) -> str:
-        """The C value of a view."""
-        first = str(view.shift)
-        if view.counter:
-            turned = f"*(int32_t *)(void *)({self.buffer(view.counter)})"
-            first = f"{turned} + {view.shift}" if view.shift else turned
-        return strides.c(self.address(view), first, self.row_table(view))
 
     def pull(self, text: Text, step: Pull, *, looped: bool) -> None:
         what = f"rows of {step.value.name}: {step.value.type} -> {self.where(step.view)}"

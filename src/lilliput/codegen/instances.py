@@ -2,9 +2,9 @@
 
 A kernel's source is included once for each combination of element types (a signature).
 Each instance is a function of its own around it, with parameters, strides and regions fixed at
-compile time; steps that agree in those share it and pass addresses.  What is fixed leaves no
-data behind and no code for other cases: such functions are smaller than one that serves
-several layers, not only faster.
+compile time; steps that agree in those share it.  What is fixed leaves no data behind and no code
+for other cases: such functions are smaller than one that serves several layers, not only faster.
+A step hands over the rest: a constant struct of addresses, and as arguments what moves in a loop.
 """
 
 from __future__ import annotations
@@ -34,16 +34,37 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Field:
+    """What an instance is given of a call: a member of its struct, or where it is `moving` in a
+    loop an argument."""
+
+    name: str
+    type: str
+    moving: bool = False
+
+    @property
+    def c(self) -> str:
+        """Its value in the instance."""
+        return self.name if self.moving else f"a->{self.name}"
+
+    @property
+    def declaration(self) -> str:
+        return f"{self.type}{'' if self.type.endswith('*') else ' '}{self.name}"
+
+
+@dataclass(frozen=True)
 class Instance:
-    """`store` is the body of the epilogue; `operands` how many of the inputs belong to it;
-    `known` what is fixed of views and region."""
+    """`params`: C values of the kernel's parameters; `store` is the body of the epilogue;
+    `operands` how many of the inputs belong to it; `known` the C values of views and region;
+    `fields` what it is given."""
 
     signature: Signature
-    fixed: tuple[tuple[str, int | float], ...]
+    params: tuple[tuple[str, str], ...]
     store: tuple[str, ...]
     own: int
     operands: int
     known: Known
+    fields: tuple[Field, ...]
 
 
 @dataclass
@@ -55,22 +76,29 @@ class Instances:
 
     def add(
         self, call: Call, step: int, tables: Mapping[View, str], *, looped: bool, strips: bool
-    ) -> int:
-        """The number of the instance that executes `call`, which may be within a loop, and there
-        strip by strip."""
-        params = call.kernel.params(call.node)
+    ) -> tuple[int, Instance]:
+        """The instance that executes `call`, which may be within a loop, and there strip by strip,
+        and its number."""
+        params, fixed = call.kernel.params(call.node), call.kernel.specialise
         operands = len(call.store.operands) if call.store else 0
+        found, fields = known(call, looped=looped, strips=strips)
+        more = {
+            n: Field(n, "float" if isinstance(v, float) else "int32_t")
+            for n, v in params.items()
+            if n not in fixed
+        }
         instance = Instance(
             self.signature(call, params),
-            tuple((n, params[n]) for n in call.kernel.specialise),
+            tuple((n, more[n].c if n in more else number(v)) for n, v in params.items()),
             tuple(store_lines(call, tables)),
             len(call.inputs) - operands,
             operands,
-            known(call, looped=looped, strips=strips),
+            found,
+            (*fields, *more.values()),
         )
-        number = self.found.setdefault(instance, len(self.found))
-        self.steps.setdefault(number, []).append(step)
-        return number
+        n = self.found.setdefault(instance, len(self.found))
+        self.steps.setdefault(n, []).append(step)
+        return n, instance
 
     def signatures_in_order(self) -> list[Signature]:
         return list(dict.fromkeys(i.signature for i in self.found))
@@ -135,34 +163,50 @@ def _strides(view: View, row: int, pixel: int) -> Strides:
 
 @dataclass(frozen=True)
 class Known:
-    """What an instance fixes of its call besides parameters: C values of the views and the
-    region, over its arguments `in`, `out` and `r`."""
+    """C values of the views, the region and the scratch of a call within its instance: numbers, and
+    what it is given."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     region: str
+    scratch: str
 
 
-def known(call: Call, *, looped: bool, strips: bool) -> Known:
-    """Strides of every view, and the bounds of every axis that a loop does not step along; with
-    `strips` it does so along pixels."""
-    inputs, outputs = strides(call)
-    region = call.region
-    bounds: list[str] = []
-    for axis, reach in (("y", region.y), ("x", region.x), ("c", region.c)):
-        moves = (looped and reach.step != 0) or (strips and axis == "x")
-        low, high = reach.at(0)
-        bounds += [f"r->{axis}0", f"r->{axis}1"] if moves else [str(low), str(high)]
-    return Known(
-        tuple(
-            v.c(f"in[{i}].base", f"in[{i}].first", f"in[{i}].rows") for i, v in enumerate(inputs)
-        ),
-        tuple(
-            v.c(f"out[{i}].base", f"out[{i}].first", f"out[{i}].rows")
-            for i, v in enumerate(outputs)
-        ),
-        f"{{{', '.join(bounds)}}}",
+def known(call: Call, *, looped: bool, strips: bool) -> tuple[Known, tuple[Field, ...]]:
+    """What an instance knows of its call besides parameters, and what it is given: addresses, and
+    the bounds of every axis that a loop steps along; with `strips` it does so along pixels."""
+    fields: list[Field] = []
+
+    def given(name: str, type: str, *, moving: bool = False) -> str:
+        fields.append(Field(name, type, moving))
+        return fields[-1].c
+
+    def view(name: str, type: str, view: View, known: Strides) -> str:
+        base = given(name, type, moving=view.block is not None)
+        first = given(f"{name}_first", "int32_t", moving=True) if known.first is None else ""
+        rows = given(f"{name}_rows", "const uint16_t *") if known.table else ""
+        return known.c(base, first, rows)
+
+    into, made = strides(call)
+    results = (v for _, v in call.results())
+    inputs = tuple(
+        view(f"in{i}", "const void *", *pair)
+        for i, pair in enumerate(zip(call.inputs, into, strict=True))
     )
+    outputs = tuple(
+        view(f"out{i}", "void *", *pair) for i, pair in enumerate(zip(results, made, strict=True))
+    )
+    bounds: list[str] = []
+    region = call.region
+    for axis, reach in (("y", region.y), ("x", region.x), ("c", region.c)):
+        if (looped and reach.step != 0) or (strips and axis == "x"):
+            bounds += [given(f"{axis}{end}", "int32_t", moving=True) for end in (0, 1)]
+        else:
+            bounds += map(str, reach.at(0))
+    scratch = "0"
+    if call.scratch is not None:
+        scratch = given("scratch", "void *", moving=call.scratch.places is not None)
+    return Known(inputs, outputs, f"{{{', '.join(bounds)}}}", scratch), tuple(fields)
 
 
 def result_type(dtype: DType) -> str:
@@ -230,21 +274,22 @@ def write_instance(text: Text, prefix: str, number_: int, instance: Instance) ->
     store, head = f"{prefix}_store{n}", f"{types['LL_R']}"
     with text.function(f"LL_INLINE {head} {store}(const ll_at *at, {types['LL_ACC']} acc)"):
         text.extend(instance.store)
-    arguments = (
-        f"const ll_{kernel}_params *p, const ll_in *in, const ll_out *out, "
-        "const ll_region *r, void *scratch"
-    )
-    with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}({arguments})"):
-        text.add(f"ll_{kernel}_params q = *p;")
-        text.extend(f"q.{name} = {number(value)};" for name, value in instance.fixed)
-        inputs = instance.known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0, 0}",)
-        given = (("from", "ll_in", inputs), ("to", "ll_out", instance.known.outputs))
+    still = [f for f in instance.fields if not f.moving]
+    with text.block("typedef struct", f"}} {prefix}_call{n};"):
+        text.extend(f"{f.declaration};" for f in still)
+    moving = "".join(f", {f.declaration}" for f in instance.fields if f.moving)
+    with text.function(f"LL_NOINLINE void {prefix}_{kernel}{n}(const {prefix}_call{n} *a{moving})"):
+        params = ", ".join(f".{name} = {value}" for name, value in instance.params)
+        text.add(f"const ll_{kernel}_params p = {{{params}}};")
+        known = instance.known
+        inputs = known.inputs or ("{0, 0, 0, LL_WHOLE, 0, 0, 0}",)
+        given = (("in", "ll_in", inputs), ("out", "ll_out", known.outputs))
         for name, type, views in given:
             with text.block(f"const {type} {name}[{len(views)}] =", "};"):
                 text.extend(f"{view}," for view in views)
-        text.add("(void)in;", "(void)r;", f"const ll_region s = {instance.known.region};")
+        text.add(f"const ll_region r = {known.region};")
         text.add(
-            f"ll_{kernel}_{instance.signature.suffix}(&q, from, to, &s, scratch, "
-            f"from + {instance.own}, {instance.operands}, {store});"
+            f"ll_{kernel}_{instance.signature.suffix}(&p, in, out, &r, {known.scratch}, "
+            f"in + {instance.own}, {instance.operands}, {store});"
         )
         text.add("LL_STEP_END();")
