@@ -10,7 +10,7 @@ blocks as the estimate lets.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -66,12 +66,18 @@ def asked(slices: str | int) -> int | None:
 
 @dataclass(frozen=True)
 class Slicing:
-    """Steps of one training, made whole and in slices, as they are compiled for a device."""
+    """Steps of one training, made whole and in slices, as they are compiled for a device.
+
+    bounds : of those that were asked for
+    """
 
     make: Make
     device: Device
     options: Options
     log: Log
+    bounds: dict[tuple[str, ...], int] = field(
+        default_factory=dict[tuple[str, ...], int], repr=False, compare=False
+    )
 
     def of(self, slices: int | None) -> tuple[Training, Compiled]:
         """The step with each block in so many slices; None: in as many as lower the RAM, where the
@@ -157,7 +163,11 @@ class Slicing:
     def bound(self, training: Training) -> int:
         """Bytes beside the states that every plan needs, by the planner's estimate, in the order of
         the slices."""
-        return max(self._needs(training.module).values(), default=0)
+        slices = (f"{name}/{count}" for name, count in training.slices.items())
+        key = (*slices, *training.remade)
+        if key not in self.bounds:
+            self.bounds[key] = max(self._needs(training.module).values(), default=0)
+        return self.bounds[key]
 
     def least(self, slices: int | None) -> int:
         """Bytes beside the states that every plan needs, by the planner's estimate, with each block

@@ -343,11 +343,11 @@ class _Cut:
 
     def _slice(self, begin: int, size: int, *, last: bool) -> None:
         seed, block = self.seed, self.block
-        at, values = len(self.made), self._masks(begin, size)
-        masks, self.made[at:] = self.made[at:], []
+        masks = self._masks(begin, size)
+        values = {whole: node.output for whole, node in masks.items()}
         attrs = replace(seed.attrs, inputs=(begin, size))  # type: ignore[type-var]
         values[seed.output.name] = self._add(seed, seed.inputs, attrs)
-        self.masked[values[seed.output.name].name] = masks
+        self.masked[values[seed.output.name].name] = list(masks.values())
         for node in block.nodes:
             values[node.output.name] = self._of_slice(node, values, begin, size)
         shares = [self._into(s, values, begin, size, last=last) for s in block.sums]
@@ -357,19 +357,20 @@ class _Cut:
             part = Part(begin, state, values[name], after)
             self.parts[tensor] = (*self.parts.get(tensor, ()), part)
 
-    def _masks(self, begin: int, size: int) -> dict[str, Value]:
-        """Adds those of a slice that are made again."""
-        made: dict[str, Value] = {}
+    def _masks(self, begin: int, size: int) -> dict[str, Node]:
+        """Value of the whole block -> what makes it again for a slice, in order."""
+        made: dict[str, Node] = {}
         for layer in self.masks.layers:
             x, *others = layer.inputs
-            given = [made.get(x.name, x), *(self._part_of(v, 0, begin, size) for v in others)]
+            given = [made[x.name].output if x.name in made else x]
+            given += [self._part_of(v, 0, begin, size) for v in others]
             attrs = replace(layer.attrs, groups=size) if apart(layer) else layer.attrs  # type: ignore[call-arg]
             shape = (*layer.output.type.shape[:3], size)
             type = layer.output.type.with_shape(*shape)
-            made[layer.output.name] = self._add(layer, given, attrs, type)
+            again = made[layer.output.name] = self._like(layer, given, attrs, type)
             for node in self.masks.bits:
                 if node.inputs[0] == layer.output:
-                    made[node.output.name] = self._add(node, [made[layer.output.name]], None)
+                    made[node.output.name] = self._like(node, again.outputs)
         return made
 
     def _of_slice(self, node: Node, values: Mapping[str, Value], begin: int, size: int) -> Value:
@@ -446,20 +447,24 @@ class _Cut:
             self.views[key] = made
         return self.views[key]
 
-    def _add(
+    def _add(self, node: Node, inputs: Sequence[Value], attrs: object) -> Value:
+        self.made.append(self._like(node, inputs, attrs))
+        return self.made[-1].output
+
+    def _like(
         self,
         node: Node,
         inputs: Sequence[Value],
-        attrs: object,
+        attrs: object = None,
         type: TensorType | None = None,
-    ) -> Value:
-        """`node` with other operands, under another name; of the type that follows, or `type`."""
+    ) -> Node:
+        """`node` with other operands, and attributes where they are said, under another name; of
+        the type that follows, or `type`."""
         attrs = node.attrs if attrs is None else attrs
         if type is None:
             (type,) = node.op.infer(attrs, [v.type for v in inputs])  # type: ignore[arg-type]
         made = Value(self.b.fresh(node.output.name), type)
-        self.made.append(replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs))
-        return made
+        return replace(node, inputs=tuple(inputs), outputs=(made,), attrs=attrs)
 
 
 def joined(b: Builder, state: Value, parts: Sequence[Value]) -> Value:
