@@ -1,5 +1,8 @@
 """Training steps of the published int8 networks: `python -m benchmarks.steps [--only NAME]`.
 
+A scheme is a published one, with the tensors that were published and no rest for each weight, or
+`ours:SIZE`, what `benchmarks.schemes` found for MCUNet-5fps in so much RAM, with the default rule.
+
 One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the whole image for an
 STM32F746, or another device, instructions counted on its emulated core, cycles estimated.  The
 picture lies in memory, and is included, or its rows are asked for (`callback`), and the caller's
@@ -55,9 +58,15 @@ GOALS = {
     ("mcunet-148kb", "callback"): 160,
     ("mbv2-99kb", "callback"): 115,
     ("proxyless-98kb", "callback"): 110,
+    ("ours:64kB", "callback"): 64,
+    ("ours:100kB", "memory"): 100,
+    ("ours:150kB", "memory"): 150,
+    ("ours:256kB", "memory"): 256,
 }
 """Scheme and input -> kB of RAM that a step should do with: the plan `goal` is the fastest within
 them."""
+OURS = "ours:"
+SEARCHED_FOR = "flowers"
 
 FULL = {"mcunet": 3650, "mbv2": 2939, "proxyless": 2745}
 """Network -> kB of RAM that were published for the update of everything."""
@@ -88,16 +97,20 @@ class Step:
 
 def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str, on: str) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
-    file = FILES[name.partition("-")[0]]
     options = Options(shrink=False, feed=feed, plan=PlanOptions(later=math.inf))  # as the command
     if optimize == "goal":
         options = replace(options, ram=GOALS[name, feed] * 1024)
     else:
         options = replace(options, optimize=Optimize(optimize))
+    if name.startswith(OURS):
+        from benchmarks import schemes  # which needs data sets
+
+        file, optimiser = FILES["mcunet"], Optimiser()
+        scheme = schemes.ours(SEARCHED_FOR, name.removeprefix(OURS))
+    else:
+        file, optimiser = FILES[name.partition("-")[0]], Optimiser(rule="nearest")
+        scheme = f"published:{name}"
     model, device = load(folder / "tiny_training" / file), board(on)
-    # the tensors that were published, without a rest for each weight
-    optimiser = Optimiser(rule="nearest")
-    scheme = f"published:{name}"
 
     def log(what: str) -> None:
         print(f"{time.process_time():7.0f} s  {what}", file=sys.stderr, flush=True)
@@ -166,13 +179,16 @@ def known() -> list[Step]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
-    parser.add_argument("--only", action="append", help="measure this scheme (repeatable)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="measure this (repeatable)")
     parser.add_argument("--optimize", action="append", choices=["speed", "ram", "goal"])
     parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
     parser.add_argument("--input", action="append", choices=FEEDS)
     parser.add_argument("--head", action="append", choices=HEADS, help="float where not said")
     parser.add_argument("--device", default=DEVICE, help=f"{DEVICE} where not said")
     chosen = parser.parse_args()
+    names = FULL if chosen.full else {name for name, _ in GOALS}
+    if unknown := set(chosen.only or ()) - set(names):
+        parser.error(f"--only {min(unknown)}: of {', '.join(sorted(names))}")
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
         print("note: the networks are found by LILLIPUT_SHARED, which is not set", file=sys.stderr)
