@@ -121,3 +121,22 @@ def test_what_leaves_the_flash_takes_its_parts_along(tmp_path: Path) -> None:
     device = board(tmp_path, flash=FLASH, ram=ram(0x2000_0000, 0x8000, default=True), qspi=qspi)
     moved = spill(program, device, Budget(flash=0), [device.memory("qspi")])
     assert {moved.homes.get("w"), moved.homes.get("w/some")} == {"qspi"}
+
+
+def test_parameters_without_data_are_all_stored() -> None:
+    """What a search plans of shapes alone has the bytes of a network with weights."""
+    b = Builder(names=set())
+    x = b.input("x", s8(1, 4, 4, 16, scale=0.1))
+    ends: list[Value] = []
+    for k in range(80):
+        channels = 16 if k < 70 else 4
+        w, zero = weights(b, f"w{k}", channels, 1, 1, 16), bias(b, f"b{k}", channels)
+        type = s8(1, 4, 4, channels, scale=0.1)
+        made = b.add(conv2d, (x, w, zero), Conv2d(), type=type, name=f"y{k}")
+        x, ends = (made, ends) if k < 70 else (x, [*ends, made])
+    known = b.module(tuple(ends))
+    bare = {n: replace(p, data=None) for n, p in known.params.items()}
+    found = plan(replace(known, params=bare), load(CORE))
+    within = [n for n, b in found.buffers.items() if b.within is not None]
+    assert not {found.consts[n].value for n in within} & bare.keys()
+    assert abs(found.constants() / plan(known, load(CORE)).constants() - 1) < 0.1

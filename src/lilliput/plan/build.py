@@ -253,12 +253,13 @@ def _check_pull(module: Module, options: PlanOptions) -> None:
 def _with_stand_ins(module: Module) -> Module:
     """`module` with data for parameters that have none: a search plans shapes alone.
 
-    No two stand-ins are equal, so that none is stored in another's place.
+    Of no two that have some elements one is equal to the other, or a part of it, so that each is
+    stored.
     """
 
     def stand_in(index: int, param: Param) -> Param:
         type = param.value.type
-        data = np.arange(type.size, dtype=np.int64) * (2 * index + 1) + index
+        data = np.random.default_rng(index).integers(-127, 128, type.size)
         return Param(param.value, data.astype(type.dtype.numpy).reshape(type.shape))
 
     params = {
