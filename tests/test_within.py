@@ -89,6 +89,8 @@ def test_only_aligned_parts_of_the_same_type_are_found() -> None:
         ("nested", whole[48:64], 1),
         ("words", whole[40:80].view(np.int32), 4),
         ("small", whole[: LEAST - 1], 1),
+        ("alike", np.zeros(64, np.int8), 1),
+        ("alike too", np.zeros(32, np.int8), 1),
     )
     assert parts(*made) == {
         "aligned": ("whole", 40),

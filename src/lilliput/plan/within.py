@@ -3,7 +3,8 @@
 One idea: packings that lay output channels one behind the other make some channels of a weight a
 run of bytes of the whole one, and so are their biases and factors.  Slices of a training step,
 which make channels of a frozen layer again, bring such constants.  They are found by their bytes,
-whoever made them.
+whoever made them.  One number over and over is left where it is: it would be found by chance, in
+what the C compiler may leave out because nothing reads it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def parts(consts: Iterable[Const], buffers: Mapping[str, Buffer]) -> Found:
         buffer, content = buffers[const.buffer], const.data.tobytes()
         others = whole.setdefault((buffer.memory, const.data.dtype.str), [])
         align = max(buffer.align, const.data.itemsize)
-        for name, other in others if len(content) >= LEAST else ():
+        looked_for = len(content) >= LEAST and (const.data != const.data.flat[0]).any()
+        for name, other in others if looked_for else ():
             at = _aligned(other, content, align)
             if at is not None:
                 found[const.buffer] = name, at
