@@ -7,7 +7,8 @@ One step on a picture of 128 x 128, ten classes, batch 1: RAM and flash of the w
 STM32F746, or another device, instructions counted on its emulated core, cycles estimated.  The
 picture lies in memory, and is included, or its rows are asked for (`callback`), and the caller's
 are not.  The head is the published float one, or of int8 (`--head`).
-`steps.json` holds what was found; what is not measured this time stays as it was.
+`steps.json` holds what was found, and docs/training.md has a table of it (`--document` writes it
+anew); what is not measured this time stays as it was.
 
 `--full` plans the update of every tensor instead, for the same core with RAM without limits: no
 board of the kind holds it.
@@ -19,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -36,7 +38,7 @@ from lilliput.train.heads import HEADS
 
 FEEDS: Sequence[Feed] = ("memory", "callback")
 HERE = Path(__file__).parent
-RESULTS = HERE / "steps.json"
+RESULTS, PAGE = HERE / "steps.json", HERE.parent / "docs" / "training.md"
 DEVICE = "stm32f746"
 CLASSES = 10
 PUBLISHED = {
@@ -65,9 +67,12 @@ GOALS = {
 }
 """Scheme and input -> kB of RAM that a step should do with: the plan `goal` is the fastest within
 them."""
+NAMES = dict.fromkeys(name for name, _ in GOALS)
 OURS = "ours:"
 SEARCHED_FOR = "flowers"
 
+CYCLES = {"mcunet": 118, "mbv2": 81, "proxyless": 96}
+"""Network -> million cycles of a step of its largest scheme, as published."""
 FULL = {"mcunet": 3650, "mbv2": 2939, "proxyless": 2745}
 """Network -> kB of RAM that were published for the update of everything."""
 CORE = "cortex-m7"
@@ -95,6 +100,11 @@ class Step:
         return self.scheme, self.optimize, self.input, self.head, self.device
 
 
+def family(scheme: str) -> str:
+    """The network that a scheme is for."""
+    return "mcunet" if scheme.startswith(OURS) else scheme.partition("-")[0]
+
+
 def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str, on: str) -> Step:
     """One step of the network that a scheme is for; raises LilliputError where none is made."""
     options = Options(shrink=False, feed=feed, plan=PlanOptions(later=math.inf))  # as the command
@@ -105,12 +115,11 @@ def measured(folder: Path, name: str, optimize: str, feed: Feed, head: str, on: 
     if name.startswith(OURS):
         from benchmarks import schemes  # which needs data sets
 
-        file, optimiser = FILES["mcunet"], Optimiser()
+        optimiser = Optimiser()
         scheme = schemes.ours(SEARCHED_FOR, name.removeprefix(OURS))
     else:
-        file, optimiser = FILES[name.partition("-")[0]], Optimiser(rule="nearest")
-        scheme = f"published:{name}"
-    model, device = load(folder / "tiny_training" / file), board(on)
+        optimiser, scheme = Optimiser(rule="nearest"), f"published:{name}"
+    model, device = load(folder / "tiny_training" / FILES[family(name)]), board(on)
 
     def log(what: str) -> None:
         print(f"{time.process_time():7.0f} s  {what}", file=sys.stderr, flush=True)
@@ -156,39 +165,92 @@ def full(folder: Path, name: str) -> str:
     return f"| {name}, full | {total:,} | {FULL[name]:,} | {nbytes.states:,} |"
 
 
-def table(steps: list[Step]) -> str:
-    """Markdown; RAM that was published beside it, where it was."""
-    head = (
-        "| scheme | device | plan | input | head | RAM, B | published, kB | states, B | flash, B "
-    )
-    lines = [f"{head}| instr., M | cycles, M |", f"|{'---|' * 11}"]
-    lines += [
-        f"| {s.scheme} | {s.device} | {s.optimize} | {s.input} | {s.head} | {s.ram:,} "
-        f"| {PUBLISHED.get(s.scheme, '-')} | {s.states:,} | {s.flash:,} "
-        f"| {s.instructions / 1e6:.1f} | {s.estimated_cycles / 1e6:.1f} |"
-        for s in steps
-    ]
+def table(steps: Sequence[Step]) -> str:
+    """Markdown; RAM and cycles that were published beside it, where they were."""
+    columns = "scheme", "options", "RAM, B", "goal", "published", "states, B", "flash, B"
+    columns += "instructions", "cycles, estimated", "published"
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for step in steps:
+        name = step.scheme if step.scheme.startswith(OURS) else f"published:{step.scheme}"
+        on = "" if step.device == DEVICE else f" ({step.device})"
+        cells = (
+            f"`{name}`{on}",
+            f"`{asked(step)}`",
+            f"{step.ram:,}",
+            goal(step),
+            f"{PUBLISHED[step.scheme]} kB" if step.scheme in PUBLISHED else "",
+            f"{step.states:,}",
+            f"{step.flash:,}",
+            f"{step.instructions / 1e6:.1f} M",
+            f"{step.estimated_cycles / 1e6:.1f} M",
+            f"{CYCLES[family(step.scheme)]} M" if step.device == DEVICE else "",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def asked(step: Step) -> str:
+    """Those of the command line that ask for a step."""
+    what = f"--ram {GOALS[step.scheme, step.input]}kB" if step.optimize == "goal" else ""
+    said = [what or f"--optimize {step.optimize}"]
+    said += [f"--head {step.head}"] if step.head != HEADS[0] else []
+    return " ".join(said + ([f"--input {step.input}"] if step.input != FEEDS[0] else []))
+
+
+def goal(step: Step) -> str:
+    """Whether a step within a goal has its RAM; nothing of others."""
+    if step.optimize != "goal":
+        return ""
+    kb = GOALS[step.scheme, step.input]
+    return f"{kb} kB: {'met' if step.ram <= 1024 * kb else 'missed'}"
+
+
+def page(text: str, steps: Sequence[Step]) -> str:
+    """`text` with the table of what was found where it says `<!-- steps -->`."""
+    parts = re.split(r"(?<=<!-- steps -->\n).*?(?=<!-- end -->)", text, flags=re.DOTALL)
+    return f"{table(steps)}\n".join(parts)
+
+
 def known() -> list[Step]:
-    """What was measured before."""
+    """What was measured before, in order."""
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    return [Step(**row) for row in rows]
+    order = list(NAMES)
+    return sorted((Step(**row) for row in rows), key=lambda s: (order.index(s.scheme), s.key))
 
 
-def main() -> int:
+def keep(step: Step) -> None:
+    """Writes a step to what is known, in the place of an older one."""
+    found = {s.key: s for s in known()} | {step.key: step}
+    rows = [asdict(found[key]) for key in sorted(found)]
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def document() -> None:
+    PAGE.write_text(page(PAGE.read_text("utf-8"), known()), "utf-8")
+
+
+def asked_for() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="measure this (repeatable)")
     parser.add_argument("--optimize", action="append", choices=["speed", "ram", "goal"])
     parser.add_argument("--full", action="store_true", help="plan the update of all tensors")
+    parser.add_argument("--document", action="store_true", help="of what is there, measure nothing")
     parser.add_argument("--input", action="append", choices=FEEDS)
     parser.add_argument("--head", action="append", choices=HEADS, help="float where not said")
     parser.add_argument("--device", default=DEVICE, help=f"{DEVICE} where not said")
     chosen = parser.parse_args()
-    names = FULL if chosen.full else {name for name, _ in GOALS}
+    names = FULL if chosen.full else NAMES
     if unknown := set(chosen.only or ()) - set(names):
         parser.error(f"--only {min(unknown)}: of {', '.join(sorted(names))}")
+    return chosen
+
+
+def main() -> int:
+    chosen = asked_for()
+    if chosen.document:
+        document()
+        return 0
     shared = os.environ.get("LILLIPUT_SHARED")
     if shared is None:
         print("note: the networks are found by LILLIPUT_SHARED, which is not set", file=sys.stderr)
@@ -198,7 +260,6 @@ def main() -> int:
         for name in chosen.only or FULL:
             print(full(Path(shared) / "models", name), flush=True)
         return 0
-    found = {s.key: s for s in known()}
     wrong = 0
     wanted = product(
         chosen.only or PUBLISHED,
@@ -218,10 +279,9 @@ def main() -> int:
             wrong += 1
             continue
         wrong += not step.exact
-        found = {s.key: s for s in known()} | {step.key: step}
-        rows = [asdict(found[key]) for key in sorted(found)]
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table([found[key] for key in sorted(found)]))
+        keep(step)
+    document()
+    print(table(known()))
     return 1 if wrong else 0
 
 
