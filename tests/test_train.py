@@ -248,14 +248,17 @@ def test_a_step_that_overflows_leaves_numbers(digits: Module) -> None:
 
 
 def test_a_budget_that_is_too_small_says_what_would_work(digits: Module) -> None:
-    with pytest.raises(DoesNotFit, match=r"--scheme head"):
-        learner(
-            from_module(digits),
-            board("stm32f746"),
-            "full",
-            classes=CLASSES,
-            options=Options("none", ram=4096),
-        )
+    for rule, saves in (("residual", True), ("nearest", False)):
+        with pytest.raises(DoesNotFit, match=r"--scheme head") as refused:
+            learner(
+                from_module(digits),
+                board("stm32f746"),
+                "full",
+                Optimiser(rule=rule),
+                classes=CLASSES,
+                options=Options("none", ram=4096),
+            )
+        assert ("--rule nearest" in refused.value.problems[-1].hint) is saves
 
 
 def test_a_network_without_a_head_is_refused() -> None:

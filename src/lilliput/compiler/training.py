@@ -32,7 +32,7 @@ from lilliput.train.build import Training, trainable
 from lilliput.train.channels import ALL, FIRST, JOINT, MAGNITUDE
 from lilliput.train.layers import Layer, layers
 from lilliput.train.objectives import Objective
-from lilliput.train.optimisers import Optimiser
+from lilliput.train.optimisers import REST, Optimiser
 from lilliput.train.schemes import UpdateScheme, parse
 from lilliput.train.simulate import Plan as Lessons
 from lilliput.train.simulate import Point, Simulator
@@ -140,7 +140,7 @@ def _too_small(
     seed: int,
 ) -> DoesNotFit:
     """The same error, with what the smallest plan of the step costs where it makes values again,
-    and what the head alone would need."""
+    what another rule would save, and what the head alone would need."""
     objective, classes = training.objective, None
     if objective.classifies:
         classes = training.module.outputs("train_step")[1].type.shape[-1]
@@ -157,9 +157,12 @@ def _too_small(
     least = compile(from_module(head.module), device, smallest, must_fit=False).summary
     need = least.ram_bytes
     nbytes = need.total or need.activations + need.states
-    hint = f"training the head alone needs {nbytes:,} B of RAM: --scheme head"
+    hints = [f"training the head alone needs {nbytes:,} B of RAM: --scheme head"]
+    if rests := training.beside.get(REST, 0):
+        hints.insert(0, f"rests of int8 weights take {rests:,} B: --rule nearest has none")
     if summary.recomputed:
-        hint = f"the smallest plan makes {summary.extra_macs:,} MACs again; {hint}"
+        hints.insert(0, f"the smallest plan makes {summary.extra_macs:,} MACs again")
+    hint = "; ".join(hints)
     return DoesNotFit([*error.problems[:-1], replace(error.problems[-1], hint=hint)])
 
 
