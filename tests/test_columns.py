@@ -74,7 +74,7 @@ stages = st.tuples(
 )
 
 
-@examples(0.04)
+@examples(0.02)
 @given(drawn=stages, data=st.data())
 def test_pieces_of_columns_are_exact(
     host_compiler: Toolchain,

@@ -218,7 +218,7 @@ def test_an_estimate_is_near_the_plan(costs: StepCosts, text: str) -> None:
 def test_estimates_and_plans_are_of_sliced_blocks() -> None:
     """As a learner has them, unless they are not to be."""
     model, device = from_module(bottlenecks(96, size=8)), board("stm32f746")
-    scheme, options = parse("last=3", train_layers(model, CLASSES)), Options("none", ram=26_000)
+    scheme, options = parse("last=3", train_layers(model, CLASSES)), Options("none", ram=28_000)
     costs, off = (
         StepCosts(model, device, Optimiser(), CLASSES, 0, options, slices=slices)
         for slices in ("auto", "off")
@@ -227,7 +227,7 @@ def test_estimates_and_plans_are_of_sliced_blocks() -> None:
     found = learner(model, device, scheme, Optimiser(), classes=CLASSES, options=options)
     nbytes = found.compiled.summary.ram_bytes
     assert found.training.slices
-    assert costs.planned(scheme).ram == nbytes.activations + nbytes.states <= 26_000
+    assert costs.planned(scheme).ram == nbytes.activations + nbytes.states <= 28_000
     assert 0.98 < costs.planned(scheme).ram / costs.estimated(scheme) < 1.1
 
 

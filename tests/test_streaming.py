@@ -246,7 +246,7 @@ def accepted(program: Program) -> bool:
     return True
 
 
-@examples(0.2)
+@examples(0.1)
 @given(drawn=chains(graphs=3), seed=st.integers(0, 2**16))
 def test_outputs_come_as_near_to_inputs_as_a_loop_lets_them(drawn: Chains, seed: int) -> None:
     """The checker accepts the distance, and nothing nearer; where it is 0 nobody wants that."""

@@ -108,7 +108,7 @@ def deeps(draw: st.DrawFn) -> Deep:
     )
 
 
-@examples(0.05)
+@examples(0.03)
 @given(
     seed=st.integers(0, 2**32 - 1),
     blocks=st.lists(deeps(), min_size=1, max_size=2),
