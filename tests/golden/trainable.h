@@ -12,7 +12,7 @@ extern "C" {
 /* Define TRAINABLE_ARENA_RAM as the name of an array of yours, or */
 /* TRAINABLE_ARENA_RAM_SECTION as attributes, to place it. */
 #define TRAINABLE_ARENA_RAM_BYTES 1232
-#define TRAINABLE_CONST_BYTES 684
+#define TRAINABLE_CONST_BYTES 720
 
 /* input x: f32[1,6,5,3]; ram+816 */
 float *trainable_input(void);
