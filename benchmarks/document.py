@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import ram
+from benchmarks.marked import filled
 from benchmarks.networks import DEVICE, FIRST, TOOLCHAINS, Way
 from benchmarks.results import read
 from lilliput.bench import (
@@ -27,8 +28,6 @@ from lilliput.bench.chart import millions
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
 README = DOCS.parent / "README.md"
-BEGIN, END = "<!-- figures -->", "<!-- end -->"
-"""What is between them in the README is written here."""
 TITLE = "Instructions for each multiply-accumulate, Cortex-M4"
 ENGINES = ("TFLM reference", "TFLM + CMSIS-NN", "TinyEngine")
 
@@ -104,9 +103,8 @@ def write() -> None:
 
 def readme(found: Sequence[Measurement]) -> str:
     """The README with the figures of `found`."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n{ram.beside(found).markdown()}\n{END}{after}"
+    parts = {"figures": lambda: ram.beside(found).markdown()}
+    return filled(README.read_text(encoding="utf-8"), parts)
 
 
 def picture(found: Sequence[Measurement]) -> str:

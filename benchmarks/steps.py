@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.marked import filled
 from lilliput.compiler import Feed, Optimiser, Options, from_module, learner, load, profile
 from lilliput.devices.device import load as board
 from lilliput.errors import LilliputError
@@ -68,8 +68,9 @@ GOALS = {
 """Scheme and input -> kB of RAM that a step should do with: the plan `goal` is the fastest within
 them."""
 NAMES = dict.fromkeys(name for name, _ in GOALS)
-OURS = "ours:"
-SEARCHED_FOR = "flowers"
+"""The schemes, in the order of the page."""
+OURS, SEARCHED_FOR = "ours:", "flowers"
+"""How schemes begin that were searched for, and with whose data they were."""
 
 CYCLES = {"mcunet": 118, "mbv2": 81, "proxyless": 96}
 """Network -> million cycles of a step of its largest scheme, as published."""
@@ -190,11 +191,12 @@ def table(steps: Sequence[Step]) -> str:
 
 
 def asked(step: Step) -> str:
-    """Those of the command line that ask for a step."""
-    what = f"--ram {GOALS[step.scheme, step.input]}kB" if step.optimize == "goal" else ""
-    said = [what or f"--optimize {step.optimize}"]
-    said += [f"--head {step.head}"] if step.head != HEADS[0] else []
-    return " ".join(said + ([f"--input {step.input}"] if step.input != FEEDS[0] else []))
+    """The options of `lilliput train` that ask for a step."""
+    within = step.optimize == "goal"
+    what = f"ram {GOALS[step.scheme, step.input]}kB" if within else f"optimize {step.optimize}"
+    head = f" --head {step.head}" if step.head != HEADS[0] else ""
+    feed = f" --input {step.input}" if step.input != FEEDS[0] else ""
+    return f"--{what}{head}{feed}"
 
 
 def goal(step: Step) -> str:
@@ -207,8 +209,7 @@ def goal(step: Step) -> str:
 
 def page(text: str, steps: Sequence[Step]) -> str:
     """`text` with the table of what was found where it says `<!-- steps -->`."""
-    parts = re.split(r"(?<=<!-- steps -->\n).*?(?=<!-- end -->)", text, flags=re.DOTALL)
-    return f"{table(steps)}\n".join(parts)
+    return filled(text, {"steps": lambda: table(steps)})
 
 
 def known() -> list[Step]:
@@ -229,7 +230,7 @@ def document() -> None:
     PAGE.write_text(page(PAGE.read_text("utf-8"), known()), "utf-8")
 
 
-def asked_for() -> argparse.Namespace:
+def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="measure this (repeatable)")
@@ -247,7 +248,7 @@ def asked_for() -> argparse.Namespace:
 
 
 def main() -> int:
-    chosen = asked_for()
+    chosen = parsed()
     if chosen.document:
         document()
         return 0

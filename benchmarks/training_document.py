@@ -1,6 +1,6 @@
 """The tables and pictures of docs/training-results.md, from `training.json` and `schemes.json`.
 
-One idea: figures stand between `<!-- NAME -->` and `<!-- end -->`, and are written there by
+One idea: figures stand where `benchmarks.marked` says, and are written there by
 `python -m benchmarks.training --page`; the words around them are not.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.marked import filled
 from benchmarks.training import OPTIMISERS, OURS, RESULTS, read
 from benchmarks.training_page import OURS as SEARCHED
 from benchmarks.training_page import PICTURES, PUBLISHED, SIZES, WORDS
@@ -278,11 +279,7 @@ PARTS: Mapping[str, Callable[[Rows], str]] = {
 def page(text: str, rows: Rows) -> str:
     """`text` with every part written anew."""
     rows = _of_one_backbone(rows)
-
-    def part(match: re.Match[str]) -> str:
-        return f"<!-- {match[1]} -->\n{PARTS[match[1]](rows)}\n<!-- end -->"
-
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", part, text, flags=re.DOTALL)
+    return filled(text, {name: partial(write, rows) for name, write in PARTS.items()})
 
 
 def lines(rows: Rows) -> dict[str, list[Line]]:

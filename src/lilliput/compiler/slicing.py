@@ -35,6 +35,8 @@ class Make(Protocol):
 
 Needs = Callable[[Module], Mapping[str, int]]
 """Value -> bytes that no plan does with less than while it is made."""
+Ways = tuple[tuple[tuple[str, int], ...], tuple[str, ...]]
+"""The slices of blocks, and those whose masks are made again."""
 SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of slices that are tried."""
 ALL, FILLED = 1.0, 0.92
@@ -75,9 +77,7 @@ class Slicing:
     device: Device
     options: Options
     log: Log
-    bounds: dict[tuple[str, ...], int] = field(
-        default_factory=dict[tuple[str, ...], int], repr=False, compare=False
-    )
+    bounds: dict[Ways, int] = field(default_factory=dict["Ways", int], repr=False, compare=False)
 
     def of(self, slices: int | None) -> tuple[Training, Compiled]:
         """The step with each block in so many slices; None: in as many as lower the RAM, where the
@@ -163,8 +163,7 @@ class Slicing:
     def bound(self, training: Training) -> int:
         """Bytes beside the states that every plan needs, by the planner's estimate, in the order of
         the slices."""
-        slices = (f"{name}/{count}" for name, count in training.slices.items())
-        key = (*slices, *training.remade)
+        key = tuple(training.slices.items()), tuple(training.remade)
         if key not in self.bounds:
             self.bounds[key] = max(self._needs(training.module).values(), default=0)
         return self.bounds[key]
